@@ -1,0 +1,191 @@
+# What every .bats file here loads.  Plain bash 3.2, for macOS; where a test needs more of the
+# system it says so by `need`, and names what would make it run.
+#
+# A test starts one server (start_server), talks to it with tests/build/client (client, start_client),
+# and says by `rule` what it checks: if it fails, teardown prints the rule, the usual cause and the
+# one command that repeats it.  Every process that a test starts is ended by its pid in teardown.
+#
+# The server under test comes from the environment, as tests/run sets it:
+#   SERVER       path of the program
+#   SERVER_ARGS  its command line; PORT and ADDRESS in it are replaced.  Ours: -b ADDRESS -p PORT
+#   VARIANT      its name in messages, such as "04-epoll -e"
+#   OURS         1 when it is one of this repository's stages, with our options and messages
+
+TESTS=${TESTS:-$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)}
+ROOT=${TESTS%/*}
+CLIENT=$TESTS/build/client
+SHIM=$TESTS/build/shim.so
+: "${SERVER_ARGS:=-b ADDRESS -p PORT}"
+: "${VARIANT:=${SERVER:-none}}"
+
+setup() {
+    TMP=$(mktemp -d "${TMPDIR:-/tmp}/echo-tests.XXXXXX")
+    PIDS=''      # all that teardown has to end
+    SERVER_PID='' PORT='' ADDRESS=127.0.0.1
+    RULE='' CAUSE='' CHAPTER=''
+}
+
+teardown() {
+    local pid
+    if [ -z "${BATS_TEST_COMPLETED:-}" ] && [ -z "${BATS_TEST_SKIPPED:-}" ]; then
+        explain
+    fi
+    for pid in $PIDS; do
+        kill -CONT "$pid" 2>/dev/null
+        kill -KILL "$pid" 2>/dev/null
+        wait "$pid" 2>/dev/null
+    done
+    rm -rf "$TMP"
+    return 0
+}
+
+# rule TEXT CAUSE CHAPTER: what this test checks, why it usually breaks, where the book explains it.
+rule() {
+    RULE=$1 CAUSE=$2 CHAPTER=$3
+}
+
+explain() {
+    [ -n "$RULE" ] || return 0
+    echo "broken rule:   $RULE"
+    echo "server:        $VARIANT"
+    echo "usual cause:   $CAUSE"
+    echo "in the book:   $CHAPTER"
+    if [ -n "${OURS:-}" ]; then
+        echo "repeat it:     make test STAGE='$VARIANT' ONLY='$BATS_TEST_DESCRIPTION'"
+    else
+        echo "repeat it:     make test SERVER='$SERVER' SERVER_ARGS='$SERVER_ARGS' ONLY='$BATS_TEST_DESCRIPTION'"
+    fi
+    if [ -s "$TMP/server.err" ]; then
+        echo "the server's last words on stderr:"
+        tail -n 5 "$TMP/server.err"
+    fi
+}
+
+# need COMMAND WHY HOW: skip, unless the command is there; say what it is for and how to get it.
+need() {
+    command -v "$1" >/dev/null 2>&1 || skip "needs $1 ($2); to run it: $3"
+}
+need_strace() { need strace "to make system calls fail" "install strace (Linux)"; need_ptrace; }
+need_ptrace() {
+    strace -qq -o /dev/null true 2>/dev/null || skip "strace may not trace here; to run it: a container with --cap-add=SYS_PTRACE, or a real machine"
+}
+need_linux() { [ "$(uname -s)" = Linux ] || skip "needs Linux ($1); to run it: a Linux machine"; }
+need_root() { [ "$(id -u)" = 0 ] || skip "needs root ($1); to run it: sudo make test"; }
+need_ours() { [ -n "${OURS:-}" ] || skip "is about our own command line; to run it: make test without SERVER="; }
+need_shim() {
+    [ -e "$SHIM" ] || skip "needs the fault shim, an LD_PRELOAD library; to run it: Linux and make -C tests shim"
+    case ${SERVER_KIND:-} in static | sanitized) skip "LD_PRELOAD does not reach a $SERVER_KIND build; to run it: a plain build" ;; esac
+}
+need_several_clients() {
+    [ "$VARIANT" != "01-blocking -1" ] || skip "expected limit: 01 -1 serves one client at a time (01-blocking.bats asserts it)"
+}
+
+# A short pause inside a bounded wait for an event; never a synchronisation by itself.
+tick() { read -r -t "${1:-0.02}" <>"$TMP/never" || :; }
+# until_true SECONDS COMMAND...: wait for an event, at most so long.  Fails if it does not come.
+until_true() {
+    local deadline=$((SECONDS + $1 + 1))
+    shift
+    [ -p "$TMP/never" ] || mkfifo "$TMP/never"
+    until "$@"; do
+        [ "$SECONDS" -lt "$deadline" ] || { echo "waited in vain for: $*"; return 1; }
+        tick
+    done
+}
+has_text() { grep -q -e "$2" "$1" 2>/dev/null; }
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# start_server [OPTION...]: start the server under test with these options more, wait until clients
+# can connect; sets SERVER_PID and PORT.  Its stdout and stderr go to $TMP/server.out and .err.
+# WRAP, an array, is put before the command (strace, env).  ADDRESS is what it listens on.
+WRAP=()
+start_server() {
+    : >"$TMP/server.out"
+    if [ -n "${OURS:-}" ]; then
+        PORT=${FIXED_PORT:-0}
+    else
+        PORT=$(free_port)
+    fi
+    local args=${SERVER_ARGS//ADDRESS/$ADDRESS}
+    args=${args//PORT/$PORT}
+    # shellcheck disable=SC2086 # the words of a command line
+    ${WRAP[@]+"${WRAP[@]}"} "$SERVER" $args ${VARIANT_ARGS:-} "$@" >"$TMP/server.out" 2>"$TMP/server.err" 3>&- &
+    SERVER_PID=$!
+    PIDS="$SERVER_PID $PIDS"
+    until_true 5 server_listens || { echo "the server does not listen"; cat "$TMP/server.err"; return 1; }
+}
+server_listens() {
+    gone "$SERVER_PID" && { echo "the server ended at once"; cat "$TMP/server.err"; return 1; }
+    if [ -n "${OURS:-}" ]; then
+        local line=''
+        read -r line <"$TMP/server.out" || return 1
+        PORT=${line##*:}
+    else
+        (exec 9<>"/dev/tcp/$ADDRESS/$PORT") 2>/dev/null
+    fi
+}
+# A port that nobody uses just now.
+free_port() {
+    local port
+    for port in 1 2 3 4 5 6 7 8 9; do
+        port=$((20000 + (RANDOM % 10000)))
+        (exec 9<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+    done
+    echo "$port"
+}
+
+# client VERB...: run the test client against the server to its end.
+client() { "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-20}" "$PORT" "$@"; }
+
+# start_client NAME VERB...: run it in the background.  Its output is $TMP/NAME.out; `go NAME` sends
+# the line that its `wait`, `hold`, `silent` wait for; `finished NAME` waits for its success.
+start_client() {
+    local name=$1
+    shift
+    mkfifo "$TMP/$name.in"
+    "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-20}" "$PORT" "$@" <"$TMP/$name.in" >"$TMP/$name.out" 2>&1 3>&- &
+    eval "PID_$name=$!"
+    PIDS="$! $PIDS"
+    eval "exec $(client_fd "$name")>\"\$TMP/$name.in\""
+}
+client_fd() { case $1 in one) echo 4 ;; two) echo 5 ;; three) echo 6 ;; esac; }
+go() { eval "echo go >&$(client_fd "$1")"; }
+finished() {
+    eval "wait \$PID_$1" || { cat "$TMP/$1.out"; return 1; }
+}
+# said NAME TEXT: wait until the client in the background has printed it.
+said() { until_true 15 has_text "$TMP/$1.out" "$2" || { cat "$TMP/$1.out"; return 1; }; }
+
+# The server is alive and serves a newcomer.  Every test of a fault ends with it.
+next_client_works() {
+    gone "$SERVER_PID" && { echo "the server has ended"; return 1; }
+    client open echo "next" finish expect-end
+}
+
+# stop_server [SIGNAL]: it ends within a second, with exit code 0.
+stop_server() {
+    local code=0 begin=$SECONDS
+    kill "-${1:-TERM}" "$SERVER_PID"
+    until_true 2 gone "$SERVER_PID" || return 1
+    wait "$SERVER_PID" || code=$?
+    [ "$code" = 0 ] || { echo "exit code $code after SIG${1:-TERM}"; cat "$TMP/server.err"; return 1; }
+    [ $((SECONDS - begin)) -le 2 ]
+}
+
+# What the server has: open descriptors, resident memory in KiB, CPU time in clock ticks.
+descriptors() { find "/proc/$SERVER_PID/fd" -mindepth 1 | wc -l; }
+memory_kib() { awk '/^(RssAnon|VmRSS):/ { kib = $2 } /^RssAnon:/ { print $2; found = 1; exit } END { if (!found) print kib }' "/proc/$SERVER_PID/status"; }
+cpu_ticks() { sed 's/.*) //' "/proc/$SERVER_PID/stat" | awk '{ print $12 + $13 }'; }
+same_descriptors_as() { [ "$(descriptors)" = "$1" ]; }
+
+# Over half a second in which nothing happens the server uses no CPU (at most 5 of about 50 ticks).
+does_not_spin() {
+    need_linux "to read the CPU time"
+    local before
+    before=$(cpu_ticks)
+    [ -p "$TMP/never" ] || mkfifo "$TMP/never"
+    tick 0.5
+    local after
+    after=$(cpu_ticks)
+    [ $((after - before)) -le 5 ] || { echo "used $((after - before)) ticks of CPU in half an idle second"; return 1; }
+}

@@ -1,0 +1,118 @@
+/* Faults that strace cannot make: short reads and writes, memory and threads that cannot be had,
+ * a signal handler without SA_RESTART.  Loaded into the server with LD_PRELOAD (ELF systems).
+ *
+ * SHIM is a comma-separated list of faults, each with the calls that it hits:
+ *   recv:short=FIRST+STEP   give at most one byte, in calls FIRST, FIRST+STEP, …
+ *   send:short=FIRST+STEP   take at most one byte
+ *   send:again=FIRST+STEP   take nothing: -1, EAGAIN
+ *   malloc:fail=FIRST+STEP  malloc, calloc and realloc of CLIENT_MEMORY bytes or more: NULL, ENOMEM
+ *   thread:fail=FIRST+STEP  pthread_create: EAGAIN
+ *   usr1                    SIGUSR1 is handled, without SA_RESTART, and nothing is done about it
+ * STEP 0 hits one call only.  Calls are counted for each fault, in the whole process. */
+#define _GNU_SOURCE
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define CLIENT_MEMORY 256 /* smaller requests are the C library's own */
+
+static void *next(const char *name)
+{
+    void *found = dlsym(RTLD_NEXT, name);
+
+    if (found == NULL)
+        abort();
+    return found;
+}
+
+/* Does `fault` hit this call? */
+static bool hits(const char *fault, atomic_long *calls)
+{
+    const char *list = getenv("SHIM"), *entry = list != NULL ? strstr(list, fault) : NULL;
+    long first, step = 0;
+
+    if (entry == NULL || sscanf(entry + strlen(fault), "=%ld+%ld", &first, &step) < 1)
+        return false;
+    long call = atomic_fetch_add(calls, 1) + 1;
+    return call == first || (step > 0 && call > first && (call - first) % step == 0);
+}
+
+ssize_t recv(int fd, void *buffer, size_t size, int flags)
+{
+    static atomic_long calls;
+    ssize_t (*real)(int, void *, size_t, int) = next("recv");
+
+    return real(fd, buffer, hits("recv:short", &calls) && size > 1 ? 1 : size, flags);
+}
+
+ssize_t send(int fd, const void *data, size_t size, int flags)
+{
+    static atomic_long shorts, agains;
+    ssize_t (*real)(int, const void *, size_t, int) = next("send");
+
+    if (hits("send:again", &agains)) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return real(fd, data, hits("send:short", &shorts) && size > 1 ? 1 : size, flags);
+}
+
+static bool no_memory(size_t size)
+{
+    static atomic_long calls;
+
+    if (size < CLIENT_MEMORY || !hits("malloc:fail", &calls))
+        return false;
+    errno = ENOMEM;
+    return true;
+}
+
+void *malloc(size_t size)
+{
+    static void *(*real)(size_t);
+
+    if (real == NULL)
+        real = next("malloc");
+    return no_memory(size) ? NULL : real(size);
+}
+
+void *realloc(void *old, size_t size)
+{
+    static void *(*real)(void *, size_t);
+
+    if (real == NULL)
+        real = next("realloc");
+    return no_memory(size) ? NULL : real(old, size);
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
+                   void *argument)
+{
+    static atomic_long calls;
+    int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
+        next("pthread_create");
+
+    return hits("thread:fail", &calls) ? EAGAIN : real(thread, attributes, start, argument);
+}
+
+static void nothing(int signal_number)
+{
+    (void)signal_number;
+}
+
+__attribute__((constructor)) static void handle_usr1(void)
+{
+    struct sigaction action = {.sa_handler = nothing};
+    const char *list = getenv("SHIM");
+
+    if (list != NULL && strstr(list, "usr1") != NULL)
+        sigaction(SIGUSR1, &action, NULL);
+}
