@@ -138,8 +138,8 @@ static void limit_descriptors(void)
 static void serve(void)
 {
     for (;;) {
+        int wait_ms = patience(); /* it may watch the listener again, so it precedes the copy */
         fd_set readable = reading, writable = writing;
-        int wait_ms = patience();
         struct timeval timeout = {.tv_usec = wait_ms * 1000};
         int ready = select(highest + 1, &readable, &writable, NULL, wait_ms < 0 ? NULL : &timeout);
         if (ready == -1) {

@@ -26,7 +26,8 @@
 #include <unistd.h>
 
 #define CHUNK 65536
-#define STUCK_MS 300 /* a socket without room for so long is taken to be full */
+#define STUCK_MS 300 /* a socket without room for so long is taken to be full: fill */
+#define BRIEF_MS 50  /* the same for flood, which need not be sure */
 
 static const char usage[] =
     "usage: client [-b ADDRESS] [-t SECONDS] PORT VERB [VALUE]...\n"
@@ -45,6 +46,7 @@ static const char usage[] =
     "  fill MAX         send without reading until nothing moves, at most MAX bytes; print how "
     "many\n"
     "  drain            read back what fill sent\n"
+    "  flood MAX        as fill, but the server may end the connection meanwhile\n"
     "  finish           shut down our side, as a client does that has said all\n"
     "  expect-end       the server's FIN is next: no byte, no reset\n"
     "  expect-gone      the server has closed or reset the connection, after whatever bytes\n"
@@ -268,14 +270,16 @@ static void stream(int fd, uint64_t length, int read_ms)
 }
 
 /* Send and never read, until no byte has moved for STUCK_MS or `most` are sent. */
-static void fill(int fd, uint64_t most)
+static void fill(int fd, uint64_t most, bool may_end)
 {
     unsigned char out[CHUNK];
 
-    while (filled < most && (poll_one(fd, POLLOUT, STUCK_MS) & POLLOUT) != 0) {
+    while (filled < most && (poll_one(fd, POLLOUT, may_end ? BRIEF_MS : STUCK_MS) & POLLOUT) != 0) {
         size_t length = most - filled < CHUNK ? (size_t)(most - filled) : CHUNK;
         make_stream(out, filled, length);
         ssize_t n = send(fd, out, length, MSG_DONTWAIT);
+        if (n == -1 && may_end && (errno == ECONNRESET || errno == EPIPE))
+            break;
         if (n == -1 && errno != EAGAIN && errno != EINTR)
             fail("send after %llu bytes: %s", (unsigned long long)filled, strerror(errno));
         filled += n > 0 ? (uint64_t)n : 0;
@@ -516,7 +520,7 @@ static void all_bytes(void)
 
 static void finish(void)
 {
-    if (shutdown(the_server(), SHUT_WR) == -1)
+    if (shutdown(the_server(), SHUT_WR) == -1 && errno != ENOTCONN)
         fail("shutdown: %s", strerror(errno));
 }
 
@@ -552,8 +556,8 @@ static void perform(char **v)
         stream(the_server(), number(text), (int)number(v[2]));
     else if (strcmp(verb, "oob") == 0)
         send(the_server(), text, 1, MSG_OOB);
-    else if (strcmp(verb, "fill") == 0)
-        fill(the_server(), number(text));
+    else if (strcmp(verb, "fill") == 0 || strcmp(verb, "flood") == 0)
+        fill(the_server(), number(text), verb[1] == 'l');
     else if (strcmp(verb, "drain") == 0)
         drain(the_server());
     else if (strcmp(verb, "finish") == 0)
@@ -586,7 +590,7 @@ static int values_of(const char *verb)
         const char *names;
         int values;
     } verbs[] = {{" open bytes drain finish expect-end expect-gone reset close wait ", 0},
-                 {" send expect echo dribble random oob fill say hold silent churn ", 1},
+                 {" send expect echo dribble random oob fill flood say hold silent churn ", 1},
                  {" slow crowd ", 2},
                  {" load ", 3}};
     char name[32];

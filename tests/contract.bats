@@ -26,7 +26,7 @@ load helpers
 @test "20 MB come back, each byte in its place" {
     rule "nothing is lost, doubled or out of order in a long stream" "a short send() whose rest is forgotten, or a pending reply overwritten by the next read" "chapter 2"
     start_server
-    client random 20000000 finish expect-end
+    client random "${BYTES:-20000000}" finish expect-end
 }
 
 @test "50 connections at once each get their own bytes" {

@@ -189,3 +189,21 @@ does_not_spin() {
     after=$(cpu_ticks)
     [ $((after - before)) -le 5 ] || { echo "used $((after - before)) ticks of CPU in half an idle second"; return 1; }
 }
+
+# Each idle client costs at most so many bytes of user memory.
+idle_costs_at_most() {
+    local count=${IDLE:-2000} before after each
+    [ "$(ulimit -Hn)" -ge $((count + 100)) ] || skip "needs $((count + 100)) descriptors; to run it: ulimit -Hn $((count + 100))"
+    ulimit -Sn "$(ulimit -Hn)"
+    start_server
+    client crowd 64 64
+    before=$(memory_kib)
+    start_client one hold "$count"
+    said one holding
+    after=$(memory_kib)
+    each=$(((after - before) * 1024 / count))
+    echo "$count idle clients: $each bytes each"
+    [ "$each" -le "$1" ]
+    go one
+    finished one
+}

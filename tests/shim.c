@@ -7,6 +7,7 @@
  *   send:again=FIRST+STEP   take nothing: -1, EAGAIN
  *   malloc:fail=FIRST+STEP  malloc, calloc and realloc of CLIENT_MEMORY bytes or more: NULL, ENOMEM
  *   thread:fail=FIRST+STEP  pthread_create: EAGAIN
+ *   close:eintr=FIRST+STEP  close, and yet say -1, EINTR
  *   usr1                    SIGUSR1 is handled, without SA_RESTART, and nothing is done about it
  * STEP 0 hits one call only.  Calls are counted for each fault, in the whole process. */
 #define _GNU_SOURCE
@@ -21,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define CLIENT_MEMORY 256 /* smaller requests are the C library's own */
 
@@ -101,6 +103,21 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
         next("pthread_create");
 
     return hits("thread:fail", &calls) ? EAGAIN : real(thread, attributes, start, argument);
+}
+
+/* A descriptor that is closed twice may be somebody else's by then: that is always a mistake. */
+int close(int fd)
+{
+    static atomic_long calls;
+    int (*real)(int) = next("close");
+    int result = real(fd);
+
+    if (result == -1 && errno == EBADF && fd != -1)
+        fprintf(stderr, "shim: close of descriptor %d, which is not open\n", fd);
+    if (!hits("close:eintr", &calls))
+        return result;
+    errno = EINTR;
+    return -1;
 }
 
 static void nothing(int signal_number)

@@ -1,0 +1,81 @@
+#!/usr/bin/env bats
+# What only stage 01 does, and what it cannot: the limits from which chapter 2 begins.
+load helpers
+
+@test "expected limit: with -1 the second client waits until the first has left" {
+    rule "one thread that waits for one client serves nobody else" "this is the limit of the stage; a change that lifts it belongs into stage 02" "chapter 1"
+    start_server -1 -v
+    start_client one echo first say here wait echo still say again wait finish expect-end
+    said one here
+    start_client two send second say sent expect second finish expect-end say served
+    said two sent
+    go one
+    said one again # a whole echo later, the second client has no answer
+    ! grep -q served "$TMP/two.out"
+    [ "$(grep -c '^accept' "$TMP/server.err")" = 1 ]
+    go one
+    finished one
+    finished two
+    [ "$(grep -c '^accept' "$TMP/server.err")" = 2 ]
+}
+
+@test "expected limit: with -1 a client that never reads stops everybody" {
+    rule "one thread that waits for one client serves nobody else" "this is the limit of the stage" "chapter 1"
+    start_server -1
+    start_client one fill 50000000 wait
+    said one filled
+    CLIENT_SECONDS=1 run client echo "is anybody there"
+    echo "$output"
+    [ "$status" = 1 ]
+    [[ $output == *"timed out"* ]]
+    kill "$PID_one"
+    next_client_works
+}
+
+@test "each client has a thread, which ends with it" {
+    rule "a thread for each client, and none that stays" "threads that are neither joined nor detached" "chapter 1"
+    need_linux "to count threads"
+    start_server
+    start_client one silent 50
+    said one "holding 50"
+    until_true 5 has_threads 51
+    go one
+    finished one
+    until_true 5 has_threads 1
+}
+has_threads() { [ "$(find "/proc/$SERVER_PID/task" -mindepth 1 -maxdepth 1 | wc -l)" = "$1" ]; }
+
+@test "a thread costs at most 48 KiB, user and kernel together" {
+    rule "stacks are small and explicit" "a buffer that touches more pages than it needs, or the default stack" "chapter 1"
+    need_linux "to read memory"
+    local threads=${THREADS:-500} before after
+    start_server
+    next_client_works
+    before=$(memory_kib)
+    start_client one silent "$threads"
+    said one holding
+    until_true 20 has_threads $((threads + 1))
+    after=$(memory_kib)
+    local user=$(((after - before) * 1024 / threads)) kernel_stack=16384
+    # the kernel's own: a 16 KiB stack for each thread (x86-64, arm64), and about 10 KiB of task
+    echo "each of $threads threads: $user bytes of user memory, $kernel_stack of kernel stack"
+    [ $((user + kernel_stack)) -le $((48 * 1024)) ]
+    go one
+    finished one
+}
+
+@test "no call but accept, recv, send, close and what a thread needs" {
+    rule "the steady state is two calls for each echo" "a call that is made again and again without need" "chapter 1"
+    need_strace
+    WRAP=(strace -f -qq -o "$TMP/trace")
+    start_server
+    until_true 5 has_text "$TMP/trace" 'accept('
+    client echo a echo b echo c echo d finish expect-end
+    local fd calls
+    fd=$(sed -n 's/.*accept.*) = \([0-9]*\).*/\1/p' "$TMP/trace" | head -n 1)
+    until_true 5 has_text "$TMP/trace" "close($fd)"
+    calls=$(sed -n "/accept.*= $fd/,/close($fd)/p" "$TMP/trace" | sed '/resumed/d; s/^[0-9]* *//; s/[( ].*//' | sort | uniq -c)
+    echo "$calls"
+    echo "$calls" | grep -q ' 4 sendto$'
+    echo "$calls" | grep -q ' [56] recvfrom$'
+}

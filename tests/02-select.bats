@@ -1,0 +1,79 @@
+#!/usr/bin/env bats
+# What only stage 02 does, and its limit: FD_SETSIZE, from which chapter 3 begins.
+load helpers
+
+FD_SETSIZE=1024
+
+@test "expected limit: of 1100 clients those beyond FD_SETSIZE wait, and are served when there is room" {
+    rule "a descriptor of FD_SETSIZE or above is never watched; who does not fit waits in the backlog" "FD_SET beyond the set: silent memory corruption" "chapter 2"
+    need_linux "to count descriptors"
+    [ "$(ulimit -Hn)" -ge 1200 ] || skip "needs 1200 descriptors; to run it: ulimit -Hn 2048"
+    ulimit -Sn "$(ulimit -Hn)"
+    start_server
+    local room=$((FD_SETSIZE - $(descriptors)))
+    echo "room for $room clients"
+    start_client one silent "$room"
+    said one holding
+    until_true 5 same_descriptors_as "$FD_SETSIZE"
+    start_client two crowd 100 50
+    does_not_spin
+    ! grep -q answered "$TMP/two.out"
+    [ "$(descriptors)" = "$FD_SETSIZE" ]
+    go one
+    finished one
+    finished two
+    client crowd 1100 "$room"
+}
+
+@test "it lowers its own descriptor limit, and nothing else" {
+    rule "accept() says EMFILE before a descriptor is too large" "a limit that is checked after accept()" "chapter 2"
+    need_linux "to read the limit"
+    ulimit -Sn "$(ulimit -Hn)"
+    start_server
+    awk -v size=$FD_SETSIZE -v hard="$(ulimit -Hn)" '/^Max open files/ { print; exit !($4 == size && $5 == hard) }' "/proc/$SERVER_PID/limits"
+    (
+        ulimit -Sn 64
+        start_server
+        awk '/^Max open files/ { print; exit !($4 == 64) }' "/proc/$SERVER_PID/limits"
+        kill "$SERVER_PID"
+    )
+}
+
+@test "started with high descriptors inherited, it never touches them" {
+    rule "a descriptor of FD_SETSIZE or above is never watched" "FD_SET with any number that accept() gives" "chapter 2"
+    need_linux "to count descriptors"
+    [ "$(ulimit -Hn)" -ge 1200 ] || skip "needs 1200 descriptors; to run it: ulimit -Hn 2048"
+    ulimit -Sn "$(ulimit -Hn)"
+    # every number from 10 to 1015 is taken, and 1100 too: there is room for a few clients only
+    local fd opens=''
+    for ((fd = 10; fd < 1016; fd++)); do opens="$opens exec $fd</dev/null;"; done
+    cat >"$TMP/run" <<END
+$opens exec 1100</dev/null
+exec "\$@"
+END
+    WRAP=(bash "$TMP/run")
+    start_server
+    client crowd 40 2
+    next_client_works
+    WRAP=()
+}
+
+@test "the limit raised from outside: a descriptor beyond the set is refused, not watched" {
+    rule "a descriptor of FD_SETSIZE or above is never watched" "trust in a limit that anybody may raise" "chapter 2"
+    need prlimit "to raise a running process's limit" "install util-linux"
+    [ "$(ulimit -Hn)" -ge 1200 ] || skip "needs 1200 descriptors; to run it: ulimit -Hn 2048"
+    ulimit -Sn "$(ulimit -Hn)"
+    start_server
+    start_client one silent 1000
+    said one holding
+    prlimit --pid "$SERVER_PID" --nofile=1200:
+    start_client two silent 100
+    said two holding
+    client open expect-gone
+    go two
+    go one
+    finished one
+    finished two
+    next_client_works
+    stop_server
+}

@@ -1,0 +1,106 @@
+#!/usr/bin/env bats
+# What only stage 04 does: the five flags of the second document's table, each made to occur; no
+# epoll_ctl in the steady state; edge-triggered.
+load helpers
+
+told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
+
+@test "EPOLLIN: bytes are there; EPOLLRDHUP: the client's FIN" {
+    rule "the narration names what the kernel said" "" "chapter 4"
+    start_server -v
+    client echo hello finish expect-end
+    told 'epoll_wait  1 ready .*EPOLLIN  *recv 5, send 5'
+    told 'EPOLLIN|EPOLLRDHUP .*recv 0: the client is done; close'
+}
+
+@test "EPOLLOUT: there is room again, asked for only when a send was short" {
+    rule "writability is asked for when a send was short, and no longer when all is sent" "EPOLLOUT left armed: a spin" "chapter 4"
+    start_server -v
+    client echo hello finish expect-end
+    ! grep -q EPOLLOUT "$TMP/server.err"
+    client fill 30000000 drain finish expect-end
+    told 'EPOLLOUT .*epoll_ctl MOD'
+    told 'epoll_wait  1 ready .*EPOLLOUT .*send [0-9]*, [0-9]* wait'
+    told 'EPOLLIN|EPOLLRDHUP .*epoll_ctl MOD'
+}
+
+@test "EPOLLERR and EPOLLHUP: unasked, when the client resets" {
+    rule "error flags lead to a read that finds the errno" "a flag without a branch: a spin, or a client for ever" "chapter 4"
+    start_server -v
+    client echo hello reset
+    told 'EPOLLIN|EPOLLERR|EPOLLHUP|EPOLLRDHUP.*recv: Connection reset by peer; close'
+    next_client_works
+}
+
+@test "EPOLLERR and EPOLLHUP while waiting to write" {
+    rule "error flags lead to a write that finds the errno" "a flag without a branch: a spin, or a client for ever" "chapter 4"
+    start_server -v
+    client fill 30000000 reset
+    told 'EPOLLOUT|EPOLLERR|EPOLLHUP.*send: Connection reset by peer; close'
+    next_client_works
+    does_not_spin
+}
+
+@test "a client that sends FIN while the server waits to write does not wake it" {
+    rule "EPOLLRDHUP is not asked for while bytes are pending" "EPOLLRDHUP, level-triggered, reported over and over" "chapter 4"
+    start_server -v
+    start_client one fill 6000000 finish say done wait drain expect-end
+    said one "done"
+    told 'EPOLLOUT .*epoll_ctl MOD'
+    does_not_spin
+    go one
+    finished one
+}
+
+@test "EPOLLET: with -e, and then it reads until EAGAIN" {
+    rule "edge-triggered: once for each arrival, so read until there is no more" "one read for each event: the rest is never told of" "chapter 4"
+    start_server -v -e
+    client echo hello random 3000000 finish expect-end
+    told 'EPOLLIN|EPOLLRDHUP|EPOLLET .*epoll_ctl ADD'
+    told 'recv: EAGAIN, nothing left'
+}
+
+@test "-e: FIN that arrives together with the last bytes is not missed" {
+    rule "edge-triggered: read until EAGAIN or the end" "stopping at a short read" "chapter 4"
+    start_server -e
+    local i
+    for i in 1 2 3 4 5; do
+        kill -STOP "$SERVER_PID"
+        start_client one send "bytes and FIN" finish say sent expect "bytes and FIN" expect-end
+        said one sent
+        kill -CONT "$SERVER_PID"
+        finished one
+        rm "$TMP/one.in" "$TMP/one.out"
+    done
+}
+
+@test "an echo costs two system calls and a share of the wait, and no epoll_ctl" {
+    rule "read, send at once, ask for writability only after a short send" "two epoll_ctl for each message, as the Python document does" "chapter 4"
+    need_strace
+    WRAP=(strace -f -qq -c -U calls,name -o "$TMP/count")
+    start_server
+    client load 50 20000 64
+    until_true 3 has_server_child
+    kill -TERM "$CHILD"
+    until_true 5 gone "$SERVER_PID"
+    cat "$TMP/count"
+    awk '$1 ~ /^[0-9]+$/ && $2 != "total" { all += $1 } $2 == "epoll_ctl" { ctl = $1 }
+         END { printf "%.3f calls and %.4f epoll_ctl for each echo\n", all / 20000, ctl / 20000
+               exit !(all / 20000 <= 2.3 && ctl / 20000 <= 0.01) }' "$TMP/count"
+}
+has_server_child() { CHILD=$(cat "/proc/$SERVER_PID/task/$SERVER_PID/children" 2>/dev/null); CHILD=${CHILD%% *}; [ -n "$CHILD" ]; }
+
+@test "more clients than FD_SETSIZE" {
+    rule "there is no limit but the system's" "a table of fixed size" "chapter 4"
+    [ "$(ulimit -Hn)" -ge 3100 ] || skip "needs 3100 descriptors; to run it: ulimit -Hn 4096"
+    ulimit -Sn "$(ulimit -Hn)"
+    start_server
+    client crowd 3000 3000
+    next_client_works
+}
+
+@test "an idle client costs at most 96 bytes" {
+    rule "an idle client costs its entry in the table and no buffer" "a buffer for each client" "chapter 4"
+    need_linux "to read memory"
+    idle_costs_at_most 96
+}

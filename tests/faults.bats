@@ -1,0 +1,307 @@
+#!/usr/bin/env bats
+# System calls that fail.  strace makes the kernel say no, an LD_PRELOAD shim makes the C library
+# say less than was asked for.  After each fault: the victim saw what it should, the next client
+# works, nothing spins, no descriptor is left over.
+load helpers
+
+# inject CALLS:error=E:when=N+S [OPTION...]: start the server under strace with this fault.
+# strace is the parent: SERVER_PID becomes the server itself.
+inject() {
+    local what=$1
+    shift
+    WRAP=(strace -f -qq -o "$TMP/trace" -e "trace=${what%%:*}" -e "inject=$what")
+    start_server "$@"
+    find_server_under_strace
+}
+find_server_under_strace() {
+    until_true 3 has_child
+    SERVER_PID=$CHILD
+    PIDS="$SERVER_PID $PIDS"
+}
+has_child() { CHILD=$(cat "/proc/$SERVER_PID/task/$SERVER_PID/children" 2>/dev/null); CHILD=${CHILD%% *}; [ -n "$CHILD" ]; }
+
+# with_shim FAULTS [OPTION...]: start the server with the shim.
+with_shim() {
+    WRAP=(env "SHIM=$1" "LD_PRELOAD=$SHIM")
+    shift
+    start_server "$@"
+}
+
+injected() { grep -q INJECTED "$TMP/trace" || { echo "the fault was never injected: this test tested nothing"; return 1; }; }
+
+# The name that the C library's call has in the kernel here.
+wait_call() {
+    case $VARIANT in
+    *select*) echo select,pselect6 ;;
+    *poll*) case $VARIANT in *epoll*) echo epoll_wait,epoll_pwait ;; *) echo poll,ppoll ;; esac ;;
+    esac
+}
+
+@test "EINTR from recv, send and accept" {
+    rule "EINTR: do it again" "EINTR treated as the client's end" "chapter 1"
+    need_strace
+    local call
+    for call in recvfrom sendto accept; do
+        inject "$call:error=EINTR:when=2+3"
+        client open echo a finish expect-end
+        client random 300000 echo b finish expect-end
+        next_client_works
+        injected
+    done
+}
+
+@test "EINTR from the wait" {
+    rule "EINTR from the wait: wait again" "EINTR taken as fatal: Ctrl-Z and fg, or a debugger, end the server" "chapter 2"
+    need_strace
+    [ -n "$(wait_call)" ] || skip "expected: a blocking server has no wait of its own"
+    inject "$(wait_call):error=EINTR:when=1+2"
+    client random 300000 finish expect-end
+    next_client_works
+    injected
+}
+
+@test "the wait fails for want of memory" {
+    rule "the wait fails: rest, and wait again" "a loop that ends, or spins" "chapter 2"
+    need_strace
+    [ -n "$(wait_call)" ] || skip "expected: a blocking server has no wait of its own"
+    inject "$(wait_call):error=ENOMEM:when=2+5"
+    client echo a echo b echo c finish expect-end
+    next_client_works
+    injected
+}
+
+@test "ECONNABORTED from accept" {
+    rule "a client that left before its turn is passed over" "ECONNABORTED treated as fatal (it is what BSD says)" "chapter 2"
+    need_strace
+    inject "accept:error=ECONNABORTED:when=1+2"
+    client echo a finish expect-end
+    next_client_works
+    injected
+}
+
+@test "EMFILE, ENFILE, ENOBUFS, ENOMEM and EPERM from accept" {
+    rule "a shortage at accept(): rest, serve on, look again after a moment" "accept() called over and over, or the server's end" "chapter 2"
+    need_strace
+    local error
+    for error in EMFILE ENFILE ENOBUFS ENOMEM EPERM; do
+        inject "accept:error=$error:when=1..4"
+        client echo a finish expect-end
+        next_client_works
+        injected
+    done
+}
+
+@test "ENFILE for good: it does not spin, and serves those it has" {
+    rule "the shortage may be the system's and last" "accept() called over and over" "chapter 2"
+    need_strace
+    need_several_clients
+    inject "accept:error=ENFILE:when=2+1"
+    start_client one echo a say here wait echo b finish expect-end
+    said one here
+    start_client two send x wait
+    does_not_spin
+    [ "$(grep -c INJECTED "$TMP/trace")" -lt 40 ]
+    go one
+    finished one
+    injected
+}
+
+@test "ENOBUFS, EAGAIN from send" {
+    rule "a send that cannot just now is done later; nothing is lost" "bytes dropped when send() fails" "chapter 2"
+    need_strace
+    local error
+    for error in ENOBUFS EAGAIN; do
+        inject "sendto:error=$error:when=1+2"
+        client echo a random 300000 finish expect-end
+        next_client_works
+        injected
+        inject "sendto:error=$error:when=2..5"
+        client echo a random 300000 finish expect-end
+        next_client_works
+        injected
+    done
+}
+
+@test "ECONNRESET, ETIMEDOUT, ENOMEM from recv; EPIPE, ECONNRESET from send" {
+    rule "an error of one client ends that client only" "an error treated as the server's own" "chapter 1"
+    need_strace
+    local fault
+    for fault in recvfrom:error=ECONNRESET recvfrom:error=ETIMEDOUT recvfrom:error=ENOMEM \
+        sendto:error=EPIPE sendto:error=ECONNRESET sendto:error=ENOMEM; do
+        inject "$fault:when=2"
+        client echo a send b expect-gone
+        next_client_works
+        injected
+    done
+}
+
+@test "epoll_ctl fails: the client goes, and does not hang for ever" {
+    rule "a client that cannot be watched is closed" "the result of epoll_ctl() ignored" "chapter 4"
+    need_strace
+    case $VARIANT in 04*) ;; *) skip "expected: no epoll_ctl in this stage" ;; esac
+    local error
+    for error in ENOSPC ENOMEM; do
+        inject "epoll_ctl:error=$error:when=3" # 1 and 2 are the listener and the stop pipe
+        client send a expect-gone
+        next_client_works
+        injected
+    done
+    inject "epoll_ctl:error=ENOMEM:when=4+2" # changes of mind
+    client flood 30000000 expect-gone
+    client flood 30000000 expect-gone
+    injected
+    does_not_spin
+}
+
+@test "fcntl and setsockopt fail for a client" {
+    rule "no client is served that could block the others" "the result of fcntl() ignored" "chapter 2"
+    need_strace
+    case $VARIANT in 01*) skip "expected: nothing is made non-blocking in this stage" ;; esac
+    WRAP=(strace -f -qq -o "$TMP/count" -e trace=fcntl)
+    start_server
+    find_server_under_strace
+    local startup
+    startup=$(grep -c '^[0-9]* *fcntl' "$TMP/count")
+    inject "fcntl:error=EINVAL:when=$((startup + 1))..$((startup + 2))"
+    client open expect-gone
+    client open expect-gone
+    next_client_works
+    injected
+    inject "setsockopt:error=ENOMEM:when=2" # 1 is SO_REUSEADDR
+    client echo "slower, perhaps" finish expect-end
+    next_client_works
+    injected
+}
+
+@test "close says EINTR, and is not called again" {
+    rule "close() is called once: the number may be somebody else's by then, close(2)" "close() repeated after EINTR" "chapter 1"
+    need_shim
+    with_shim "close:eintr=1+1"
+    client churn 30
+    next_client_works
+    ! grep 'which is not open' "$TMP/server.err"
+}
+
+@test "short reads" {
+    rule "recv() may give less than was asked for" "a message taken to be one recv()" "chapter 1"
+    need_shim
+    with_shim "recv:short=1+1"
+    client random 50000 bytes finish expect-end
+    with_shim "recv:short=2+3"
+    client random 3000000 finish expect-end
+    next_client_works
+}
+
+@test "short writes: the rest is sent later, and then reading goes on" {
+    rule "send() may take less than was given" "the result of send() ignored" "chapter 2"
+    need_shim
+    with_shim "send:short=1+1"
+    client random 50000 bytes finish expect-end
+    with_shim "send:short=2+3"
+    client random 3000000 echo "reading again" finish expect-end
+    next_client_works
+    does_not_spin
+}
+
+@test "EAGAIN after each short write" {
+    rule "writability is asked for when a send was short, and no longer when all is sent" "write interest that is never armed, or never dropped" "chapter 2"
+    need_shim
+    with_shim "send:short=1+1,send:again=2+2"
+    client random 20000 echo "reading again" finish expect-end
+    next_client_works
+    does_not_spin
+}
+
+@test "no memory for a client: it goes, the next is served" {
+    rule "ENOMEM ends one client, not the server" "the result of malloc() not looked at" "chapter 2"
+    need_shim
+    case $VARIANT in 01*) skip "expected: this stage asks for no memory while it serves" ;; esac
+    local n long
+    long=$(printf '%01000d' 0)
+    for n in 1 2 3; do
+        with_shim "send:short=1+1,malloc:fail=$n+0"
+        client send "$long" finish expect-gone
+        client echo "$long" finish expect-end || client echo "$long" finish expect-end
+        does_not_spin
+    done
+    with_shim "send:short=1+1,malloc:fail=1+1"
+    client send "$long" expect-gone
+    client send "$long" expect-gone
+    until_true 3 same_descriptors_as "$(descriptors)"
+}
+
+@test "no thread for a client: it goes with a clear line, the server stays" {
+    rule "a thread that cannot be had costs one client" "the result of pthread_create() ignored: the descriptor leaks" "chapter 1"
+    need_shim
+    [ "$VARIANT" = 01-blocking ] || skip "expected: this stage makes no threads"
+    with_shim "thread:fail=2+2"
+    client echo a finish expect-end
+    local fds
+    until_true 3 same_descriptors_as "$(descriptors)"
+    fds=$(descriptors)
+    client open expect-gone
+    grep -q 'no thread for fd [0-9]*: .*; close$' "$TMP/server.err"
+    client echo b finish expect-end
+    until_true 3 same_descriptors_as "$fds"
+}
+
+@test "5000 handled signals, and threads that may not be had" {
+    rule "signals have no effect on what the clients see" "EINTR treated as fatal, or as the end of a client" "chapter 2"
+    need_shim
+    with_shim "usr1"
+    start_client one random 100000000 finish expect-end
+    local i
+    for ((i = 0; i < 5000; i++)); do kill -USR1 "$SERVER_PID"; done
+    finished one
+    next_client_works
+}
+
+@test "a tracer attaches and leaves" {
+    rule "a debugger has no effect on what the clients see" "EINTR from epoll_wait(), which no handler restarts, treated as fatal" "chapter 4"
+    need_strace
+    start_server
+    start_client one echo a say here wait echo b finish expect-end
+    said one here
+    local i
+    for i in 1 2 3; do
+        strace -f -qq -o "$TMP/trace.$i" -p "$SERVER_PID" 3>&- &
+        PIDS="$! $PIDS"
+        local tracer=$!
+        until_true 5 traced
+        kill "$tracer"
+        until_true 5 untraced
+    done
+    go one
+    finished one
+    next_client_works
+}
+traced() { ! untraced; }
+untraced() { grep -q '^TracerPid:[[:space:]]*0$' "/proc/$SERVER_PID/status"; }
+
+@test "a backlog of 8 that overflows recovers" {
+    rule "clients that found the backlog full come in when there is room" "connections forgotten after a burst" "chapter 2"
+    need_linux "for network namespaces"
+    need_root "for a network namespace of its own"
+    need_several_clients
+    need ip "to set up the namespace's loopback" "install iproute2"
+    unshare -n true 2>/dev/null || skip "no network namespaces here; to run it: CAP_SYS_ADMIN"
+    cat >"$TMP/inside" <<'END'
+ip link set lo up
+echo 8 >/proc/sys/net/core/somaxconn
+"$SERVER" -p 5566 $VARIANT_ARGS >"$TMP/out" 2>&1 &
+server=$!
+trap 'kill -CONT $server; kill -KILL $server' EXIT
+for i in 1 2 3 4 5 6 7 8 9; do grep -q listening "$TMP/out" && break; read -t 0.1 -r <>"$TMP/never"; done
+kill -STOP $server
+"$CLIENT" -t 15 5566 crowd 20 20 &
+client=$!
+read -t 0.3 -r <>"$TMP/never"
+kill -CONT $server
+wait $client
+END
+    mkfifo "$TMP/never"
+    SERVER=$SERVER VARIANT_ARGS=${VARIANT_ARGS:-} TMP=$TMP CLIENT=$CLIENT run unshare -n bash "$TMP/inside"
+    echo "$output"
+    [ "$status" = 0 ]
+    [[ $output == *"answered 20 of 20"* ]]
+}
