@@ -282,6 +282,7 @@ static void rest(void)
 }
 // ANCHOR_END: errors
 
+// ANCHOR: no_delay
 /* Send small answers at once.  Else the kernel may hold one back until the one before it is
  * acknowledged, and the client acknowledges late, tcp(7).  If it fails, only time is lost. */
 static void no_delay(int fd)
@@ -291,6 +292,7 @@ static void no_delay(int fd)
     if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == -1)
         did("TCP_NODELAY: %s", strerror(errno));
 }
+// ANCHOR_END: no_delay
 
 static void usage(FILE *stream)
 {
@@ -360,6 +362,7 @@ static void hold_standard_descriptors(void)
     close(fd);
 }
 
+// ANCHOR: signals
 /* Let `stop` handle the two signals that end us.  SIGPIPE would be a third: a client that leaves
  * early must not end the server, and send() tells us anyway, EPIPE. */
 static void catch_signals(void (*stop)(int))
@@ -373,6 +376,7 @@ static void catch_signals(void (*stop)(int))
     if (sigaction(SIGPIPE, &action, NULL) == -1)
         die("sigaction");
 }
+// ANCHOR_END: signals
 
 static const char *advice(int error)
 {

@@ -60,11 +60,11 @@ static int patience(void);
 static void wait_failed(const char *call);
 static void announce(int fd);
 
+// ANCHOR: client
 /* What we owe one client: the bytes that send() did not take; NULL when nothing is owed.
  * One rule holds between two events.  Nothing pending: we wait to read from the client.
  * Something pending: we wait to write to it, and read nothing.  So an idle client costs its
  * entry in the table, and one that never reads costs one buffer and harms nobody else. */
-// ANCHOR: client
 struct client {
     char *pending;
     size_t length; /* of pending */
@@ -80,7 +80,7 @@ static void clients_close(void);
 
 static const struct own_option own_option = {":hvb:p:", "", ""}; /* none */
 
-// ANCHOR: mechanism
+// ANCHOR: sets
 enum { READABLE = 1, WRITABLE = 2 };
 static const struct flag flag_names[] = {{READABLE, "readable"}, {WRITABLE, "writable"}, {0, NULL}};
 
@@ -99,7 +99,9 @@ static bool want(int fd, enum interest interest)
         highest = fd;
     return true;
 }
+// ANCHOR_END: sets
 
+// ANCHOR: watch
 /* A bit beyond the set would be written into whatever lies behind it, and nobody would notice,
  * select(2).  Our limit keeps such descriptors away, but it can be raised from outside. */
 static bool watch(int fd)
@@ -117,7 +119,9 @@ static void forget(int fd)
     while (highest >= 0 && !FD_ISSET(highest, &reading) && !FD_ISSET(highest, &writing))
         highest--;
 }
+// ANCHOR_END: watch
 
+// ANCHOR: limit
 /* Out of bits is out of descriptors, if we lower the limit to what the set can hold: then accept()
  * says EMFILE in time, and those who do not fit wait in the backlog. */
 static void limit_descriptors(void)
@@ -132,7 +136,7 @@ static void limit_descriptors(void)
     if (setrlimit(RLIMIT_NOFILE, &limit) == -1)
         die("setrlimit");
 }
-// ANCHOR_END: mechanism
+// ANCHOR_END: limit
 
 // ANCHOR: loop
 static void serve(void)
@@ -258,6 +262,7 @@ static void rest(void)
 }
 // ANCHOR_END: errors
 
+// ANCHOR: no_delay
 /* Send small answers at once.  Else the kernel may hold one back until the one before it is
  * acknowledged, and the client acknowledges late, tcp(7).  If it fails, only time is lost. */
 static void no_delay(int fd)
@@ -267,6 +272,7 @@ static void no_delay(int fd)
     if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == -1)
         did("TCP_NODELAY: %s", strerror(errno));
 }
+// ANCHOR_END: no_delay
 
 static void usage(FILE *stream)
 {
@@ -336,6 +342,7 @@ static void hold_standard_descriptors(void)
     close(fd);
 }
 
+// ANCHOR: signals
 /* Let `stop` handle the two signals that end us.  SIGPIPE would be a third: a client that leaves
  * early must not end the server, and send() tells us anyway, EPIPE. */
 static void catch_signals(void (*stop)(int))
@@ -349,6 +356,7 @@ static void catch_signals(void (*stop)(int))
     if (sigaction(SIGPIPE, &action, NULL) == -1)
         die("sigaction");
 }
+// ANCHOR_END: signals
 
 static const char *advice(int error)
 {
@@ -563,7 +571,7 @@ static void client_accept(void)
 }
 // ANCHOR_END: accept
 
-// ANCHOR: echo
+// ANCHOR: keep
 /* Send what the socket takes now.  The bytes taken; 0: none, try later; -1: the client is gone. */
 static ssize_t send_some(int fd, const char *data, size_t length)
 {
@@ -594,7 +602,9 @@ static bool client_keep(int fd, const char *rest, size_t length)
     clients[fd].sent = 0;
     return client_wait(fd, WRITE);
 }
+// ANCHOR_END: keep
 
+// ANCHOR: read
 /* Read once and send it back at once: in the usual case the socket takes it all. */
 static bool client_read(int fd)
 {
@@ -620,7 +630,9 @@ static bool client_read(int fd)
     did("recv %zd, send %zd", got, sent);
     return sent == got || client_keep(fd, buffer + sent, (size_t)(got - sent));
 }
+// ANCHOR_END: read
 
+// ANCHOR: write
 /* Send on where we stopped.  When all is paid, wait for bytes again. */
 static bool client_write(int fd)
 {
@@ -645,7 +657,7 @@ static bool client_ready(int fd)
 {
     return clients[fd].pending != NULL ? client_write(fd) : client_read(fd);
 }
-// ANCHOR_END: echo
+// ANCHOR_END: write
 
 /* The server stops: whoever is still here goes. */
 static void clients_close(void)

@@ -59,11 +59,11 @@ static int patience(void);
 static void wait_failed(const char *call);
 static void announce(int fd);
 
+// ANCHOR: client
 /* What we owe one client: the bytes that send() did not take; NULL when nothing is owed.
  * One rule holds between two events.  Nothing pending: we wait to read from the client.
  * Something pending: we wait to write to it, and read nothing.  So an idle client costs its
  * entry in the table, and one that never reads costs one buffer and harms nobody else. */
-// ANCHOR: client
 struct client {
     char *pending;
     size_t length; /* of pending */
@@ -79,11 +79,11 @@ static void clients_close(void);
 
 static const struct own_option own_option = {":hvb:p:", "", ""}; /* none */
 
-// ANCHOR: mechanism
 static const struct flag flag_names[] = {{POLLIN, "POLLIN"},     {POLLOUT, "POLLOUT"},
                                          {POLLERR, "POLLERR"},   {POLLHUP, "POLLHUP"},
                                          {POLLNVAL, "POLLNVAL"}, {0, NULL}};
 
+// ANCHOR: list
 static struct pollfd *list; /* what we wait for, in no order */
 static size_t listed, room; /* entries in use, entries that there is memory for */
 
@@ -110,7 +110,9 @@ static bool watch(int fd)
     list[listed++] = (struct pollfd){.fd = fd, .events = POLLIN};
     return true;
 }
+// ANCHOR_END: list
 
+// ANCHOR: change
 /* POLLERR and POLLHUP come unasked, poll(2). */
 static bool want(int fd, enum interest interest)
 {
@@ -125,7 +127,7 @@ static void forget(int fd)
 {
     *entry(fd) = list[--listed];
 }
-// ANCHOR_END: mechanism
+// ANCHOR_END: change
 
 // ANCHOR: loop
 /* From the end to the start: forget() moves into a gap only what was looked at already. */
@@ -248,6 +250,7 @@ static void rest(void)
 }
 // ANCHOR_END: errors
 
+// ANCHOR: no_delay
 /* Send small answers at once.  Else the kernel may hold one back until the one before it is
  * acknowledged, and the client acknowledges late, tcp(7).  If it fails, only time is lost. */
 static void no_delay(int fd)
@@ -257,6 +260,7 @@ static void no_delay(int fd)
     if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == -1)
         did("TCP_NODELAY: %s", strerror(errno));
 }
+// ANCHOR_END: no_delay
 
 static void usage(FILE *stream)
 {
@@ -326,6 +330,7 @@ static void hold_standard_descriptors(void)
     close(fd);
 }
 
+// ANCHOR: signals
 /* Let `stop` handle the two signals that end us.  SIGPIPE would be a third: a client that leaves
  * early must not end the server, and send() tells us anyway, EPIPE. */
 static void catch_signals(void (*stop)(int))
@@ -339,6 +344,7 @@ static void catch_signals(void (*stop)(int))
     if (sigaction(SIGPIPE, &action, NULL) == -1)
         die("sigaction");
 }
+// ANCHOR_END: signals
 
 static const char *advice(int error)
 {
@@ -553,7 +559,7 @@ static void client_accept(void)
 }
 // ANCHOR_END: accept
 
-// ANCHOR: echo
+// ANCHOR: keep
 /* Send what the socket takes now.  The bytes taken; 0: none, try later; -1: the client is gone. */
 static ssize_t send_some(int fd, const char *data, size_t length)
 {
@@ -584,7 +590,9 @@ static bool client_keep(int fd, const char *rest, size_t length)
     clients[fd].sent = 0;
     return client_wait(fd, WRITE);
 }
+// ANCHOR_END: keep
 
+// ANCHOR: read
 /* Read once and send it back at once: in the usual case the socket takes it all. */
 static bool client_read(int fd)
 {
@@ -610,7 +618,9 @@ static bool client_read(int fd)
     did("recv %zd, send %zd", got, sent);
     return sent == got || client_keep(fd, buffer + sent, (size_t)(got - sent));
 }
+// ANCHOR_END: read
 
+// ANCHOR: write
 /* Send on where we stopped.  When all is paid, wait for bytes again. */
 static bool client_write(int fd)
 {
@@ -635,7 +645,7 @@ static bool client_ready(int fd)
 {
     return clients[fd].pending != NULL ? client_write(fd) : client_read(fd);
 }
-// ANCHOR_END: echo
+// ANCHOR_END: write
 
 /* The server stops: whoever is still here goes. */
 static void clients_close(void)

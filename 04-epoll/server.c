@@ -58,11 +58,11 @@ static int patience(void);
 static void wait_failed(const char *call);
 static void announce(int fd);
 
+// ANCHOR: client
 /* What we owe one client: the bytes that send() did not take; NULL when nothing is owed.
  * One rule holds between two events.  Nothing pending: we wait to read from the client.
  * Something pending: we wait to write to it, and read nothing.  So an idle client costs its
  * entry in the table, and one that never reads costs one buffer and harms nobody else. */
-// ANCHOR: client
 struct client {
     char *pending;
     size_t length; /* of pending */
@@ -80,7 +80,6 @@ static const struct own_option own_option = {
     ":hvb:p:e", " [-e]",
     "  -e          edge-triggered: the kernel tells once, so go on until nothing is left\n"};
 
-// ANCHOR: mechanism
 #define MAX_EVENTS 256 /* of one epoll_wait(); the others come with the next */
 #define MAX_TURNS 16   /* of one edge-triggered client, before the others have theirs */
 
@@ -92,6 +91,7 @@ static const struct flag flag_names[] = {{EPOLLIN, "EPOLLIN"},
                                          {EPOLLET, "EPOLLET"},
                                          {0, NULL}};
 
+// ANCHOR: kernel
 static int epoll_fd;
 static bool edge_triggered;
 
@@ -129,7 +129,9 @@ static void forget(int fd)
 {
     (void)fd;
 }
+// ANCHOR_END: kernel
 
+// ANCHOR: drain
 /* Edge-triggered, the kernel speaks once for each arrival, so go on until nothing is left.  But a
  * client that always has more must not keep the others waiting: after some turns we ask anew, for
  * EPOLL_CTL_MOD reports a descriptor that is ready still. */
@@ -140,7 +142,7 @@ static void client_drain(int fd)
             return;
     client_wait(fd, clients[fd].pending != NULL ? WRITE : READ);
 }
-// ANCHOR_END: mechanism
+// ANCHOR_END: drain
 
 // ANCHOR: loop
 static void serve(void)
@@ -266,6 +268,7 @@ static void rest(void)
 }
 // ANCHOR_END: errors
 
+// ANCHOR: no_delay
 /* Send small answers at once.  Else the kernel may hold one back until the one before it is
  * acknowledged, and the client acknowledges late, tcp(7).  If it fails, only time is lost. */
 static void no_delay(int fd)
@@ -275,6 +278,7 @@ static void no_delay(int fd)
     if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == -1)
         did("TCP_NODELAY: %s", strerror(errno));
 }
+// ANCHOR_END: no_delay
 
 static void usage(FILE *stream)
 {
@@ -344,6 +348,7 @@ static void hold_standard_descriptors(void)
     close(fd);
 }
 
+// ANCHOR: signals
 /* Let `stop` handle the two signals that end us.  SIGPIPE would be a third: a client that leaves
  * early must not end the server, and send() tells us anyway, EPIPE. */
 static void catch_signals(void (*stop)(int))
@@ -357,6 +362,7 @@ static void catch_signals(void (*stop)(int))
     if (sigaction(SIGPIPE, &action, NULL) == -1)
         die("sigaction");
 }
+// ANCHOR_END: signals
 
 static const char *advice(int error)
 {
@@ -571,7 +577,7 @@ static void client_accept(void)
 }
 // ANCHOR_END: accept
 
-// ANCHOR: echo
+// ANCHOR: keep
 /* Send what the socket takes now.  The bytes taken; 0: none, try later; -1: the client is gone. */
 static ssize_t send_some(int fd, const char *data, size_t length)
 {
@@ -602,7 +608,9 @@ static bool client_keep(int fd, const char *rest, size_t length)
     clients[fd].sent = 0;
     return client_wait(fd, WRITE);
 }
+// ANCHOR_END: keep
 
+// ANCHOR: read
 /* Read once and send it back at once: in the usual case the socket takes it all. */
 static bool client_read(int fd)
 {
@@ -628,7 +636,9 @@ static bool client_read(int fd)
     did("recv %zd, send %zd", got, sent);
     return sent == got || client_keep(fd, buffer + sent, (size_t)(got - sent));
 }
+// ANCHOR_END: read
 
+// ANCHOR: write
 /* Send on where we stopped.  When all is paid, wait for bytes again. */
 static bool client_write(int fd)
 {
@@ -653,7 +663,7 @@ static bool client_ready(int fd)
 {
     return clients[fd].pending != NULL ? client_write(fd) : client_read(fd);
 }
-// ANCHOR_END: echo
+// ANCHOR_END: write
 
 /* The server stops: whoever is still here goes. */
 static void clients_close(void)

@@ -18,7 +18,7 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
     start_server -v
     client echo hello finish expect-end
     ! grep -q EPOLLOUT "$TMP/server.err"
-    client fill 30000000 drain finish expect-end
+    client narrow fill 30000000 drain finish expect-end
     told 'EPOLLOUT .*epoll_ctl MOD'
     told 'epoll_wait  1 ready .*EPOLLOUT .*send [0-9]*, [0-9]* wait'
     told 'EPOLLIN|EPOLLRDHUP .*epoll_ctl MOD'
@@ -27,7 +27,9 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
 @test "EPOLLERR and EPOLLHUP: unasked, when the client resets" {
     rule "error flags lead to a read that finds the errno" "a flag without a branch: a spin, or a client for ever" "chapter 4"
     start_server -v
-    client echo hello reset
+    start_client one echo hello wait reset
+    told 'recv 5, send 5'
+    go one
     told 'EPOLLIN|EPOLLERR|EPOLLHUP|EPOLLRDHUP.*recv: Connection reset by peer; close'
     next_client_works
 }
@@ -35,7 +37,7 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
 @test "EPOLLERR and EPOLLHUP while waiting to write" {
     rule "error flags lead to a write that finds the errno" "a flag without a branch: a spin, or a client for ever" "chapter 4"
     start_server -v
-    client fill 30000000 reset
+    client narrow fill 30000000 reset
     told 'EPOLLOUT|EPOLLERR|EPOLLHUP.*send: Connection reset by peer; close'
     next_client_works
     does_not_spin
@@ -44,7 +46,7 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
 @test "a client that sends FIN while the server waits to write does not wake it" {
     rule "EPOLLRDHUP is not asked for while bytes are pending" "EPOLLRDHUP, level-triggered, reported over and over" "chapter 4"
     start_server -v
-    start_client one fill 6000000 finish say done wait drain expect-end
+    start_client one narrow fill 6000000 finish say done wait drain expect-end
     said one "done"
     told 'EPOLLOUT .*epoll_ctl MOD'
     does_not_spin
@@ -60,7 +62,7 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
     told 'recv: EAGAIN, nothing left'
 }
 
-@test "-e: FIN that arrives together with the last bytes is not missed" {
+@test "edge-triggered, FIN that arrives together with the last bytes is not missed" {
     rule "edge-triggered: read until EAGAIN or the end" "stopping at a short read" "chapter 4"
     start_server -e
     local i
@@ -73,6 +75,29 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
         rm "$TMP/one.in" "$TMP/one.out"
     done
 }
+
+@test "edge-triggered, a client that has much to read does not keep another waiting" {
+    rule "edge-triggered: the reading has a bound, and then the kernel is asked anew" "reading one client until there is no more, however much comes" "chapter 4"
+    start_server -v -e
+    start_client one echo a say here wait fill 5000000 say full wait
+    said one here
+    start_client two echo b say here wait send hello say sent expect hello finish expect-end
+    said two here
+    local before
+    kill -STOP "$SERVER_PID"
+    go one
+    until_true 5 sends_wait
+    go two
+    said two sent
+    kill -CONT "$SERVER_PID"
+    finished two
+    before=$(sed '/recv 5, send 5/q' "$TMP/server.err" | grep -c 'recv 65536')
+    echo "reads of one client before the other had its turn: $before"
+    [ "$before" -le 16 ]
+    go one
+}
+# the client's bytes have filled the receive buffer of the server, which is stopped
+sends_wait() { awk -v port="$(printf ':%04X' "$PORT")" '$2 ~ port "$" && $4 == "01" { split($5, q, ":"); if (q[2] != "00000000") found = 1 } END { exit !found }' /proc/net/tcp; }
 
 @test "an echo costs two system calls and a share of the wait, and no epoll_ctl" {
     rule "read, send at once, ask for writability only after a short send" "two epoll_ctl for each message, as the Python document does" "chapter 4"

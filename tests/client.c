@@ -35,6 +35,7 @@ static const char usage[] =
     "One connection, step by step (it is opened by the first verb, and again after reset or "
     "close):\n"
     "  open             connect\n"
+    "  narrow           connect, with a small receive buffer: the server's sends are soon short\n"
     "  send TEXT        send these bytes, and do not wait\n"
     "  expect TEXT      the next bytes from the server are these\n"
     "  echo TEXT        send, then expect\n"
@@ -60,6 +61,7 @@ static const char usage[] =
     "  hold C           open C connections, each with one echo; say so; wait for a line; go on\n"
     "  silent C         open C connections and send nothing; say so; wait for a line; go on\n"
     "  crowd C K        C connections send; K are answered; these leave, and so are the others\n"
+    "  gaps C           C connections; every other one leaves; those that stay are served on\n"
     "  churn N          N connections, one after the other: echo, finish, expect-end\n";
 
 static const char *address = "127.0.0.1", *port;
@@ -132,6 +134,8 @@ static void check_stream(const unsigned char *got, uint64_t position, size_t len
                  (unsigned long long)(position + i), got[i], right[i]);
 }
 
+static int narrow; /* the next connection's receive buffer, in bytes; 0: as the system likes */
+
 static int open_connection(void)
 {
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
@@ -145,6 +149,9 @@ static int open_connection(void)
     int fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
     if (fd == -1)
         fail("socket: %s", strerror(errno));
+    if (narrow > 0) /* before connect(): it decides the window that is offered, tcp(7) */
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &narrow, sizeof narrow);
+    narrow = 0;
     if (connect(fd, found->ai_addr, found->ai_addrlen) == -1)
         fail("connect to %s port %s: %s", address, port, strerror(errno));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -394,6 +401,29 @@ static void crowd(size_t count, size_t first)
     free(list);
 }
 
+/* The gaps are made one by one, from either end of what the server may keep as a list. */
+static void gaps(size_t count)
+{
+    int *fds = open_many(count);
+
+    for (size_t i = 0; i < count; i++)
+        echo(fds[i], "hello", 5);
+    for (size_t i = 0; i < count; i += 2) {
+        close(fds[i]);
+        fds[i] = -1;
+    }
+    for (size_t i = 1; i < count; i += 2) {
+        uint32_t number = (uint32_t)i;
+        echo(fds[i], &number, sizeof number);
+    }
+    for (size_t i = 1; i < count; i += 2) {
+        shutdown(fds[i], SHUT_WR);
+        expect_end(fds[i]);
+        close(fds[i]);
+    }
+    free(fds);
+}
+
 static int compare(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -540,7 +570,10 @@ static void perform(char **v)
 
     if (strcmp(verb, "open") == 0)
         the_server();
-    else if (strcmp(verb, "send") == 0)
+    else if (strcmp(verb, "narrow") == 0) {
+        narrow = 16384;
+        the_server();
+    } else if (strcmp(verb, "send") == 0)
         send_all(the_server(), text, strlen(text));
     else if (strcmp(verb, "expect") == 0)
         expect_bytes(the_server(), text, strlen(text));
@@ -578,6 +611,8 @@ static void perform(char **v)
         hold((size_t)number(text), verb[0] == 's');
     else if (strcmp(verb, "crowd") == 0)
         crowd((size_t)number(text), (size_t)number(v[2]));
+    else if (strcmp(verb, "gaps") == 0)
+        gaps((size_t)number(text));
     else
         churn(number(text));
     fflush(stdout);
@@ -589,8 +624,8 @@ static int values_of(const char *verb)
     static const struct {
         const char *names;
         int values;
-    } verbs[] = {{" open bytes drain finish expect-end expect-gone reset close wait ", 0},
-                 {" send expect echo dribble random oob fill flood say hold silent churn ", 1},
+    } verbs[] = {{" open narrow bytes drain finish expect-end expect-gone reset close wait ", 0},
+                 {" send expect echo dribble random oob fill flood say hold silent gaps churn ", 1},
                  {" slow crowd ", 2},
                  {" load ", 3}};
     char name[32];

@@ -127,7 +127,7 @@ wait_call() {
     need_strace
     local fault
     for fault in recvfrom:error=ECONNRESET recvfrom:error=ETIMEDOUT recvfrom:error=ENOMEM \
-        sendto:error=EPIPE sendto:error=ECONNRESET sendto:error=ENOMEM; do
+        sendto:error=EPIPE:signal=SIGPIPE sendto:error=ECONNRESET sendto:error=ENOMEM; do
         inject "$fault:when=2"
         client echo a send b expect-gone
         next_client_works
@@ -147,8 +147,8 @@ wait_call() {
         injected
     done
     inject "epoll_ctl:error=ENOMEM:when=4+2" # changes of mind
-    client flood 30000000 expect-gone
-    client flood 30000000 expect-gone
+    client narrow flood 30000000 expect-gone
+    client narrow flood 30000000 expect-gone
     injected
     does_not_spin
 }
@@ -208,8 +208,12 @@ wait_call() {
     need_shim
     with_shim "send:short=1+1,send:again=2+2"
     client random 20000 echo "reading again" finish expect-end
+    start_client one random 20000 say done wait
+    said one "done"
+    does_not_spin # while a client is here for whom a send was short once
+    go one
+    finished one
     next_client_works
-    does_not_spin
 }
 
 @test "no memory for a client: it goes, the next is served" {
@@ -245,7 +249,7 @@ wait_call() {
     until_true 3 same_descriptors_as "$fds"
 }
 
-@test "5000 handled signals, and threads that may not be had" {
+@test "5000 handled signals lose nothing" {
     rule "signals have no effect on what the clients see" "EINTR treated as fatal, or as the end of a client" "chapter 2"
     need_shim
     with_shim "usr1"
@@ -255,6 +259,26 @@ wait_call() {
     finished one
     next_client_works
 }
+
+@test "SIGTERM between the check and the wait ends it all the same" {
+    rule "a signal is not lost between the check and the wait" "a flag that is checked before the wait: set a moment later, the wait lasts for ever" "chapter 2"
+    need_shim
+    with_shim "wait:term=2+0"
+    client echo a finish expect-end || true # brings the server to its second wait
+    until_true 2 gone "$SERVER_PID"
+    wait "$SERVER_PID"
+}
+
+@test "every client's socket has TCP_NODELAY" {
+    rule "an answer leaves at once" "no TCP_NODELAY: about 40 ms until the client's delayed ACK" "chapter 1"
+    need_ours
+    need_strace
+    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=setsockopt,accept,accept4)
+    start_server
+    client churn 5
+    until_true 3 five_nodelays
+}
+five_nodelays() { [ "$(grep -c 'TCP_NODELAY, \[1\].*= 0' "$TMP/trace")" = 5 ]; }
 
 @test "a tracer attaches and leaves" {
     rule "a debugger has no effect on what the clients see" "EINTR from epoll_wait(), which no handler restarts, treated as fatal" "chapter 4"

@@ -42,7 +42,7 @@ live_with() {
         PIDS="$server $PIDS"
         # two victims: each gets right bytes, or is told that it is alone
         "$CLIENT" -t 5 "$PORT" send "$LONG" finish expect-gone || { echo "a client hangs"; return 1; }
-        "$CLIENT" -t 5 "$PORT" flood 8000000 finish expect-gone || { echo "a client hangs"; return 1; }
+        "$CLIENT" -t 5 "$PORT" narrow flood 8000000 finish expect-gone || { echo "a client hangs"; return 1; }
         "$CLIENT" -t 5 "$PORT" echo "next" finish expect-end ||
             "$CLIENT" -t 5 "$PORT" echo "the one after" finish expect-end ||
             { echo "the next client is not served"; return 1; }
@@ -71,7 +71,7 @@ up_or_ended() { gone "$SERVER_PID" || (exec 9<>"/dev/tcp/127.0.0.1/$PORT") 2>/de
     PIDS=$SERVER_PID
     until_true 5 up_or_ended
     client echo a finish expect-end
-    client fill 8000000 drain finish expect-end
+    client narrow fill 8000000 drain finish expect-end
     kill -TERM "$(cat "/proc/$SERVER_PID/task/$SERVER_PID/children")"
     until_true 3 gone "$SERVER_PID"
     local call error n lives=0 calls

@@ -8,12 +8,16 @@
  *   malloc:fail=FIRST+STEP  malloc, calloc and realloc of CLIENT_MEMORY bytes or more: NULL, ENOMEM
  *   thread:fail=FIRST+STEP  pthread_create: EAGAIN
  *   close:eintr=FIRST+STEP  close, and yet say -1, EINTR
- *   usr1                    SIGUSR1 is handled, without SA_RESTART, and nothing is done about it
- * STEP 0 hits one call only.  Calls are counted for each fault, in the whole process. */
+ *   wait:term=FIRST+STEP    SIGTERM comes after the last check and before the wait (epoll_wait,
+ * poll, select, and an accept() that may block) usr1                    SIGUSR1 is handled, without
+ * SA_RESTART, and nothing is done about it STEP 0 hits one call only.  Calls are counted for each
+ * fault, in the whole process. */
 #define _GNU_SOURCE
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -21,6 +25,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/epoll.h>
+#endif
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -45,6 +53,49 @@ static bool hits(const char *fault, atomic_long *calls)
         return false;
     long call = atomic_fetch_add(calls, 1) + 1;
     return call == first || (step > 0 && call > first && (call - first) % step == 0);
+}
+
+static void before_the_wait(void)
+{
+    static atomic_long calls;
+
+    if (hits("wait:term", &calls))
+        raise(SIGTERM);
+}
+
+int poll(struct pollfd *list, nfds_t length, int timeout)
+{
+    int (*real)(struct pollfd *, nfds_t, int) = next("poll");
+
+    before_the_wait();
+    return real(list, length, timeout);
+}
+
+int select(int count, fd_set *readable, fd_set *writable, fd_set *odd, struct timeval *timeout)
+{
+    int (*real)(int, fd_set *, fd_set *, fd_set *, struct timeval *) = next("select");
+
+    before_the_wait();
+    return real(count, readable, writable, odd, timeout);
+}
+
+#ifdef __linux__
+int epoll_wait(int fd, struct epoll_event *events, int length, int timeout)
+{
+    int (*real)(int, struct epoll_event *, int, int) = next("epoll_wait");
+
+    before_the_wait();
+    return real(fd, events, length, timeout);
+}
+#endif
+
+int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict size)
+{
+    int (*real)(int, struct sockaddr *, socklen_t *) = next("accept");
+
+    if (fcntl(fd, F_GETFL) == O_RDWR) /* it may block: then it is a wait */
+        before_the_wait();
+    return real(fd, address, size);
 }
 
 ssize_t recv(int fd, void *buffer, size_t size, int flags)
