@@ -45,7 +45,8 @@ struct own_option {
 static struct options {
     const char *address, *port;
     bool verbose;
-    const char *own; /* the stage's own option as it was given; NULL: it was not */
+    bool own;              /* the stage's own option was given, */
+    const char *own_value; /* with this value, if it takes one */
 } options;
 static void heard(const char *format, ...);
 static void about(int fd, unsigned bits);
@@ -144,7 +145,7 @@ static void serve(void)
     for (;;) {
         int wait_ms = patience(); /* it may watch the listener again, so it precedes the copy */
         fd_set readable = reading, writable = writing;
-        struct timeval timeout = {.tv_usec = wait_ms * 1000};
+        struct timeval timeout = {.tv_usec = (suseconds_t)wait_ms * 1000};
         int ready = select(highest + 1, &readable, &writable, NULL, wait_ms < 0 ? NULL : &timeout);
         if (ready == -1) {
             wait_failed("select");
@@ -314,16 +315,18 @@ static void read_options(int argc, char **argv)
         }
         if (option == '?')
             bad_usage(name, "no such option");
-        else if (option == ':')
+        if (option == ':')
             bad_usage(name, "needs a value");
-        else if (option == 'v')
+        if (option == 'v') {
             options.verbose = true;
-        else if (option == 'b')
+        } else if (option == 'b') {
             options.address = optarg;
-        else if (option == 'p')
+        } else if (option == 'p') {
             options.port = optarg;
-        else
-            options.own = optarg != NULL ? optarg : "";
+        } else {
+            options.own = true;
+            options.own_value = optarg;
+        }
     }
     if (optind < argc)
         bad_usage(argv[optind], "a server takes options only");

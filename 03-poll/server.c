@@ -44,7 +44,8 @@ struct own_option {
 static struct options {
     const char *address, *port;
     bool verbose;
-    const char *own; /* the stage's own option as it was given; NULL: it was not */
+    bool own;              /* the stage's own option was given, */
+    const char *own_value; /* with this value, if it takes one */
 } options;
 static void heard(const char *format, ...);
 static void about(int fd, unsigned bits);
@@ -85,7 +86,8 @@ static const struct flag flag_names[] = {{POLLIN, "POLLIN"},     {POLLOUT, "POLL
 
 // ANCHOR: list
 static struct pollfd *list; /* what we wait for, in no order */
-static size_t listed, room; /* entries in use, entries that there is memory for */
+static size_t listed;       /* entries in use */
+static size_t room = 16;    /* entries that there is memory for */
 
 /* Where fd stands in the list.  A search, but poll() has just walked through it all as well. */
 static struct pollfd *entry(int fd)
@@ -100,7 +102,7 @@ static struct pollfd *entry(int fd)
 static bool watch(int fd)
 {
     if (listed == room) {
-        size_t larger = room + room / 2 + 16;
+        size_t larger = room + room / 2;
         struct pollfd *longer = realloc(list, larger * sizeof *longer);
         if (longer == NULL)
             return false;
@@ -159,7 +161,8 @@ static void serve(void)
 int main(int argc, char **argv)
 {
     prepare(argc, argv);
-    if (!watch(listener) || !watch(stop_pipe[0]))
+    list = malloc(room * sizeof *list);
+    if (list == NULL || !watch(listener) || !watch(stop_pipe[0]))
         die("poll");
     announce(listener);
     serve();
@@ -302,16 +305,18 @@ static void read_options(int argc, char **argv)
         }
         if (option == '?')
             bad_usage(name, "no such option");
-        else if (option == ':')
+        if (option == ':')
             bad_usage(name, "needs a value");
-        else if (option == 'v')
+        if (option == 'v') {
             options.verbose = true;
-        else if (option == 'b')
+        } else if (option == 'b') {
             options.address = optarg;
-        else if (option == 'p')
+        } else if (option == 'p') {
             options.port = optarg;
-        else
-            options.own = optarg != NULL ? optarg : "";
+        } else {
+            options.own = true;
+            options.own_value = optarg;
+        }
     }
     if (optind < argc)
         bad_usage(argv[optind], "a server takes options only");

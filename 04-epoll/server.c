@@ -43,7 +43,8 @@ struct own_option {
 static struct options {
     const char *address, *port;
     bool verbose;
-    const char *own; /* the stage's own option as it was given; NULL: it was not */
+    bool own;              /* the stage's own option was given, */
+    const char *own_value; /* with this value, if it takes one */
 } options;
 static void heard(const char *format, ...);
 static void about(int fd, unsigned bits);
@@ -175,7 +176,7 @@ static void serve(void)
 int main(int argc, char **argv)
 {
     prepare(argc, argv);
-    edge_triggered = options.own != NULL;
+    edge_triggered = options.own;
     epoll_fd = epoll_create1(0);
     if (epoll_fd == -1 || !watch(listener) || !watch(stop_pipe[0]))
         die("epoll");
@@ -320,16 +321,18 @@ static void read_options(int argc, char **argv)
         }
         if (option == '?')
             bad_usage(name, "no such option");
-        else if (option == ':')
+        if (option == ':')
             bad_usage(name, "needs a value");
-        else if (option == 'v')
+        if (option == 'v') {
             options.verbose = true;
-        else if (option == 'b')
+        } else if (option == 'b') {
             options.address = optarg;
-        else if (option == 'p')
+        } else if (option == 'p') {
             options.port = optarg;
-        else
-            options.own = optarg != NULL ? optarg : "";
+        } else {
+            options.own = true;
+            options.own_value = optarg;
+        }
     }
     if (optind < argc)
         bad_usage(argv[optind], "a server takes options only");

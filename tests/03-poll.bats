@@ -25,6 +25,5 @@ load helpers
 
 @test "an idle client costs at most 96 bytes" {
     rule "an idle client costs its entries and no buffer" "a buffer for each client" "chapter 3"
-    need_linux "to read memory"
     idle_costs_at_most 96
 }

@@ -5,7 +5,7 @@
  * 2, a wrong command line.  Everything ends by itself after SECONDS (default 20), with code 1.
  * Pseudo-random bytes are a function of their position in the stream, so that a byte that is lost,
  * doubled or out of place is found and its position named. */
-#define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE /* MSG_DONTWAIT is not POSIX */
 
 #include <errno.h>
 #include <fcntl.h>

@@ -137,7 +137,7 @@ load helpers
 @test "a client that never reads harms nobody and costs one buffer" {
     rule "while bytes are pending for a client the server does not read from it" "a blocking send, or a queue that grows with what the client sends" "chapter 2"
     need_several_clients
-    need_linux "to read the memory"
+    need_plain_memory
     start_server
     next_client_works
     local before i
@@ -264,7 +264,7 @@ tick_until_connected() { # 300 connections, or as many as the backlog takes: non
 
 @test "nothing leaks over 2000 connections" {
     rule "after many connections the same descriptors and the same memory" "a client's descriptor or buffer that is not given back" "chapter 1"
-    need_linux "to read descriptors and memory"
+    need_plain_memory
     start_server
     client churn 200
     until_true 5 same_descriptors_as "$(descriptors)"

@@ -27,8 +27,12 @@ setup() {
 
 teardown() {
     local pid
+    local clean=0
     if [ -z "${BATS_TEST_COMPLETED:-}" ] && [ -z "${BATS_TEST_SKIPPED:-}" ]; then
         explain
+    fi
+    if [ "${SERVER_KIND:-}" = sanitized ] && [ -n "$SERVER_PID" ]; then
+        sanitizer_is_content || clean=1
     fi
     for pid in $PIDS; do
         kill -CONT "$pid" 2>/dev/null
@@ -36,7 +40,15 @@ teardown() {
         wait "$pid" 2>/dev/null
     done
     rm -rf "$TMP"
-    return 0
+    return $clean
+}
+
+# A build with sanitizers (SERVER_KIND=sanitized) is let end by itself, for leaks are found then.
+sanitizer_is_content() {
+    kill -CONT "$SERVER_PID" 2>/dev/null
+    kill -TERM "$SERVER_PID" 2>/dev/null
+    until_true 5 gone "$SERVER_PID"
+    ! grep -h -A 20 -e 'ERROR: .*Sanitizer' -e 'WARNING: ThreadSanitizer' -e 'runtime error:' "$TMP/server.err"
 }
 
 # rule TEXT CAUSE CHAPTER: what this test checks, why it usually breaks, where the book explains it.
@@ -70,6 +82,10 @@ need_ptrace() {
     strace -qq -o /dev/null true 2>/dev/null || skip "strace may not trace here; to run it: a container with --cap-add=SYS_PTRACE, or a real machine"
 }
 need_linux() { [ "$(uname -s)" = Linux ] || skip "needs Linux ($1); to run it: a Linux machine"; }
+need_plain_memory() {
+    need_linux "to read the memory"
+    [ "${SERVER_KIND:-}" != sanitized ] || skip "the memory of a build with sanitizers is theirs; to run it: a plain build"
+}
 need_root() { [ "$(id -u)" = 0 ] || skip "needs root ($1); to run it: sudo make test"; }
 need_ours() { [ -n "${OURS:-}" ] || skip "is about our own command line; to run it: make test without SERVER="; }
 need_shim() {
@@ -164,7 +180,7 @@ finished() {
     eval "wait \$PID_$1" || { cat "$TMP/$1.out"; return 1; }
 }
 # said NAME TEXT: wait until the client in the background has printed it.
-said() { until_true 15 has_text "$TMP/$1.out" "$2" || { cat "$TMP/$1.out"; return 1; }; }
+said() { until_true "${EVENT_SECONDS:-15}" has_text "$TMP/$1.out" "$2" || { cat "$TMP/$1.out"; return 1; }; }
 
 # The server is alive and serves a newcomer.  Every test of a fault ends with it.
 next_client_works() {
@@ -202,6 +218,7 @@ does_not_spin() {
 
 # Each idle client costs at most so many bytes of user memory.
 idle_costs_at_most() {
+    need_plain_memory
     local count=${IDLE:-2000} before after each
     [ "$(ulimit -Hn)" -ge $((count + 100)) ] || skip "needs $((count + 100)) descriptors; to run it: ulimit -Hn $((count + 100))"
     ulimit -Sn "$(ulimit -Hn)"

@@ -1,0 +1,244 @@
+#!/usr/bin/env bats
+# The book says what the code is and does.  mdBook itself is silent when an include finds nothing,
+# so the includes are checked here; and every output and ratio that the prose relies on is made anew.
+# MDBOOK may name the mdbook program.
+
+ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
+SRC=$ROOT/book/src
+
+setup_file() {
+    FRESH=$(mktemp -d "${TMPDIR:-/tmp}/book.XXXXXX")
+    export FRESH
+    mkdir "$FRESH/now"
+    if [ "$(uname -s)" = Linux ]; then
+        KEEP=$FRESH/now "$BATS_TEST_DIRNAME/transcripts" --check >"$FRESH/report" 2>&1 3>&- || echo "$?" >"$FRESH/parted"
+    fi
+}
+teardown_file() { rm -rf "$FRESH"; }
+
+without() { ! "$@"; } # a bare ! does not make a test fail
+chapters() { printf '%s\n' "$SRC"/0[1-9]-*.md; }
+
+# ---- the text and the code ----
+
+# Every include, as "page path part": part is an anchor, a range of lines as from:to, or nothing.
+includes() {
+    sed -n 's/^.*{{#include *\([^:}]*\):*\([^}]*\)}}.*$/\1 \2/p' "$1"
+}
+
+# lines_of FILE PART: what mdBook would show of it.
+lines_of() {
+    awk -v part="$2" '
+        BEGIN { whole = part == ""; if (part ~ /:/) { split(part, n, ":"); from = n[1] + 0; to = n[2] == "" ? 1e9 : n[2] + 0 }
+                else if (part ~ /^[0-9]+$/) from = to = part + 0 }
+        /ANCHOR(_END)?: *[A-Za-z0-9_-]+ *$/ { name = $NF; if (name == part && !whole) on = !/ANCHOR_END/; next }
+        whole || on || (to && NR >= from && NR <= to)' "$1"
+}
+
+@test "every include finds a file, and at least one line in it" {
+    local page path part count=0
+    for page in "$SRC"/*.md; do
+        while read -r path part; do
+            count=$((count + 1))
+            [ -f "$SRC/$path" ] || { echo "${page##*/}: no such file: $path"; return 1; }
+            lines_of "$SRC/$path" "$part" | grep -q '[^[:space:]]' ||
+                { echo "${page##*/}: nothing in $path between the anchors, or lines, $part"; return 1; }
+        done < <(includes "$page")
+    done
+    [ "$count" -gt 30 ] # else this test no longer sees the includes
+}
+
+@test "every anchor in the code has an end, and is shown in the book" {
+    local file name used
+    used=$(for page in "$SRC"/*.md; do includes "$page"; done | sed "s#^\(\.\./\)*##")
+    for file in "$ROOT"/0*/*.[ch] "$ROOT"/tests/*.c; do
+        [ -f "$file" ] || continue
+        for name in $(sed -n 's#^// ANCHOR: ##p' "$file"); do
+            [ "$(grep -c "^// ANCHOR: $name\$" "$file")" = 1 ] && [ "$(grep -c "^// ANCHOR_END: $name\$" "$file")" = 1 ] &&
+                lines_of "$file" "$name" | grep -q . || { echo "$file: $name: not one beginning, then one end"; return 1; }
+            shown "$file" "$name" || { echo "${file#"$ROOT"/}: the book does not show $name"; return 1; }
+        done
+        [ "$(grep -c '^// ANCHOR: ' "$file")" = "$(grep -c 'ANCHOR_END: ' "$file")" ] || { echo "$file: an end without a beginning"; return 1; }
+    done
+}
+# The book includes it from this file, or the same text by the same name from another one.
+shown() {
+    local other
+    for other in $(echo "$used" | awk -v name="$2" '$2 == name { print $1 }'); do
+        [ "$(lines_of "$ROOT/$other" "$2")" != "$(lines_of "$1" "$2")" ] || return 0
+    done
+    return 1
+}
+
+@test "no C and no output is typed by hand" {
+    local page
+    for page in "$SRC"/*.md; do
+        awk -v page="${page##*/}" '
+            /^```/ && !open { open = 1; kind = substr($0, 4); marked = before ~ /^<!-- counter-example -->$/; next }
+            /^```/ { open = 0; next }
+            { before = $0 }
+            !open || marked || /^\{\{#include / { next }
+            kind ~ /^console$/ && /^\$ / { next }
+            kind ~ /^python$/ { if (!said) said = /not ours/; if (said) next }
+            { print page ": in a block of " (kind == "" ? "no kind" : kind) ": " $0; bad = 1 }
+            END { if (open) { print page ": a block without an end"; bad = 1 } exit bad }' "$page"
+    done
+}
+
+@test "no dead link; the table of contents and the pages agree" {
+    local page target
+    for page in "$SRC"/*.md; do
+        for target in $(grep -o '](\([^)]*\))' "$page" | sed 's/^](//; s/)$//; s/#.*//'); do
+            case $target in http*) continue ;; esac
+            [ -f "$SRC/$target" ] || { echo "${page##*/}: dead link: $target"; return 1; }
+        done
+        [ "${page##*/}" = SUMMARY.md ] || grep -q "](${page##*/})" "$SRC/SUMMARY.md" || { echo "not in SUMMARY.md: ${page##*/}"; return 1; }
+    done
+    for target in "$SRC"/transcripts/*.txt; do
+        target=${target##*/}
+        grep -q "transcripts/$target[:}]" "$SRC"/*.md || { echo "no page shows transcripts/$target"; return 1; }
+        "$ROOT/tests/transcripts" --list | grep -qx "${target%.txt}" || { echo "nothing makes transcripts/$target"; return 1; }
+    done
+}
+
+# The prose of a page: no blocks, no tags, no code spans.
+prose() { awk '/^```/ { open = !open; next } !open' "$1" | sed 's/<[^>]*>/ /g; s/`[^`]*`/X/g; s/!\[\([^]]*\)\]([^)]*)/\1/g'; }
+
+@test "a chapter has 800 to 1500 words" {
+    local page words
+    for page in $(chapters); do
+        words=$(prose "$page" | tr -d '|*#-' | wc -w)
+        echo "${page##*/}: $words words"
+        [ "$words" -ge 800 ]
+        [ "$words" -le 1500 ]
+    done
+}
+
+@test "a chapter has a guess, a diff, a limit, the Python page, and 3 to 5 questions why" {
+    local page stage why next
+    for page in $(chapters); do
+        stage=${page##*/} stage=${stage%%-*}
+        next=$stage
+        [ "$stage" != 01 ] || next=02 # before stage 01 there is nothing
+        for what in '^## Guess first' "make limit-$stage" "^## What the Python page" "^## What comes next"; do
+            grep -q "$what" "$page" || { echo "${page##*/}: no $what"; return 1; }
+        done
+        grep -q "make diff-$next" "$page" || { echo "${page##*/}: no make diff-$next"; return 1; }
+        why=$(grep -c '^<details><summary>Why ' "$page")
+        [ "$why" -ge 3 ] && [ "$why" -le 5 ] || { echo "${page##*/}: $why questions"; return 1; }
+        [ "$(grep -c '<details>' "$page")" = "$(grep -c '^</details>$' "$page")" ]
+    done
+}
+
+@test "the stages that the commands name are here" {
+    local number
+    for number in $(grep -ohE 'make (tour STAGE=|limit-|diff-|test-|run-)[0-9]+|STAGE=[0-9]+' "$SRC"/*.md | grep -o '[0-9]*$' | sort -u); do
+        ls "$ROOT/$number"-*/server.c >/dev/null || { echo "the book names stage $number"; return 1; }
+    done
+}
+
+@test "the prose is calm: no exclamation mark, no simply, just, powerful" {
+    local page
+    for page in "$SRC"/*.md; do
+        prose "$page" >"$FRESH/prose"
+        without grep -nEi '!|\b(simply|powerful|obviously)\b|\bjust (a|the|one|like|call|use|do)\b' "$FRESH/prose" || { echo "in ${page##*/}"; return 1; }
+    done
+}
+
+@test "numbers that the prose takes from the code" {
+    grep -q '^#define BUFFER_SIZE 16384 ' "$ROOT/01-blocking/server.c" # chapter 1: "the buffer holds 16,384"
+    grep -q '^#define REST_MS 100 ' "$ROOT/02-select/server.c"        # chapter 2: "every 100 ms besides"
+    [ "$(grep -c '\bdup(\|\bfork(' "$ROOT/04-epoll/server.c")" = 0 ]  # chapter 4: "We make no copies"
+    without grep -n 'EPOLL_CTL_DEL' "$ROOT/04-epoll/server.c"         # chapter 4: "forget() is empty"
+}
+
+@test "a drawing comes from its script, and can be read on any screen and in any theme" {
+    local script drawing
+    for script in "$ROOT"/book/drawings/*.sh; do
+        drawing=$SRC/images/$(basename "$script" .sh).svg
+        sh "$script" | cmp - "$drawing" || { echo "sh ${script#"$ROOT"/} >${drawing#"$ROOT"/} draws it anew"; return 1; }
+    done
+    for script in "$ROOT"/book/drawings/*.sh; do
+        drawing=$SRC/images/$(basename "$script" .sh).svg
+        grep -q 'role="img"' "$drawing"
+        grep -q '<title id="title">..*</title>' "$drawing"
+        sed -n 3p "$drawing" | grep -q '^<rect width="360".*fill="#fff"'
+        sed -n 1p "$drawing" | grep -q 'viewBox="0 0 360 [0-9]*".* font-size="1[2-9]"' # 390 px: the letters stay as they are
+    done
+}
+
+@test "mdbook builds it without a warning, and no block is empty" {
+    local mdbook=${MDBOOK:-mdbook}
+    command -v "$mdbook" >/dev/null || skip "needs mdbook; to run it: $(sh "$ROOT/tests/doctor" how mdbook), or MDBOOK=/path/to/mdbook"
+    "$mdbook" build -d "$FRESH/html" "$ROOT/book" >"$FRESH/build" 2>&1 || { cat "$FRESH/build"; return 1; }
+    without grep -E 'WARN|ERROR' "$FRESH/build"
+    without grep -l '{{#' "$FRESH"/html/*.html
+    without grep -lE '<code class="language-[a-z]+">[[:space:]]*</code>' "$FRESH"/html/0*.html
+    [ "$(grep -o '<code class="language-c">' "$FRESH/html/02-select.html" | wc -l)" -ge 10 ]
+}
+
+# ---- the book and the machine ----
+
+need_linux() { [ "$(uname -s)" = Linux ] || skip "the transcripts are made on Linux; to run it: a Linux machine"; }
+
+@test "every output in the book is what its command prints" {
+    need_linux
+    cat "$FRESH/report"
+    [ ! -e "$FRESH/parted" ]
+}
+
+# both NAME CHECK: the claim has to hold for what the book shows and for what was measured now.
+# A measurement may be disturbed by what else runs here, so it has two more chances.
+both() {
+    local try
+    need_linux
+    "$2" "$SRC/transcripts/$1.txt" || { echo "in the book's transcript $1"; return 1; }
+    for try in 1 2 3; do
+        if [ -f "$FRESH/now/$1.txt" ] && "$2" "$FRESH/now/$1.txt"; then return; fi
+        "$ROOT/tests/limit" "${1#limit-}" >"$FRESH/now/$1.txt" 2>&1 3>&-
+    done
+    cat "$FRESH/now/$1.txt"
+    return 1
+}
+# claim FILE AWK: the program sees the rows as fields, and says what is wrong.
+claim() {
+    awk "function wrong(what) { print \"wrong: \" what \": \" \$0; bad = 1 } $2 END { if (!seen) { print \"no such rows\"; bad = 1 } exit bad }" "$1"
+}
+
+@test "chapter 1: a thread costs three pages and a kernel stack, many times a client of 04" { both limit-01 thread_cost; }
+thread_cost() {
+    claim "$1" '/^  threads/ { seen++; if ($2 != 1001 || $3 != 1) wrong("threads") }
+        /memory of the process/ { seen++; if ($5 < 8000 || $5 > 20000) wrong("not about three pages each"); if ($6 > 1000) wrong("a client of 04 is not cheap") }
+        /stacks in the kernel/ && $5 != "not" { seen++; if ($5 < 14000 || $5 > 20000) wrong("not about 16 KiB each") }
+        /for each client/ { seen++; if ($6 < 20) wrong("not many times") }'
+}
+
+@test "chapter 1: without TCP_NODELAY a small answer waits for about 40 ms" { both limit-01 stall; }
+stall() {
+    claim "$1" '/with TCP_NODELAY/ { seen++; if ($3 > 10000) wrong("slow") } /without that line/ { seen++; if ($4 < 30000 || $4 > 60000) wrong("no stall") }'
+}
+
+@test "chapter 2: FD_SETSIZE less six are served, the others wait, cost nothing, and come in" { both limit-02 set_size; }
+set_size() {
+    claim "$1" '/FD_SETSIZE is/ { size = $NF; total = $2 } /^  accepted/ { seen++; if ($2 != size - 6) wrong("not all but six") ; served = $2 }
+        /highest descriptor/ { seen++; if ($3 != size - 1) wrong("highest") }
+        /in the backlog/ && $5 != "not" { seen++; if ($5 != total - served) wrong("backlog") }
+        /CPU in a second/ { seen++; if ($7 > 100000) wrong("it spins") }
+        /answered/ { seen++; last = $2 } END { if (last != total) wrong("not all are served in the end") }'
+}
+
+@test "chapter 3: silent clients cost poll many times an echo, and epoll nothing" { both limit-03 silent; }
+silent() {
+    claim "$1" '$1 == "0" { seen++; poll = $2; epoll = $3; if ($4 < 0.5 || $4 > 2) wrong("unlike with none silent") }
+        $1 == "1000" && $2 < 5 * poll { wrong("poll: less than 5 times") }
+        $1 ~ /^[1-9][0-9]*$/ { seen++; if ($2 < 1.2 * before) wrong("poll does not grow"); if ($3 > 1.5 * epoll) wrong("epoll grows") }
+        { before = $2 + 0 } END { if (seen < 2) wrong("no row with silent clients") }'
+}
+
+@test "chapter 4: three calls for an echo, none of them epoll_ctl; one recv more with -e" { both limit-04 calls; }
+calls() {
+    claim "$1" '/^  CPU/ { seen++; if ($4 > 1.5) wrong("epoll grows") }
+        /^  epoll_wait|^  sendto/ { if ($2 != "1.0" || $3 != "1.0") wrong("not one") }
+        /^  recvfrom/ { if ($2 != "1.0" || $3 != "2.0") wrong("not one, and two") }
+        /^  epoll_ctl/ { if ($2 != "0.0" || $3 != "0.0") wrong("not none") }'
+}
