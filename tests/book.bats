@@ -173,7 +173,10 @@ prose() { awk '/^```/ { open = !open; next } !open' "$1" | sed 's/<[^>]*>/ /g; s
     "$mdbook" build -d "$FRESH/html" "$ROOT/book" >"$FRESH/build" 2>&1 || { cat "$FRESH/build"; return 1; }
     without grep -E 'WARN|ERROR' "$FRESH/build"
     without grep -l '{{#' "$FRESH"/html/*.html
-    without grep -lE '<code class="language-[a-z]+">[[:space:]]*</code>' "$FRESH"/html/0*.html
+    local page
+    for page in "$FRESH"/html/0*.html; do
+        tr '\n' ' ' <"$page" | without grep -oE '<code class="language-[a-z]+">[[:space:]]*</code>.{60}'
+    done
     [ "$(grep -o '<code class="language-c">' "$FRESH/html/02-select.html" | wc -l)" -ge 10 ]
 }
 

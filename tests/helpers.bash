@@ -185,7 +185,7 @@ said() { until_true "${EVENT_SECONDS:-15}" has_text "$TMP/$1.out" "$2" || { cat 
 # The server is alive and serves a newcomer.  Every test of a fault ends with it.
 next_client_works() {
     gone "$SERVER_PID" && { echo "the server has ended"; return 1; }
-    CLIENT_SECONDS=5 client open echo "next" finish expect-end
+    CLIENT_SECONDS=${NEXT_SECONDS:-5} client open echo "next" finish expect-end
 }
 
 # stop_server [SIGNAL]: it ends within a second, with exit code 0.
