@@ -28,12 +28,12 @@
 #include <unistd.h>
 
 /* What the toolbox at the end of this file lends to every stage. */
-struct flag {
+struct flag { /* a bit that the kernel sets, and its name for -v */
     unsigned bit;
     const char *name;
 };
-struct own_option {
-    const char *letters, *synopsis, *help; /* for getopt(3) and for the usage text */
+struct own_option { /* what this stage adds to the command line: for getopt(3), for the usage */
+    const char *letters, *synopsis, *help;
 };
 static struct options {
     const char *address, *port;
@@ -41,18 +41,18 @@ static struct options {
     bool own;              /* the stage's own option was given, */
     const char *own_value; /* with this value, if it takes one */
 } options;
-static void heard(const char *format, ...);
-static void about(int fd, unsigned bits);
-static void did(const char *format, ...);
-static void die(const char *what);
-static bool try_again(int error);
-static void rest(void);
-static void no_delay(int fd);
+static void heard(const char *format, ...); /* -v tells what the kernel said, */
+static void about(int fd, unsigned bits);   /* about whom, */
+static void did(const char *format, ...);   /* and what we did: with this the line is printed */
+static void die(const char *what);          /* an error at start-up: say what failed, and end */
+static bool try_again(int error);           /* this error passes by itself */
+static void rest(void);                     /* let a shortage pass */
+static void no_delay(int fd);               /* send small answers at once */
 static void hold_standard_descriptors(void);
 static void read_options(int argc, char **argv);
 static void catch_signals(void (*stop)(int));
 static int listen_on(const char *address, const char *port);
-static void announce(int fd);
+static void announce(int fd); /* print "listening on ...": clients may come */
 
 static const struct own_option own_option = {
     ":hvb:p:1", " [-1]", "  -1          one client at a time; the others wait\n"};

@@ -35,12 +35,12 @@ static void forget(int fd);                       /* end; close() comes next */
 // ANCHOR_END: verbs
 
 /* What the toolbox at the end of this file lends to every stage. */
-struct flag {
+struct flag { /* a bit that the kernel sets, and its name for -v */
     unsigned bit;
     const char *name;
 };
-struct own_option {
-    const char *letters, *synopsis, *help; /* for getopt(3) and for the usage text */
+struct own_option { /* what this stage adds to the command line: for getopt(3), for the usage */
+    const char *letters, *synopsis, *help;
 };
 static struct options {
     const char *address, *port;
@@ -48,18 +48,18 @@ static struct options {
     bool own;              /* the stage's own option was given, */
     const char *own_value; /* with this value, if it takes one */
 } options;
-static void heard(const char *format, ...);
-static void about(int fd, unsigned bits);
-static void did(const char *format, ...);
-static void die(const char *what);
+static void heard(const char *format, ...); /* -v tells what the kernel said, */
+static void about(int fd, unsigned bits);   /* about whom, */
+static void did(const char *format, ...);   /* and what we did: with this the line is printed */
+static void die(const char *what);          /* an error at start-up: say what failed, and end */
 
 /* What it lends to a loop. */
-static int listener;     /* the socket that clients connect to */
-static int stop_pipe[2]; /* [0] is readable once SIGINT or SIGTERM has come */
-static void prepare(int argc, char **argv);
-static int patience(void);
-static void wait_failed(const char *call);
-static void announce(int fd);
+static int listener;                        /* the socket that clients connect to */
+static int stop_pipe[2];                    /* [0] is readable once SIGINT or SIGTERM has come */
+static void prepare(int argc, char **argv); /* options, signals, stop pipe, listener */
+static void announce(int fd);               /* print "listening on ...": clients may come */
+static int patience(void);                  /* how long a wait may last, in ms; -1: for ever */
+static void wait_failed(const char *call);  /* why, from errno; rest if it is a shortage */
 
 // ANCHOR: client
 /* What we owe one client: the bytes that send() did not take; NULL when nothing is owed.
@@ -73,11 +73,12 @@ struct client {
     bool open;
 };
 // ANCHOR_END: client
-static struct client *clients; /* by descriptor; an entry counts where it is .open */
-static void client_accept(void);
-static bool client_ready(int fd);
+static struct client *clients;    /* by descriptor; an entry counts where it is .open */
+static void client_accept(void);  /* let in who waits */
+static bool client_ready(int fd); /* read or write; true: there may be more to do at once */
+/* want(), and if that fails the client goes; always false: nothing more to do now */
 static bool client_wait(int fd, enum interest interest);
-static void clients_close(void);
+static void clients_close(void); /* the end: of the clients, the listener, the pipe */
 
 static const struct own_option own_option = {":hvb:p:", "", ""}; /* none */
 
