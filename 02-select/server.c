@@ -647,7 +647,7 @@ static bool client_write(int fd)
         return client_gone(fd, "send");
     client->sent += (size_t)sent;
     did("send %zd, %zu wait", sent, client->length - client->sent);
-    if (client->sent < client->length)
+    if (client->sent < client->length) /* nothing taken: ask anew, for no edge may follow (-e) */
         return sent > 0 || client_wait(fd, WRITE);
     free(client->pending);
     client->pending = NULL;

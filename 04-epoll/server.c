@@ -1,4 +1,4 @@
-/* Stage 04: epoll().  The kernel keeps the list.
+/* Stage 04: epoll.  The kernel keeps the list.
  *
  * What is new: a descriptor is named to the kernel once, by epoll_ctl().  epoll_wait() returns the
  * ready ones and nothing else, so a silent client costs the loop nothing.
@@ -177,10 +177,10 @@ static void serve(void)
 int main(int argc, char **argv)
 {
     prepare(argc, argv);
-    edge_triggered = options.own;
     epoll_fd = epoll_create1(0);
     if (epoll_fd == -1 || !watch(listener) || !watch(stop_pipe[0]))
         die("epoll");
+    edge_triggered = options.own; /* from here on, for the clients */
     announce(listener);
     serve();
     clients_close();
@@ -653,7 +653,7 @@ static bool client_write(int fd)
         return client_gone(fd, "send");
     client->sent += (size_t)sent;
     did("send %zd, %zu wait", sent, client->length - client->sent);
-    if (client->sent < client->length)
+    if (client->sent < client->length) /* nothing taken: ask anew, for no edge may follow (-e) */
         return sent > 0 || client_wait(fd, WRITE);
     free(client->pending);
     client->pending = NULL;

@@ -78,7 +78,7 @@ shown() {
             /^```/ { open = 0; next }
             { before = $0 }
             !open || marked || /^\{\{#include / { next }
-            kind ~ /^console$/ && /^\$ / { next }
+            kind ~ /^(console|text)$/ && /^\$ / { next }
             kind ~ /^python$/ { if (!said) said = /not ours/; if (said) next }
             { print page ": in a block of " (kind == "" ? "no kind" : kind) ": " $0; bad = 1 }
             END { if (open) { print page ": a block without an end"; bad = 1 } exit bad }' "$page"
@@ -130,8 +130,12 @@ prose() { awk '/^```/ { open = !open; next } !open' "$1" | sed 's/<[^>]*>/ /g; s
     done
 }
 
-@test "the stages that the commands name are here" {
-    local number
+@test "the commands that the book names exist, and so do their stages" {
+    local number command
+    sh "$ROOT/tests/front" help >"$FRESH/help"
+    for command in $(grep -ohE '(`|^[12]?\$ )make [a-z]+(-[0-9]+)?' "$SRC"/*.md | sed 's/.*make //; s/[0-9][0-9]*$/NN/' | grep -vx help | sort -u); do
+        grep -qE "make $command( |\$)" "$FRESH/help" || { echo "make help does not know: make $command"; return 1; }
+    done
     for number in $(grep -ohE 'make (tour STAGE=|limit-|diff-|test-|run-)[0-9]+|STAGE=[0-9]+' "$SRC"/*.md | grep -o '[0-9]*$' | sort -u); do
         ls "$ROOT/$number"-*/server.c >/dev/null || { echo "the book names stage $number"; return 1; }
     done

@@ -27,7 +27,14 @@ with_shim() {
     start_server "$@"
 }
 
-injected() { grep -q INJECTED "$TMP/trace" || { echo "the fault was never injected: this test tested nothing"; return 1; }; }
+# A fault that was never injected has tested nothing: a mistake of the test, or a server of another
+# kind, which makes another call.
+injected() {
+    grep -q INJECTED "$TMP/trace" && return
+    [ -n "${OURS:-}" ] || skip "your server makes no such call; to run it: use the call that the test names"
+    echo "the fault was never injected: this test tested nothing"
+    return 1
+}
 
 # The name that the C library's call has in the kernel here.
 wait_call() {
@@ -41,7 +48,7 @@ wait_call() {
     rule "EINTR: do it again" "EINTR treated as the client's end" "chapter 1"
     need_strace
     local call
-    for call in recvfrom sendto accept; do
+    for call in recvfrom sendto accept,accept4; do
         inject "$call:error=EINTR:when=2+3"
         client open echo a finish expect-end
         client random 300000 echo b finish expect-end
@@ -73,7 +80,7 @@ wait_call() {
 @test "ECONNABORTED from accept" {
     rule "a client that left before its turn is passed over" "ECONNABORTED treated as fatal (it is what BSD says)" "chapter 2"
     need_strace
-    inject "accept:error=ECONNABORTED:when=1+2"
+    inject "accept,accept4:error=ECONNABORTED:when=1+2"
     client echo a finish expect-end
     next_client_works
     injected
@@ -84,7 +91,7 @@ wait_call() {
     need_strace
     local error
     for error in EMFILE ENFILE ENOBUFS ENOMEM EPERM; do
-        inject "accept:error=$error:when=1..4"
+        inject "accept,accept4:error=$error:when=1..4"
         client echo a finish expect-end
         next_client_works
         injected
@@ -95,7 +102,7 @@ wait_call() {
     rule "the shortage may be the system's and last" "accept() called over and over" "chapter 2"
     need_strace
     need_several_clients
-    inject "accept:error=ENFILE:when=2+1"
+    inject "accept,accept4:error=ENFILE:when=2+1"
     start_client one echo a say here wait echo b finish expect-end
     said one here
     start_client two send x wait
@@ -312,10 +319,13 @@ untraced() { grep -q '^TracerPid:[[:space:]]*0$' "/proc/$SERVER_PID/status"; }
     cat >"$TMP/inside" <<'END'
 ip link set lo up
 echo 8 >/proc/sys/net/core/somaxconn
-"$SERVER" -p 5566 $VARIANT_ARGS >"$TMP/out" 2>&1 &
+"$SERVER" $ARGS >"$TMP/out" 2>&1 &
 server=$!
 trap 'kill -CONT $server; kill -KILL $server' EXIT
-for i in 1 2 3 4 5 6 7 8 9; do grep -q listening "$TMP/out" && break; read -t 0.1 -r <>"$TMP/never"; done
+for ((i = 0; i < 100; i++)); do
+    (exec 9<>/dev/tcp/127.0.0.1/5566) 2>/dev/null && break
+    read -t 0.05 -r <>"$TMP/never"
+done
 kill -STOP $server
 "$CLIENT" -t 15 5566 crowd 20 20 &
 client=$!
@@ -323,8 +333,9 @@ read -t 0.3 -r <>"$TMP/never"
 kill -CONT $server
 wait $client
 END
-    mkfifo "$TMP/never"
-    SERVER=$SERVER VARIANT_ARGS=${VARIANT_ARGS:-} TMP=$TMP CLIENT=$CLIENT run unshare -n bash "$TMP/inside"
+    tick # makes $TMP/never
+    local args=${SERVER_ARGS//ADDRESS/127.0.0.1}
+    ARGS="${args//PORT/5566} ${VARIANT_ARGS:-}" SERVER=$SERVER TMP=$TMP CLIENT=$CLIENT run unshare -n bash "$TMP/inside"
     echo "$output"
     [ "$status" = 0 ]
     [[ $output == *"answered 20 of 20"* ]]

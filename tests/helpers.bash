@@ -97,12 +97,15 @@ need_several_clients() {
 }
 
 # A short pause inside a bounded wait for an event; never a synchronisation by itself.
-tick() { read -r -t "${1:-0.02}" <>"$TMP/never" || :; }
+tick() {
+    [ -p "$TMP/never" ] || mkfifo "$TMP/never"
+    if [ "${BASH_VERSINFO[0]}" -lt 4 ]; then sleep "${1:-0.02}"; return; fi # 3.2: whole seconds only
+    read -r -t "${1:-0.02}" <>"$TMP/never" || :
+}
 # until_true SECONDS COMMAND...: wait for an event, at most so long.  Fails if it does not come.
 until_true() {
     local deadline=$((SECONDS + $1 + 1))
     shift
-    [ -p "$TMP/never" ] || mkfifo "$TMP/never"
     until "$@"; do
         [ "$SECONDS" -lt "$deadline" ] || { echo "waited in vain for: $*"; return 1; }
         tick
@@ -131,8 +134,12 @@ start_server() {
     ) >"$TMP/server.out" 2>"$TMP/server.err" &
     SERVER_PID=$!
     PIDS="$SERVER_PID $PIDS"
-    until_true 5 server_listens || { echo "the server does not listen"; cat "$TMP/server.err"; return 1; }
+    until_true 5 listens_or_ended && server_listens && return
+    echo "the server does not listen"
+    cat "$TMP/server.err"
+    return 1
 }
+listens_or_ended() { gone "$SERVER_PID" || server_listens; }
 # bats has descriptors of its own open, up to 255: the server starts without them.
 close_inherited() {
     local fd all=''
@@ -140,7 +147,7 @@ close_inherited() {
     eval "exec $all"
 }
 server_listens() {
-    gone "$SERVER_PID" && { echo "the server ended at once"; cat "$TMP/server.err"; return 1; }
+    gone "$SERVER_PID" && { echo "the server ended at once"; return 1; }
     if [ -n "${OURS:-}" ]; then
         local line=''
         read -r line <"$TMP/server.out" || return 1
@@ -209,7 +216,6 @@ does_not_spin() {
     need_linux "to read the CPU time"
     local before
     before=$(cpu_ticks)
-    [ -p "$TMP/never" ] || mkfifo "$TMP/never"
     tick 0.5
     local after
     after=$(cpu_ticks)

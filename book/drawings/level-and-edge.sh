@@ -41,5 +41,5 @@ function panel(y, name, edge, t, unread, base, d, dots, arrived) {
     text(10, base - 10, "unread", 0)
     text(10, base + 25, "reports", 0)
     if (unread > 0)
-        text(x_of(last) - 118, base - unread * 14 - 8, unread " never read", 0)
+        text(x_of(last) - 98, base - unread * 14 - 8, unread " never read", 0)
 }'
