@@ -538,6 +538,21 @@ END
     done
 }
 
+@test "the doctor and make diff-NN leave nothing either" {
+    export TMPDIR=$T/tmp
+    for target in doctor diff-02; do
+        for length in 1 99999; do
+            run bash -c "sh tests/front $target 2>&1 | head -n $length"
+            [ -n "$output" ]
+            lacks 'I/O error'
+            lacks 'write error'
+            run ls "$TMPDIR"
+            echo "$output"
+            lacks '^\(doctor\|diff\)\.'
+        done
+    done
+}
+
 @test "the tour fails, and says why, when a server echoes wrong" {
     own_copy
     # shellcheck disable=SC2016

@@ -12,7 +12,6 @@
 #   OURS         1 when it is one of this repository's stages, with our options and messages
 
 TESTS=${TESTS:-$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)}
-ROOT=${TESTS%/*}
 CLIENT=$TESTS/build/client
 SHIM=$TESTS/build/shim.so
 : "${SERVER_ARGS:=-b ADDRESS -p PORT}"
@@ -118,6 +117,8 @@ gone() { ! kill -0 "$1" 2>/dev/null; }
 # can connect; sets SERVER_PID and PORT.  Its stdout and stderr go to $TMP/server.out and .err.
 # WRAP, an array, is put before the command (strace, env).  ADDRESS is what it listens on.
 WRAP=()
+
+# shellcheck disable=SC2120 # the files that load this pass options
 start_server() {
     : >"$TMP/server.out"
     if [ -n "${OURS:-}" ]; then
