@@ -74,7 +74,7 @@ static ssize_t receive(int fd, char *buffer, size_t size)
     heard("recv %zd", got);
     about(fd, 0);
     if (got == 0)
-        did("the client is done; close");
+        did("client done; close");
     if (got == -1)
         did("%s; close", strerror(errno));
     return got;
@@ -253,7 +253,7 @@ static void did(const char *format, ...)
     va_start(values, format);
     vsnprintf(deed, sizeof deed, format, values);
     va_end(values);
-    int length = snprintf(line, sizeof line, "%-20s %-25s %s\n", kernel_said, about_whom, deed);
+    int length = snprintf(line, sizeof line, "%-20s %-31s %s\n", kernel_said, about_whom, deed);
     ssize_t written = write(STDERR_FILENO, line, (size_t)length);
     (void)written;
     kernel_said[0] = about_whom[0] = '\0';
@@ -385,12 +385,12 @@ static const char *advice(int error)
 {
     switch (error) {
     case EADDRINUSE:
-        return "another program has this port; -p 0 takes any that is free";
+        return "try -p 0: any free port";
     case EACCES:
-        return "a port below 1024 is for root; try -p 5566";
+        return "try -p 5566: below 1024 is for root";
     case EADDRNOTAVAIL:
     case EAFNOSUPPORT:
-        return "this machine has no such address; try -b 127.0.0.1";
+        return "try -b 127.0.0.1: that is not here";
     default:
         return "see errno(3)";
     }
@@ -414,7 +414,7 @@ static int listen_on(const char *address, const char *port)
     int on = 1;
     int problem = getaddrinfo(address, port, &hints, &found);
     if (problem != 0)
-        cannot_listen(gai_strerror(problem), "an address in numbers, as 127.0.0.1 or ::1");
+        cannot_listen(gai_strerror(problem), "try numbers, as 127.0.0.1 or ::1");
     int fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
     if (fd == -1 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == -1 ||
         bind(fd, found->ai_addr, found->ai_addrlen) == -1 || listen(fd, SOMAXCONN) == -1)

@@ -10,7 +10,7 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
     start_server -v
     client echo hello finish expect-end
     told 'epoll_wait  1 ready .*EPOLLIN  *recv 5, send 5'
-    told 'EPOLLIN|EPOLLRDHUP .*recv 0: the client is done; close'
+    told 'EPOLLIN|EPOLLRDHUP .*recv 0: client done; close'
 }
 
 @test "EPOLLOUT: there is room again, asked for only when a send was short" {

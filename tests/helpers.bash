@@ -25,7 +25,7 @@ setup() {
 }
 
 teardown() {
-    local pid
+    local pid child
     local clean=0
     if [ -z "${BATS_TEST_COMPLETED:-}" ] && [ -z "${BATS_TEST_SKIPPED:-}" ]; then
         explain
@@ -33,7 +33,10 @@ teardown() {
     if [ "${SERVER_KIND:-}" = sanitized ] && [ -n "$SERVER_PID" ]; then
         sanitizer_is_content || clean=1
     fi
-    for pid in $PIDS; do
+    for pid in $PIDS; do # the children first: strace, killed, would leave the server behind
+        for child in $(cat "/proc/$pid/task/$pid/children" 2>/dev/null); do
+            kill -KILL "$child" 2>/dev/null
+        done
         kill -CONT "$pid" 2>/dev/null
         kill -KILL "$pid" 2>/dev/null
         wait "$pid" 2>/dev/null
@@ -58,7 +61,7 @@ rule() {
 explain() {
     [ -n "$RULE" ] || return 0
     echo "broken rule:   $RULE"
-    echo "server:        $VARIANT"
+    if [ -n "${OURS:-}" ]; then echo "server:        $VARIANT"; else echo "server:        $SERVER $SERVER_ARGS"; fi
     echo "usual cause:   $CAUSE"
     echo "in the book:   $CHAPTER"
     if [ -n "${OURS:-}" ]; then
