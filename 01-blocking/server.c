@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -111,8 +112,8 @@ static void client_serve(int fd)
 // ANCHOR_END: client
 
 // ANCHOR: thread
-/* A thread's stack is 8 MiB of addresses by default; memory is used only where it is touched.  With
- * stacks this small thousands fit, and what one really costs can be counted. */
+/* A thread's stack is 8 MiB of addresses as a rule (Linux); memory is used only where it is
+ * touched. With stacks this small thousands fit, and what one really costs can be counted. */
 static pthread_attr_t small_stack;
 
 static void choose_small_stacks(void)
@@ -149,7 +150,8 @@ static void client_start(int fd)
 // ANCHOR_END: thread
 
 /* EINTR: a signal came.  ECONNABORTED: the client left before its turn.  Anything else is a
- * shortage, and accept() would fail again at once: rest.  Who comes now waits in the backlog. */
+ * shortage as a rule, and accept() would fail again at once: rest.  Who comes now waits in the
+ * backlog. */
 static void accept_failed(void)
 {
     bool shortage = errno != EINTR && errno != ECONNABORTED;
@@ -203,7 +205,8 @@ int main(int argc, char **argv)
 
 /* ---- toolbox: the same in every stage ---- */
 
-#define REST_MS 100 /* a shortage is worth another look after so long */
+#define REST_MS 100 /* a shortage is worth another look after so long, */
+#define BRIEF_MS 1  /* and one of buffers sooner */
 
 static struct options options = {.address = "127.0.0.1", .port = "5566"};
 
@@ -215,6 +218,7 @@ static _Thread_local char kernel_said[40], about_whom[100];
 /* What the kernel said. */
 static void heard(const char *format, ...)
 {
+    int error = errno; /* the caller may still want it */
     va_list values;
 
     if (!options.verbose)
@@ -222,11 +226,14 @@ static void heard(const char *format, ...)
     va_start(values, format);
     vsnprintf(kernel_said, sizeof kernel_said, format, values);
     va_end(values);
+    errno = error;
 }
 
 /* About whom: a descriptor, and the names of the bits that are set for it. */
 static void about(int fd, unsigned bits)
 {
+    int error = errno;
+
     if (!options.verbose)
         return;
     int length = snprintf(about_whom, sizeof about_whom, "fd %d", fd);
@@ -238,15 +245,19 @@ static void about(int fd, unsigned bits)
                            flag->name);
         mark = "|";
     }
+    errno = error;
 }
 
-/* What we did.  One write() for a line, so that the lines of two threads do not mix; and if it
- * fails, nobody reads us: we serve all the same. */
+/* What we did.  One write() for a line, so that the lines of two threads do not mix.  Where nobody
+ * reads we serve all the same: write() would wait for room in a full pipe, so then the line is
+ * dropped; on a closed one it fails. */
 static void did(const char *format, ...)
 {
     char deed[100], line[sizeof kernel_said + sizeof about_whom + sizeof deed];
+    struct timeval no_time = {0};
+    fd_set has_room;
+    int error = errno;
     va_list values;
-    int error = errno; /* the caller may still want it */
 
     if (!options.verbose)
         return;
@@ -254,8 +265,12 @@ static void did(const char *format, ...)
     vsnprintf(deed, sizeof deed, format, values);
     va_end(values);
     int length = snprintf(line, sizeof line, "%-20s %-31s %s\n", kernel_said, about_whom, deed);
-    ssize_t written = write(STDERR_FILENO, line, (size_t)length);
-    (void)written;
+    FD_ZERO(&has_room);
+    FD_SET(STDERR_FILENO, &has_room);
+    if (select(STDERR_FILENO + 1, NULL, &has_room, NULL, &no_time) == 1) {
+        ssize_t written = write(STDERR_FILENO, line, (size_t)length);
+        (void)written;
+    }
     kernel_said[0] = about_whom[0] = '\0';
     errno = error;
 }
@@ -269,17 +284,19 @@ static void die(const char *what)
     exit(1);
 }
 
-/* An error while serving passes by itself if a signal came, if there is nothing just now, or if
- * the system has no buffer just now.  Any other is one client's: it goes, the server stays. */
-static bool try_again(int error)
-{
-    return error == EINTR || error == EAGAIN || error == ENOBUFS;
-}
-
 /* Let a shortage pass, instead of asking again and again while it lasts. */
 static void rest(void)
 {
     nanosleep(&(struct timespec){.tv_nsec = REST_MS * 1000000L}, NULL);
+}
+
+/* An error while serving passes by itself if a signal came, if there is nothing just now, or if
+ * the system has no buffer just now.  Any other is one client's: it goes, the server stays. */
+static bool try_again(int error)
+{
+    if (error == ENOBUFS)
+        nanosleep(&(struct timespec){.tv_nsec = BRIEF_MS * 1000000L}, NULL);
+    return error == EINTR || error == EAGAIN || error == ENOBUFS;
 }
 // ANCHOR_END: errors
 
@@ -309,7 +326,7 @@ static void usage(FILE *stream)
 
 static void bad_usage(const char *what, const char *why)
 {
-    fprintf(stderr, "server: %s: %s\n", what, why);
+    fprintf(stderr, "server: \"%s\": %s\n", what, why);
     usage(stderr);
     exit(2);
 }
@@ -358,23 +375,26 @@ static void read_options(int argc, char **argv)
  * would reach a client. */
 static void hold_standard_descriptors(void)
 {
-    int fd = 0;
-
-    while (fd >= 0 && fd <= STDERR_FILENO)
-        fd = open("/dev/null", O_RDWR);
-    close(fd);
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDWR) == -1)
+            die("/dev/null");
 }
 
-// ANCHOR: signals
 /* Let `stop` handle the two signals that end us.  SIGPIPE would be a third: a client that leaves
  * early must not end the server, and send() tells us anyway, EPIPE. */
 static void catch_signals(void (*stop)(int))
 {
     struct sigaction action = {.sa_handler = stop};
+    sigset_t ending;
 
     sigemptyset(&action.sa_mask);
+    sigemptyset(&ending);
     if (sigaction(SIGINT, &action, NULL) == -1 || sigaction(SIGTERM, &action, NULL) == -1)
         die("sigaction");
+    sigaddset(&ending, SIGINT);
+    sigaddset(&ending, SIGTERM);
+    if (sigprocmask(SIG_UNBLOCK, &ending, NULL) == -1) /* who started us may have blocked them */
+        die("sigprocmask");
     action.sa_handler = SIG_IGN;
     if (sigaction(SIGPIPE, &action, NULL) == -1)
         die("sigaction");
@@ -392,7 +412,7 @@ static const char *advice(int error)
     case EAFNOSUPPORT:
         return "try -b 127.0.0.1: that is not here";
     default:
-        return "see errno(3)";
+        return "try -b 127.0.0.1 -p 0";
     }
 }
 
@@ -404,8 +424,8 @@ static void cannot_listen(const char *reason, const char *what_to_try)
 }
 
 // ANCHOR: listen
-/* A socket that clients can connect to.  SO_REUSEADDR: a connection that we closed holds its port
- * for a minute, TIME_WAIT in tcp(7), and must not keep the next server from starting. */
+/* A socket that clients can connect to.  SO_REUSEADDR: connections that a server closed first keep
+ * its address for a while, ip(7), and must not keep the next server from starting. */
 static int listen_on(const char *address, const char *port)
 {
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,

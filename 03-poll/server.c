@@ -21,6 +21,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -90,7 +92,7 @@ static struct pollfd *list; /* what we wait for, in no order */
 static size_t listed;       /* entries in use */
 static size_t room = 16;    /* entries that there is memory for */
 
-/* Where fd stands in the list.  A search, but poll() has just walked through it all as well. */
+/* Where fd, which is in the list, stands there.  A search; each poll() walks the whole list too. */
 static struct pollfd *entry(int fd)
 {
     struct pollfd *found = list;
@@ -128,9 +130,27 @@ static bool want(int fd, enum interest interest)
 /* The last entry takes the place of the one that goes. */
 static void forget(int fd)
 {
-    *entry(fd) = list[--listed];
+    struct pollfd *gap = entry(fd);
+
+    listed--;
+    *gap = list[listed];
 }
 // ANCHOR_END: change
+
+// ANCHOR: limit
+/* poll() takes no more entries than RLIMIT_NOFILE, poll(2), and that can be lowered under us: ask
+ * for as many as we hold already.  That lets nobody new in. */
+static void keep_what_we_hold(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == -1 || limit.rlim_cur >= (rlim_t)listed)
+        return;
+    limit.rlim_cur = (rlim_t)listed;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == -1)
+        did("setrlimit: %s", strerror(errno));
+}
+// ANCHOR_END: limit
 
 // ANCHOR: loop
 /* From the end to the start: forget() moves into a gap only what was looked at already. */
@@ -140,6 +160,7 @@ static void serve(void)
         int ready = poll(list, (nfds_t)listed, patience());
         if (ready == -1) {
             wait_failed("poll");
+            keep_what_we_hold();
             continue;
         }
         heard("poll  %d ready", ready);
@@ -174,7 +195,8 @@ int main(int argc, char **argv)
 
 /* ---- toolbox: the same in every stage ---- */
 
-#define REST_MS 100 /* a shortage is worth another look after so long */
+#define REST_MS 100 /* a shortage is worth another look after so long, */
+#define BRIEF_MS 1  /* and one of buffers sooner */
 
 static struct options options = {.address = "127.0.0.1", .port = "5566"};
 
@@ -186,6 +208,7 @@ static _Thread_local char kernel_said[40], about_whom[100];
 /* What the kernel said. */
 static void heard(const char *format, ...)
 {
+    int error = errno; /* the caller may still want it */
     va_list values;
 
     if (!options.verbose)
@@ -193,11 +216,14 @@ static void heard(const char *format, ...)
     va_start(values, format);
     vsnprintf(kernel_said, sizeof kernel_said, format, values);
     va_end(values);
+    errno = error;
 }
 
 /* About whom: a descriptor, and the names of the bits that are set for it. */
 static void about(int fd, unsigned bits)
 {
+    int error = errno;
+
     if (!options.verbose)
         return;
     int length = snprintf(about_whom, sizeof about_whom, "fd %d", fd);
@@ -209,15 +235,19 @@ static void about(int fd, unsigned bits)
                            flag->name);
         mark = "|";
     }
+    errno = error;
 }
 
-/* What we did.  One write() for a line, so that the lines of two threads do not mix; and if it
- * fails, nobody reads us: we serve all the same. */
+/* What we did.  One write() for a line, so that the lines of two threads do not mix.  Where nobody
+ * reads we serve all the same: write() would wait for room in a full pipe, so then the line is
+ * dropped; on a closed one it fails. */
 static void did(const char *format, ...)
 {
     char deed[100], line[sizeof kernel_said + sizeof about_whom + sizeof deed];
+    struct timeval no_time = {0};
+    fd_set has_room;
+    int error = errno;
     va_list values;
-    int error = errno; /* the caller may still want it */
 
     if (!options.verbose)
         return;
@@ -225,8 +255,12 @@ static void did(const char *format, ...)
     vsnprintf(deed, sizeof deed, format, values);
     va_end(values);
     int length = snprintf(line, sizeof line, "%-20s %-31s %s\n", kernel_said, about_whom, deed);
-    ssize_t written = write(STDERR_FILENO, line, (size_t)length);
-    (void)written;
+    FD_ZERO(&has_room);
+    FD_SET(STDERR_FILENO, &has_room);
+    if (select(STDERR_FILENO + 1, NULL, &has_room, NULL, &no_time) == 1) {
+        ssize_t written = write(STDERR_FILENO, line, (size_t)length);
+        (void)written;
+    }
     kernel_said[0] = about_whom[0] = '\0';
     errno = error;
 }
@@ -240,17 +274,19 @@ static void die(const char *what)
     exit(1);
 }
 
-/* An error while serving passes by itself if a signal came, if there is nothing just now, or if
- * the system has no buffer just now.  Any other is one client's: it goes, the server stays. */
-static bool try_again(int error)
-{
-    return error == EINTR || error == EAGAIN || error == ENOBUFS;
-}
-
 /* Let a shortage pass, instead of asking again and again while it lasts. */
 static void rest(void)
 {
     nanosleep(&(struct timespec){.tv_nsec = REST_MS * 1000000L}, NULL);
+}
+
+/* An error while serving passes by itself if a signal came, if there is nothing just now, or if
+ * the system has no buffer just now.  Any other is one client's: it goes, the server stays. */
+static bool try_again(int error)
+{
+    if (error == ENOBUFS)
+        nanosleep(&(struct timespec){.tv_nsec = BRIEF_MS * 1000000L}, NULL);
+    return error == EINTR || error == EAGAIN || error == ENOBUFS;
 }
 // ANCHOR_END: errors
 
@@ -280,7 +316,7 @@ static void usage(FILE *stream)
 
 static void bad_usage(const char *what, const char *why)
 {
-    fprintf(stderr, "server: %s: %s\n", what, why);
+    fprintf(stderr, "server: \"%s\": %s\n", what, why);
     usage(stderr);
     exit(2);
 }
@@ -329,23 +365,26 @@ static void read_options(int argc, char **argv)
  * would reach a client. */
 static void hold_standard_descriptors(void)
 {
-    int fd = 0;
-
-    while (fd >= 0 && fd <= STDERR_FILENO)
-        fd = open("/dev/null", O_RDWR);
-    close(fd);
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDWR) == -1)
+            die("/dev/null");
 }
 
-// ANCHOR: signals
 /* Let `stop` handle the two signals that end us.  SIGPIPE would be a third: a client that leaves
  * early must not end the server, and send() tells us anyway, EPIPE. */
 static void catch_signals(void (*stop)(int))
 {
     struct sigaction action = {.sa_handler = stop};
+    sigset_t ending;
 
     sigemptyset(&action.sa_mask);
+    sigemptyset(&ending);
     if (sigaction(SIGINT, &action, NULL) == -1 || sigaction(SIGTERM, &action, NULL) == -1)
         die("sigaction");
+    sigaddset(&ending, SIGINT);
+    sigaddset(&ending, SIGTERM);
+    if (sigprocmask(SIG_UNBLOCK, &ending, NULL) == -1) /* who started us may have blocked them */
+        die("sigprocmask");
     action.sa_handler = SIG_IGN;
     if (sigaction(SIGPIPE, &action, NULL) == -1)
         die("sigaction");
@@ -363,7 +402,7 @@ static const char *advice(int error)
     case EAFNOSUPPORT:
         return "try -b 127.0.0.1: that is not here";
     default:
-        return "see errno(3)";
+        return "try -b 127.0.0.1 -p 0";
     }
 }
 
@@ -375,8 +414,8 @@ static void cannot_listen(const char *reason, const char *what_to_try)
 }
 
 // ANCHOR: listen
-/* A socket that clients can connect to.  SO_REUSEADDR: a connection that we closed holds its port
- * for a minute, TIME_WAIT in tcp(7), and must not keep the next server from starting. */
+/* A socket that clients can connect to.  SO_REUSEADDR: connections that a server closed first keep
+ * its address for a while, ip(7), and must not keep the next server from starting. */
 static int listen_on(const char *address, const char *port)
 {
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
@@ -453,8 +492,8 @@ static void wait_failed(const char *call)
         rest();
 }
 
-/* All that a loop needs before it can watch anything: the pipe, the listener, both non-blocking.
- * A client may give up between the wait and accept(), which would then wait for the next. */
+/* All that a loop needs before it can watch anything.  The handler must not wait for room in the
+ * pipe; and accept() must not wait when a client has given up since the listener was ready. */
 static void prepare(int argc, char **argv)
 {
     hold_standard_descriptors();
@@ -476,17 +515,20 @@ static int capacity;         /* of clients[] */
 static long long rest_until; /* in now_ms(); 0: the listener is watched */
 
 // ANCHOR: rest
-/* Out of descriptors, accept() would fail again at once and for as long as the shortage lasts.
- * So we look away from the listener.  Who comes now waits in its backlog and loses nothing. */
+/* Out of descriptors, as a rule: accept() would fail again at once while the shortage lasts.  So
+ * we look away from the listener.  Who comes now waits in its backlog and loses nothing. */
 static void accept_rest(void)
 {
     did("accept: %s; rest", strerror(errno));
     if (want(listener, NOTHING))
         rest_until = now_ms() + REST_MS;
+    else
+        rest();
 }
 
 static void accept_again(void)
 {
+    did("accept again");
     rest_until = want(listener, READ) ? 0 : now_ms() + REST_MS;
 }
 
@@ -557,7 +599,9 @@ static void client_accept(void)
             client_open(fd);
         } else if (errno == EAGAIN) {
             return;
-        } else if (errno != EINTR && errno != ECONNABORTED) {
+        } else if (errno == EINTR || errno == ECONNABORTED) {
+            did("accept: %s; next", strerror(errno));
+        } else {
             accept_rest();
             return;
         }
@@ -609,8 +653,10 @@ static bool client_read(int fd)
         did("recv: EAGAIN, nothing left");
         return false;
     }
-    if (got == -1 && try_again(errno))
+    if (got == -1 && try_again(errno)) {
+        did("recv: %s; again", strerror(errno));
         return true;
+    }
     if (got == -1)
         return client_gone(fd, "recv");
     if (got == 0) {
@@ -637,8 +683,10 @@ static bool client_write(int fd)
         return client_gone(fd, "send");
     client->sent += (size_t)sent;
     did("send %zd, %zu wait", sent, client->length - client->sent);
-    if (client->sent < client->length) /* nothing taken: ask anew, for no edge may follow (-e) */
-        return sent > 0 || client_wait(fd, WRITE);
+    if (sent == 0) /* what kept the socket from taking any may be no news later: ask anew (04 -e) */
+        return client_wait(fd, WRITE);
+    if (client->sent < client->length)
+        return true;
     free(client->pending);
     client->pending = NULL;
     return client_wait(fd, READ);

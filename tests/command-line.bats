@@ -156,3 +156,30 @@ connects() { (exec 9<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
     [ "$(awk 'length > 80' "$TMP/server.err" | wc -l)" = 0 ]
     [ -z "$(tr -d '[:print:]\n' <"$TMP/server.err")" ]
 }
+
+@test "SIGTERM ends it even where it was blocked" {
+    setup_rule "asked to stop, the server stops, whoever started it" "a signal mask that was inherited"
+    need python3 "to block a signal, which bash cannot" "install python3"
+    WRAP=(python3 -c 'import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+os.execv(sys.argv[1], sys.argv[1:])')
+    start_server
+    next_client_works
+    stop_server TERM
+}
+
+@test "-v into a pipe that nobody reads: it serves all the same, and SIGTERM ends it" {
+    setup_rule "nobody reads what the server prints: it serves all the same" "a write() that waits for room in the pipe"
+    mkfifo "$TMP/pipe"
+    exec 7<>"$TMP/pipe" # open, and never read
+    PORT=$(free_port)
+    # shellcheck disable=SC2086
+    "$SERVER" -v -p "$PORT" ${VARIANT_ARGS:-} >/dev/null 2>"$TMP/pipe" 3>&- &
+    SERVER_PID=$!
+    PIDS="$SERVER_PID $PIDS"
+    until_true 5 connects
+    client churn 600
+    next_client_works
+    stop_server TERM
+    exec 7>&-
+}

@@ -246,6 +246,22 @@ load helpers
     finished one
 }
 
+@test "the limit lowered below what is in use: those who are here are served, and SIGTERM ends it" {
+    rule "a lower limit keeps newcomers out, and takes nothing from those who are in" "poll() with more entries than RLIMIT_NOFILE: EINVAL, for ever" "chapter 3"
+    need_several_clients
+    need prlimit "to change a running process's limit" "install util-linux"
+    start_server
+    start_client one hold 20 say still wait
+    start_client two echo a say here wait echo b finish expect-end
+    said one holding
+    said two here
+    prlimit --pid "$SERVER_PID" --nofile=8:
+    go two
+    finished two
+    does_not_spin
+    stop_server TERM
+}
+
 @test "a full backlog recovers, and all are served" {
     rule "clients that found the backlog full come in when there is room" "connections forgotten after a burst" "chapter 2"
     need_several_clients

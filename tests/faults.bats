@@ -129,6 +129,18 @@ wait_call() {
     done
 }
 
+@test "ENOBUFS for good: it does not spin, and serves the others when it ends" {
+    rule "a shortage of buffers is waited for, not asked for without pause" "send() repeated at once" "chapter 2"
+    need_shim
+    with_shim "send:nobufs=2+1"
+    start_client one echo a say here wait send b wait
+    said one here
+    go one
+    does_not_spin
+    kill "$PID_one"
+    stop_server
+}
+
 @test "ECONNRESET, ETIMEDOUT, ENOMEM from recv; EPIPE, ECONNRESET from send" {
     rule "an error of one client ends that client only" "an error treated as the server's own" "chapter 1"
     need_strace

@@ -5,6 +5,7 @@
  *   recv:short=FIRST+STEP   give at most one byte, in calls FIRST, FIRST+STEP, …
  *   send:short=FIRST+STEP   take at most one byte
  *   send:again=FIRST+STEP   take nothing: -1, EAGAIN
+ *   send:nobufs=FIRST+STEP  take nothing: -1, ENOBUFS
  *   malloc:fail=FIRST+STEP  malloc, calloc and realloc of CLIENT_MEMORY bytes or more: NULL, ENOMEM
  *   thread:fail=FIRST+STEP  pthread_create: EAGAIN
  *   close:eintr=FIRST+STEP  close, and yet say -1, EINTR
@@ -108,11 +109,15 @@ ssize_t recv(int fd, void *buffer, size_t size, int flags)
 
 ssize_t send(int fd, const void *data, size_t size, int flags)
 {
-    static atomic_long shorts, agains;
+    static atomic_long shorts, agains, nobufs;
     ssize_t (*real)(int, const void *, size_t, int) = next("send");
 
     if (hits("send:again", &agains)) {
         errno = EAGAIN;
+        return -1;
+    }
+    if (hits("send:nobufs", &nobufs)) {
+        errno = ENOBUFS;
         return -1;
     }
     return real(fd, data, hits("send:short", &shorts) && size > 1 ? 1 : size, flags);
