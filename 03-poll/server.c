@@ -370,6 +370,7 @@ static void hold_standard_descriptors(void)
             die("/dev/null");
 }
 
+// ANCHOR: signals
 /* Let `stop` handle the two signals that end us.  SIGPIPE would be a third: a client that leaves
  * early must not end the server, and send() tells us anyway, EPIPE. */
 static void catch_signals(void (*stop)(int))

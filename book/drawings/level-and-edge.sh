@@ -5,13 +5,13 @@
 exec awk 'BEGIN {
     ink = "#222"; paper = "#fff"; shade = "#d0d0d0"
     first = 4; second = 12; last = 19 # moments; a wait takes one
-    print "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 360 356\" width=\"480\" role=\"img\" aria-labelledby=\"title\" font-family=\"sans-serif\" font-size=\"14\">"
-    print "<title id=\"title\">Level-triggered, each wait returns while bytes are unread; edge-triggered, once for each arrival</title>"
-    print "<rect width=\"360\" height=\"356\" fill=\"" paper "\"/>"
+    print "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 360 370\" width=\"480\" role=\"img\" aria-labelledby=\"title\" font-family=\"sans-serif\" font-size=\"14\">"
+    print "<title id=\"title\">Level-triggered, the server is told six times and reads all; edge-triggered, it is told twice, and four bytes are never read</title>"
+    print "<rect width=\"360\" height=\"370\" fill=\"" paper "\"/>"
     text(10, 22, "3 bytes arrive, then 3 more. After each report", 0)
     text(10, 40, "the server reads 1 byte.", 0)
     panel(64, "level-triggered", 0)
-    panel(214, "edge-triggered (-e)", 1)
+    panel(214, "edge-triggered, the same server", 1)
     print "</svg>"
 }
 function text(x, y, s, bold) {
@@ -20,7 +20,7 @@ function text(x, y, s, bold) {
 function x_of(t) { return 10 + t * 17 }
 function panel(y, name, edge, t, unread, base, d, dots, arrived) {
     text(10, y + 6, name, 1)
-    base = y + 84
+    base = y + (edge ? 98 : 84) # the edge climbs higher
     d = sprintf("M%d %d", x_of(0), base)
     for (t = 0; t <= last; t++) {
         arrived = (t == first || t == second)
