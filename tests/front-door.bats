@@ -262,7 +262,7 @@ fake_server() { # STAGE, and the script on stdin
         done
         run $make run-03 PORT=70000 ARGS='-b 300'
         [ "$status" -ne 0 ]
-        [ "${lines[0]}" = 'server: 70000: not a port; a port is a number from 0 to 65535' ]
+        [ "${lines[0]}" = 'server: "70000": not a port; a port is a number from 0 to 65535' ]
         run $make run-03 V=1 PORT=0 ARGS='-b 300'
         [ "$status" -ne 0 ]
         one_line 'server: cannot listen on 300 port 0'

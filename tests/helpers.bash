@@ -20,7 +20,7 @@ SHIM=$TESTS/build/shim.so
 setup() {
     TMP=$(mktemp -d "${TMPDIR:-/tmp}/echo-tests.XXXXXX")
     PIDS=''      # all that teardown has to end
-    SERVER_PID='' PORT='' ADDRESS=127.0.0.1
+    SERVER_PID='' PORT='' ADDRESS=127.0.0.1 DESCRIPTORS=''
     RULE='' CAUSE='' CHAPTER=''
 }
 
@@ -138,7 +138,10 @@ start_server() {
     ) >"$TMP/server.out" 2>"$TMP/server.err" &
     SERVER_PID=$!
     PIDS="$SERVER_PID $PIDS"
-    until_true 5 listens_or_ended && server_listens && return
+    if until_true 5 listens_or_ended && server_listens; then
+        DESCRIPTORS=$(descriptors 2>/dev/null) || DESCRIPTORS=''
+        return
+    fi
     echo "the server does not listen"
     cat "$TMP/server.err"
     return 1
@@ -199,6 +202,23 @@ next_client_works() {
     CLIENT_SECONDS=${NEXT_SECONDS:-5} client open echo "next" finish expect-end
 }
 
+# After a fault: the next client works, the descriptors are as many as at the start, no CPU is used.
+as_before() {
+    next_client_works
+    [ -n "$DESCRIPTORS" ] || return 0
+    until_true 3 same_descriptors_as "$DESCRIPTORS" || {
+        echo "descriptors: $DESCRIPTORS at the start, $(descriptors) now"
+        return 1
+    }
+    does_not_spin 0.25
+}
+
+# In a shell of its own: bats looks at every command that it runs itself.
+ten_thousand_signals() {
+    # shellcheck disable=SC2016 # the other shell expands them
+    bash -c 'for ((i = 0; i < 10000; i++)); do kill -USR1 "$1"; done' - "$SERVER_PID"
+}
+
 # stop_server [SIGNAL]: it ends within a second, with exit code 0.
 stop_server() {
     local code=0 begin=$SECONDS
@@ -210,20 +230,20 @@ stop_server() {
 }
 
 # What the server has: open descriptors, resident memory in KiB, CPU time in clock ticks.
-descriptors() { find "/proc/$SERVER_PID/fd" -mindepth 1 | wc -l; }
+descriptors() { [ -d /proc/self/fd ] && find "/proc/$SERVER_PID/fd" -mindepth 1 | wc -l; }
 memory_kib() { awk '/^(RssAnon|VmRSS):/ { kib = $2 } /^RssAnon:/ { print $2; found = 1; exit } END { if (!found) print kib }' "/proc/$SERVER_PID/status"; }
 cpu_ticks() { sed 's/.*) //' "/proc/$SERVER_PID/stat" | awk '{ print $12 + $13 }'; }
 same_descriptors_as() { [ "$(descriptors)" = "$1" ]; }
 
-# Over half a second in which nothing happens the server uses no CPU (at most 5 of about 50 ticks).
+# does_not_spin [SECONDS]: over half a second, or as long as it says, in which nothing happens, the
+# server uses no CPU: at most 5 ticks, where one that spins uses 100 in a second.
 does_not_spin() {
     need_linux "to read the CPU time"
-    local before
+    local before after
     before=$(cpu_ticks)
-    tick 0.5
-    local after
+    tick "${1:-0.5}"
     after=$(cpu_ticks)
-    [ $((after - before)) -le 5 ] || { echo "used $((after - before)) ticks of CPU in half an idle second"; return 1; }
+    [ $((after - before)) -le 5 ] || { echo "used $((after - before)) ticks of CPU in ${1:-0.5} idle seconds"; return 1; }
 }
 
 # Each idle client costs at most so many bytes of user memory.
