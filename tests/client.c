@@ -105,19 +105,26 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* The stream's bytes from `position` on: splitmix64 of each position / 8. */
+/* The stream is a row of words, eight bytes each: splitmix64 of the word's place. */
+static uint64_t stream_word(uint64_t place)
+{
+    uint64_t word = (place + 1) * 0x9e3779b97f4a7c15u;
+
+    word = (word ^ (word >> 30)) * 0xbf58476d1ce4e5b9u;
+    word = (word ^ (word >> 27)) * 0x94d049bb133111ebu;
+    return word ^ (word >> 31);
+}
+
+/* Its bytes from `position` on. */
 static void make_stream(unsigned char *buffer, uint64_t position, size_t length)
 {
-    for (size_t i = 0; i < length; i++, position++) {
-        static uint64_t word, of = UINT64_MAX;
-        if (of != position / 8) {
-            of = position / 8;
-            word = (of + 1) * 0x9e3779b97f4a7c15u;
-            word = (word ^ (word >> 30)) * 0xbf58476d1ce4e5b9u;
-            word = (word ^ (word >> 27)) * 0x94d049bb133111ebu;
-            word ^= word >> 31;
-        }
-        buffer[i] = (unsigned char)(word >> (position % 8 * 8));
+    while (length > 0) {
+        uint64_t word = stream_word(position / 8);
+        size_t skip = (size_t)(position % 8), take = 8 - skip < length ? 8 - skip : length;
+        memcpy(buffer, (unsigned char *)&word + skip, take);
+        buffer += take;
+        position += take;
+        length -= take;
     }
 }
 

@@ -148,11 +148,7 @@ start_server() {
 }
 listens_or_ended() { gone "$SERVER_PID" || server_listens; }
 # bats has descriptors of its own open, up to 255: the server starts without them.
-close_inherited() {
-    local fd all=''
-    for ((fd = 3; fd < 256; fd++)); do all="$all $fd>&-"; done
-    eval "exec $all"
-}
+close_inherited() { eval "exec$(printf ' %d>&-' {3..255})"; }
 server_listens() {
     gone "$SERVER_PID" && { echo "the server ended at once"; return 1; }
     if [ -n "${OURS:-}" ]; then
