@@ -54,7 +54,12 @@ live_with() {
             { echo "the next client is not served"; return 1; }
         kill -TERM "$server"
     fi
-    until_true 3 gone "$tracer" || { echo "it does not end"; return 1; }
+    until_true 5 gone "$tracer" || {
+        echo "it does not end"
+        grep -e State -e SigPnd -e ShdPnd -e SigBlk -e TracerPid "/proc/$server/status"
+        tail -n 3 "$TMP/trace"
+        return 1
+    }
     wait "$tracer" || code=$?
     HIT=''
     grep -q INJECTED "$TMP/trace" && HIT=1
