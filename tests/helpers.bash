@@ -213,7 +213,7 @@ as_before() {
         echo "descriptors: $DESCRIPTORS at the start, $(descriptors) now"
         return 1
     }
-    does_not_spin 0.25
+    until_true 2 does_not_spin 0.25 # a thousand threads take a moment to end
 }
 
 # In a shell of its own: bats looks at every command that it runs itself.
