@@ -78,3 +78,9 @@ END
     as_before
     stop_server
 }
+
+@test "an echo costs two system calls and a share of the wait" {
+    rule "read, and send at once; wait for room only after a short send" "waiting for writability before each send" "chapter 2"
+    need_strace
+    calls_for_each_echo_at_most 2.10
+}

@@ -27,3 +27,9 @@ load helpers
     rule "an idle client costs its entries and no buffer" "a buffer for each client" "chapter 3"
     idle_costs_at_most 96
 }
+
+@test "an echo costs two system calls and a share of the wait" {
+    rule "read, and send at once; wait for room only after a short send" "waiting for writability before each send" "chapter 2"
+    need_strace
+    calls_for_each_echo_at_most 2.10
+}

@@ -102,18 +102,8 @@ sends_wait() { awk -v port="$(printf ':%04X' "$PORT")" '$2 ~ port "$" && $4 == "
 @test "an echo costs two system calls and a share of the wait, and no epoll_ctl" {
     rule "read, send at once, ask for writability only after a short send" "two epoll_ctl for each message, as the Python document does" "chapter 4"
     need_strace
-    WRAP=(strace -f -qq -c -U calls,name -o "$TMP/count")
-    start_server
-    client load 50 20000 64
-    until_true 3 has_server_child
-    kill -TERM "$CHILD"
-    until_true 5 gone "$SERVER_PID"
-    cat "$TMP/count"
-    awk '$1 ~ /^[0-9]+$/ && $2 != "total" { all += $1 } $2 == "epoll_ctl" { ctl = $1 }
-         END { printf "%.3f calls and %.4f epoll_ctl for each echo\n", all / 20000, ctl / 20000
-               exit !(all / 20000 <= 2.3 && ctl / 20000 <= 0.01) }' "$TMP/count"
+    calls_for_each_echo_at_most 2.10
 }
-has_server_child() { CHILD=$(cat "/proc/$SERVER_PID/task/$SERVER_PID/children" 2>/dev/null); CHILD=${CHILD%% *}; [ -n "$CHILD" ]; }
 
 @test "more clients than FD_SETSIZE" {
     rule "there is no limit but the system's" "a table of fixed size" "chapter 4"

@@ -19,7 +19,6 @@ find_server_under_strace() {
     DESCRIPTORS=$(descriptors)
     PIDS="$SERVER_PID $PIDS"
 }
-has_child() { CHILD=$(cat "/proc/$SERVER_PID/task/$SERVER_PID/children" 2>/dev/null); CHILD=${CHILD%% *}; [ -n "$CHILD" ]; }
 
 # with_shim FAULTS [OPTION...]: start the server with the shim.
 with_shim() {

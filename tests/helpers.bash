@@ -268,3 +268,24 @@ idle_costs_at_most() {
     go one
     finished one
 }
+
+# 50 clients at once: system calls of the server for each echo, counted by strace; of epoll_ctl at
+# most one for a hundred echoes.
+calls_for_each_echo_at_most() {
+    WRAP=(strace -f -qq -c -U "calls,name" -o "$TMP/count")
+    start_server
+    client load 50 20000 64
+    until_true 3 has_child
+    kill -TERM "$CHILD"
+    until_true 5 gone "$SERVER_PID"
+    cat "$TMP/count"
+    awk -v most="$1" '$1 ~ /^[0-9]+$/ && $2 != "total" { all += $1 } $2 == "epoll_ctl" { ctl = $1 }
+         END { printf "%.3f calls and %.4f epoll_ctl for each echo\n", all / 20000, ctl / 20000
+               exit !(all > 0 && all / 20000 <= most && ctl / 20000 <= 0.01) }' "$TMP/count"
+}
+# The server that strace, SERVER_PID, runs: CHILD.
+has_child() {
+    CHILD=$(cat "/proc/$SERVER_PID/task/$SERVER_PID/children" 2>/dev/null)
+    CHILD=${CHILD%% *}
+    [ -n "$CHILD" ]
+}
