@@ -57,9 +57,12 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
 @test "EPOLLET: with -e, and then it reads until EAGAIN" {
     rule "edge-triggered: once for each arrival, so read until there is no more" "one read for each event: the rest is never told of" "chapter 4"
     start_server -v -e
-    client echo hello random 3000000 finish expect-end
+    start_client one echo hello say here wait random 3000000 finish expect-end
+    said one here # it waits, so there is nothing left to read
     told 'EPOLLIN|EPOLLRDHUP|EPOLLET .*epoll_ctl ADD'
     told 'recv: EAGAIN, nothing left'
+    go one
+    finished one
 }
 
 @test "edge-triggered, FIN that arrives together with the last bytes is not missed" {
