@@ -6,13 +6,15 @@
  *   send:short=FIRST+STEP   take at most one byte
  *   send:again=FIRST+STEP   take nothing: -1, EAGAIN
  *   send:nobufs=FIRST+STEP  take nothing: -1, ENOBUFS
- *   malloc:fail=FIRST+STEP  malloc, calloc and realloc of CLIENT_MEMORY bytes or more: NULL, ENOMEM
+ *   malloc:fail=FIRST+STEP  malloc, calloc and realloc of CLIENT_MEMORY bytes or more, counted from
+ *                           the first accept() on: NULL, ENOMEM
  *   thread:fail=FIRST+STEP  pthread_create: EAGAIN
  *   close:eintr=FIRST+STEP  close, and yet say -1, EINTR
- *   wait:term=FIRST+STEP    SIGTERM comes after the last check and before the wait (epoll_wait,
- * poll, select, and an accept() that may block) usr1                    SIGUSR1 is handled, without
- * SA_RESTART, and nothing is done about it STEP 0 hits one call only.  Calls are counted for each
- * fault, in the whole process. */
+ *   wait:term=FIRST+STEP    SIGTERM after the last check and before the wait (epoll_wait, poll,
+ *                           select, and an accept() that may block)
+ *   usr1                    SIGUSR1 is handled without SA_RESTART; nothing is done about it
+ *
+ * STEP 0 hits one call only.  Calls are counted for each fault, in the whole process. */
 #define _GNU_SOURCE
 
 #include <dlfcn.h>
@@ -90,12 +92,15 @@ int epoll_wait(int fd, struct epoll_event *events, int length, int timeout)
 }
 #endif
 
+static atomic_bool serving; /* since the first accept() */
+
 int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict size)
 {
     int (*real)(int, struct sockaddr *, socklen_t *) = next("accept");
 
     if (fcntl(fd, F_GETFL) == O_RDWR) /* it may block: then it is a wait */
         before_the_wait();
+    serving = true;
     return real(fd, address, size);
 }
 
@@ -127,7 +132,7 @@ static bool no_memory(size_t size)
 {
     static atomic_long calls;
 
-    if (size < CLIENT_MEMORY || !hits("malloc:fail", &calls))
+    if (!serving || size < CLIENT_MEMORY || !hits("malloc:fail", &calls))
         return false;
     errno = ENOMEM;
     return true;

@@ -27,12 +27,12 @@ identical() { # FIRST: this part is the same wherever it stands, and stands in a
     identical '/* ---- toolbox, third part'
 }
 
-@test "every stage has the first part; 02, 03 and 04 have all three" {
+@test "every stage has the first part; 02 to 06 have all three" {
     local file
     for file in "$ROOT"/0*/server.c; do
         grep -q '^/\* ---- toolbox: the same in every stage ---- \*/$' "$file"
     done
-    for file in "$ROOT"/0[2-4]-*/server.c; do
+    for file in "$ROOT"/0[2-6]-*/server.c; do
         [ "$(grep -c '^/\* ---- toolbox' "$file")" = 3 ]
     done
 }
@@ -40,7 +40,7 @@ identical() { # FIRST: this part is the same wherever it stands, and stands in a
 @test "what a stage asks of the toolbox, and brings to it, is the same text too" {
     local file
     head_of() { sed -n '/^\/\* What this stage has to bring/,/^static void clients_close/p' "$1"; }
-    for file in "$ROOT"/0[34]-*/server.c; do
+    for file in "$ROOT"/0[3-6]-*/server.c; do
         diff -u <(head_of "$ROOT/02-select/server.c") <(head_of "$file")
     done
     [ "$(head_of "$ROOT/02-select/server.c" | wc -l)" -gt 20 ]
@@ -50,21 +50,24 @@ identical() { # FIRST: this part is the same wherever it stands, and stands in a
     local long
     long=$(awk 'FNR == 1 { start = 0 } /^\{/ { start = FNR }
         /^\}/ { if (start && FNR - start > 40) print FILENAME ":" start; start = 0 }
-        length > 100 { print FILENAME ":" FNR ": " length " columns" }' "$ROOT"/0*/*.c)
+        length > 100 { print FILENAME ":" FNR ": " length " columns" }' "$ROOT"/0*/*.[ch] "$ROOT"/0*/linux/*.c)
     echo "$long"
     [ -z "$long" ]
 }
 
 @test "each folder stands alone: copied away, make builds it, and so does cc server.c" {
-    local folder tmp
+    local folder tmp also
     tmp=$(mktemp -d)
     for folder in "$ROOT"/0*/; do
         folder=${folder%/}
         case ${folder##*/} in 04-*) [ "$(uname -s)" = Linux ] || continue ;; esac
         mkdir "$tmp/${folder##*/}"
-        cp "$folder"/* "$tmp/${folder##*/}"
+        cp -R "$folder"/* "$tmp/${folder##*/}"
         (cd "$tmp/${folder##*/}" && rm -f server && make >/dev/null && [ -x server ] && make clean >/dev/null && [ ! -e server ])
-        case ${folder##*/} in 0[1-5]-*) (cd "$tmp/${folder##*/}" && ${CC:-cc} server.c -o server -pthread && [ -x server ]) ;; esac
+        also=''
+        case ${folder##*/} in 05-*) [ "$(uname -s)" != Linux ] || also='-Ilinux linux/kqueue.c' ;; esac
+        # shellcheck disable=SC2086
+        case ${folder##*/} in 0[1-5]-*) (cd "$tmp/${folder##*/}" && ${CC:-cc} $also server.c -o server -pthread && [ -x server ]) ;; esac
     done
     rm -rf "$tmp"
 }
