@@ -1,7 +1,7 @@
 /* The back end epoll: Linux.  The kernel keeps the list. */
 #define _DEFAULT_SOURCE
 
-#include "selector.h"
+#include "backend.h"
 
 #ifdef HAVE_EPOLL
 
@@ -28,20 +28,18 @@ static void close_epoll(struct selector *selector)
  * another's by then. */
 static int change(struct selector *selector, int fd, int was, int now)
 {
-    uint64_t id = selector->entries[fd].key.id;
+    uint64_t id = selector_get_key(selector, fd)->id;
     struct epoll_event event = {.data.u64 = id << 32 | (unsigned)fd};
 
     event.events = ((now & EVENT_READ) != 0 ? EPOLLIN : 0U);
     event.events |= ((now & EVENT_WRITE) != 0 ? EPOLLOUT : 0U);
     if (now == 0) {
-        epoll_ctl(selector->fd, EPOLL_CTL_DEL, fd,
-                  &event); /* it fails if fd was closed: good too */
+        epoll_ctl(selector->fd, EPOLL_CTL_DEL, fd, &event); /* fails if fd was closed: good too */
         return 0;
     }
     if (epoll_ctl(selector->fd, was == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event) == 0)
         return 0;
-    if (was == 0 &&
-        errno == EEXIST) /* a ghost, see below: the same file has its old number again */
+    if (was == 0 && errno == EEXIST) /* a ghost, see below, whose number is its own again */
         return epoll_ctl(selector->fd, EPOLL_CTL_MOD, fd, &event);
     if (was != 0 && errno == ENOENT) /* fd was closed, and its number given to another */
         return epoll_ctl(selector->fd, EPOLL_CTL_ADD, fd, &event);

@@ -1,7 +1,7 @@
 /* The back end kqueue: macOS and the BSDs.  The kernel keeps the list. */
 #define _DEFAULT_SOURCE
 
-#include "selector.h"
+#include "backend.h"
 
 #ifdef HAVE_KQUEUE
 

@@ -1,7 +1,7 @@
 /* The back end poll: everywhere.  A list of any length, which goes to the kernel with each call. */
 #define _DEFAULT_SOURCE
 
-#include "selector.h"
+#include "backend.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -37,7 +37,7 @@ static int change(struct selector *selector, int fd, int was, int now)
             return -1;
         state->list = longer;
         while (state->length < selector->capacity)
-            longer[state->length++].fd = -1;
+            longer[state->length++] = (struct pollfd){.fd = -1};
     }
     if (fd >= state->length)
         return 0;

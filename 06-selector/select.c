@@ -1,7 +1,7 @@
 /* The back end select: everywhere, and for descriptors below FD_SETSIZE. */
 #define _DEFAULT_SOURCE
 
-#include "selector.h"
+#include "backend.h"
 
 #include <errno.h>
 #include <fcntl.h>

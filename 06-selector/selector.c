@@ -1,7 +1,7 @@
 /* What every back end has in common: the keys, the clock, and the order of things. */
 #define _DEFAULT_SOURCE
 
-#include "selector.h"
+#include "backend.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -51,8 +51,12 @@ struct selector *selector_open(const char *backend)
 
 void selector_close(struct selector *selector)
 {
-    selector->backend->close(selector);
-    free(selector->entries);
+    if (selector != NULL) {
+        selector->backend->close(selector);
+        for (int i = 0; i < selector->capacity / BLOCK; i++)
+            free(selector->blocks[i]);
+        free(selector->blocks);
+    }
     free(selector);
 }
 
@@ -66,8 +70,9 @@ int selector_renew(struct selector *selector)
     if (fresh.backend->open(&fresh) == -1)
         return -1;
     for (; key != NULL; key = selector_next_key(selector, key->fd + 1)) {
-        if (fresh.backend->change(&fresh, key->fd, 0, key->events) == 0 || errno == EBADF)
-            continue; /* EBADF: closed and not unregistered.  It keeps its key and says nothing */
+        if (key->fd == fresh.fd || fresh.backend->change(&fresh, key->fd, 0, key->events) == 0 ||
+            (errno != ENOMEM && errno != ENOSPC))
+            continue; /* closed and not unregistered, its number perhaps another's: let it be */
         int error = errno;
         fresh.backend->close(&fresh);
         errno = error;
@@ -95,24 +100,30 @@ static int fail(int error)
 static struct selector_entry *find(const struct selector *selector, int fd)
 {
     errno = fd < 0 ? EBADF : ENOENT;
-    if (fd < 0 || fd >= selector->capacity || selector->entries[fd].key.id == 0)
+    if (fd < 0 || fd >= selector->capacity || selector->blocks[fd / BLOCK] == NULL)
         return NULL;
-    return &selector->entries[fd];
+    struct selector_entry *entry = &selector->blocks[fd / BLOCK][fd % BLOCK];
+    return entry->key.id != 0 ? entry : NULL;
 }
 
-/* Make the table reach as far as fd.  False: no memory, and the table is as it was. */
-static bool make_room(struct selector *selector, int fd)
+/* The entry that fd shall have; NULL: no memory. */
+static struct selector_entry *make_entry(struct selector *selector, int fd)
 {
-    if (fd < selector->capacity)
-        return true;
-    size_t before = (size_t)selector->capacity, larger = (size_t)fd + (size_t)fd / 2 + 16;
-    struct selector_entry *table = realloc(selector->entries, larger * sizeof *table);
-    if (table == NULL)
-        return false;
-    memset(table + before, 0, (larger - before) * sizeof *table);
-    selector->entries = table;
-    selector->capacity = (int)larger;
-    return true;
+    int first = selector->capacity / BLOCK, blocks = fd / BLOCK + 1;
+
+    if (blocks > first) {
+        struct selector_entry **longer = realloc(selector->blocks, (size_t)blocks * sizeof *longer);
+        if (longer == NULL)
+            return NULL;
+        for (int i = first; i < blocks; i++)
+            longer[i] = NULL;
+        selector->blocks = longer;
+        selector->capacity = blocks * BLOCK;
+    }
+    struct selector_entry **block = &selector->blocks[fd / BLOCK];
+    if (*block == NULL)
+        *block = calloc(BLOCK, sizeof **block);
+    return *block == NULL ? NULL : &(*block)[fd % BLOCK];
 }
 
 /* Left to themselves, the back ends would answer this differently, some only when they wait. */
@@ -140,7 +151,7 @@ static void drop(struct selector *selector, struct selector_entry *entry)
     selector->backend->change(selector, entry->key.fd, EVENT_READ | EVENT_WRITE, 0);
     entry->key.id = 0;
     selector->count--;
-    while (selector->highest >= 0 && selector->entries[selector->highest].key.id == 0)
+    while (selector->highest >= 0 && find(selector, selector->highest) == NULL)
         selector->highest--;
     errno = error;
 }
@@ -153,10 +164,12 @@ int selector_register(struct selector *selector, int fd, int events, selector_ca
         return -1;
     if (find(selector, fd) != NULL)
         return fail(EEXIST);
-    if (!can_wait(fd) || !make_room(selector, fd))
+    struct selector_entry *entry = can_wait(fd) ? make_entry(selector, fd) : NULL;
+    if (entry == NULL)
         return -1;
-    struct selector_entry *entry = &selector->entries[fd];
-    entry->key = (struct selector_key){fd, events, callback, data, ++selector->last_id};
+    if (++selector->last_id == 0)
+        selector->last_id = 1; /* 0 is an entry that is not in use */
+    entry->key = (struct selector_key){fd, events, callback, data, selector->last_id};
     selector->count++;
     if (fd > selector->highest)
         selector->highest = fd;
@@ -205,9 +218,11 @@ const struct selector_key *selector_get_key(const struct selector *selector, int
 
 const struct selector_key *selector_next_key(const struct selector *selector, int from)
 {
-    for (int fd = from < 0 ? 0 : from; fd <= selector->highest; fd++)
-        if (selector->entries[fd].key.id != 0)
-            return &selector->entries[fd].key;
+    for (int fd = from < 0 ? 0 : from; fd <= selector->highest; fd++) {
+        const struct selector_entry *entry = find(selector, fd);
+        if (entry != NULL)
+            return &entry->key;
+    }
     return NULL;
 }
 
@@ -264,7 +279,7 @@ bool selector_found(struct selector *selector, int fd, unsigned id, int events)
 {
     struct selector_entry *entry = find(selector, fd);
 
-    if (entry == NULL || (id != 0 && id != (unsigned)entry->key.id))
+    if (entry == NULL || (id != 0 && id != entry->key.id))
         return false;
     events &= entry->key.events;
     if (events == 0)

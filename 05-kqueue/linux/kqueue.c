@@ -8,8 +8,12 @@
  * It cannot do these:
  * - Linux tells which error waits in a socket only to who takes it away (SO_ERROR, socket(7)), and
  *   the program wants to find it with recv().  So fflags is ECONNRESET whichever it is.
- * - With EV_CLEAR on both filters of a descriptor, a change to one may report the other once more.
- * - It cannot wait for a regular file, which a BSD allows: EPERM. */
+ * - epoll has one entry for both filters.  So EV_CLEAR is for both or for none (else EINVAL), and
+ *   then news for one may report the other once more.
+ * - While both filters are enabled somewhere, a batch can be shorter than the room that it has.
+ * - Regular files are refused (EPERM), a socket that never was connected is at its end, and of a
+ *   listener that is not TCP's, data is 1.
+ * - A queue has one descriptor: dup() makes none that works, and exec() none that stays. */
 #define _GNU_SOURCE /* F_GETPIPE_SZ */
 
 #include <errno.h>
@@ -17,14 +21,15 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/event.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #undef close
 
@@ -39,15 +44,18 @@ struct watched {
     bool in_epoll;
 };
 
+/* The table never grows: memory from mmap() costs nothing where it is never touched. */
+#define CAPACITY (1 << 20)
+#define TABLE_SIZE (CAPACITY * sizeof(struct watched))
+
 static struct queue {
     struct queue *next;
-    int epoll_fd; /* to the program this is the queue */
-    struct watched *watched;
-    int capacity; /* of watched */
-    int pairs;    /* descriptors at which both filters are enabled */
+    int epoll_fd;            /* to the program this is the queue */
+    struct watched *watched; /* by descriptor, CAPACITY of them */
+    int pairs;               /* descriptors at which both filters are enabled */
     struct epoll_event *ready;
-    int room;        /* of ready */
-    bool write_next; /* which of a pair comes first if there is room for one */
+    int room; /* of ready */
+    int left; /* of a pair at this descriptor READ was told, and WRITE found no room; -1: none */
 } * queues;
 
 static struct queue *find_queue(int fd)
@@ -66,7 +74,7 @@ static void forget_queue(struct queue *gone)
     while (*link != gone)
         link = &(*link)->next;
     *link = gone->next;
-    free(gone->watched);
+    munmap(gone->watched, TABLE_SIZE);
     free(gone->ready);
     free(gone);
 }
@@ -87,11 +95,19 @@ int kqueue(void)
 
     if (queue == NULL)
         return -1;
-    queue->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (queue->epoll_fd == -1) {
+    queue->watched = mmap(NULL, TABLE_SIZE, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (queue->watched == MAP_FAILED) {
         free(queue);
         return -1;
     }
+    queue->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (queue->epoll_fd == -1) {
+        munmap(queue->watched, TABLE_SIZE);
+        free(queue);
+        return -1;
+    }
+    queue->left = -1;
     queue->next = queues;
     queues = queue;
     if (!called) {
@@ -112,34 +128,21 @@ int kqueue_close(int fd)
             forget_queue(queue);
             continue;
         }
-        if (fd < 0 || fd >= queue->capacity)
+        if (fd < 0 || fd >= CAPACITY)
             continue;
         struct watched *watched = &queue->watched[fd];
         if (watched->reading.enabled && watched->writing.enabled)
             queue->pairs--;
         if (watched->in_epoll) /* while it can be named: a copy would keep it in epoll's list */
             epoll_ctl(queue->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+        if (queue->left == fd)
+            queue->left = -1;
         *watched = (struct watched){0};
     }
     return close(fd);
 }
 
 /* ---- changes ---- */
-
-/* Make the table reach as far as fd.  False: no memory. */
-static bool make_room(struct queue *queue, int fd)
-{
-    if (fd < queue->capacity)
-        return true;
-    int larger = fd + fd / 2 + 16;
-    struct watched *table = realloc(queue->watched, (size_t)larger * sizeof *table);
-    if (table == NULL)
-        return false;
-    memset(table + queue->capacity, 0, (size_t)(larger - queue->capacity) * sizeof *table);
-    queue->watched = table;
-    queue->capacity = larger;
-    return true;
-}
 
 /* Bring epoll's entry up to date.  EPOLLERR and EPOLLHUP come unasked, so an entry of which nothing
  * is wanted has to go.  EPOLL_CTL_MOD reports again what is ready, and so does EV_ADD on a BSD. */
@@ -163,15 +166,16 @@ static bool tell_epoll(int epoll_fd, int fd, struct watched *watched)
     return true;
 }
 
-/* A knote as this change leaves it.  EV_ADD alone does not enable what was disabled. */
+/* A knote as this change leaves it.  EV_ADD alone does not enable what was disabled; and of one
+ * that is there it changes udata only. */
 static struct knote changed(struct knote note, const struct kevent *change)
 {
     if ((change->flags & EV_DELETE) != 0)
         return (struct knote){0};
     if ((change->flags & EV_ADD) != 0) {
-        note.enabled = !note.there || note.enabled;
-        note.there = true;
-        note.clear = (change->flags & EV_CLEAR) != 0;
+        if (!note.there)
+            note = (struct knote){
+                .there = true, .enabled = true, .clear = (change->flags & EV_CLEAR) != 0};
         note.udata = change->udata;
     }
     if ((change->flags & EV_DISABLE) != 0)
@@ -193,11 +197,12 @@ static int make_change(struct queue *queue, const struct kevent *change)
     bool reading = change->filter == EVFILT_READ;
     int fd = change->ident <= INT_MAX ? (int)change->ident : -1;
 
-    if ((change->flags & ~known) != 0 || (!reading && change->filter != EVFILT_WRITE))
+    if ((change->flags & ~(known | EV_SYSFLAGS)) != 0 ||
+        (!reading && change->filter != EVFILT_WRITE))
         return EINVAL;
     if (fcntl(fd, F_GETFD) == -1)
         return EBADF;
-    if (!make_room(queue, fd))
+    if (fd >= CAPACITY)
         return ENOMEM;
     struct watched before = queue->watched[fd], after = before;
     struct knote *note = reading ? &after.reading : &after.writing;
@@ -243,16 +248,29 @@ static int64_t free_space(int fd)
     return size > used ? size - used : 0;
 }
 
-/* Has this side of a TCP connection said that it sends no more? */
+/* Has this side of a connection said that it sends no more?  (If the other has too, EPOLLHUP says
+ * it.)  A TCP socket tells its state.  A local one refuses even to send nothing. */
 static bool sends_no_more(int fd)
 {
     struct tcp_info info = {0};
     socklen_t size = sizeof info;
+    int value = 0;
 
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == -1)
-        return false;
-    return info.tcpi_state == TCP_FIN_WAIT1 || info.tcpi_state == TCP_FIN_WAIT2 ||
-           info.tcpi_state == TCP_CLOSING || info.tcpi_state == TCP_LAST_ACK;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == -1) {
+        size = sizeof value;
+        return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &value, &size) == 0 && value == AF_UNIX &&
+               getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, &size) == 0 && value == SOCK_STREAM &&
+               send(fd, "", 0, MSG_NOSIGNAL | MSG_DONTWAIT) == -1 && errno == EPIPE;
+    }
+    return info.tcpi_state == TCP_FIN_WAIT1 || info.tcpi_state == TCP_FIN_WAIT2;
+}
+
+static bool is_socket(int fd)
+{
+    int type;
+    socklen_t size = sizeof type;
+
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
 }
 
 static struct kevent make_event(int fd, short filter, const struct knote *note, uint32_t ready)
@@ -261,7 +279,7 @@ static struct kevent make_event(int fd, short filter, const struct knote *note, 
     const uint32_t broken = EPOLLERR | EPOLLHUP;
 
     event.flags = note->clear ? EV_CLEAR : 0;
-    event.fflags = (ready & EPOLLERR) != 0 ? ECONNRESET : 0;
+    event.fflags = (ready & EPOLLERR) != 0 && is_socket(fd) ? ECONNRESET : 0;
     event.data = filter == EVFILT_READ ? waiting(fd) : free_space(fd);
     if ((ready & broken) != 0 || (filter == EVFILT_READ && (ready & EPOLLRDHUP) != 0) ||
         (filter == EVFILT_WRITE && sends_no_more(fd)))
@@ -269,8 +287,8 @@ static struct kevent make_event(int fd, short filter, const struct knote *note, 
     return event;
 }
 
-/* What epoll said of one descriptor, as one event or two: how many.  If two do not fit, they take
- * turns. */
+/* What epoll said of one descriptor, as one event or two: how many.  If two do not fit, the
+ * other one is the first of the next call. */
 static int translate(struct queue *queue, const struct epoll_event *from, struct kevent *to,
                      int room)
 {
@@ -281,9 +299,8 @@ static int translate(struct queue *queue, const struct epoll_event *from, struct
     int count = 0;
 
     if (reading && writing && room == 1) {
-        queue->write_next = !queue->write_next;
-        reading = queue->write_next;
-        writing = !reading;
+        writing = false;
+        queue->left = from->data.fd;
     }
     if (reading)
         to[count++] = make_event(from->data.fd, EVFILT_READ, &watched->reading, from->events);
@@ -292,14 +309,29 @@ static int translate(struct queue *queue, const struct epoll_event *from, struct
     return count;
 }
 
+/* The WRITE that found no room in the last call, if it is still true: 0 or 1.  With EV_CLEAR epoll
+ * would not tell of it again; and where there is room for one only, both have their turn. */
+static int give_left(struct queue *queue, struct kevent *to)
+{
+    struct pollfd look = {.fd = queue->left, .events = POLLOUT};
+
+    if (poll(&look, 1, 0) != 1 || (look.revents & POLLNVAL) != 0 ||
+        !queue->watched[look.fd].writing.enabled)
+        return 0;
+    *to =
+        make_event(look.fd, EVFILT_WRITE, &queue->watched[look.fd].writing, (uint32_t)look.revents);
+    return 1;
+}
+
 /* epoll_wait() for as long as kevent() may: it counts in milliseconds, and not beyond INT_MAX. */
 static int wait_for(struct queue *queue, int most, const struct timespec *timeout)
 {
     int64_t left = -1;
     int count, ms;
 
-    if (timeout != NULL)
-        left = (int64_t)timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000;
+    if (timeout != NULL) /* 68 years are as good as more */
+        left = (timeout->tv_sec < INT_MAX ? timeout->tv_sec : INT_MAX) * (int64_t)1000 +
+               (timeout->tv_nsec + 999999) / 1000000;
     do {
         ms = left > INT_MAX ? INT_MAX : (int)left;
         count = epoll_wait(queue->epoll_fd, queue->ready, most, ms);
@@ -314,6 +346,11 @@ static int collect(struct queue *queue, struct kevent *events, int nevents,
     int most = queue->pairs > 0 && nevents > 1 ? nevents / 2 : nevents;
     int filled = 0;
 
+    if (queue->left != -1 && (nevents == 1 || queue->watched[queue->left].writing.clear))
+        filled = give_left(queue, events);
+    queue->left = -1;
+    if (filled > 0)
+        return filled;
     if (queue->room < most) {
         struct epoll_event *larger = realloc(queue->ready, (size_t)most * sizeof *larger);
         if (larger == NULL)
@@ -344,9 +381,9 @@ int kevent(int fd, const struct kevent *changes, int nchanges, struct kevent *ev
         if (error == 0 && (changes[i].flags & EV_RECEIPT) == 0)
             continue;
         if (answers == nevents) {
+            if (error == 0) /* EV_RECEIPT: the call ends here too, and says nothing */
+                return 0;
             errno = error;
-            if (error == 0)
-                continue;
             return -1;
         }
         struct kevent answer = changes[i]; /* changes may be the same array as events */
@@ -356,7 +393,8 @@ int kevent(int fd, const struct kevent *changes, int nchanges, struct kevent *ev
     }
     if (answers > 0 || nevents == 0)
         return answers;
-    if (timeout != NULL && (timeout->tv_sec < 0 || timeout->tv_nsec < 0)) {
+    if (timeout != NULL &&
+        (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)) {
         errno = EINVAL;
         return -1;
     }

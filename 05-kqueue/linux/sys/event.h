@@ -23,14 +23,15 @@ struct kevent {
 #define EVFILT_READ (-1)
 #define EVFILT_WRITE (-2)
 
-#define EV_ADD 0x0001     /* wait; if we do already, take the new flags and udata */
-#define EV_DELETE 0x0002  /* no longer */
-#define EV_ENABLE 0x0004  /* report it */
-#define EV_DISABLE 0x0008 /* keep it, and do not report it */
-#define EV_CLEAR 0x0020   /* report what is new only */
-#define EV_RECEIPT 0x0040 /* answer this change with EV_ERROR, data 0 if it was made */
-#define EV_EOF 0x8000     /* the other side will send no more, or takes no more */
-#define EV_ERROR 0x4000   /* this is about a change: data has its errno */
+#define EV_ADD 0x0001      /* wait; if we do already, take the new udata */
+#define EV_DELETE 0x0002   /* no longer */
+#define EV_ENABLE 0x0004   /* report it */
+#define EV_DISABLE 0x0008  /* keep it, and do not report it */
+#define EV_CLEAR 0x0020    /* report what is new only */
+#define EV_RECEIPT 0x0040  /* answer this change with EV_ERROR, data 0 if it was made */
+#define EV_EOF 0x8000      /* the other side will send no more, or takes no more */
+#define EV_ERROR 0x4000    /* this is about a change: data has its errno */
+#define EV_SYSFLAGS 0xF000 /* the system sets these: in a change they mean nothing */
 
 #define EV_SET(event, i, f, fl, ff, d, u)                                                          \
     (*(event) = (struct kevent){                                                                   \
@@ -43,7 +44,8 @@ int kqueue(void);
 /* Make the changes, then wait for events: how many came, 0 if the time is up, -1 and errno.
  * timeout NULL waits for ever.  With nevents 0 it does not wait.  A change that fails, or that has
  * EV_RECEIPT, is answered by an event with EV_ERROR; then no others are given out.  Where there is
- * no room for the answer, -1 and its errno, and the changes after it are not made. */
+ * no room for the answer, -1 and its errno, or 0 if it was made; and the changes after it are not
+ * made. */
 int kevent(int queue, const struct kevent *changes, int nchanges, struct kevent *events,
            int nevents, const struct timespec *timeout);
 
