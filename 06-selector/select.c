@@ -58,7 +58,7 @@ static int wait_for(struct selector *selector, int max, int ms)
 {
     struct state *state = selector->state;
     fd_set readable = state->reading, writable = state->writing;
-    struct timeval limit = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    struct timeval limit = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
     int length = selector->highest + 1, first = selector->first;
 
     int ready = select(length, &readable, &writable, NULL, ms < 0 ? NULL : &limit);

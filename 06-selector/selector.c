@@ -106,24 +106,23 @@ static struct selector_entry *find(const struct selector *selector, int fd)
     return entry->key.id != 0 ? entry : NULL;
 }
 
-/* The entry that fd shall have; NULL: no memory. */
-static struct selector_entry *make_entry(struct selector *selector, int fd)
+/* Make the blocks reach as far as fd.  False: no memory. */
+static bool make_room(struct selector *selector, int fd)
 {
     int first = selector->capacity / BLOCK, blocks = fd / BLOCK + 1;
 
     if (blocks > first) {
         struct selector_entry **longer = realloc(selector->blocks, (size_t)blocks * sizeof *longer);
         if (longer == NULL)
-            return NULL;
+            return false;
         for (int i = first; i < blocks; i++)
             longer[i] = NULL;
         selector->blocks = longer;
         selector->capacity = blocks * BLOCK;
     }
-    struct selector_entry **block = &selector->blocks[fd / BLOCK];
-    if (*block == NULL)
-        *block = calloc(BLOCK, sizeof **block);
-    return *block == NULL ? NULL : &(*block)[fd % BLOCK];
+    if (selector->blocks[fd / BLOCK] == NULL)
+        selector->blocks[fd / BLOCK] = calloc(BLOCK, sizeof(struct selector_entry));
+    return selector->blocks[fd / BLOCK] != NULL;
 }
 
 /* Left to themselves, the back ends would answer this differently, some only when they wait. */
@@ -164,9 +163,9 @@ int selector_register(struct selector *selector, int fd, int events, selector_ca
         return -1;
     if (find(selector, fd) != NULL)
         return fail(EEXIST);
-    struct selector_entry *entry = can_wait(fd) ? make_entry(selector, fd) : NULL;
-    if (entry == NULL)
+    if (!can_wait(fd) || !make_room(selector, fd))
         return -1;
+    struct selector_entry *entry = &selector->blocks[fd / BLOCK][fd % BLOCK];
     if (++selector->last_id == 0)
         selector->last_id = 1; /* 0 is an entry that is not in use */
     entry->key = (struct selector_key){fd, events, callback, data, selector->last_id};

@@ -461,6 +461,8 @@ fake_server() { # STAGE, and the script on stdin
     nothing_left
     heads='---- 01-blocking -1: ---- 01-blocking: ---- 02-select: ---- 03-poll:'
     if runnable | grep -q 04; then heads="$heads ---- 04-epoll: ---- 04-epoll -e:"; fi
+    if runnable | grep -q 05; then heads="$heads ---- 05-kqueue:"; fi
+    heads="$heads ---- 06-selector: ---- 06-selector -s poll:"
     [ "$(printf '%s\n' "$output" | sed -n 's/^\(---- [^:]*:\).*/\1/p' | tr '\n' ' ')" = "$heads " ]
     [ "$(printf '%s\n' "$output" | grep -c '^Notice: ')" -eq "$(wc -l <"$T/pids")" ]
     [ "$(printf '%s\n' "$output" | grep -c '^What it cannot do: ')" -eq "$(wc -l <"$T/pids")" ]
@@ -712,7 +714,7 @@ doctor_line() { printf '%s\n' "$output" | grep -e "^.. $1 "; }
         length=$(wc -l <"$stage/README.md")
         echo "$stage: $length lines"
         [ "$length" -ge 15 ]
-        [ "$length" -le 30 ]
+        [ "$length" -le 40 ]
         grep -qx "make tour STAGE=$number" "$stage/README.md"
         grep -q "^make run-$number" "$stage/README.md"
         grep -q 'What it cannot do' "$stage/README.md"

@@ -86,13 +86,13 @@ need_ptrace() {
 need_linux() { [ "$(uname -s)" = Linux ] || skip "needs Linux ($1); to run it: a Linux machine"; }
 need_plain_memory() {
     need_linux "to read the memory"
-    [ "${SERVER_KIND:-}" != sanitized ] || skip "the memory of a build with sanitizers is theirs; to run it: a plain build"
+    case ${SERVER_KIND:-} in sanitized | emulated) skip "the memory of a build that is $SERVER_KIND is another's; to run it: a plain build" ;; esac
 }
 need_root() { [ "$(id -u)" = 0 ] || skip "needs root ($1); to run it: sudo make test"; }
 need_ours() { [ -n "${OURS:-}" ] || skip "is about our own command line; to run it: make test without SERVER="; }
 need_shim() {
     [ -e "$SHIM" ] || skip "needs the fault shim, an LD_PRELOAD library; to run it: Linux and make -C tests shim"
-    case ${SERVER_KIND:-} in static | sanitized) skip "LD_PRELOAD does not reach a $SERVER_KIND build; to run it: a plain build" ;; esac
+    case ${SERVER_KIND:-} in static | sanitized | emulated) skip "LD_PRELOAD does not reach a $SERVER_KIND build; to run it: a plain build" ;; esac
 }
 need_several_clients() {
     [ "$VARIANT" != "01-blocking -1" ] || skip "expected limit: 01 -1 serves one client at a time (01-blocking.bats asserts it)"

@@ -237,7 +237,8 @@ static int queue_with(int fd, enum filter filter, unsigned short flags)
     return queue;
 }
 
-static int take(int queue, struct kevent *events, int room, int wait_ms)
+/* room: unsigned short fits into the int of most systems and into NetBSD's size_t. */
+static int take(int queue, struct kevent *events, unsigned short room, int wait_ms)
 {
     struct timespec limit = {.tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000L};
 
@@ -924,7 +925,7 @@ static unsigned seen_within(int queue, const struct pair *pairs, int count, int 
     unsigned seen = 0;
 
     while (calls-- > 0) {
-        int got = take(queue, events, room, 0);
+        int got = take(queue, events, (unsigned short)room, 0);
         TRUE(got > 0 && got <= room);
         for (int i = 0; i < got; i++)
             for (int j = 0; j < count; j++) {
