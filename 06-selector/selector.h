@@ -58,7 +58,7 @@ struct selector_key {
     int events;                  /* EVENT_READ, EVENT_WRITE, or EVENT_READ | EVENT_WRITE */
     selector_callback *callback; /* NULL if you only use selector_select() */
     void *data;                  /* yours; the selector does not look at it */
-    unsigned id;                 /* of this registration; the next of this selector has another */
+    unsigned id;                 /* of this registration; each of this selector has its own */
 };
 
 /* One ready descriptor.  An error or a hang-up counts as every event of the key, so that the read
