@@ -154,7 +154,7 @@ connects() { (exec 9<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
     client echo hello finish expect-end
     until_true 5 has_text "$TMP/server.err" 'done; close'
     cat "$TMP/server.err"
-    grep -q 'fd [0-9].*accept: fd [0-9]*$\|accept  *fd [0-9].* thread\|accept  *fd [0-9].*serve' "$TMP/server.err"
+    grep -q 'fd [0-9].*accept: fd [0-9]*$\|accept  *fd [0-9].* \(thread\|serve\|coroutine\)' "$TMP/server.err"
     grep -q '5.*send 5$' "$TMP/server.err"
     [ "$(awk 'length > 80' "$TMP/server.err" | wc -l)" = 0 ]
     [ -z "$(tr -d '[:print:]\n' <"$TMP/server.err")" ]

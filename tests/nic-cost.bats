@@ -1,0 +1,230 @@
+#!/usr/bin/env bats
+# nic and cost, the two smaller programs of stage 07: what they say, and that they leave nothing.
+TESTS=${TESTS:-$(cd "$BATS_TEST_DIRNAME" && pwd)}
+STAGE07=$(cd "$TESTS/../07-nic-to-app" && pwd)
+NIC=$STAGE07/nic COST=$STAGE07/cost
+
+setup() {
+    [ "$(uname -s)" = Linux ] || skip "needs Linux (/proc and /sys); to run it: a Linux machine"
+    TMP=$(mktemp -d "${TMPDIR:-/tmp}/echo-tests.XXXXXX")
+    PIDS=''
+    make -s -C "$STAGE07" nic cost server >/dev/null
+}
+teardown() {
+    local pid
+    for pid in ${PIDS:-}; do kill -KILL "$pid" 2>/dev/null; done
+    [ -z "${TMP:-}" ] || rm -rf "$TMP"
+}
+need() { command -v "$1" >/dev/null 2>&1 || skip "needs $1 ($2); to run it: install $3"; }
+until_true() {
+    local i
+    for ((i = 0; i < 250; i++)); do
+        ! "$@" || return 0
+        read -r -t 0.02 <>"$TMP/never" || :
+    done
+    echo "waited in vain for: $*"
+    return 1
+}
+# What runs from $TMP: cost itself, the process that holds its clients, its server.
+running() { ps -A -o args= | awk -v path="$TMP/" '!/awk/ && index($0, path)' | wc -l; }
+none_left() { [ "$(running)" = 0 ]; }
+three_run() { [ "$(running)" -ge 3 ]; }
+as_nobody() { # COMMAND...: as somebody who is not root, and may read what it needs
+    if [ "$(id -u)" != 0 ]; then "$@"; return; fi
+    need setpriv "to become nobody" util-linux
+    setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all "$@"
+}
+
+@test "nic lo: every line within 80 columns; what a card has is not on this device" {
+    "$NIC" lo >"$TMP/out"
+    cat "$TMP/out"
+    [ -z "$(awk 'length > 80' "$TMP/out")" ]
+    [ -z "$(grep ' $' "$TMP/out")" ]
+    grep -q '^lo: ' "$TMP/out"
+    grep -q '^  RSS table  *not on this device  *128 entries$' "$TMP/out"
+    grep -q '^  receive ring  *not on this device  *512, of at most 4096$' "$TMP/out"
+    local what
+    for what in speed 'receive queues' 'RSS table' 'receive ring' 'interrupt delay' 'hardware timestamps' \
+        'its interrupts' 'checksum, receive' 'checksum, send' scatter-gather TSO GSO GRO LRO RPS RFS XPS \
+        'NAPI weight' 'NAPI budget' backlog 'busy polling' 'softirq: dropped' 'softirq: squeezed'; do
+        # each has a value, what a card has, and a reason below it
+        grep -A 1 "^  $what  *[^ ]" "$TMP/out" | grep -q '^    [A-Z].*\.$' || { echo "lacks: $what"; return 1; }
+    done
+}
+
+@test "nic: what it says is what /proc and /sys say" {
+    "$NIC" lo >"$TMP/out"
+    grep -q "^  NAPI weight  *$(cat /proc/sys/net/core/dev_weight) " "$TMP/out"
+    grep -q "^  NAPI budget  *$(cat /proc/sys/net/core/netdev_budget) packets, $(cat /proc/sys/net/core/netdev_budget_usecs) us" "$TMP/out"
+    grep -q "^  backlog  *$(cat /proc/sys/net/core/netdev_max_backlog) " "$TMP/out"
+    local sum=0 word
+    while read -r _ word _; do sum=$((sum + 16#$word)); done </proc/net/softnet_stat
+    local said
+    said=$(sed -n 's/^  softirq: dropped  *\([0-9]*\) packets$/\1/p' "$TMP/out")
+    echo "dropped: $said, and now $sum"
+    [ "$said" -le "$sum" ]
+    [ $((sum - said)) -lt 10000 ]
+}
+
+@test "nic for every device here, and for nobody as for root" {
+    local device
+    cp "$NIC" "$TMP/nic"
+    chmod 755 "$TMP" "$TMP/nic"
+    for device in /sys/class/net/*/; do
+        device=${device%/}
+        device=${device##*/}
+        "$NIC" "$device" | sed '/^What happened/,$d; /its interrupts/,/^$/d' >"$TMP/root"
+        as_nobody "$TMP/nic" "$device" | sed '/^What happened/,$d; /its interrupts/,/^$/d' >"$TMP/nobody"
+        diff "$TMP/root" "$TMP/nobody"
+        [ -z "$(awk 'length > 80' "$TMP/root")" ]
+    done
+}
+
+@test "nic as ethtool says it" {
+    need ethtool "to compare with" ethtool
+    local device said
+    device=$("$NIC" | sed -n '1s/:.*//p')
+    said=$(ethtool -k "$device" | sed -n 's/^tcp-segmentation-offload: \([a-z]*\).*/\1/p')
+    "$NIC" | grep -q "^  TSO  *$said "
+    said=$(ethtool -k "$device" | sed -n 's/^generic-receive-offload: \([a-z]*\).*/\1/p')
+    "$NIC" | grep -q "^  GRO  *$said "
+}
+
+@test "nic without a device: the default route's; in a namespace without any, lo" {
+    local device
+    device=$(awk '$2 == "00000000" && $8 == "00000000" { print $1; exit }' /proc/net/route)
+    [ -z "$device" ] || [ "$("$NIC" | sed -n '1s/:.*//p')" = "$device" ]
+    unshare -n true 2>/dev/null || skip "no network namespaces here; to run it: CAP_SYS_ADMIN"
+    [ "$(unshare -n "$NIC" | sed -n '1s/:.*//p')" = lo ]
+}
+
+@test "nic without /sys: what is not seen is said to be so" {
+    [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null || skip "needs root, to take /sys away from it; to run it: sudo make test"
+    unshare -m sh -c 'umount -l /sys && exec "$0" lo' "$NIC" >"$TMP/out"
+    cat "$TMP/out"
+    grep -q '^lo: without /sys it is not seen' "$TMP/out"
+    grep -q '^  RPS  *not seen ' "$TMP/out"
+    ! grep -q 'not on this device' "$TMP/out"
+}
+
+@test "nic: no such device, or too many words" {
+    run "$NIC" nonsense0
+    [ "$status" = 1 ]
+    [[ $output == *'no network device "nonsense0"'* ]]
+    [ "${#lines[@]}" = 1 ]
+    run "$NIC" a b
+    [ "$status" = 2 ]
+    run "$NIC" a-name-that-is-longer-than-any-device-has
+    [ "$status" = 1 ]
+    [[ $output == *a-name-that-is-longer-than-any-device-has* ]]
+    "$NIC" -h | grep -q '^usage: nic'
+}
+
+# number TEXT FILE: the bytes in the first row that has this text
+number() { sed -n "s/^ *$1.* \([0-9][0-9]*\)\( .*\)\{0,1\}\$/\1/p" "$2" | head -n 1; }
+
+@test "cost: a coroutine costs the pages of its stack, 04 none, a thread more" {
+    "$COST" 400 >"$TMP/07"
+    cat "$TMP/07"
+    grep -q 'a stack, of 64 KiB' "$TMP/07"
+    local page stack
+    page=$(getconf PAGESIZE)
+    stack=$(sed -n 's/.*a stack, of 64 KiB of addresses *\([0-9]*\).*/\1/p' "$TMP/07")
+    [ "$stack" -ge $((page * 9 / 10)) ]
+    [ "$stack" -le $((page * 2)) ]
+    [ -z "$(awk 'length > 80' "$TMP/07")" ]
+    [ -z "$(grep ' $' "$TMP/07")" ]
+    if [ -x "$TESTS/../04-epoll/server" ]; then
+        "$COST" 400 -- "$TESTS/../04-epoll/server" -p '{port}' >"$TMP/04"
+        cat "$TMP/04"
+        ! grep -q 'a stack' "$TMP/04"
+        [ "$(sed -n 's/.*heap and tables *\([0-9]*\).*/\1/p' "$TMP/04")" -le 200 ]
+        grep -q '^To this program a client is almost nothing' "$TMP/04"
+    fi
+    if [ -x "$TESTS/../01-blocking/server" ]; then
+        "$COST" 400 -- "$TESTS/../01-blocking/server" -p '{port}' >"$TMP/01"
+        cat "$TMP/01"
+        [ "$(sed -n 's/.*a stack, of [0-9]* KiB of addresses *\([0-9]*\).*/\1/p' "$TMP/01")" -ge "$page" ]
+        [ "$(sed -n "s/.*a stack of the thread's in the kernel *\([0-9]*\).*/\1/p" "$TMP/01")" -ge 4096 ]
+        grep -q '^A client has a thread' "$TMP/01"
+    fi
+}
+
+@test "cost: a message that waits is charged to the socket, an idle socket nothing" {
+    "$COST" 100 >"$TMP/out"
+    [ "$(sed -n 's/^ *nothing waits *\([0-9]*\) .*/\1/p' "$TMP/out")" = 0 ]
+    [ "$(sed -n 's/^ *a message of 64 bytes waits *\([0-9]*\)$/\1/p' "$TMP/out")" -gt 64 ]
+}
+
+@test "cost as root: one TCP socket for the server's end, not two" {
+    [ -r /proc/slabinfo ] || skip "only root may read /proc/slabinfo; to run it: sudo make test"
+    local size said i
+    for i in 1 2 3 4 5; do # the counts are the machine's: other tests may be at work
+        "$COST" 2000 >"$TMP/out"
+        grep -q 'not to be trusted' "$TMP/out" || break
+    done
+    cat "$TMP/out"
+    ! grep -q 'not to be trusted' "$TMP/out" || skip "other programs use sockets here; to run it: a machine that is quiet"
+    size=$(awk '$1 == "TCP" { print $4 }' /proc/slabinfo)
+    said=$(awk '$1 == "TCP" { print $6 }' "$TMP/out")
+    [ "$said" -ge $((size * 9 / 10)) ]
+    [ "$said" -le $((size * 11 / 10)) ]
+}
+
+@test "cost as nobody: what is not seen is said to be so" {
+    cp "$COST" "$STAGE07/server" "$TMP"
+    chmod 755 "$TMP"
+    as_nobody "$TMP/cost" 100 >"$TMP/out"
+    grep -q 'its kinds are not seen: only root may read /proc/slabinfo' "$TMP/out"
+    grep -q 'for both ends, all kinds together  *[0-9-]*  */proc/meminfo' "$TMP/out"
+    grep -q 'together, what is seen' "$TMP/out"
+    ! grep -q eventpoll "$TMP/out"
+}
+
+@test "cost: a server that does not serve so many is named, with a number that works" {
+    [ -x "$TESTS/../01-blocking/server" ] || skip "needs stage 01; to run it: make 01"
+    run "$COST" 3 -- "$TESTS/../01-blocking/server" -1 -p '{port}'
+    echo "$output"
+    [ "$status" = 1 ]
+    [[ $output == *"answered 1 of 3 clients; try cost 1"* ]]
+}
+
+@test "cost: a wrong command line, or a command that is no server" {
+    local words
+    for words in 0 -1 x 20001 '5 6' '5 --' '5 -- server' '--'; do
+        # shellcheck disable=SC2086
+        run "$COST" $words
+        echo "$words: $output"
+        [ "$status" = 2 ]
+        [[ $output == *'usage: cost'* ]]
+    done
+    run "$COST" 5 -- false '{port}'
+    [ "$status" = 1 ]
+    [[ $output == *'false has ended, and does not listen'* ]]
+    run "$COST" 5 -- "$TMP/no-such-program" '{port}'
+    [ "$status" = 1 ]
+    [[ $output == *'no-such-program: No such file or directory'* ]]
+}
+
+@test "cost leaves nothing behind: after success, SIGINT, SIGTERM and SIGKILL" {
+    local signal pid code
+    mkfifo "$TMP/never"
+    cp "$COST" "$STAGE07/server" "$TMP"
+    "$TMP/cost" 50 >/dev/null
+    none_left
+    # a command that never listens: cost waits for it
+    printf '#!/bin/sh\nwhile :; do sleep 1; done\n' >"$TMP/silent"
+    chmod 755 "$TMP/silent"
+    for signal in INT TERM KILL; do
+        "$TMP/cost" 5 -- "$TMP/silent" '{port}' >/dev/null 2>&1 3>&- &
+        pid=$!
+        PIDS="$pid $PIDS"
+        until_true three_run
+        kill "-$signal" "$pid"
+        code=0
+        wait "$pid" || code=$?
+        echo "SIG$signal: exit code $code"
+        [ "$code" -gt 128 ]
+        until_true none_left
+    done
+}
