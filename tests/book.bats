@@ -156,6 +156,57 @@ prose() { awk '/^```/ { open = !open; next } !open' "$1" | sed 's/<[^>]*>/ /g; s
     without grep -n 'EPOLL_CTL_DEL' "$ROOT/04-epoll/server.c"         # chapter 4: "forget() is empty"
 }
 
+# part FILE NAME: what stands there between the anchors.
+part() { lines_of "$ROOT/$1" "$2"; }
+
+@test "a test that the book names is there, by its name or its rule" {
+    local name count=0
+    while IFS= read -r name; do
+        count=$((count + 1))
+        grep -qF "\"$name\"" "$ROOT"/tests/*.bats || { echo "no such test: $name"; return 1; }
+    done < <(grep -ohE '[Tt]he test "[^"]*"' "$SRC"/*.md | sed 's/^.he test "//; s/"$//')
+    [ "$count" -ge 2 ]
+}
+
+@test "what chapter 5 says of its code" {
+    local server=$ROOT/05-kqueue/server.c stand_in=$ROOT/05-kqueue/linux
+    part 05-kqueue/server.c kernel | grep -q 'kevent(queue_fd, changes, 2, NULL, 0, NULL)' # "One call makes both"
+    part 05-kqueue/server.c kernel | tr -d '\n' | grep -q 'forget(int fd){    (void)fd;}'  # "`forget()` is empty"
+    without grep -nE 'udata|EVFILT_(USER|SIGNAL|TIMER)' "$server"                          # "leaves it alone", "A pipe is"
+    [ "$(sed '1,/toolbox: the same/d' "$server" | grep -c EV_EOF)" = 0 ]                     # "does not look at EV_EOF"
+    [ "$(part 05-kqueue/server.c loop | grep -c 'EV_EOF\|\.data')" = 0 ]                   # "prints it and does not use it"
+    sed -n '/^static void client_open/,/^}/p' "$server" | grep -q '!set_nonblocking(fd)'   # "sets it for each client"
+    grep -q 'EPOLLERR) != 0.* ? ECONNRESET : 0' "$stand_in/kqueue.c"                       # "ECONNRESET whichever error waits"
+    grep -q '^#define close kqueue_close$' "$stand_in/sys/event.h"                         # "replaces that word"
+    grep -q 'ioctl(fd, FIONREAD' "$stand_in/kqueue.c"                                      # "`data` costs a call"
+    [ "$(wc -l <"$stand_in/kqueue.c")" -ge 200 ] && [ "$(wc -l <"$stand_in/kqueue.c")" -lt 500 ] # "a few hundred lines"
+    [ "$(sh "$ROOT/tests/front" diff-05 | wc -l)" -lt "$(sh "$ROOT/tests/front" diff-04 | wc -l)" ] # "is short"
+    cmp <(part 04-epoll/server.c verbs) <(part 05-kqueue/server.c verbs)
+    local system
+    for system in macos freebsd netbsd openbsd; do # "`.ci/run cross` compiles this stage"
+        grep -q "for target in .*-$system" "$ROOT/.ci/run" || { echo "not compiled for $system"; return 1; }
+    done
+}
+
+@test "what chapter 6 says of its code" {
+    local file shortest=1000 lines=0
+    [ "$(part 06-selector/backend.h backend | grep -c '(\*')" = 4 ] # "A back end is four functions"
+    for file in "$ROOT"/0[1-5]*/server.c "$ROOT/06-selector/server.c"; do # "the shortest of all stages"
+        lines=$(awk '/^static void serve\(/ { on = 1 } on { n++ } on && /^}/ { print n; exit }' "$file")
+        [ "$file" = "$ROOT/06-selector/server.c" ] || [ "$lines" -ge "$shortest" ] || shortest=$lines
+    done
+    [ "$lines" -lt "$shortest" ]
+    # "no mechanism's calls come in their place", and "One function still asks for a name"
+    sed '/toolbox: the same/,$d' "$ROOT/06-selector/server.c" |
+        awk '/^ *\/\*/ { comment = 1 } !comment; /\*\// { comment = 0 }' | without grep -nE '\b(epoll_[a-z0-9]+|kqueue|kevent|poll|select)\('
+    [ "$(sed '/toolbox: the same/,$d' "$ROOT/06-selector/server.c" | grep -c 'strcmp(selector_backend')" = 1 ]
+    part 06-selector/server.c limit | grep -q 'strcmp(selector_backend'
+    part 06-selector/kqueue.c change | grep -q 'kevent(selector->fd, &change, 1,'              # "up to two calls there"
+    part 06-selector/selector.c dispatch | grep -q 'key.id != ready\[i\].key.id'               # "compares the `id`"
+    part 06-selector/selector.c register | grep -q 'can_wait(fd)'                              # "`can_wait()` asks first"
+    without grep -rnE 'EPOLLET|EV_CLEAR|EPOLLRDHUP' "$ROOT"/06-selector/*.[ch]                 # "It costs what ..."
+}
+
 @test "a drawing comes from its script, and can be read on any screen and in any theme" {
     local script drawing
     for script in "$ROOT"/book/drawings/*.sh; do
@@ -249,4 +300,39 @@ calls() {
         /^  epoll_wait|^  sendto/ { if ($2 != "1.0" || $3 != "1.0") wrong("not one") }
         /^  recvfrom/ { if ($2 != "1.0" || $3 != "2.0") wrong("not one, and two") }
         /^  epoll_ctl/ { if ($2 != "0.0" || $3 != "0.0") wrong("not none") }'
+}
+
+@test "chapter 5: one ioctl() more for an echo on the stand-in, and the rest as in 04" { both limit-05 stand_in; }
+stand_in() {
+    claim "$1" '/^  (epoll_wait|recvfrom|sendto) / { seen++; if ($2 != "1.0" || $3 != "1.0") wrong("not one") }
+        /^  ioctl/ { seen++; if ($2 != "0.0" || $3 != "1.0") wrong("not none, and one") }
+        /not counted/ { seen++ } /sys.event.h/ { header++ } END { if (!header) wrong("the header was found") }'
+}
+
+@test "chapter 6: an echo costs about the same with the selector; over select it ends where 02 does" { both limit-06 selector_cost; }
+selector_cost() {
+    claim "$1" '/^  (epoll|kqueue|poll|select) / { seen++; if ($4 < 0.85 || $4 > 1.15) wrong("not about the same") }
+        /FD_SETSIZE is/ { size = $NF; total = $(NF - 5) + 0 }
+        /highest descriptor/ { seen++; if ($3 != size - 1) wrong("select ends elsewhere"); if ($4 < size) wrong("the default ends there too") }
+        END { if (seen < 4) wrong("rows are missing") }'
+}
+
+# told NAME PATTERN...: the transcript has a line like each, in this order.
+told() {
+    local file=$SRC/transcripts/$1.txt from=1 at pattern
+    shift
+    for pattern; do
+        at=$(tail -n "+$from" "$file" | grep -n -m 1 -e "$pattern" | cut -d: -f1)
+        [ -n "$at" ] || { echo "${file##*/}: after line $from, no line like: $pattern"; return 1; }
+        from=$((from + at))
+    done
+}
+
+@test "the scenes of chapters 5 and 6 show what the text says of them" {
+    told flags-05 Ctrl-Z fg 'Interrupted system call' 'fd 5 EVFILT_READ|data=2' 'fd 7 EVFILT_READ|EV_EOF|data=5 *recv 5, send 5' \
+        'fd 8 EVFILT_READ|EV_EOF|data=5|fflags=104 send: Connection reset' 'fd 7 EVFILT_READ|EV_EOF|data=0 *recv 0'
+    told hasty-05 'EV_EOF) close(fd)' fg 'the server reset the connection'
+    told room-05 'data=[0-9]\{7,\} *recv 65536, send [0-9]\{1,5\}$' 'EVFILT_WRITE  *kevent EV_ADD' 'EVFILT_WRITE|data='
+    told over-06 'epoll calls back .*accept: fd 7' 'select calls back .*accept: fd 6'
+    told stuck-06 'set_nonblocking' filled '^3\$' 'timed out'
 }
