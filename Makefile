@@ -5,7 +5,7 @@
 # reaches it in the environment; POSIX has every make do that, and no quoting can go wrong.
 FRONT = exec env MAKE='$(MAKE)' sh tests/front
 
-.PHONY: all help tour doctor test tests check book clean
+.PHONY: all help tour doctor test tests bench prove check book clean
 .PHONY: 01-blocking 02-select 03-poll 04-epoll 05-kqueue 06-selector 07-nic-to-app
 .PHONY: 01-blocking/ 02-select/ 03-poll/ 04-epoll/ 05-kqueue/ 06-selector/ 07-nic-to-app/
 
@@ -13,7 +13,7 @@ all:
 	@$(FRONT) all
 
 # These names are folders as well, so make has to be told that they are targets.
-help tour doctor test tests check book clean:
+help tour doctor test tests bench prove check book clean:
 	@$(FRONT) $@
 01-blocking 02-select 03-poll 04-epoll 05-kqueue 06-selector 07-nic-to-app:
 	@$(FRONT) $@

@@ -131,8 +131,8 @@ fake_server() { # STAGE, and the script on stdin
         echo "$output"
         [ "$status" -eq 0 ]
         narrow
-        [ "$(printf '%s\n' "$output" | wc -l)" -le 24 ]
-        for target in tour test test-NN NN run-NN diff-NN limit-NN doctor check book clean; do
+        [ "$(printf '%s\n' "$output" | wc -l)" -le 27 ]
+        for target in tour test test-NN NN run-NN diff-NN limit-NN bench prove doctor check book clean; do
             printf '%s\n' "$output" | grep -q "^  make $target "
         done
     done
@@ -140,8 +140,8 @@ fake_server() { # STAGE, and the script on stdin
 
 @test "every target that make help shows exists" {
     own_copy
-    mkdir .ci bin
-    for file in tests/run tests/limit tests/tour tests/doctor .ci/run bin/mdbook; do
+    mkdir .ci bin tests/bench
+    for file in tests/run tests/limit tests/bench/run tests/prove tests/tour tests/doctor .ci/run bin/mdbook; do
         printf '#!/bin/sh\necho stand-in\n' >$file
         chmod +x $file
     done
@@ -358,7 +358,7 @@ fake_server() { # STAGE, and the script on stdin
     own_copy
     mkdir bin
     for make in $(makes); do
-        for target in limit-03 check; do
+        for target in limit-03 bench prove check; do
             run $make $target
             [ "$status" -ne 0 ]
             one_line 'is not in this checkout.'

@@ -1,0 +1,229 @@
+#!/usr/bin/env bats
+# The bench itself: it measures, finds a wrong echo, explains bad input, and leaves nothing running.
+# Runs here are as short as they can be; what the figures say is the business of tests/prove.bats.
+
+ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
+
+setup() {
+    unset LEVELS QUICK ROUNDS PEERS OUT STAGES ONLY CHARTS MAKEFLAGS MFLAGS MAKELEVEL CDPATH
+    T=$(mktemp -d "${TMPDIR:-/tmp}/bench-test.XXXXXX")
+    mkdir "$T/tmp"
+    export TMPDIR=$T/tmp NO_COLOR=1
+    cd "$ROOT" || return 1
+    PIDS=''
+}
+teardown() {
+    for pid in $PIDS; do kill -KILL "$pid" 2>/dev/null || :; done
+    cd / && rm -rf "$T"
+}
+
+need() { command -v "$1" >/dev/null || skip "needs $1; to run it: install $1"; }
+until_true() { # SECONDS COMMAND...
+    local tries=$(($1 * 50))
+    shift
+    until "$@"; do
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || { echo "waited in vain for: $*"; return 1; }
+        sleep 0.02
+    done
+}
+has() { grep -q -e "$2" "$1" 2>/dev/null; }
+gone() { ! kill -0 "$1" 2>/dev/null; }
+ended() { has "$T/status" .; }
+narrow() {
+    printf '%s\n' "$output" | awk 'length > 80 { print "over 80 columns: " $0; bad = 1 } END { exit bad }'
+}
+# What a run starts has $T/tmp in its environment: all of that is gone, and so are its files.
+nothing_left() {
+    [ -z "$(ls -A "$T/tmp")" ] || { ls "$T/tmp"; return 1; }
+    local file words
+    for file in /proc/[0-9]*/environ; do
+        has_ours "$file" || continue
+        words=$( (tr '\0' ' ' <"${file%/environ}/cmdline") 2>/dev/null)
+        case $words in
+        '' | *bats* | tr* | grep*) ;;
+        *)
+            echo "left: $words"
+            return 1
+            ;;
+        esac
+    done
+}
+has_ours() { (tr '\0' '\n' <"$1" | grep -q "^TMPDIR=$T/tmp\$") 2>/dev/null; }
+peer() { # an echo server in Python; $1 is what it does with the bytes
+    need python3
+    cat >"$T/peer.py" <<END
+import socket, sys, threading
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+listener.listen(64)
+def serve(client):
+    seen = 0
+    while data := client.recv(65536):
+        seen += len(data)
+        client.sendall($1)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+END
+}
+
+@test "a quick run gives tables in 80 columns, a TSV, charts, and the A/A ratio; nothing is left" {
+    LEVELS='0 200 1200' STAGES='02-select 03-poll 04-epoll' OUT=$T/out QUICK=1 ROUNDS=2 ONLY='idle peers' run tests/bench/run
+    echo "$output"
+    [ "$status" -eq 0 ]
+    narrow
+    printf '%s\n' "$output" | grep -q '^  03-poll  *[0-9.]*  *[0-9.]*'
+    printf '%s\n' "$output" | grep -q 'has gaps: it gets at most [0-9]* connections'
+    [ "$(awk -F '\t' '$1 == "sample" && NF != 15' "$T/out/bench.tsv" | wc -l)" -eq 0 ]
+    [ "$(grep -c '^sample	idle	03-poll	50	0	64	' "$T/out/bench.tsv")" -eq 2 ]
+    bash tests/bench/figures "$T/out/bench.tsv" | grep -q '^own:idle:50	[01]\.'
+    printf '%s\n' "$output" | grep -q 'One program under two names'
+    if command -v gnuplot >/dev/null; then
+        for chart in idle peers memory; do
+            grep -q 'role="img"' "$T/out/$chart.svg"
+            grep -q '<title id="title">..*</title>' "$T/out/$chart.svg"
+        done
+    fi
+    nothing_left
+}
+
+@test "where there is no gnuplot, the charts are in characters" {
+    LEVELS='0 200' STAGES='03-poll' OUT=$T/out QUICK=1 ROUNDS=1 ONLY=idle CHARTS=text run tests/bench/run
+    echo "$output"
+    [ "$status" -eq 0 ]
+    narrow
+    printf '%s\n' "$output" | grep -q '^  *[0-9.]* |.*a'
+    printf '%s\n' "$output" | grep -q 'a: 03-poll'
+}
+
+@test "interrupted, it says what was measured, keeps it, and leaves nothing running" {
+    [ -d /proc/self ] || skip "needs /proc to look for what is left; to run it: Linux"
+    for signal in INT TERM; do
+        rm -rf "$T/out" "$T/status"
+        # bats may have us ignore SIGINT, and what a shell starts in the background does: python3 undoes it
+        need python3
+        (
+            code=0
+            OUT=$T/out ROUNDS=50 STAGES='03-poll 04-epoll' ONLY=idle python3 -c '
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+open(sys.argv[1], "w").write(str(os.getpid()))
+os.execvp("bash", ["bash", "tests/bench/run"])' "$T/pid" >"$T/said" 2>&1 3>&- || code=$?
+            echo "$code" >"$T/status"
+        ) 3>&- &
+        until_true 20 has "$T/out/bench.tsv" '^sample'
+        PIDS=$(cat "$T/pid")
+        kill "-$signal" "$PIDS"
+        until_true 20 ended
+        cat "$T/said"
+        [ "$(cat "$T/status")" = 130 ]
+        has "$T/said" '^Interrupted'
+        has "$T/said" '^  03-poll '
+        has "$T/out/bench.tsv" '^sample'
+        nothing_left
+    done
+}
+
+@test "a wrong echo is found: the server is named and left out, and the exit code is 1" {
+    peer 'data if seen < 2000 else bytes([data[0] ^ 1]) + data[1:]'
+    PEERS="wrong=python3 $T/peer.py {port}" OUT=$T/out QUICK=1 ROUNDS=3 STAGES=03-poll ONLY=peers run tests/bench/run
+    echo "$output"
+    [ "$status" -eq 1 ]
+    printf '%s\n' "$output" | grep -q 'wrong: .*wrong echo'
+    nothing_left
+}
+
+@test "a server that keeps bytes to itself, or ends, is wrong too" {
+    peer 'data[1:] if seen > 2000 else data'
+    PEERS="short=python3 $T/peer.py {port}; gone=python3 -c 'x' {port}" OUT=$T/out QUICK=1 ROUNDS=2 STAGES=03-poll ONLY=peers run tests/bench/run
+    echo "$output"
+    [ "$status" -ne 0 ]
+    PEERS="short=python3 $T/peer.py {port}" OUT=$T/out QUICK=1 ROUNDS=2 STAGES=03-poll ONLY=peers run tests/bench/run
+    echo "$output"
+    [ "$status" -eq 1 ]
+    printf '%s\n' "$output" | grep -q 'wrong: short: '
+    nothing_left
+}
+
+@test "PEERS puts other servers into the same run" {
+    peer data
+    PEERS="one=python3 $T/peer.py {port}; two=python3 $T/peer.py {port}" OUT=$T/out QUICK=1 ROUNDS=1 STAGES=03-poll ONLY=churn run tests/bench/run
+    echo "$output"
+    [ "$status" -eq 0 ]
+    PEERS="one=python3 $T/peer.py {port} two=python3 $T/peer.py {port}" OUT=$T/out QUICK=1 ROUNDS=1 STAGES=03-poll ONLY=churn run tests/bench/run
+    echo "$output"
+    [ "$status" -eq 0 ]
+    printf '%s\n' "$output" | grep -q '^  one  *[0-9]'
+    printf '%s\n' "$output" | grep -q '^  two  *[0-9]'
+    printf '%s\n' "$output" | grep -q '^  03-again  *[0-9]'
+}
+
+@test "bad input is explained, with exit code 2, before anything is measured" {
+    while IFS='|' read -r peers words; do
+        PEERS=$peers OUT=$T/out QUICK=1 STAGES=03-poll ONLY=churn run tests/bench/run
+        echo "PEERS=$peers: $output"
+        [ "$status" -eq 2 ]
+        printf '%s\n' "$output" | grep -qF -e "$words"
+        nothing_left
+    done <<'END'
+mine|"mine" is not name=command {port}
+mine=./no-such-program {port}|"./no-such-program" is not a program that can be run
+mine=cat|where does its port go?
+03-poll=cat {port}|the name "03-poll" is taken
+a/b=cat {port}|PEERS: "a/b" is not a name
+mine=false {port}|it does not listen
+END
+    ROUNDS=many OUT=$T/out run tests/bench/run
+    echo "$output"
+    [ "$status" -eq 2 ]
+    [ "$output" = 'ROUNDS=many: a number of rounds, please, such as ROUNDS=9.' ]
+    LEVELS='0 x' OUT=$T/out run tests/bench/run
+    [ "$status" -eq 2 ]
+    LEVELS='100 950' OUT=$T/out run tests/bench/run
+    [ "$status" -eq 2 ]
+    STAGES=09-none OUT=$T/out run tests/bench/run
+    [ "$status" -eq 2 ]
+    [ "$output" = 'No stage is built here. "make" builds them.' ]
+}
+
+@test "the load generator: its help, and one line for a bad command line" {
+    cc -std=c11 -O1 -o "$T/load" tests/bench/load.c
+    run "$T/load" -h
+    [ "$status" -eq 0 ]
+    narrow
+    for words in '' '-n 0 a:1:1:0:1' '-s 65537 a:1:1:0:1' 'a:1' '-x a:1:1:0:1' '-P 1,2 a:1:1:0:1'; do
+        # shellcheck disable=SC2086
+        run "$T/load" $words
+        echo "$words: $output"
+        [ "$status" -eq 2 ]
+    done
+}
+
+@test "the load generator: many under way, an open loop, a histogram; no echo is lost" {
+    cc -std=c11 -O1 -o "$T/load" tests/bench/load.c
+    ./03-poll/server -p 0 >"$T/port" 3>&- &
+    PIDS=$!
+    until_true 5 has "$T/port" listening
+    server=load:$PIDS:$(sed 's/.*://' "$T/port"):0:50
+    run "$T/load" -n 10 -d 8 -s 3000 -r 2 -w 30 "$server"
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ "${#lines[@]}" -eq 2 ]
+    run "$T/load" -n 10 -R 2000 -r 1 -w 500 "$server"
+    echo "$output"
+    [ "$status" -eq 0 ]
+    echo "$output" | awk -F '\t' '{ exit !($8 > 900 && $8 <= 1000) }'
+    run "$T/load" -n 2 -e 100 -r 1 -w 5000 -H "$server"
+    echo "$output"
+    [ "$(printf '%s\n' "$output" | awk -F '\t' '$1 == "histogram" { n += $4 } END { print n }')" = 100 ]
+}
+
+@test "its C has no function over 40 lines, and no line over 100 columns" {
+    local long
+    long=$(awk 'FNR == 1 { start = 0 } /^\{/ { start = FNR }
+        /^\}/ { if (start && FNR - start > 40) print FILENAME ":" start; start = 0 }
+        length > 100 { print FILENAME ":" FNR ": " length " columns" }' tests/bench/*.c tests/bench/peers/*.[ch])
+    echo "$long"
+    [ -z "$long" ]
+}

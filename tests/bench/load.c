@@ -1,0 +1,936 @@
+/* The load of `make bench`: many clients, each of whose bytes is checked, and what they cost the
+ * server.  Several servers are measured in turn, round by round, so that whatever else this
+ * machine does falls on all of them alike.
+ *
+ * Interface: load [OPTION]... NAME:PID:PORT:MOST:PACE...   (`load -h` lists the options)
+ * MOST is how many connections that server can hold, 0: as many as you like.  PACE is how many may
+ * wait in its backlog; 0: it is the control, which never gets an idle connection.  Lines of
+ * tab-separated values go to stdout, see print_sample(). Exit code: 0, all was measured; 1, a
+ * server echoed wrong or not at all; 2, a wrong command line.
+ *
+ * For each server there are two processes more: one talks, the other holds the idle connections,
+ * so that the one that talks has nothing else in its hands.  They end with this one. */
+#define _DEFAULT_SOURCE /* MSG_DONTWAIT is not POSIX */
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PERIOD                                                                                     \
+    65521 /* of the bytes that a connection sends: a prime, no message size divides it             \
+           */
+#define SIZE_MOST 65536
+#define DEPTH_MOST 64     /* messages under way on one connection */
+#define LEVELS_MOST 16    /* numbers of idle connections in one run */
+#define PATIENCE_MS 5000  /* a server that says nothing for so long will say nothing more */
+#define HELPER_SECONDS 90 /* no single order takes longer */
+#define CONTROL_PACE 100  /* the control is a server of ours, with a long backlog */
+#define CHURN_MOST 400    /* connections in one window: each leaves its port in TIME_WAIT */
+
+static const char usage[] =
+    "usage: load [OPTION]... NAME:PID:PORT:MOST:PACE...\n"
+    "  -q WORD       the first column of what is printed (echo)\n"
+    "  -n ACTIVE     connections that talk (50)\n"
+    "  -i IDLE,...   connections that are silent, rising (0)\n"
+    "  -s BYTES      in a message, at most 65536 (64)\n"
+    "  -d DEPTH      messages under way on each connection, at most 64 (1)\n"
+    "  -R RATE       open loop: so many messages a second (0: closed loop)\n"
+    "  -r ROUNDS     windows for each server (7)\n"
+    "  -w MS         how long a window is (100)\n"
+    "  -e ECHOES     end a window after so many (0: by time only)\n"
+    "  -c            connections instead: open, one echo, close, one after the other\n"
+    "  -H            print the histogram of the latencies as well\n"
+    "  -P FROM,TO,BEGIN,TEXT   progress on stderr, in thousandths\n";
+
+static struct options {
+    const char *question;
+    long active, size, depth, rate, rounds, window_ms, echoes;
+    long levels[LEVELS_MOST];
+    int level_count;
+    bool churn, histogram;
+    long from, to, begin; /* of the progress; to == 0: none */
+    const char *text;
+} options = {.question = "echo",
+             .active = 50,
+             .size = 64,
+             .depth = 1,
+             .rounds = 7,
+             .window_ms = 100,
+             .level_count = 1};
+
+struct order { /* to a helper */
+    char what; /* 't' talk on so many connections; 'h' hold so many; 'm' measure */
+    long value;
+};
+
+struct sample {
+    uint64_t echoes, cpu_ns, p50_ns, p99_ns, p999_ns;
+    double seconds;
+    long switches; /* -1: not counted */
+};
+
+struct answer { /* from a helper; why is empty when the order was carried out */
+    char why[120];
+    struct sample sample;
+};
+
+struct helper {
+    pid_t pid;
+    int to, from;
+};
+
+struct target {
+    const char *name, *port;
+    pid_t pid;
+    long most, pace;
+    bool out; /* it failed, and takes no further part */
+    long idle;
+    long long user_before;  /* its own memory, before any idle connection */
+    long long kernel_added; /* the kernel's, for its idle connections */
+    struct helper talker, holder;
+};
+
+static struct target *targets;
+static int target_count;
+static struct target *served; /* in a helper: its server */
+static bool any_wrong;
+static volatile sig_atomic_t stopped;
+
+/* ---- small things ---- */
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void bad_usage(const char *what, const char *why)
+{
+    fprintf(stderr, "load: \"%s\": %s\n%s", what, why, usage);
+    exit(2);
+}
+
+/* In a helper: tell why the order was not carried out, and end.  The parent drops this server. */
+static void give_up(const char *format, ...)
+{
+    struct answer answer = {.why = ""};
+    va_list values;
+
+    va_start(values, format);
+    vsnprintf(answer.why, sizeof answer.why, format, values);
+    va_end(values);
+    ssize_t written = write(STDOUT_FILENO, &answer, sizeof answer);
+    (void)written; /* if nobody reads it, there is nobody to tell */
+    _exit(1);
+}
+
+/* All that a pipe still has to bring of these bytes.  False: its other end is closed. */
+static bool read_all(int fd, void *data, size_t length)
+{
+    for (size_t got = 0; got < length;) {
+        ssize_t n = read(fd, (char *)data + got, length - got);
+        if (n == -1 && errno == EINTR && !stopped)
+            continue;
+        if (n <= 0)
+            return false;
+        got += (size_t)n;
+    }
+    return true;
+}
+
+/* ---- what a server has used ---- */
+
+/* A figure from a file of /proc: the first number behind this word at the start of a line. */
+static long long proc_figure(const char *path, const char *word)
+{
+    char line[256];
+    long long found = -1;
+    FILE *file = fopen(path, "r");
+
+    if (file == NULL)
+        return -1;
+    while (found == -1 && fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, word, strlen(word)) == 0)
+            found = strtoll(line + strlen(word), NULL, 10);
+    fclose(file);
+    return found;
+}
+
+/* What `ps` says of a process, for systems that tell it in no finer way; "1:02.03" is 62.03. */
+static double ps_figure(pid_t pid, const char *column)
+{
+    char command[80], words[80] = "";
+    double figure = 0;
+
+    snprintf(command, sizeof command, "ps -o %s= -p %ld", column, (long)pid);
+    FILE *ps = popen(command, "r");
+    if (ps == NULL)
+        return 0;
+    if (fgets(words, sizeof words, ps) != NULL)
+        for (char *part = strtok(words, ":"); part != NULL; part = strtok(NULL, ":"))
+            figure = figure * 60 + strtod(part, NULL);
+    pclose(ps);
+    return figure;
+}
+
+/* The CPU time of a process with all its threads, in the finest grain that the system has. */
+static uint64_t cpu_ns(pid_t pid)
+{
+#ifndef __APPLE__ /* no clock_getcpuclockid() there */
+    struct timespec used;
+    clockid_t clock;
+
+    if (clock_getcpuclockid(pid, &clock) == 0 && clock_gettime(clock, &used) == 0)
+        return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+#endif
+    return (uint64_t)(ps_figure(pid, "time") * 1e9);
+}
+
+/* How often its threads were taken off a processor, by their own will or not; -1: not shown. */
+static long switches(pid_t pid)
+{
+    char path[300];
+    long sum = 0;
+    struct dirent *entry;
+
+    snprintf(path, sizeof path, "/proc/%ld/task", (long)pid);
+    DIR *tasks = opendir(path);
+    if (tasks == NULL)
+        return -1;
+    while ((entry = readdir(tasks)) != NULL) {
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "/proc/%ld/task/%.20s/status", (long)pid, entry->d_name);
+        sum += (long)proc_figure(path, "voluntary_ctxt_switches:");
+        sum += (long)proc_figure(path, "nonvoluntary_ctxt_switches:");
+    }
+    closedir(tasks);
+    return sum;
+}
+
+/* Bytes of memory that are the server's own.  smaps_rollup counts pages; the cheaper RssAnon may
+ * lag behind by some dozen pages for each processor. */
+static long long user_memory(pid_t pid)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%ld/smaps_rollup", (long)pid);
+    long long kib = proc_figure(path, "Anonymous:");
+    if (kib == -1)
+        kib = (long long)ps_figure(pid, "rss");
+    return kib * 1024;
+}
+
+/* Bytes that the kernel uses for its own objects, stacks and page tables: the whole system's. */
+static long long kernel_memory(void)
+{
+    static const char *const words[] = {"Slab:", "KernelStack:", "PageTables:"};
+    long long sum = 0;
+
+    for (int i = 0; i < 3; i++) {
+        long long kib = proc_figure("/proc/meminfo", words[i]);
+        if (kib == -1)
+            return -1;
+        sum += kib * 1024;
+    }
+    return sum;
+}
+
+/* ---- connections, in a helper ---- */
+
+static unsigned char pattern[PERIOD + SIZE_MOST];
+
+/* splitmix64 of the place, a byte of it; then the beginning again, so that no message wraps. */
+static void make_pattern(void)
+{
+    for (uint64_t i = 0; i < PERIOD; i++) {
+        uint64_t word = (i + 1) * 0x9e3779b97f4a7c15u;
+        word = (word ^ (word >> 30)) * 0xbf58476d1ce4e5b9u;
+        word = (word ^ (word >> 27)) * 0x94d049bb133111ebu;
+        pattern[i] = (unsigned char)(word ^ (word >> 31));
+    }
+    for (size_t i = PERIOD; i < sizeof pattern; i++)
+        pattern[i] = pattern[i - PERIOD];
+}
+
+static int open_connection(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)atoi(served->port)),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
+    int on = 1;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    if (fd == -1)
+        give_up("socket: %s", strerror(errno));
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); /* for connect() too */
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) == -1)
+        give_up("connect: %s", errno == EINPROGRESS ? "no answer for 5 s" : strerror(errno));
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return fd;
+}
+
+/* One byte there and back: the server has accepted this connection, and all that came before. */
+static void one_echo(int fd)
+{
+    unsigned char byte = 0x5a, back = 0;
+
+    ssize_t n = send(fd, &byte, 1, 0);
+    if (n == 1)
+        n = recv(fd, &back, 1, 0);
+    if (n == -1)
+        give_up("%s", errno == EAGAIN ? "a newcomer had no answer for 5 s" : strerror(errno));
+    if (n != 1 || back != byte)
+        give_up(n == 1 ? "wrong echo of a single byte" : "closed a newcomer");
+}
+
+/* Open connections until there are `count`.  They come in pieces that fit into the backlog, while
+ * the server stands still: else poll() would walk its whole list for a few newcomers at a time.
+ * The last of each piece gets an answer, so all of them have been accepted. */
+static void open_many(int *fds, long have, long count)
+{
+    long pace = served->pace > 0 ? served->pace : CONTROL_PACE;
+
+    while (have < count) {
+        long piece = count - have < pace ? count - have : pace;
+        kill(served->pid, SIGSTOP);
+        for (long i = 0; i < piece; i++)
+            fds[have + i] = open_connection();
+        kill(served->pid, SIGCONT);
+        have += piece;
+        one_echo(fds[have - 1]);
+    }
+}
+
+static int *room_for(int *fds, long count)
+{
+    int *larger = realloc(fds, (size_t)count * sizeof *larger);
+
+    if (larger == NULL)
+        give_up("no memory");
+    return larger;
+}
+
+/* ---- latencies ---- */
+
+/* Sixteen steps for each doubling: a latency is known to 6 percent. */
+#define STEPS 16
+static uint32_t histogram[64 * STEPS];
+
+static size_t bucket_of(uint64_t ns)
+{
+    unsigned doubling = 0;
+
+    while (ns >> doubling >= 2 * STEPS)
+        doubling++;
+    return doubling * STEPS + (size_t)(ns >> doubling);
+}
+
+static uint64_t bucket_ends(size_t bucket)
+{
+    size_t doubling = bucket < 2 * STEPS ? 0 : bucket / STEPS - 1;
+
+    return (uint64_t)(bucket - doubling * STEPS + 1) << doubling;
+}
+
+static uint64_t percentile(uint64_t count, double share)
+{
+    uint64_t seen = 0;
+    size_t bucket = 0;
+
+    while (bucket < 64 * STEPS - 1 && (double)(seen += histogram[bucket]) < share * (double)count)
+        bucket++;
+    return bucket_ends(bucket);
+}
+
+/* ---- talking ---- */
+
+struct talk { /* one connection: `asked` messages begun, `answered` of them back in full */
+    uint64_t sent, got, asked, answered;
+    uint64_t since[DEPTH_MOST]; /* when each that is under way began */
+};
+static struct talk *talks;
+static struct pollfd *list;
+static long connections;
+static uint64_t begun, asked,
+    answered; /* this window: when it began, messages of all connections */
+
+static void ask(struct talk *talk, uint64_t when)
+{
+    talk->since[talk->asked++ % DEPTH_MOST] = when;
+    asked++;
+}
+
+/* Whether one more message may begin in this window. */
+static bool may_ask(uint64_t now)
+{
+    return now < begun + (uint64_t)options.window_ms * 1000000u &&
+           (options.echoes == 0 || asked < (uint64_t)options.echoes);
+}
+
+/* The bytes of a connection begin at a place of their own, so that one that reaches the wrong
+ * client is a wrong byte. */
+static const unsigned char *stream_at(long i, uint64_t position)
+{
+    return pattern + ((uint64_t)i * 131 + position) % PERIOD;
+}
+
+static void send_some(long i)
+{
+    struct talk *talk = &talks[i];
+    uint64_t size = (uint64_t)options.size;
+
+    while (talk->sent < talk->asked * size) {
+        uint64_t left = talk->asked * size - talk->sent;
+        size_t most = left < SIZE_MOST ? (size_t)left : SIZE_MOST;
+        ssize_t n = send(list[i].fd, stream_at(i, talk->sent), most, MSG_DONTWAIT);
+        if (n == -1 && errno == EINTR)
+            continue;
+        if (n == -1 && errno != EAGAIN)
+            give_up("send: %s", strerror(errno));
+        talk->sent += n > 0 ? (uint64_t)n : 0;
+        if (n == -1)
+            break;
+    }
+    list[i].events = talk->sent < talk->asked * size ? POLLIN | POLLOUT : POLLIN;
+}
+
+static void receive_some(long i)
+{
+    static unsigned char buffer[SIZE_MOST];
+    struct talk *talk = &talks[i];
+    ssize_t n = recv(list[i].fd, buffer, sizeof buffer, MSG_DONTWAIT);
+
+    if (n == -1 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n == -1)
+        give_up("recv: %s", strerror(errno));
+    if (n == 0)
+        give_up("closed a connection in the middle of an echo");
+    if (memcmp(buffer, stream_at(i, talk->got), (size_t)n) != 0)
+        give_up("wrong echo: byte %llu or later, connection %ld", (unsigned long long)talk->got, i);
+    talk->got += (uint64_t)n;
+    if (talk->got > talk->sent)
+        give_up("wrong echo: more bytes came back than were sent, connection %ld", i);
+    uint64_t now = now_ns();
+    while ((talk->answered + 1) * (uint64_t)options.size <= talk->got) {
+        histogram[bucket_of(now - talk->since[talk->answered++ % DEPTH_MOST])]++;
+        answered++;
+        if (options.rate == 0 && may_ask(now))
+            ask(talk, now);
+    }
+}
+
+/* Open loop: what is due by now begins now, and its latency counts from when it was due. */
+static void ask_what_is_due(uint64_t now)
+{
+    uint64_t due = (now - begun) * (uint64_t)options.rate / 1000000000u;
+
+    while (asked < due && may_ask(now)) {
+        long i = (long)(asked % (uint64_t)connections);
+        if (talks[i].asked - talks[i].answered == DEPTH_MOST)
+            return;
+        ask(&talks[i], begun + asked * 1000000000u / (uint64_t)options.rate);
+        send_some(i);
+    }
+}
+
+/* One window: it begins and ends with nothing under way. */
+static void talk_for_a_window(void)
+{
+    begun = now_ns();
+    asked = answered = 0;
+    for (long i = 0; i < connections && options.rate == 0; i++) {
+        for (long j = 0; j < options.depth && may_ask(begun); j++)
+            ask(&talks[i], begun);
+        send_some(i);
+    }
+    for (;;) {
+        uint64_t now = now_ns();
+        if (options.rate > 0)
+            ask_what_is_due(now);
+        if (answered == asked && !(options.rate > 0 && may_ask(now)))
+            return;
+        int ready = poll(list, (nfds_t)connections, answered == asked ? 1 : PATIENCE_MS);
+        if (ready == -1 && errno != EINTR)
+            give_up("poll: %s", strerror(errno));
+        if (ready == 0 && answered < asked)
+            give_up("no echo for 5 s, with %llu under way", (unsigned long long)(asked - answered));
+        for (long i = 0; i < connections && ready > 0; i++) {
+            if (list[i].revents == 0)
+                continue;
+            if ((list[i].revents & ~POLLOUT) != 0)
+                receive_some(i);
+            send_some(i);
+        }
+    }
+}
+
+/* Connections one after the other, each with one echo; they end as the client wants it. */
+static void churn_for_a_window(void)
+{
+    begun = now_ns();
+    asked = answered = 0;
+    while (may_ask(now_ns()) && answered < CHURN_MOST) {
+        char byte;
+        uint64_t since = now_ns();
+        int fd = open_connection();
+        one_echo(fd);
+        shutdown(fd, SHUT_WR);
+        if (recv(fd, &byte, 1, 0) != 0)
+            give_up("no end where the end was due");
+        close(fd);
+        histogram[bucket_of(now_ns() - since)]++;
+        asked++;
+        answered++;
+    }
+}
+
+static struct sample measure(void)
+{
+    bool count = served->idle == 0 && options.active <= 500; /* else there may be many threads */
+    long before = count ? switches(served->pid) : -1;
+    struct sample sample = {.switches = -1};
+
+    memset(histogram, 0, sizeof histogram);
+    uint64_t cpu = cpu_ns(served->pid);
+    if (options.churn)
+        churn_for_a_window();
+    else
+        talk_for_a_window();
+    sample.cpu_ns = cpu_ns(served->pid) - cpu;
+    sample.seconds = (double)(now_ns() - begun) / 1e9;
+    if (before != -1)
+        sample.switches = switches(served->pid) - before;
+    sample.echoes = answered;
+    sample.p50_ns = percentile(answered, 0.5);
+    sample.p99_ns = percentile(answered, 0.99);
+    sample.p999_ns = percentile(answered, 0.999);
+    return sample;
+}
+
+static void open_talks(long count)
+{
+    int *fds = room_for(NULL, count);
+
+    talks = calloc((size_t)count, sizeof *talks);
+    list = calloc((size_t)count, sizeof *list);
+    if (talks == NULL || list == NULL)
+        give_up("no memory");
+    open_many(fds, 0, count);
+    for (long i = 0; i < count; i++)
+        list[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+    connections = count;
+    free(fds);
+}
+
+/* ---- helpers ---- */
+
+static void print_histogram(void)
+{
+    for (size_t i = 0; i < 64 * STEPS; i++)
+        if (histogram[i] > 0)
+            fprintf(stderr, "histogram\t%s\t%llu\t%u\n", served->name,
+                    (unsigned long long)bucket_ends(i), histogram[i]);
+}
+
+/* Do what the parent says until it is gone, and with it the pipe. */
+static void help(struct target *target)
+{
+    struct order order;
+    int *fds = NULL;
+
+    served = target;
+    while (read_all(STDIN_FILENO, &order, sizeof order)) {
+        struct answer answer = {.why = ""};
+        alarm(HELPER_SECONDS);
+        if (order.what == 't') {
+            open_talks(order.value);
+        } else if (order.what == 'h') {
+            fds = room_for(fds, order.value);
+            open_many(fds, served->idle, order.value);
+            served->idle = order.value;
+        } else {
+            served->idle = order.value;
+            answer.sample = measure();
+            if (options.histogram)
+                print_histogram();
+        }
+        if (write(STDOUT_FILENO, &answer, sizeof answer) != sizeof answer)
+            break;
+        alarm(0); /* the next order may be long in coming */
+    }
+    free(fds);
+    _exit(0);
+}
+
+static void die(const char *what)
+{
+    fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+/* A process of its own.  The parent's ends of all other pipes are closed in it: else a helper
+ * would outlive the parent, for its brother would keep its pipe open. */
+static void start_helper(struct helper *helper, struct target *target)
+{
+    int to[2], from[2];
+
+    if (pipe(to) == -1 || pipe(from) == -1)
+        die("pipe");
+    helper->pid = fork();
+    if (helper->pid == -1)
+        die("fork");
+    if (helper->pid == 0) {
+        signal(SIGTERM, SIG_DFL);
+        signal(SIGINT, SIG_DFL);
+        dup2(to[0], STDIN_FILENO);
+        dup2(from[1], STDOUT_FILENO);
+        for (int fd = 3; fd < 64 + 4 * target_count; fd++)
+            close(fd);
+        help(target);
+    }
+    close(to[0]);
+    close(from[1]);
+    helper->to = to[1];
+    helper->from = from[0];
+}
+
+static void stop_helper(struct helper *helper)
+{
+    if (helper->pid <= 0)
+        return;
+    kill(helper->pid, SIGKILL);
+    waitpid(helper->pid, NULL, 0);
+    helper->pid = 0;
+}
+
+/* Whatever happened, nothing of ours goes on, and no server is left standing still. */
+static void stop_all(void)
+{
+    for (int i = 0; i < target_count; i++) {
+        stop_helper(&targets[i].talker);
+        stop_helper(&targets[i].holder);
+        kill(targets[i].pid, SIGCONT);
+    }
+}
+
+static void end_if_stopped(void)
+{
+    if (!stopped)
+        return;
+    fflush(stdout);
+    stop_all();
+    _exit(130);
+}
+
+/* ---- the parent ---- */
+
+/* `kind` is "limit", a server cannot do that many, or "wrong", it did what no server may do. */
+static void print_reason(const char *kind, const struct target *target, long idle, const char *why)
+{
+    printf("%s\t%s\t%s\t%ld\t%ld\t%s\n", kind, options.question, target->name, options.active, idle,
+           why);
+    fflush(stdout);
+}
+
+/* The last column is the number of idle connections that the other servers have: the control is
+ * measured in the same rounds, and has none. */
+static void print_sample(const struct target *target, long round, const struct sample *sample,
+                         long level)
+{
+    printf("sample\t%s\t%s\t%ld\t%ld\t%ld\t%ld\t%llu\t%.6f\t%llu\t%ld\t%llu\t%llu\t%llu\t%ld\n",
+           options.question, target->name, options.active, target->idle, options.size, round,
+           (unsigned long long)sample->echoes, sample->seconds, (unsigned long long)sample->cpu_ns,
+           sample->switches, (unsigned long long)sample->p50_ns, (unsigned long long)sample->p99_ns,
+           (unsigned long long)sample->p999_ns, level);
+    fflush(stdout);
+}
+
+static void print_memory(const struct target *target, long idle)
+{
+    printf("memory\t%s\t%s\t%ld\t%ld\t%lld\t%lld\n", options.question, target->name, options.active,
+           idle, user_memory(target->pid) - target->user_before,
+           kernel_memory() == -1 ? -1 : target->kernel_added);
+    fflush(stdout);
+}
+
+/* The server takes no further part.  What was measured stays. */
+static void drop(struct target *target, const char *kind, long idle, const char *why)
+{
+    target->out = true;
+    any_wrong = any_wrong || strcmp(kind, "wrong") == 0;
+    print_reason(kind, target, idle, why);
+    stop_helper(&target->talker);
+    stop_helper(&target->holder);
+    kill(target->pid, SIGCONT);
+}
+
+/* Give an order and wait for the answer.  False: it was not carried out, and the server is out. */
+static bool carry_out(struct target *target, struct helper *helper, struct order order,
+                      struct answer *answer)
+{
+    bool done = write(helper->to, &order, sizeof order) == sizeof order &&
+                read_all(helper->from, answer, sizeof *answer);
+
+    end_if_stopped();
+    if (!done)
+        snprintf(answer->why, sizeof answer->why, "the measuring process ended");
+    if (answer->why[0] == '\0')
+        return true;
+    const char *kind =
+        order.what == 'm' || strstr(answer->why, "wrong") != NULL ? "wrong" : "limit";
+    drop(target, kind, order.what == 'h' ? order.value : target->idle, answer->why);
+    return false;
+}
+
+static void progress(long step, long steps)
+{
+    static long last_shown = -1; /* at which second; -1: nothing yet */
+    bool terminal = isatty(STDERR_FILENO);
+    double share = (double)options.from / 1000.0;
+
+    if (options.to == 0)
+        return;
+    share += (double)(options.to - options.from) / 1000.0 * (double)step / (double)steps;
+    long spent = (long)time(NULL) - options.begin;
+    if (last_shown != -1 && (!terminal || spent == last_shown))
+        return; /* one line for each question is enough in a log */
+    last_shown = spent;
+    fprintf(stderr, "%s%3.0f %%  %-34.34s", terminal ? "\r" : "", share * 100, options.text);
+    if (share > 0.05) {
+        long left = (long)((double)spent * (1 - share) / share);
+        fprintf(stderr, " about %ld:%02ld left ", left / 60, left % 60);
+    }
+    fputs(terminal ? "\033[K" : "\n", stderr);
+}
+
+static bool fits(const struct target *target, long idle)
+{
+    return target->most == 0 || target->pace == 0 || options.active + idle <= target->most;
+}
+
+/* Bring this server to that many idle connections, and tell what they cost in memory.  False: it
+ * cannot have them. */
+static bool bring_to(struct target *target, long idle)
+{
+    struct answer answer;
+    struct order order = {.what = 'h', .value = idle};
+    char why[80];
+
+    if (target->out)
+        return false;
+    if (!fits(target, idle)) {
+        snprintf(why, sizeof why, "it gets at most %ld connections", target->most);
+        drop(target, "limit", idle, why);
+        return false;
+    }
+    if (idle <= target->idle || target->pace == 0)
+        return true;
+    if (target->idle == 0)
+        target->user_before = user_memory(target->pid);
+    long long kernel = kernel_memory(); /* before and after, for the others add to it in between */
+    if (!carry_out(target, &target->holder, order, &answer))
+        return false;
+    target->kernel_added += kernel_memory() - kernel;
+    print_memory(target, idle);
+    target->idle = idle;
+    return true;
+}
+
+static void measure_level(int level)
+{
+    long idle = options.levels[level], steps = options.rounds * options.level_count;
+    struct answer answer;
+
+    for (int i = 0; i < target_count; i++) {
+        progress(level * options.rounds, steps);
+        bring_to(&targets[i], idle);
+    }
+    for (long round = 0; round < options.rounds; round++) {
+        progress(level * options.rounds + round, steps);
+        for (int i = 0; i < target_count; i++) { /* another one begins each round */
+            struct target *target = &targets[(i + round) % target_count];
+            struct order order = {.what = 'm', .value = target->idle};
+            if (!target->out && carry_out(target, &target->talker, order, &answer))
+                print_sample(target, round, &answer.sample, idle);
+        }
+    }
+}
+
+/* ---- the command line ---- */
+
+static long number(const char *text, long least, long most)
+{
+    char *end;
+    long value = strtol(text, &end, 10);
+
+    if (*text < '0' || *text > '9' || *end != '\0' || value < least || value > most)
+        bad_usage(text, "not a number that fits here");
+    return value;
+}
+
+static void read_levels(char *text)
+{
+    options.level_count = 0;
+    for (char *part = strtok(text, ","); part != NULL; part = strtok(NULL, ",")) {
+        if (options.level_count == LEVELS_MOST)
+            bad_usage(part, "too many of these");
+        options.levels[options.level_count++] = number(part, 0, 1000000);
+    }
+}
+
+static void read_progress(char *text)
+{
+    char *from = strtok(text, ","), *to = strtok(NULL, ","), *begin = strtok(NULL, ",");
+
+    options.text = strtok(NULL, "");
+    if (options.text == NULL)
+        bad_usage("-P", "FROM,TO,BEGIN,TEXT");
+    options.from = number(from, 0, 1000);
+    options.to = number(to, 1, 1000);
+    options.begin = number(begin, 0, INT32_MAX);
+}
+
+static bool read_option(int option)
+{
+    switch (option) {
+    case 'q':
+        options.question = optarg;
+        return true;
+    case 'i':
+        read_levels(optarg);
+        return true;
+    case 'P':
+        read_progress(optarg);
+        return true;
+    case 'c':
+        options.churn = true;
+        return true;
+    case 'H':
+        options.histogram = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool read_number_option(int option)
+{
+    static const char letters[] = "nsdRrwe";
+    long *const values[] = {&options.active, &options.size,      &options.depth, &options.rate,
+                            &options.rounds, &options.window_ms, &options.echoes};
+    static const long most[] = {100000, SIZE_MOST, DEPTH_MOST, 10000000, 1000, 60000, 100000000};
+    const char *found = strchr(letters, option);
+
+    if (found == NULL)
+        return false;
+    long least = option == 'R' || option == 'e' ? 0 : 1;
+    *values[found - letters] = number(optarg, least, most[found - letters]);
+    return true;
+}
+
+static struct target read_target(char *text)
+{
+    struct target target = {.name = strtok(text, ":")};
+    const char *pid = strtok(NULL, ":"), *most, *pace;
+
+    target.port = strtok(NULL, ":");
+    most = strtok(NULL, ":");
+    pace = strtok(NULL, ":");
+    if (pace == NULL)
+        bad_usage(text, "a server is NAME:PID:PORT:MOST:PACE");
+    target.pid = (pid_t)number(pid, 1, INT32_MAX);
+    number(target.port, 1, 65535);
+    target.most = number(most, 0, 10000000);
+    target.pace = number(pace, 0, 100000);
+    return target;
+}
+
+static void note_stop(int signal_number)
+{
+    (void)signal_number;
+    stopped = 1;
+}
+
+/* Thousands of connections are thousands of descriptors. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static void set_up(char **names)
+{
+    struct sigaction action = {.sa_handler = note_stop};
+
+    sigemptyset(&action.sa_mask); /* and no SA_RESTART: a wait is to end */
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit();
+    make_pattern();
+    targets = calloc((size_t)target_count, sizeof *targets);
+    if (targets == NULL)
+        die("calloc");
+    for (int i = 0; i < target_count; i++)
+        targets[i] = read_target(names[i]);
+    for (int i = 0; i < target_count; i++) {
+        start_helper(&targets[i].talker, &targets[i]);
+        start_helper(&targets[i].holder, &targets[i]);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct answer answer;
+    int option;
+
+    while ((option = getopt(argc, argv, "hq:n:i:s:d:R:r:w:e:cHP:")) != -1) {
+        if (option == 'h') {
+            fputs(usage, stdout);
+            return 0;
+        }
+        if (!read_option(option) && !read_number_option(option)) {
+            fputs(usage, stderr);
+            return 2;
+        }
+    }
+    target_count = argc - optind;
+    if (target_count == 0)
+        bad_usage("TARGET", "name at least one server");
+    set_up(argv + optind);
+    for (int i = 0; i < target_count && !options.churn; i++) {
+        struct order order = {.what = 't', .value = options.active};
+        if (bring_to(&targets[i], 0))
+            carry_out(&targets[i], &targets[i].talker, order, &answer);
+    }
+    for (int level = 0; level < options.level_count; level++)
+        measure_level(level);
+    stop_all();
+    free(targets);
+    return any_wrong ? 1 : 0;
+}

@@ -1,0 +1,133 @@
+/* What epoll tells, and what it leaves alone: one connection of this process with itself, so that
+ * nothing else happens on it.  `make prove` reads what it prints: a fact and its value on a line.
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define LONG_ENOUGH_MS 1000 /* loopback delivers in microseconds; nothing waits for so long */
+
+static void need(bool done, const char *what)
+{
+    if (done)
+        return;
+    perror(what);
+    exit(1);
+}
+
+struct pair {
+    int client, server;
+};
+
+static struct pair connected(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    struct pair pair;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+    need(bind(listener, (struct sockaddr *)&address, size) == 0 && listen(listener, 1) == 0 &&
+             getsockname(listener, (struct sockaddr *)&address, &size) == 0,
+         "listen");
+    pair.client = socket(AF_INET, SOCK_STREAM, 0);
+    need(connect(pair.client, (struct sockaddr *)&address, size) == 0, "connect");
+    pair.server = accept(listener, NULL, NULL);
+    need(pair.server != -1, "accept");
+    close(listener);
+    return pair;
+}
+
+static int watched(int fd, unsigned bits)
+{
+    struct epoll_event event = {.events = bits};
+    int epoll_fd = epoll_create1(0);
+
+    need(epoll_fd != -1 && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0, "epoll_ctl");
+    return epoll_fd;
+}
+
+/* The bits that epoll_wait() reports within so many milliseconds; 0: it says nothing. */
+static unsigned told(int epoll_fd, int ms)
+{
+    struct epoll_event event = {0};
+    int n = epoll_wait(epoll_fd, &event, 1, ms);
+
+    need(n != -1, "epoll_wait");
+    return n == 0 ? 0 : event.events;
+}
+
+static int unread(int fd)
+{
+    int bytes = 0;
+
+    need(ioctl(fd, FIONREAD, &bytes) == 0, "FIONREAD");
+    return bytes;
+}
+
+static void send_bytes(struct pair *pair, int count)
+{
+    char bytes[4096] = {0};
+
+    need(send(pair->client, bytes, (size_t)count, 0) == count, "send");
+}
+
+/* Bytes lie unread.  How many of five waits report them, and are they still there afterwards? */
+static void level_or_edge(const char *name, unsigned bits)
+{
+    struct pair pair = connected();
+    int epoll_fd = watched(pair.server, EPOLLIN | bits), reports = 0;
+
+    send_bytes(&pair, 1000);
+    reports += told(epoll_fd, LONG_ENOUGH_MS) != 0;
+    int before = unread(pair.server);
+    for (int i = 1; i < 5; i++)
+        reports += told(epoll_fd, 0) != 0;
+    printf("%s-reports %d\n", name, reports);
+    printf("%s-bytes %d %d\n", name, before, unread(pair.server));
+    send_bytes(&pair, 1);
+    printf("%s-again %d\n", name, told(epoll_fd, LONG_ENOUGH_MS) != 0);
+    close(epoll_fd);
+    close(pair.client);
+    close(pair.server);
+}
+
+static void print_bits(const char *name, unsigned bits)
+{
+    printf("%s%s%s%s%s%s\n", name, (bits & EPOLLIN) != 0 ? " EPOLLIN" : "",
+           (bits & EPOLLOUT) != 0 ? " EPOLLOUT" : "", (bits & EPOLLERR) != 0 ? " EPOLLERR" : "",
+           (bits & EPOLLHUP) != 0 ? " EPOLLHUP" : "", (bits & EPOLLET) != 0 ? " EPOLLET" : "");
+}
+
+/* The other end goes, by a FIN or by a reset. */
+static void leave(const char *name, bool by_reset, unsigned also)
+{
+    struct linger hard = {.l_onoff = by_reset, .l_linger = 0};
+    struct pair pair = connected();
+    int epoll_fd = watched(pair.server, EPOLLIN | also);
+
+    if (by_reset)
+        need(setsockopt(pair.client, SOL_SOCKET, SO_LINGER, &hard, sizeof hard) == 0, "SO_LINGER");
+    close(pair.client);
+    print_bits(name, told(epoll_fd, LONG_ENOUGH_MS));
+    close(epoll_fd);
+    close(pair.server);
+}
+
+int main(void)
+{
+    level_or_edge("level", 0);
+    level_or_edge("edge", EPOLLET);
+    leave("closed", false, 0);
+    leave("closed-edge", false, EPOLLET);
+    leave("reset", true, 0);
+    return 0;
+}
