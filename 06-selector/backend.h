@@ -36,6 +36,8 @@ struct selector {
     struct selector_ready *ready; /* what selector_select() has found, */
     int found;                    /* so many, */
     int first;                    /* and where to begin the next time, so that none starves */
+    struct selector_ready *round; /* for selector_dispatch(), */
+    int room;                     /* so many */
 };
 
 // ANCHOR: backend

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BATCH 256 /* ready ones in one selector_dispatch(); the others come with the next */
+#define FIRST_ROUND 256 /* ready ones in one selector_dispatch(), to begin with */
 #define NS_PER_MS 1000000LL
 #define FOR_EVER_S 1000000000LL /* a timeout of thirty years or more need not end */
 
@@ -56,6 +56,7 @@ void selector_close(struct selector *selector)
         for (int i = 0; i < selector->capacity / BLOCK; i++)
             free(selector->blocks[i]);
         free(selector->blocks);
+        free(selector->round);
     }
     free(selector);
 }
@@ -296,21 +297,42 @@ bool selector_found(struct selector *selector, int fd, unsigned id, int events)
 // ANCHOR_END: found
 
 // ANCHOR: dispatch
+/* Call who is ready, if nobody before him in this round has ended that: the number alone could be
+ * another's by now. */
+static void call(struct selector *selector, const struct selector_ready *ready)
+{
+    const struct selector_entry *entry = find(selector, ready->key.fd);
+
+    if (entry == NULL || entry->key.id != ready->key.id)
+        return;
+    struct selector_key key = entry->key;
+    int events = ready->events & key.events;
+    if (events != 0 && key.callback != NULL)
+        key.callback(selector, &key, events);
+}
+
 int selector_dispatch(struct selector *selector, const struct timespec *timeout)
 {
-    struct selector_ready ready[BATCH];
-    int count = selector_select(selector, ready, BATCH, timeout);
+    struct selector_ready *ready = selector->round;
+    int room = ready != NULL ? selector->room : FIRST_ROUND;
 
-    for (int i = 0; i < count; i++) {
-        const struct selector_entry *entry = find(selector, ready[i].key.fd);
-        if (entry == NULL || entry->key.id != ready[i].key.id)
-            continue; /* a callback before this one has closed it, and the number may be another's
-                       */
-        struct selector_key key = entry->key;
-        int events = ready[i].events & key.events;
-        if (events != 0 && key.callback != NULL)
-            key.callback(selector, &key, events);
+    selector->round = NULL; /* it is in use: a callback may dispatch too */
+    if (ready == NULL)
+        ready = malloc((size_t)room * sizeof *ready);
+    if (ready == NULL)
+        return -1;
+    int count = selector_select(selector, ready, room, timeout);
+    for (int i = 0; i < count; i++)
+        call(selector, &ready[i]);
+    if (count ==
+        room) { /* poll and select walk through all for each round, so take more at a time */
+        struct selector_ready *larger = realloc(ready, (size_t)room * 2 * sizeof *ready);
+        ready = larger != NULL ? larger : ready;
+        room = larger != NULL ? room * 2 : room;
     }
+    free(selector->round);
+    selector->round = ready;
+    selector->room = room;
     return count;
 }
 // ANCHOR_END: dispatch

@@ -58,7 +58,7 @@ struct selector_key {
     int events;                  /* EVENT_READ, EVENT_WRITE, or EVENT_READ | EVENT_WRITE */
     selector_callback *callback; /* NULL if you only use selector_select() */
     void *data;                  /* yours; the selector does not look at it */
-    unsigned id;                 /* of this registration; each of this selector has its own */
+    unsigned id;                 /* of this registration: a new one, a new id, up to four billion */
 };
 
 /* One ready descriptor.  An error or a hang-up counts as every event of the key, so that the read
@@ -104,14 +104,14 @@ int selector_unregister(struct selector *selector, int fd);
  * timeout: NULL waits for ever, zero or less does not wait.  It is rounded up to a millisecond.
  * Returns how many; 0: the time is up, and never before it is.  -1: EINTR, a signal was handled,
  * even with SA_RESTART; or the kernel's errno, as poll's EINVAL while RLIMIT_NOFILE is below the
- * highest descriptor.  A signal that comes just before the wait does not
- * end it: to stop a loop, let the handler write into a pipe that is registered.
- * Python: select(), which waits on after a signal. */
+ * highest descriptor.  A signal that comes just before the wait does not end it: to stop a loop,
+ * let the handler write into a pipe that is registered. Python: select(), which waits on after a
+ * signal. */
 int selector_select(struct selector *selector, struct selector_ready ready[], int max,
                     const struct timespec *timeout);
 
-/* Wait likewise, for up to 256 that are ready, and call the callback of each; the others have their
- * turn in the next call.  Not called are
+/* Wait likewise, and call the callback of each that is ready.  A round has room for 256, and for
+ * more once that was not enough; the others have their turn in the next one.  Not called are
  * - keys without a callback,
  * - keys that an earlier callback of this round has unregistered, even if it closed the descriptor
  *   and registered another with the same number,
