@@ -10,6 +10,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "coroutine.h"
+#include "stamp.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -137,6 +138,7 @@ static bool wait_ready(void)
 static void resume(int fd)
 {
     did("resume coroutine %d", fd);
+    stamp(STAMP_RESUMED, fd, (uint64_t)fd);
     named = true;
     if (coroutine_resume(coroutines[fd]))
         return;
@@ -344,6 +346,7 @@ static void serve(void)
         for (int i = 0; i < ready; i++) {
             int fd = events[i].data.fd;
             about(fd, events[i].events);
+            stamp(STAMP_LOOP, fd, 0);
             if (fd == stop_pipe[0])
                 return;
             resume(fd);
@@ -355,6 +358,7 @@ static void serve(void)
 int main(int argc, char **argv)
 {
     prepare(argc, argv);
+    stamps_open(); /* for trace, if it asks for them */
     epoll_fd = epoll_create1(0);
     if (epoll_fd == -1 || !watch(stop_pipe[0]) || !start(listener_serve, listener))
         die("epoll");

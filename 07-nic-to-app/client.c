@@ -1,0 +1,148 @@
+/* The client that sends the packets, in a process of its own: it has to be another thread than the
+ * one that reads the tracer's rings. */
+#define _GNU_SOURCE
+
+#include "client.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
+#define ANSWER_SECONDS 5 /* a server that is silent for so long has no answer */
+
+static int connect_to(const char *address, unsigned port)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    struct timeval patience = {.tv_sec = ANSWER_SECONDS};
+    int on = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    if (fd == -1 || inet_pton(AF_INET, address, &name.sin_addr) != 1 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == -1 ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) == -1 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == -1 ||
+        connect(fd, (struct sockaddr *)&name, sizeof name) == -1)
+        return -1;
+    return fd;
+}
+
+/* Send one message, and wait for it to come back. */
+static bool echo(int fd)
+{
+    char answer[MESSAGE_SIZE];
+    size_t have = 0;
+
+    if (send(fd, MESSAGE, MESSAGE_SIZE, 0) != (ssize_t)MESSAGE_SIZE)
+        return false;
+    while (have < MESSAGE_SIZE) {
+        ssize_t got = recv(fd, answer + have, MESSAGE_SIZE - have, 0);
+        if (got <= 0)
+            return false;
+        have += (size_t)got;
+    }
+    return true;
+}
+
+static void pause_between(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
+}
+
+static void say(int to, char word)
+{
+    ssize_t written = write(to, &word, 1);
+
+    (void)written; /* if nobody listens, we end soon */
+}
+
+static char be_client(const struct path *path, unsigned port, unsigned packets, int from, int to)
+{
+    char byte;
+    int fd = path_enter_as_client(path) ? connect_to(path->server_address, port) : -1;
+
+    if (fd == -1)
+        return 'c';
+    for (unsigned i = 0; i < WARM_UP; i++) {
+        if (!echo(fd))
+            return 'n';
+        pause_between();
+    }
+    say(to, 'r');
+    if (read(from, &byte, 1) != 1)
+        return 'n';
+    for (unsigned i = 0; i < packets + SKIPPED; i++) {
+        if (!echo(fd))
+            return 'n';
+        pause_between();
+    }
+    return 'd';
+}
+
+bool client_start(struct client *client, const struct path *path, unsigned port, unsigned packets)
+{
+    int there[2], back[2];
+
+    if (pipe(there) == -1)
+        return false;
+    if (pipe(back) == -1) {
+        close(there[0]);
+        close(there[1]);
+        return false;
+    }
+    pid_t parent = getpid();
+    client->pid = fork();
+    if (client->pid == 0) {
+#ifdef __linux__
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+#endif
+        signal(SIGINT, SIG_IGN); /* the parent ends us */
+        if (getppid() != parent)
+            _exit(1);
+        say(back[1], be_client(path, port, packets, there[0], back[1]));
+        _exit(0);
+    }
+    close(there[0]);
+    close(back[1]);
+    client->to = there[1];
+    client->from = back[0];
+    return client->pid != -1;
+}
+
+char client_said(const struct client *client, int milliseconds)
+{
+    struct pollfd from = {.fd = client->from, .events = POLLIN};
+    char word = 0;
+
+    if (poll(&from, 1, milliseconds) != 1)
+        return 0;
+    if (read(client->from, &word, 1) != 1)
+        return 'n';
+    return word;
+}
+
+void client_go(const struct client *client)
+{
+    say(client->to, 'g');
+}
+
+void client_end(struct client *client)
+{
+    if (client->pid <= 0)
+        return;
+    close(client->to);
+    close(client->from);
+    kill(client->pid, SIGKILL);
+    while (waitpid(client->pid, NULL, 0) == -1 && errno == EINTR)
+        continue;
+    client->pid = 0;
+}

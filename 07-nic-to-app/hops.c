@@ -1,0 +1,396 @@
+/* The tables: every event that is asked for, every hop, every way. */
+#include "hops.h"
+
+#include <string.h>
+
+const char *const slot_names[SLOTS] = {"skb",    "sock", "cookie",    "fd",    "len",
+                                       "ret",    "vec",  "irq",       "task",  "from",
+                                       "to_cpu", "port", "coroutine", "packet"};
+
+const char *const box_names[BOXES] = {"the sender",
+                                      "NIC hardware",
+                                      "kernel network stack: IP, TCP",
+                                      "socket receive buffer, linked to a descriptor",
+                                      "epoll watches the descriptor",
+                                      "the kernel wakes epoll_wait",
+                                      "the event loop resumes a coroutine",
+                                      "your code reads"};
+
+const char *const share_names[SHARES] = {"sending", "stack", "wake-up", "scheduler", "your code"};
+
+#define CALL_EXIT                                                                                  \
+    {                                                                                              \
+        {                                                                                          \
+            "ret", SLOT_RET                                                                        \
+        }                                                                                          \
+    }
+#define READ_CALL                                                                                  \
+    {                                                                                              \
+        {                                                                                          \
+            "fd", SLOT_FD                                                                          \
+        }                                                                                          \
+    }
+#define SKB_ON_DEVICE                                                                              \
+    {                                                                                              \
+        {"skbaddr", SLOT_SKB}, {"len", SLOT_LEN},                                                  \
+        {                                                                                          \
+            "name", SLOTS                                                                          \
+        }                                                                                          \
+    }
+
+/* Several events may be the same hop: a server may read by recv() or by read(), and the kernels for
+ * arm64 have no epoll_wait but epoll_pwait.  What a kernel lacks is found out from its format
+ * files. */
+const struct source sources[] = {
+    {"syscalls/sys_enter_sendto", HOP_SEND, FOR_CLIENT, {{"fd", SLOT_FD}, {"len", SLOT_LEN}}, NULL},
+    {"syscalls/sys_exit_sendto", KIND_SEND_END, FOR_CLIENT, CALL_EXIT, NULL},
+    {"net/net_dev_queue", HOP_QUEUE, FOR_DEVICE, SKB_ON_DEVICE, NULL},
+    {"net/net_dev_start_xmit", HOP_DRIVER, FOR_DEVICE, SKB_ON_DEVICE, NULL},
+    {"irq/irq_handler_entry", HOP_IRQ, FOR_CARD, {{"irq", SLOT_IRQ}, {"name", SLOTS}}, NULL},
+    {"irq/irq_handler_exit", KIND_IRQ_END, FOR_CARD, {{"irq", SLOT_IRQ}}, NULL},
+    {"net/netif_rx", HOP_BACKLOG, FOR_DEVICE, SKB_ON_DEVICE, NULL},
+    {"irq/softirq_raise", KIND_RAISE, FOR_CARD_RX, {{"vec", SLOT_VEC}}, NULL},
+    {"irq/softirq_entry", HOP_SOFTIRQ, FOR_NET_RX, {{"vec", SLOT_VEC}}, NULL},
+    {"irq/softirq_exit", KIND_SOFTIRQ_END, FOR_NET_RX, {{"vec", SLOT_VEC}}, NULL},
+    {"net/napi_gro_receive_entry", HOP_GRO, FOR_DEVICE, SKB_ON_DEVICE, NULL},
+    {"net/netif_receive_skb", HOP_RECEIVE, FOR_DEVICE, SKB_ON_DEVICE, NULL},
+    {"tcp/tcp_probe",
+     HOP_TCP,
+     FOR_PORT,
+     {{"skbaddr", SLOT_SKB},
+      {"skaddr", SLOT_SOCK},
+      {"sock_cookie", SLOT_COOKIE},
+      {"data_len", SLOT_LEN},
+      {"sport", SLOT_PORT}},
+     NULL},
+    {"sock/sk_data_ready", HOP_READY, FOR_TCP, {{"skaddr", SLOT_SOCK}}, NULL},
+    /* where the kernel allows probes (CONFIG_KPROBES); the first, if it lacks sk_data_ready */
+    {PROBE_GROUP "/sock_def_readable",
+     HOP_READY,
+     FOR_ALL,
+     {{"sk", SLOT_SOCK}},
+     "sock_def_readable sk=$arg1"},
+    {PROBE_GROUP "/ep_poll_callback", HOP_CALLBACK, FOR_ALL, {{NULL, SLOTS}}, "ep_poll_callback"},
+    {"sched/sched_waking",
+     HOP_WAKING,
+     FOR_WOKEN,
+     {{"pid", SLOT_TASK}, {"target_cpu", SLOT_TO_CPU}, {"comm", SLOTS}},
+     NULL},
+    {"sched/sched_wakeup",
+     HOP_WAKEUP,
+     FOR_WOKEN,
+     {{"pid", SLOT_TASK}, {"target_cpu", SLOT_TO_CPU}, {"comm", SLOTS}},
+     NULL},
+    {"sched/sched_switch",
+     HOP_SWITCH,
+     FOR_SWITCHED,
+     {{"next_pid", SLOT_TASK}, {"prev_pid", SLOT_FROM}, {"prev_comm", SLOTS}},
+     NULL},
+    {"syscalls/sys_exit_epoll_wait", HOP_WAIT, FOR_SERVER, CALL_EXIT, NULL},
+    {"syscalls/sys_exit_epoll_pwait", HOP_WAIT, FOR_SERVER, CALL_EXIT, NULL},
+    {"syscalls/sys_exit_epoll_pwait2", HOP_WAIT, FOR_SERVER, CALL_EXIT, NULL},
+    {"syscalls/sys_exit_poll", HOP_WAIT, FOR_SERVER, CALL_EXIT, NULL},
+    {"syscalls/sys_exit_ppoll", HOP_WAIT, FOR_SERVER, CALL_EXIT, NULL},
+    {"syscalls/sys_exit_select", HOP_WAIT, FOR_SERVER, CALL_EXIT, NULL},
+    {"syscalls/sys_exit_pselect6", HOP_WAIT, FOR_SERVER, CALL_EXIT, NULL},
+    {"syscalls/sys_enter_recvfrom", HOP_RECV, FOR_SERVER, READ_CALL, NULL},
+    {"syscalls/sys_enter_read", HOP_RECV, FOR_SERVER, READ_CALL, NULL},
+    {"syscalls/sys_enter_recvmsg", HOP_RECV, FOR_SERVER, READ_CALL, NULL},
+    {"syscalls/sys_enter_readv", HOP_RECV, FOR_SERVER, READ_CALL, NULL},
+    {"skb/skb_copy_datagram_iovec",
+     HOP_COPY,
+     FOR_SERVER,
+     {{"skbaddr", SLOT_SKB}, {"len", SLOT_LEN}},
+     NULL},
+    {"sock/sock_recv_length",
+     KIND_LENGTH,
+     FOR_SERVER,
+     {{"sk", SLOT_SOCK}, {"ret", SLOT_RET}},
+     NULL},
+    {"syscalls/sys_exit_recvfrom", HOP_RETURN, FOR_SERVER, CALL_EXIT, NULL},
+    {"syscalls/sys_exit_read", HOP_RETURN, FOR_SERVER, CALL_EXIT, NULL},
+    {"syscalls/sys_exit_recvmsg", HOP_RETURN, FOR_SERVER, CALL_EXIT, NULL},
+    {"syscalls/sys_exit_readv", HOP_RETURN, FOR_SERVER, CALL_EXIT, NULL},
+    {"skb/kfree_skb", KIND_FREE, FOR_ALL, {{"skbaddr", SLOT_SKB}}, NULL},
+    /* stamped by the server itself, see stamp.h */
+    {"loop_picks", HOP_LOOP, FOR_ALL, {{NULL, SLOT_FD}}, NULL},
+    {"coroutine_resumed", HOP_RESUME, FOR_ALL, {{NULL, SLOT_FD}}, NULL},
+    /* stamped by us, where we are the card */
+    {"frame_written", HOP_FRAME, FOR_ALL, {{NULL, SLOT_LEN}}, NULL},
+    {"frame_taken", KIND_FRAME_END, FOR_ALL, {{NULL, SLOT_LEN}}, NULL},
+    /* what an ordinary user's sockets tell, see sockets.c */
+    {"send", HOP_SEND, FOR_ALL, {{NULL, SLOT_LEN}}, NULL},
+    {"TX_SCHED_stamp", HOP_QUEUE, FOR_ALL, {{NULL, SLOT_LEN}}, NULL},
+    {"TX_SOFTWARE_stamp", HOP_DRIVER, FOR_ALL, {{NULL, SLOT_LEN}}, NULL},
+    {"RX_SOFTWARE_stamp", HOP_RECEIVE, FOR_ALL, {{NULL, SLOT_LEN}}, NULL},
+    {"epoll_wait_returned", HOP_WAIT, FOR_ALL, {{NULL, SLOT_RET}}, NULL},
+    {"recvmsg_returned", HOP_RETURN, FOR_ALL, {{NULL, SLOT_RET}}, NULL},
+    {"TX_ACK_stamp", HOP_ACK, FOR_ALL, {{NULL, SLOT_LEN}}, NULL},
+};
+const size_t source_count = sizeof sources / sizeof *sources;
+
+const struct hop_row hops[HOPS] = {
+    [HOP_SEND] = {"send",
+                  BOX_SENDER,
+                  SHARE_SENDER,
+                  "the thread that called: what it queues before the call ends is this call's",
+                  {"A client hands its bytes to its own kernel. The call ends when the kernel has "
+                   "them, and not when they have arrived.",
+                   NULL, NULL},
+                  "the one who sends is not on this machine, or was not followed",
+                  NULL},
+    [HOP_QUEUE] = {"queue",
+                   BOX_SENDER,
+                   SHARE_SENDER,
+                   "the skb's address; the thread, back to send",
+                   {"TCP, IP and Ethernet have put their headers in front of the bytes. The packet "
+                    "(the kernel calls it an skb) goes to the device's queue.",
+                    NULL, NULL},
+                   "it was sent from another machine",
+                   NULL},
+    [HOP_DRIVER] =
+        {"driver",
+         BOX_SENDER,
+         SHARE_SENDER,
+         "the skb's address",
+         {"The queue lets it go, and the device's driver has it. On a card this is where "
+          "the bytes would leave the machine.",
+          NULL, NULL},
+         "it was sent from another machine",
+         NULL},
+    [HOP_FRAME] = {"frame",
+                   BOX_CARD,
+                   SHARE_SENDER,
+                   "time: the last frame written before the kernel took one",
+                   {"Here this program is the network card. It writes an Ethernet frame, built by "
+                    "hand, into a TAP device, and the kernel takes it as received.",
+                    NULL, NULL},
+                   "only --via tap and gro write frames by hand",
+                   NULL},
+    [HOP_IRQ] = {"irq",
+                 BOX_CARD,
+                 SHARE_STACK,
+                 "CPU and nesting: in its handler NET_RX was asked for, and that one ran next",
+                 {"The card has written frames into memory by itself (DMA), and interrupts this "
+                  "CPU. The handler only notes that there is work; NAPI does it, next.",
+                  NULL, NULL},
+                 "no hardware interrupt asked for this work: NAPI was polling already",
+                 NULL},
+    [HOP_BACKLOG] =
+        {"backlog",
+         BOX_CARD,
+         SHARE_STACK,
+         "the skb's address",
+         {"No card is on this way. The device's driver puts the skb into the backlog of "
+          "a CPU and asks for a software interrupt there, as a card's handler would.",
+          NULL, NULL},
+         "this device does not use the CPU's backlog",
+         NULL},
+    [HOP_SOFTIRQ] = {"softirq",
+                     BOX_STACK,
+                     SHARE_STACK,
+                     "CPU and nesting: it has begun and not ended when the skb is received",
+                     {"NET_RX begins on this CPU. It takes packets from the queue in a loop, until "
+                      "none is left or its budget is spent. That loop is NAPI's.",
+                      NULL, NULL},
+                     "the packet was taken in by a thread's own call, without NET_RX",
+                     "it was at work already, for another packet"},
+    [HOP_GRO] = {"gro",
+                 BOX_STACK,
+                 SHARE_STACK,
+                 "the skb's address; its device",
+                 {"GRO looks whether this segment continues the one before it. If so, they become "
+                  "one skb, and the protocols run once for all of them.",
+                  NULL, NULL},
+                 "this device does not use GRO",
+                 NULL},
+    [HOP_RECEIVE] = {"receive",
+                     BOX_STACK,
+                     SHARE_STACK,
+                     "the skb's address; in NET_RX by nesting",
+                     {"The network stack takes the skb in. The type in its Ethernet header says "
+                      "that IP is next; the protocol in the IP header says that TCP is.",
+                      NULL, NULL},
+                     "no event for this skb",
+                     NULL},
+    [HOP_TCP] = {"tcp",
+                 BOX_STACK,
+                 SHARE_STACK,
+                 "the skb's address; gives the socket and its cookie",
+                 {"Two addresses and two ports have found the socket. TCP looks at the sequence "
+                  "number next: are these the bytes it waits for?",
+                  NULL, NULL},
+                 "no event for this skb",
+                 NULL},
+    [HOP_READY] = {"ready",
+                   BOX_BUFFER,
+                   SHARE_STACK,
+                   "the socket",
+                   {"They are. The skb hangs in the socket's receive queue, and the socket tells "
+                    "those who wait for it. Your program has not run yet.",
+                    NULL, NULL},
+                   "this kernel has no such event, or the bytes came out of order",
+                   NULL},
+    [HOP_CALLBACK] =
+        {"callback",
+         BOX_WATCH,
+         SHARE_WAKE,
+         "CPU and time: the first after ready",
+         {"epoll left an entry in the socket's wait queue, and this is its function. It puts the "
+          "socket on the ready list. That is all the watching there is: nobody looks.",
+          NULL, NULL},
+         "this kernel has no kprobes, or they are not allowed",
+         "epoll did not watch this socket yet: the bytes came before it was accepted"},
+    [HOP_WAKING] =
+        {"waking",
+         BOX_WATCH,
+         SHARE_WAKE,
+         "CPU and time: the first waking after ready; gives the thread",
+         {"epoll left an entry in the socket's wait queue. Its function has put the socket on the "
+          "ready list, and as a thread sleeps in epoll_wait, that one is to be woken.",
+          "poll and select leave an entry in the wait queue of everything they were given. This "
+          "socket's entry wakes the thread, and does not say who it was.",
+          "The thread left itself in the socket's wait queue: it waits for this socket and no "
+          "other. There is no epoll here."},
+         "the kernel wrote no event",
+         "nobody had to be woken: the server was awake"},
+    [HOP_WAKEUP] = {"wakeup",
+                    BOX_WAKE,
+                    SHARE_WAKE,
+                    "the thread",
+                    {"The thread is in a run queue. It could run now, and does not yet.", NULL,
+                     NULL},
+                    "the kernel wrote no event",
+                    "nobody had to be woken: the server was awake"},
+    [HOP_SWITCH] =
+        {"switch",
+         BOX_WAKE,
+         SHARE_SCHEDULER,
+         "the thread",
+         {"The scheduler gives this CPU to the thread. Until now another thread had it, "
+          "or it was idle.",
+          NULL, NULL},
+         "the server had left its CPU and came back, and the kernel wrote no event of it",
+         "the server had its CPU still"},
+    [HOP_WAIT] = {"wait",
+                  BOX_WAKE,
+                  SHARE_SCHEDULER,
+                  "the thread",
+                  {"The call returns. It names the descriptors that are ready, and no other; it "
+                   "has not read a byte of them.",
+                   "The call returns and says how many are ready. The loop has to look through all "
+                   "of them to find out which.",
+                   NULL},
+                  "the call did not return while the tracer looked",
+                  "it had returned before, for others, and the loop came to this one later"},
+    [HOP_LOOP] = {"loop",
+                  BOX_LOOP,
+                  SHARE_CODE,
+                  "the descriptor; stamped by the server",
+                  {"The event loop has taken this descriptor from the list, and knows whose it is.",
+                   NULL, NULL},
+                  "the server stamps nothing",
+                  NULL},
+    [HOP_RESUME] = {"resume",
+                    BOX_LOOP,
+                    SHARE_CODE,
+                    "the descriptor; stamped by the server",
+                    {"The loop has changed stacks: the coroutine goes on in the line where it "
+                     "waited. The kernel takes no part in that.",
+                     NULL, NULL},
+                    "the server stamps nothing",
+                    NULL},
+    [HOP_RECV] = {"recv",
+                  BOX_CODE,
+                  SHARE_CODE,
+                  "the thread: the call in which the bytes are copied",
+                  {"Your code asks for the bytes of this descriptor.", NULL,
+                   "The thread has waited inside this call since before the packet came."},
+                  "the call began before the tracer did",
+                  NULL},
+    [HOP_COPY] = {"copy",
+                  BOX_CODE,
+                  SHARE_CODE,
+                  "the skb's address, until it is free or copied",
+                  {"The bytes go from the skb into your buffer. Then the skb has done its work.",
+                   NULL, NULL},
+                  "the bytes were not read while the tracer looked",
+                  NULL},
+    [HOP_RETURN] = {"return",
+                    BOX_CODE,
+                    SHARE_CODE,
+                    "the thread",
+                    {"The call returns with the number of bytes. Your code has them.", NULL, NULL},
+                    "the call did not return while the tracer looked",
+                    NULL},
+    [HOP_ACK] = {"ack",
+                 BOX_SENDER,
+                 SHARE_SENDER,
+                 "the byte number of the stream",
+                 {"The sender's TCP has the acknowledgement, and need not keep a copy any longer. "
+                  "It says that the kernel has the bytes, and not that a program read them.",
+                  NULL, NULL},
+                 "no acknowledgement was stamped",
+                 NULL},
+};
+
+#define BIT(hop) (1U << (hop))
+#define FROM_STACK                                                                                 \
+    (BIT(HOP_RECEIVE) | BIT(HOP_TCP) | BIT(HOP_READY) | BIT(HOP_CALLBACK) | BIT(HOP_WAKING) |      \
+     BIT(HOP_WAKEUP) | BIT(HOP_SWITCH) | BIT(HOP_WAIT) | BIT(HOP_LOOP) | BIT(HOP_RESUME) |         \
+     BIT(HOP_RECV) | BIT(HOP_COPY) | BIT(HOP_RETURN))
+#define FROM_HERE                                                                                  \
+    (BIT(HOP_SEND) | BIT(HOP_QUEUE) | BIT(HOP_DRIVER) | BIT(HOP_BACKLOG) | BIT(HOP_SOFTIRQ))
+
+const struct via_row vias[VIAS] = {
+    [VIA_LO] = {"lo", "the loopback device", FROM_HERE | FROM_STACK,
+                "irq (lo has no card that could interrupt), gro (lo does not merge)"},
+    [VIA_VETH] = {"veth", "a pair of virtual cards between two namespaces", FROM_HERE | FROM_STACK,
+                  "irq (a virtual card interrupts nobody), gro (off on this device)"},
+    [VIA_TAP] = {"tap", "a TAP device: this program is the card", BIT(HOP_FRAME) | FROM_STACK,
+                 "irq and softirq (the write() of the frame takes the packet in itself)"},
+    [VIA_GRO] = {"gro", "a TAP device with NAPI: four frames become one",
+                 BIT(HOP_FRAME) | BIT(HOP_SOFTIRQ) | BIT(HOP_GRO) | FROM_STACK,
+                 "irq (a TAP device has no card that could interrupt)"},
+    [VIA_RPS] = {"rps", "the loopback device, and RPS moves the packet to another CPU",
+                 FROM_HERE | FROM_STACK,
+                 "irq (lo has no card that could interrupt), gro (lo does not merge)"},
+    [VIA_CARD] = {"card", "a network card",
+                  BIT(HOP_IRQ) | BIT(HOP_SOFTIRQ) | BIT(HOP_GRO) | FROM_STACK,
+                  "send and queue (the sender is another machine)"},
+    [VIA_SOCKETS] = {"sockets", "the loopback device, seen by an ordinary user's sockets",
+                     BIT(HOP_SEND) | BIT(HOP_QUEUE) | BIT(HOP_DRIVER) | BIT(HOP_RECEIVE) |
+                         BIT(HOP_WAIT) | BIT(HOP_RETURN) | BIT(HOP_ACK),
+                     "what the kernel's tracepoints would show between these: run it as root"},
+};
+
+int source_find(const char *event)
+{
+    for (size_t i = 0; i < source_count; i++) {
+        const char *slash = strchr(sources[i].event, '/');
+        if (strcmp(sources[i].event, event) == 0 ||
+            (slash != NULL && strcmp(slash + 1, event) == 0))
+            return (int)i;
+    }
+    return -1;
+}
+
+const char *source_label(const struct event *event)
+{
+    const char *slash = strchr(sources[event->source].event, '/');
+
+    return slash != NULL ? slash + 1 : sources[event->source].event;
+}
+
+const char *hop_why(enum hop hop, enum waiting waiting)
+{
+    return hops[hop].why[waiting] != NULL ? hops[hop].why[waiting] : hops[hop].why[WAITS_EPOLL];
+}
+
+int via_find(const char *name)
+{
+    for (int i = 0; i < VIAS; i++)
+        if (strcmp(vias[i].name, name) == 0)
+            return i;
+    return -1;
+}

@@ -1,0 +1,391 @@
+/* Recordings: a run of the tracer as text, to be replayed where there is no root and no Linux.
+ *
+ *     echo-journey 1                       the format and its version
+ *     kernel 6.18.44 x86_64                where it was made
+ *     server 04-epoll/server               what was traced
+ *     via lo
+ *     port 5566
+ *     skip 0                               packets that only brought the server to its wait
+ *     start 12170156193000                 CLOCK_MONOTONIC, in ns, at time 0 below
+ *     note the kernel held 768 bytes       a sentence for the reader; there may be several
+ *     lost 0                               events that the kernel had no room for
+ *     asked sys_enter_sendto net_dev_queue the events that were asked for
+ *     0 1 29765 t sys_enter_sendto fd=3 len=12
+ *     25 1 29765 t net_dev_queue skb=1 len=78 name=lo
+ *     end 2                                how many events there are: else it is cut off
+ *
+ * A line that begins with a digit is an event: ns since time 0, CPU (-1: not known), thread,
+ * context (t, s, h: a thread's own, in a software, in a hardware interrupt), event, what it
+ * carries.  skb=1 is no address: the addresses of a kernel are its own affair, so they are numbered
+ * as they come. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "recording.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HEADER "echo-journey 1"
+#define LINE_SIZE 2048
+#define MOST_EVENTS 20000000 /* a recording that names more is damaged */
+
+bool recording_add(struct recording *recording, const struct event *event)
+{
+    if (recording->count == recording->room) {
+        size_t larger = recording->room * 2 + 1024;
+        struct event *events = realloc(recording->events, larger * sizeof *events);
+        if (events == NULL)
+            return false;
+        recording->events = events;
+        recording->room = larger;
+    }
+    recording->events[recording->count] = *event;
+    recording->events[recording->count].order = (uint32_t)recording->count;
+    recording->kinds |= 1U << event_kind(event);
+    recording->count++;
+    return true;
+}
+
+void recording_forget(struct recording *recording)
+{
+    recording->count = 0;
+    recording->kinds = 0;
+}
+
+void recording_free(struct recording *recording)
+{
+    free(recording->events);
+    *recording = (struct recording){0};
+}
+
+void recording_note(struct recording *recording, const char *format, ...)
+{
+    va_list values;
+
+    for (size_t i = 0; i < NOTES; i++) {
+        if (recording->note[i][0] != '\0')
+            continue;
+        va_start(values, format);
+        vsnprintf(recording->note[i], NOTE_SIZE, format, values);
+        va_end(values);
+        return;
+    }
+}
+
+static int earlier(const void *left, const void *right)
+{
+    const struct event *a = left, *b = right;
+
+    if (a->ns != b->ns)
+        return a->ns < b->ns ? -1 : 1;
+    return (a->order > b->order) - (a->order < b->order);
+}
+
+/* Numbers for addresses, in the order in which they are first seen. */
+struct numbers {
+    uint64_t *address; /* 0: free.  A table with room for twice as many as there can be. */
+    uint64_t *number;
+    size_t size;
+    uint64_t last;
+};
+
+static uint64_t number_of(struct numbers *numbers, uint64_t address)
+{
+    size_t i = (size_t)((address >> 4) * 0x9e3779b97f4a7c15U) % numbers->size;
+
+    if (address == 0)
+        return 0;
+    while (numbers->address[i] != 0 && numbers->address[i] != address)
+        i = (i + 1) % numbers->size;
+    if (numbers->address[i] == 0) {
+        numbers->address[i] = address;
+        numbers->number[i] = ++numbers->last;
+    }
+    return numbers->number[i];
+}
+
+static bool number_addresses(struct recording *recording, enum slot slot)
+{
+    size_t size = recording->count * 2 + 1;
+    struct numbers numbers = {calloc(size, sizeof(uint64_t)), calloc(size, sizeof(uint64_t)), size,
+                              0};
+    bool room = numbers.address != NULL && numbers.number != NULL;
+
+    for (size_t i = 0; room && i < recording->count; i++) {
+        struct event *event = &recording->events[i];
+        if (event_has(event, slot))
+            event->value[slot] = number_of(&numbers, event->value[slot]);
+    }
+    free(numbers.address);
+    free(numbers.number);
+    return room;
+}
+
+bool recording_finish(struct recording *recording)
+{
+    if (recording->count == 0)
+        return true;
+    qsort(recording->events, recording->count, sizeof *recording->events, earlier);
+    for (size_t i = 0; i < recording->count; i++)
+        recording->events[i].order = (uint32_t)i;
+    recording->start = recording->events[0].ns;
+    return number_addresses(recording, SLOT_SKB) && number_addresses(recording, SLOT_SOCK);
+}
+
+/* ---- writing ---- */
+
+static const char *event_label(size_t source)
+{
+    return source_label(&(struct event){.source = (uint8_t)source});
+}
+
+/* One word: what is a blank in the name of a thread would end it. */
+static void write_name(const char *name, FILE *stream)
+{
+    fputs(" name=", stream);
+    for (; *name != '\0'; name++)
+        fputc(*name > ' ' && *name < 127 ? *name : '_', stream);
+}
+
+static void write_event(const struct event *event, uint64_t start, FILE *stream)
+{
+    fprintf(stream, "%" PRIu64 " %d %d %c %s", event->ns - start, event->cpu, (int)event->pid,
+            event->context, source_label(event));
+    for (unsigned slot = 0; slot < SLOTS; slot++)
+        if (event_has(event, (enum slot)slot))
+            fprintf(stream, " %s=%" PRId64, slot_names[slot], (int64_t)event->value[slot]);
+    if (event->name[0] != '\0')
+        write_name(event->name, stream);
+    fputc('\n', stream);
+}
+
+bool recording_write(const struct recording *recording, FILE *stream)
+{
+    fprintf(stream,
+            "%s\nkernel %s\nserver %s\nvia %s\nport %u\nskip %u\nstart %" PRIu64 "\nlost %" PRIu64,
+            HEADER, recording->kernel, recording->server, vias[recording->via].name,
+            recording->port, recording->skip, recording->start, recording->lost);
+    for (size_t i = 0; i < NOTES && recording->note[i][0] != '\0'; i++)
+        fprintf(stream, "\nnote %s", recording->note[i]);
+    fputs("\nasked", stream);
+    for (size_t i = 0; i < source_count; i++)
+        if (recording_can(recording, i))
+            fprintf(stream, " %s", event_label(i));
+    fputc('\n', stream);
+    for (size_t i = 0; i < recording->count; i++)
+        write_event(&recording->events[i], recording->start, stream);
+    fprintf(stream, "end %zu\n", recording->count);
+    return fflush(stream) == 0 && !ferror(stream);
+}
+
+/* ---- reading: nothing in the file is trusted ---- */
+
+struct reader {
+    struct recording *recording;
+    char *problem;
+    size_t size;
+    unsigned line;
+    bool ended;
+};
+
+static bool bad(struct reader *reader, const char *what, const char *text)
+{
+    snprintf(reader->problem, reader->size, "line %u: %s%s%.40s%s", reader->line, what,
+             text != NULL ? " \"" : "", text != NULL ? text : "", text != NULL ? "\"" : "");
+    return false;
+}
+
+static bool to_number(const char *text, int64_t least, int64_t most, int64_t *number)
+{
+    char *end;
+
+    if (text == NULL || *text == '\0')
+        return false;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (errno != 0 || *end != '\0' || value < least || value > most)
+        return false;
+    *number = value;
+    return true;
+}
+
+static void copy_text(char *to, size_t size, const char *from)
+{
+    snprintf(to, size, "%s", from);
+}
+
+/* "skb=1": a slot; "name=lo": the name.  False: neither. */
+static bool read_carried(struct event *event, char *word)
+{
+    char *value = strchr(word, '=');
+    int64_t number;
+
+    if (value == NULL)
+        return false;
+    *value++ = '\0';
+    if (strcmp(word, "name") == 0) {
+        copy_text(event->name, sizeof event->name, value);
+        return true;
+    }
+    for (unsigned slot = 0; slot < SLOTS; slot++)
+        if (strcmp(word, slot_names[slot]) == 0 &&
+            to_number(value, INT64_MIN, INT64_MAX, &number)) {
+            event_set(event, (enum slot)slot, (uint64_t)number);
+            return true;
+        }
+    return false;
+}
+
+static bool read_event(struct reader *reader, char *line)
+{
+    struct event event = {0};
+    struct recording *recording = reader->recording;
+    int64_t ns, cpu, pid;
+    char *rest = NULL;
+    const char *word = strtok_r(line, " ", &rest);
+
+    if (!to_number(word, 0, INT64_MAX / 4, &ns))
+        return bad(reader, "no time:", word);
+    if (!to_number(strtok_r(NULL, " ", &rest), -1, INT16_MAX, &cpu) ||
+        !to_number(strtok_r(NULL, " ", &rest), 0, INT32_MAX, &pid))
+        return bad(reader, "CPU and thread have to be numbers", NULL);
+    word = strtok_r(NULL, " ", &rest);
+    if (word == NULL || word[1] != '\0' || strchr("tsh", word[0]) == NULL)
+        return bad(reader, "the context is t, s or h, and not", word);
+    event.context = word[0];
+    word = strtok_r(NULL, " ", &rest);
+    int source = word != NULL ? source_find(word) : -1;
+    if (source == -1)
+        return bad(reader, "no such event:", word);
+    event.ns = (uint64_t)ns + recording->start;
+    event.cpu = (int16_t)cpu;
+    event.pid = (int32_t)pid;
+    event.source = (uint8_t)source;
+    for (char *carried; (carried = strtok_r(NULL, " ", &rest)) != NULL;)
+        if (!read_carried(&event, carried))
+            return bad(reader, "an event does not carry", carried);
+    if (recording->count > 0 && event.ns < recording->events[recording->count - 1].ns)
+        return bad(reader, "earlier than the line before", NULL);
+    if (recording->count >= MOST_EVENTS || !recording_add(recording, &event))
+        return bad(reader, "too many events", NULL);
+    return true;
+}
+
+static bool read_asked(struct reader *reader, char *names)
+{
+    char *rest = NULL;
+
+    for (char *name = strtok_r(names, " ", &rest); name; name = strtok_r(NULL, " ", &rest)) {
+        int source = source_find(name);
+        if (source == -1)
+            return bad(reader, "no such event:", name);
+        reader->recording->can |= (uint64_t)1 << source;
+    }
+    return true;
+}
+
+static bool read_via(struct reader *reader, const char *name)
+{
+    int via = via_find(name);
+
+    if (via == -1)
+        return bad(reader, "no such way:", name);
+    reader->recording->via = (enum via)via;
+    return true;
+}
+
+static bool read_end(struct reader *reader, const char *count)
+{
+    int64_t number;
+
+    if (!to_number(count, 0, MOST_EVENTS, &number) || (size_t)number != reader->recording->count)
+        return bad(reader, "the number of events is another, and not", count);
+    reader->ended = true;
+    return true;
+}
+
+/* A line "key value" of the header, or the last one. */
+static bool read_fact(struct reader *reader, char *line)
+{
+    struct recording *recording = reader->recording;
+    char *value = strchr(line, ' ');
+    int64_t number;
+
+    if (value == NULL)
+        return bad(reader, "no such line in a recording:", line);
+    *value++ = '\0';
+    if (strcmp(line, "asked") == 0)
+        return read_asked(reader, value);
+    if (strcmp(line, "via") == 0)
+        return read_via(reader, value);
+    if (strcmp(line, "end") == 0)
+        return read_end(reader, value);
+    if (strcmp(line, "kernel") == 0) {
+        copy_text(recording->kernel, sizeof recording->kernel, value);
+    } else if (strcmp(line, "note") == 0) {
+        recording_note(recording, "%s", value);
+    } else if (strcmp(line, "server") == 0) {
+        copy_text(recording->server, sizeof recording->server, value);
+    } else if (!to_number(value, 0, INT64_MAX / 4, &number)) {
+        return bad(reader, "not a number:", value);
+    } else if (strcmp(line, "port") == 0 && number <= 65535) {
+        recording->port = (unsigned)number;
+    } else if (strcmp(line, "skip") == 0 && number <= MOST_EVENTS) {
+        recording->skip = (unsigned)number;
+    } else if (strcmp(line, "start") == 0 && recording->count == 0) {
+        recording->start = (uint64_t)number;
+    } else if (strcmp(line, "lost") == 0) {
+        recording->lost = (uint64_t)number;
+    } else {
+        return bad(reader, "no such line in a recording:", line);
+    }
+    return true;
+}
+
+/* A terminal would obey a control character, and a name that is no ASCII could break the others. */
+static bool is_text(const char *line)
+{
+    bool event = line[0] >= '0' && line[0] <= '9';
+
+    for (; *line != '\0'; line++)
+        if ((unsigned char)*line < ' ' || *line == 127 || (event && (unsigned char)*line > 127))
+            return false;
+    return true;
+}
+
+static bool read_line(struct reader *reader, char *line)
+{
+    if (!is_text(line))
+        return bad(reader, "it is no text", NULL);
+    if (reader->line == 1)
+        return strcmp(line, HEADER) == 0 ||
+               bad(reader, "a recording begins with \"" HEADER "\", and not with", line);
+    if (reader->ended)
+        return bad(reader, "something follows the end:", line);
+    if (line[0] == '\0' || line[0] == '#')
+        return true;
+    return line[0] >= '0' && line[0] <= '9' ? read_event(reader, line) : read_fact(reader, line);
+}
+
+bool recording_read(struct recording *recording, FILE *stream, char *problem, size_t size)
+{
+    struct reader reader = {recording, problem, size, 0, false};
+    char line[LINE_SIZE];
+
+    *recording = (struct recording){.replayed = true};
+    while (fgets(line, sizeof line, stream) != NULL) {
+        reader.line++;
+        size_t length = strlen(line);
+        if (length == 0 || line[length - 1] != '\n')
+            return bad(&reader, "it is cut off, too long, or no text", NULL);
+        line[length - 1] = '\0';
+        if (!read_line(&reader, line))
+            return false;
+    }
+    if (reader.line == 0)
+        return bad(&reader, "it is empty", NULL);
+    return reader.ended || bad(&reader, "it is cut off: the line \"end\" is missing", NULL);
+}

@@ -1,0 +1,209 @@
+/* Journeys as Chrome trace events, the JSON that Perfetto and Chrome's tracing page load: a track
+ * for each CPU, one for each thread, and arrows along each packet. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "show.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define CPUS 1 /* the numbers of the two groups of tracks */
+#define TASKS 2
+#define SHORTEST 300 /* ns: a slice that can still be seen */
+
+/* A hop as a slice of a track: from its event to the next one of the packet, or of the track. */
+struct slice {
+    const struct journey *journey;
+    size_t number; /* of the journey */
+    enum hop hop;
+    int group, track;
+    uint64_t begin, end;
+};
+
+struct slices {
+    struct slice *list;
+    size_t count, room;
+};
+
+static bool add(struct slices *slices, const struct slice *slice)
+{
+    if (slices->count == slices->room) {
+        size_t room = slices->room * 2 + 64;
+        struct slice *list = realloc(slices->list, room * sizeof *list);
+        if (list == NULL)
+            return false;
+        slices->list = list;
+        slices->room = room;
+    }
+    slices->list[slices->count++] = *slice;
+    return true;
+}
+
+static uint64_t begin_of_next(const struct journey *journey, enum hop hop)
+{
+    for (int next = (int)hop + 1; next < HOP_ACK; next++)
+        if (journey->at[next] != NULL && journey->sight[next] != BEFORE)
+            return journey->at[next]->ns;
+    return journey->at[hop]->ns + SHORTEST;
+}
+
+static bool add_hop(struct slices *slices, const struct journey *journey, size_t number,
+                    enum hop hop)
+{
+    const struct event *event = journey->at[hop];
+    struct slice slice = {.journey = journey, .number = number, .hop = hop, .begin = event->ns};
+
+    slice.end = begin_of_next(journey, hop);
+    slice.group = CPUS;
+    slice.track = event->cpu;
+    if (event->cpu >= 0 && !add(slices, &slice))
+        return false;
+    slice.group = TASKS;
+    slice.track = event->pid;
+    return event->context != 't' || event->pid == 0 || add(slices, &slice);
+}
+
+static bool collect(struct slices *slices, const struct journeys *journeys)
+{
+    for (size_t i = 0; i < journeys->count; i++)
+        for (int hop = 0; hop < HOP_ACK; hop++) {
+            const struct journey *journey = &journeys->list[i];
+            if (journey->at[hop] != NULL && journey->sight[hop] != BEFORE &&
+                !add_hop(slices, journey, i, (enum hop)hop))
+                return false;
+        }
+    return true;
+}
+
+static int by_track(const void *left, const void *right)
+{
+    const struct slice *a = left, *b = right;
+
+    if (a->group != b->group)
+        return a->group - b->group;
+    if (a->track != b->track)
+        return (a->track > b->track) - (a->track < b->track);
+    return (a->begin > b->begin) - (a->begin < b->begin);
+}
+
+static bool same_track(const struct slice *a, const struct slice *b)
+{
+    return a->group == b->group && a->track == b->track;
+}
+
+/* Slices of one track must not overlap, and the packets of a batch do. */
+static void cut(struct slices *slices)
+{
+    for (size_t i = 0; i < slices->count; i++) {
+        struct slice *slice = &slices->list[i], *next = slice + 1;
+        if (i + 1 < slices->count && same_track(slice, next) && slice->end > next->begin)
+            slice->end = next->begin;
+        if (slice->end < slice->begin)
+            slice->end = slice->begin; /* a recording that is out of order */
+    }
+}
+
+/* ---- JSON ---- */
+
+static void string(FILE *stream, const char *words)
+{
+    fputc('"', stream);
+    for (; *words != '\0'; words++) {
+        if (*words == '"' || *words == '\\')
+            fputc('\\', stream);
+        if ((unsigned char)*words >= ' ')
+            fputc(*words, stream);
+    }
+    fputc('"', stream);
+}
+
+static void write_slice(FILE *stream, const struct slice *slice, uint64_t start)
+{
+    char fields[64];
+
+    show_fields(slice->journey, slice->hop, fields, sizeof fields);
+    fputs(",\n{\"ph\":\"X\",\"name\":", stream);
+    string(stream, source_label(slice->journey->at[slice->hop]));
+    fputs(",\"cat\":", stream);
+    string(stream, box_names[hops[slice->hop].box]);
+    fprintf(stream, ",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f", slice->group, slice->track,
+            (double)(slice->begin - start) / 1000, (double)(slice->end - slice->begin) / 1000);
+    fprintf(stream, ",\"args\":{\"packet\":%zu,\"hop\":", slice->number + 1);
+    string(stream, hops[slice->hop].name);
+    fputs(",\"carries\":", stream);
+    string(stream, fields);
+    fputs(",\"why\":", stream);
+    string(stream, hop_why(slice->hop, slice->journey->waiting));
+    fputs("}}", stream);
+}
+
+/* An arrow goes from slice to slice of one packet, along the CPUs: s begins it, t goes on, f ends.
+ */
+static void write_arrow(FILE *stream, const struct slice *slice, uint64_t start)
+{
+    const struct event *event = slice->journey->at[slice->hop];
+    const char *phase = "t";
+
+    if (slice->group != CPUS)
+        return;
+    if (event == journey_first(slice->journey))
+        phase = "s";
+    if (event == journey_last(slice->journey))
+        phase = "f";
+    fprintf(stream,
+            ",\n{\"ph\":\"%s\",\"name\":\"packet\",\"cat\":\"packet\",\"id\":%zu,\"pid\":%d,"
+            "\"tid\":%d,\"ts\":%.3f%s}",
+            phase, slice->number + 1, slice->group, slice->track,
+            (double)(slice->begin - start) / 1000, phase[0] == 'f' ? ",\"bp\":\"e\"" : "");
+}
+
+static void write_track(FILE *stream, const struct slice *slice)
+{
+    char name[48];
+
+    if (slice->group == CPUS)
+        snprintf(name, sizeof name, "cpu%d", slice->track);
+    else if (slice->hop == HOP_SEND || slice->hop == HOP_QUEUE)
+        snprintf(name, sizeof name, "the client, %d", slice->track);
+    else
+        snprintf(name, sizeof name, "thread %d", slice->track);
+    fprintf(stream,
+            ",\n{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":%d,\"tid\":%d,\"args\":{\"name\":",
+            slice->group, slice->track);
+    string(stream, name);
+    fputs("}}", stream);
+}
+
+bool show_json(FILE *stream, const struct recording *recording, const struct journeys *journeys)
+{
+    struct slices slices = {0};
+    uint64_t start = recording->count > 0 ? recording->events[0].ns : 0;
+
+    if (!collect(&slices, journeys)) {
+        free(slices.list);
+        return false;
+    }
+    if (slices.count > 0)
+        qsort(slices.list, slices.count, sizeof *slices.list, by_track);
+    cut(&slices);
+    fprintf(stream,
+            "{\"displayTimeUnit\":\"ns\",\"otherData\":{\"clock\":\"CLOCK_MONOTONIC\","
+            "\"start_ns\":\"%" PRIu64 "\"},\"traceEvents\":[\n",
+            start);
+    fprintf(stream,
+            "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"CPUs\"}}",
+            CPUS);
+    fprintf(
+        stream,
+        ",\n{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"threads\"}}",
+        TASKS);
+    for (size_t i = 0; i < slices.count; i++) {
+        if (i == 0 || !same_track(&slices.list[i - 1], &slices.list[i]))
+            write_track(stream, &slices.list[i]);
+        write_slice(stream, &slices.list[i], start);
+        write_arrow(stream, &slices.list[i], start);
+    }
+    fputs("\n]}\n", stream);
+    free(slices.list);
+    return fflush(stream) == 0 && !ferror(stream);
+}

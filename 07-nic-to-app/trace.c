@@ -1,0 +1,343 @@
+/* Follow a packet from the one who sends it to the code that reads it, and show every hop.
+ *
+ * This file is the command line and nothing more.  What can be seen is in hops.c; the events come
+ * from tracefs.c (root) or sockets.c (anybody); stitch.c makes journeys of them; show_*.c show
+ * them. Try it: ./trace, as root.  Without root it shows what an ordinary user may see. */
+#define _GNU_SOURCE
+
+#include "run.h"
+#include "show.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MOST_PACKETS 20000 /* about 150 MB of events */
+#define PATH_SIZE 4096
+
+static struct options {
+    struct plan plan;
+    bool count_given; /* -n: of a recording with many packets, show one all the same */
+    const char *json, *svg, *record;
+    const char *replay;
+    char server[PATH_SIZE], fallback[PATH_SIZE];
+} options = {.plan = {.via = VIA_LO, .packets = 1, .address = "127.0.0.1", .device = "lo"}};
+
+static void usage(FILE *stream)
+{
+    fputs("usage: trace [OPTION...]              follow one packet to ./server\n"
+          "       trace attach PORT [OPTION...]  to a server that runs already\n"
+          "       trace replay FILE [OPTION...]  show a recorded run; no root, any system\n"
+          "       trace explain [HOP]            what a hop is; without HOP: the whole map\n"
+          "  -n N             follow N packets, and show how long each hop takes\n"
+          "  --via WAY        lo, veth, tap, gro or rps: the network that it takes (lo)\n"
+          "  --server PROGRAM start this one instead, as: PROGRAM -b ADDRESS -p 0\n"
+          "  --cpu N          keep the client and the server on this CPU, or any (0)\n"
+          "  --json FILE      write what Perfetto and Chrome's tracing page can load\n"
+          "  --svg FILE       draw the first journey\n"
+          "  --record FILE    keep the events, for replay\n"
+          "  --watch          send nothing: follow the next N packets that others send\n"
+          "  --device DEV     with attach or --watch: over which device they come (lo)\n"
+          "  -b ADDRESS       with attach or --watch: where the server listens (127.0.0.1)\n"
+          "  -p PORT          with --watch: the same for ./server (any that is free)\n"
+          "  -h               print this\n",
+          stream);
+}
+
+_Noreturn static void bad_usage(const char *what, const char *why)
+{
+    fprintf(stderr, "trace: \"%s\": %s\n", what, why);
+    usage(stderr);
+    exit(2);
+}
+
+_Noreturn static void fail(const char *what, const char *why)
+{
+    fprintf(stderr, "trace: %s: %s\n", what, why);
+    exit(1);
+}
+
+static int number(const char *text, const char *what, int least, int most)
+{
+    char *end;
+
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (errno != 0 || text[0] < '0' || text[0] > '9' || *end != '\0' || value < least ||
+        value > most)
+        bad_usage(text, what);
+    return (int)value;
+}
+
+/* A file that stands beside this program. */
+static void beside(const char *program, const char *name, char *path, size_t size)
+{
+    const char *slash = strrchr(program, '/');
+
+    if (slash == NULL)
+        snprintf(path, size, "./%s", name);
+    else
+        snprintf(path, size, "%.*s/%s", (int)(slash - program), program, name);
+}
+
+/* ---- the command line ---- */
+
+enum { VIA = 256, SERVER, CPU, JSON, SVG, RECORD, WATCH, DEVICE };
+static const struct option long_options[] = {
+    {"via", required_argument, NULL, VIA},       {"server", required_argument, NULL, SERVER},
+    {"json", required_argument, NULL, JSON},     {"svg", required_argument, NULL, SVG},
+    {"record", required_argument, NULL, RECORD}, {"watch", no_argument, NULL, WATCH},
+    {"device", required_argument, NULL, DEVICE}, {"help", no_argument, NULL, 'h'},
+    {"cpu", required_argument, NULL, CPU},       {NULL, 0, NULL, 0}};
+
+static void take_way(const char *name)
+{
+    int via = via_find(name);
+
+    if (via == -1 || via >= VIA_CARD)
+        bad_usage(name, "no such way; there are lo, veth, tap, gro and rps");
+    options.plan.via = (enum via)via;
+}
+
+static void take_file(int option)
+{
+    const char **file = option == JSON ? &options.json : &options.svg;
+
+    *(option == RECORD ? &options.record : file) = optarg;
+}
+
+/* Where the server is, or is to be. */
+static void take_place(int option)
+{
+    if (option == 'b')
+        options.plan.address = optarg;
+    else if (option == 'p')
+        options.plan.port = (unsigned)number(optarg, "not a port", 1, 65535);
+    else
+        options.plan.device = optarg;
+}
+
+static void take_option(int option, const char *word)
+{
+    switch (option) {
+    case 'h':
+        usage(stdout);
+        exit(0);
+    case 'n':
+        options.plan.packets =
+            (unsigned)number(optarg, "not a number of packets, 1 to 20000", 1, MOST_PACKETS);
+        options.count_given = true;
+        break;
+    case 'b':
+    case 'p':
+    case DEVICE:
+        take_place(option);
+        break;
+    case VIA:
+        take_way(optarg);
+        break;
+    case SERVER:
+        options.plan.server = optarg;
+        break;
+    case CPU:
+        options.plan.cpu = strcmp(optarg, "any") == 0 ? -1 : number(optarg, "not a CPU", 0, 1023);
+        break;
+    case JSON:
+    case SVG:
+    case RECORD:
+        take_file(option);
+        break;
+    case WATCH:
+        options.plan.watch = true;
+        break;
+    case ':':
+        bad_usage(word, "needs a value");
+    default:
+        bad_usage(word, "no such option");
+    }
+}
+
+/* Options may stand anywhere; what is left are at most two words. */
+static int read_words(int argc, char **argv, const char *word[2])
+{
+    int words = 0;
+
+    opterr = 0;
+    while (optind < argc) {
+        int at = optind;
+        int option = getopt_long(argc, argv, "+:n:b:p:h", long_options, NULL);
+        if (option != -1)
+            take_option(option, argv[at]);
+        else if (optind < argc && words < 2)
+            word[words++] = argv[optind++];
+        else if (optind < argc)
+            bad_usage(argv[optind], "one word too many");
+    }
+    return words;
+}
+
+static void explain(const char *hop)
+{
+    if (!show_explain(stdout, hop))
+        bad_usage(hop, "no such hop; trace explain lists them");
+    exit(0);
+}
+
+static void read_command(int argc, char **argv)
+{
+    const char *word[2] = {NULL, NULL};
+    int words = read_words(argc, argv, word);
+
+    beside(argv[0], "server", options.server, sizeof options.server);
+    beside(argv[0], "recordings/lo.txt", options.fallback, sizeof options.fallback);
+    if (options.plan.server == NULL)
+        options.plan.server = options.server;
+    if (words == 0)
+        return;
+    if (strcmp(word[0], "explain") == 0)
+        explain(word[1]);
+    if (words == 1)
+        bad_usage(word[0], strcmp(word[0], "attach") == 0   ? "needs a port"
+                           : strcmp(word[0], "replay") == 0 ? "needs a file"
+                                                            : "no such command");
+    if (strcmp(word[0], "attach") == 0) {
+        options.plan.port = (unsigned)number(word[1], "not a port", 1, 65535);
+        options.plan.server = NULL;
+    } else if (strcmp(word[0], "replay") == 0) {
+        options.replay = word[1];
+    } else {
+        bad_usage(word[0], "no such command");
+    }
+}
+
+/* ---- what to do with what was seen ---- */
+
+static FILE *create(const char *file)
+{
+    FILE *stream = strcmp(file, "-") == 0 ? stdout : fopen(file, "w");
+
+    if (stream == NULL)
+        fail(file, strerror(errno));
+    return stream;
+}
+
+static void finish(FILE *stream, const char *file, bool written)
+{
+    if ((stream != stdout && fclose(stream) != 0) || !written)
+        fail(file, "could not be written in full");
+    if (stream != stdout)
+        printf("written: %s\n", file);
+}
+
+/* The one to show: the first that is complete, or else the first. */
+static const struct journey *typical(const struct journeys *journeys)
+{
+    for (size_t i = 0; i < journeys->count; i++)
+        if (journeys->list[i].outcome == COMPLETE)
+            return &journeys->list[i];
+    return &journeys->list[0];
+}
+
+static void write_files(const struct recording *recording, const struct journeys *journeys)
+{
+    if (options.json != NULL) {
+        FILE *stream = create(options.json);
+        finish(stream, options.json, show_json(stream, recording, journeys));
+    }
+    if (options.svg != NULL) {
+        FILE *stream = create(options.svg);
+        finish(stream, options.svg, show_svg(stream, recording, typical(journeys)));
+    }
+    if (options.record != NULL) {
+        FILE *stream = create(options.record);
+        finish(stream, options.record, recording_write(recording, stream));
+    }
+}
+
+static int show(const struct recording *recording)
+{
+    struct journeys journeys;
+
+    if (!stitch(recording, &journeys))
+        fail("stitching", strerror(ENOMEM));
+    if (journeys.count == 0)
+        fail("nothing to show", "no packet for this port was seen");
+    if (journeys.count == 1 ||
+        (options.plan.packets == 1 && (options.count_given || !recording->replayed)))
+        show_journey(stdout, recording, typical(&journeys));
+    else
+        show_many(stdout, recording, &journeys);
+    write_files(recording, &journeys);
+    journeys_free(&journeys);
+    return 0;
+}
+
+static int replay(const char *file)
+{
+    struct recording recording = {0};
+    char problem[160];
+    FILE *stream = fopen(file, "r");
+
+    if (stream == NULL)
+        fail(file, strerror(errno));
+    bool good = recording_read(&recording, stream, problem, sizeof problem);
+    fclose(stream);
+    if (!good)
+        fail(file, problem);
+    int code = show(&recording);
+    recording_free(&recording);
+    return code;
+}
+
+/* What is missing, in a sentence; then the next rung of the ladder. */
+static int climb_down(const char *why)
+{
+    struct recording recording;
+    char next[200];
+
+    show_wrapped(stdout, why);
+    puts("Next best: what the sockets of an ordinary user tell.\n");
+    enum run run = run_sockets(options.plan.packets, &recording, next, sizeof next);
+    if (run == RAN) {
+        int code = show(&recording);
+        recording_free(&recording);
+        return code;
+    }
+    show_wrapped(stdout, next);
+    puts("Next best: a recorded run. Nothing below was measured here.\n");
+    recording_free(&recording);
+    return replay(options.fallback);
+}
+
+int main(int argc, char **argv)
+{
+    struct recording recording;
+    char why[300];
+    int code;
+
+    read_command(argc, argv);
+    if (options.replay != NULL)
+        return replay(options.replay);
+    options.plan.frames = options.plan.packets == 1;
+    run_catch_signals();
+    switch (run_traced(&options.plan, &recording, why, sizeof why)) {
+    case RAN:
+        code = show(&recording);
+        break;
+    case CANNOT:
+        code = climb_down(why);
+        break;
+    case STOPPED:
+        fputs("trace: stopped; nothing is left behind\n", stderr);
+        code = 130;
+        break;
+    default:
+        fprintf(stderr, "trace: %s\n", why);
+        code = 1;
+    }
+    recording_free(&recording);
+    return code;
+}

@@ -1,0 +1,278 @@
+#!/usr/bin/env bats
+# The tracer of stage 07: what it shows, that it shows no more than it saw, and that it leaves
+# nothing behind.  What needs root says so; the rest runs anywhere.
+load helpers
+
+ROOM=$TESTS/../07-nic-to-app
+TRACE=$ROOM/trace
+TRACEFS=/sys/kernel/tracing
+
+# The server that is traced: this stage's own, or the one that has been there before it.
+traced() { if [ -x "$ROOM/server" ]; then echo "$ROOM/server"; else echo "$TESTS/../04-epoll/server"; fi; }
+trace() { NO_COLOR=1 "$TRACE" "$@"; }
+trace_server() { trace --server "$(traced)" "$@"; }
+
+need_trace() {
+    [ -x "$TRACE" ] || skip "needs the tracer; to run it: make 07"
+    [ -x "$(traced)" ] || skip "needs a server to trace; to run it: make"
+}
+need_tracefs() {
+    need_trace
+    need_linux "for its tracepoints"
+    need_root "to read tracepoints"
+    [ -d "$TRACEFS/instances" ] || skip "needs tracefs; to run it: mount -t tracefs none $TRACEFS"
+}
+# Runs as an ordinary user, from a folder that it may read.
+as_nobody() {
+    need setpriv "to be an ordinary user" "install util-linux"
+    mkdir -p "$TMP/room/recordings"
+    cp "$TRACE" "$TMP/room/"
+    cp "$ROOM"/recordings/* "$TMP/room/recordings/"
+    cp "$(traced)" "$TMP/room/server"
+    chmod 755 "$TMP" "$TMP/room" "$TMP/room/recordings"
+    NO_COLOR=1 setpriv --reuid=65534 --regid=65534 --clear-groups "$TMP/room/trace" "$@"
+}
+instances() { find "$TRACEFS/instances" -mindepth 1 -maxdepth 1 -name 'echo-trace-*'; }
+has_instance() { [ -n "$(instances)" ]; }
+no_instance() { [ -z "$(instances)" ]; }
+narrow() { # no line is wider than 80 columns
+    LC_ALL=C.UTF-8 awk 'length($0) > 80 { print "too wide: " $0; wide = 1 } END { exit wide }' "$1"
+}
+figure() { sed -n "s/.*[^0-9]\([0-9]*\) $2.*/\1/p" "$1"; }
+nothing_left() { until_true 5 no_instance || { echo "an instance is left:"; instances; return 1; }; }
+
+@test "the stitcher: one test for each trap, damaged recordings, address sanitizer" {
+    rule "events in, journeys out: nothing is guessed" "an skb's address that is used again" "chapter 7"
+    local cc=${CC:-cc} flags='-std=c11 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all'
+    # shellcheck disable=SC2086
+    $cc $flags -o "$TMP/probe" -x c - <<<'int main(void) { return 0; }' 2>/dev/null && "$TMP/probe" || flags='-std=c11 -O1 -g'
+    # shellcheck disable=SC2086
+    $cc $flags -o "$TMP/stitch" "$TESTS/stitch.c" "$ROOM/hops.c" "$ROOM/record.c" "$ROOM/stitch.c" \
+        "$ROOM/show_text.c" "$ROOM/show_svg.c" "$ROOM/show_json.c"
+    "$TMP/stitch" "$ROOM"/recordings/*.txt >"$TMP/tap" || { cat "$TMP/tap"; false; }
+}
+
+@test "explain and replay: no root, no Linux" {
+    need_trace
+    rule "what was recorded is shown as recorded" "" "chapter 7"
+    trace explain >"$TMP/map"
+    narrow "$TMP/map"
+    grep -q '\[your code reads\]' "$TMP/map"
+    trace explain tcp_probe | grep -q 'Tied to its neighbours by'
+    local file
+    for file in "$ROOM"/recordings/*.txt; do
+        trace replay "$file" --json "$TMP/json" --svg "$TMP/svg" >"$TMP/out"
+        grep -q '^RECORDED, not measured now' "$TMP/out"
+        narrow "$TMP/out"
+        grep -q '</svg>' "$TMP/svg"
+        ! command -v python3 >/dev/null || python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$TMP/json"
+        ! command -v python3 >/dev/null || python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' "$TMP/svg"
+    done
+    if trace explain moon 2>"$TMP/err"; then false; fi
+    grep -q 'no such hop' "$TMP/err"
+}
+
+@test "a bad or cut recording: one line that says where and why, exit 1" {
+    need_trace
+    rule "nothing in a file is trusted" "" "chapter 7"
+    local code=0
+    head -n 30 "$ROOM/recordings/lo.txt" >"$TMP/cut"
+    trace replay "$TMP/cut" >"$TMP/out" 2>"$TMP/err" || code=$?
+    [ $code = 1 ]
+    [ "$(wc -l <"$TMP/err")" = 1 ]
+    grep -q 'line 30: it is cut off' "$TMP/err"
+    code=0
+    trace replay "$TMP/none" 2>"$TMP/err" || code=$?
+    [ $code = 1 ]
+    grep -q 'No such file' "$TMP/err"
+}
+
+@test "wrong command lines: one line and the usage, exit 2" {
+    need_trace
+    rule "a bad option, port or word ends with 2" "" "chapter 7"
+    local words code
+    for words in "-n 0" "-n x" "--via moon" "attach" "attach 70000" "moon 1" "replay" "--svg" "-q" "a b c"; do
+        code=0
+        # shellcheck disable=SC2086
+        trace $words >"$TMP/out" 2>"$TMP/err" || code=$?
+        [ $code = 2 ] || { echo "trace $words: exit $code"; cat "$TMP/err"; false; }
+        grep -q '^usage:' "$TMP/err"
+    done
+    trace -h | grep -q '^usage:'
+    code=0
+    trace attach 1 >"$TMP/out" 2>"$TMP/err" || code=$?
+    [ "$(id -u)" != 0 ] || [ $code = 1 ]
+}
+
+@test "one packet: every box of the drawing, every hop in causal order" {
+    need_tracefs
+    rule "each arrow is seen, with its time" "" "chapter 7"
+    local box
+    trace_server --record "$TMP/recorded" >"$TMP/out"
+    cat "$TMP/out"
+    narrow "$TMP/out"
+    for box in "the sender" "NIC hardware" "kernel network stack" "socket receive buffer" \
+        "epoll watches" "the kernel wakes epoll_wait" "the event loop" "your code reads"; do
+        grep -q "^\[$box" "$TMP/out"
+    done
+    awk '$1 ~ /^[0-9]+\.[0-9]$/ && $2 !~ /µs/ { if ($1 < last) bad = 1; last = $1; n++ } END { exit bad || n < 14 }' "$TMP/out"
+    trace replay "$TMP/recorded" | sed 1d >"$TMP/again"
+    grep -v '^written' "$TMP/out" | diff - "$TMP/again"
+    nothing_left
+}
+
+@test "-n 1000: at least 990 complete journeys, no event lost" {
+    need_tracefs
+    rule "nothing is lost and nothing is guessed" "rings that are too small" "chapter 7"
+    trace_server -n 1000 >"$TMP/out"
+    cat "$TMP/out"
+    narrow "$TMP/out"
+    grep -q '^1000 journeys: .*; 0 events lost' "$TMP/out"
+    [ "$(figure "$TMP/out" complete)" -ge 990 ]
+    nothing_left
+}
+
+@test "the ways: veth, tap, gro, rps" {
+    need_tracefs
+    rule "the path is made, followed and gone" "" "chapter 7"
+    local way devices
+    devices=$(ls /sys/class/net)
+    for way in veth tap gro rps; do
+        [ $way != rps ] || [ "$(nproc)" -ge 2 ] || continue
+        trace_server --via $way -n 50 >"$TMP/$way"
+        cat "$TMP/$way"
+        grep -q '^\(Next best\|.*cannot be made\)' "$TMP/$way" && skip "the way $way cannot be made here; to run it: root on a machine of your own"
+        [ $(($(figure "$TMP/$way" complete) + $(figure "$TMP/$way" batched))) -ge 45 ]
+    done
+    trace_server --via gro >"$TMP/one"
+    grep -q 'netif_receive_skb .* of 4 frames' "$TMP/one"
+    trace_server --via tap >"$TMP/one"
+    grep -q 'who has 192.0.2.1' "$TMP/one"
+    grep -q ' 08 06$' "$TMP/one" # the type of ARP, in hex
+    narrow "$TMP/one"
+    [ "$(ls /sys/class/net)" = "$devices" ]
+    nothing_left
+}
+
+@test "attach: a blocked recv(), poll() and epoll" {
+    need_tracefs
+    rule "any server can be traced" "" "chapter 7"
+    local stage
+    for stage in 01-blocking 03-poll 04-epoll; do
+        [ -x "$TESTS/../$stage/server" ] || skip "needs stages 01, 03 and 04; to run it: make"
+        SERVER=$TESTS/../$stage/server OURS=1 VARIANT_ARGS='' start_server
+        trace attach "$PORT" >"$TMP/$stage"
+        cat "$TMP/$stage"
+        stop_server
+    done
+    grep -q 'before .*sys_enter_recvfrom' "$TMP/01-blocking"
+    if grep -q '\[the event loop' "$TMP/01-blocking"; then false; fi
+    grep -q 'sys_exit_p*poll' "$TMP/03-poll"
+    grep -q 'sys_exit_epoll_p*wait' "$TMP/04-epoll"
+    nothing_left
+}
+
+@test "without root: what is missing, and six hops by sockets; exit 0" {
+    need_trace
+    need_linux "for SO_TIMESTAMPING"
+    need_root "to become nobody"
+    rule "the best rung that works, and exit 0" "" "chapter 7"
+    as_nobody >"$TMP/out"
+    cat "$TMP/out"
+    narrow "$TMP/out"
+    grep -q '^The kernel.s tracepoints are for root' "$TMP/out"
+    local hop
+    for hop in TX_SCHED_stamp TX_SOFTWARE_stamp RX_SOFTWARE_stamp epoll_wait_returned recvmsg_returned TX_ACK_stamp; do
+        grep -q " $hop " "$TMP/out"
+    done
+    as_nobody --via veth | grep -q '^Next best'
+    as_nobody replay "$TMP/room/recordings/lo.txt" | grep -q '^RECORDED'
+}
+
+@test "without tracefs: one sentence, the next rung, exit 0" {
+    need_tracefs
+    rule "the best rung that works, and exit 0" "" "chapter 7"
+    unshare -m true 2>/dev/null || skip "needs mount namespaces; to run it: root on a machine of your own"
+    unshare -m sh -c "mount -t tmpfs none /sys/kernel && NO_COLOR=1 '$TRACE' --server '$(traced)'" >"$TMP/out"
+    cat "$TMP/out"
+    grep -q 'not mounted' "$TMP/out"
+    grep -q ' recvmsg_returned ' "$TMP/out"
+}
+
+@test "SIGINT, SIGTERM: nothing is left; after SIGKILL the next run removes it" {
+    need_tracefs
+    rule "instance, children and namespaces go, whatever ends the run" "" "chapter 7"
+    local signal pid
+    for signal in INT TERM HUP KILL; do
+        trace_server -n 20000 >"$TMP/out" 2>&1 3>&- &
+        pid=$!
+        PIDS="$pid $PIDS"
+        until_true 10 has_child_instance
+        pid=$(instances | sed 's/.*echo-trace-\([0-9]*\)-.*/\1/')
+        kill "-$signal" "$pid"
+        until_true 5 gone "$pid"
+        [ $signal = KILL ] || until_true 5 no_instance
+        until_true 5 no_children_of "$pid"
+    done
+    has_instance # what SIGKILL left
+    trace_server >/dev/null
+    no_instance
+}
+has_child_instance() { has_instance && [ "$(cat "$(instances | head -n 1)/tracing_on")" = 1 ]; }
+no_children_of() { [ -z "$(ps -A -o ppid= | awk -v us="$1" '$1 == us')" ]; }
+
+@test "the global trace buffer is not touched" {
+    need_tracefs
+    rule "a private instance, never the global buffer" "" "chapter 7"
+    local before after
+    before=$(cd $TRACEFS && cat tracing_on trace_clock buffer_size_kb set_event events/net/enable events/syscalls/enable 2>/dev/null)
+    trace_server >/dev/null
+    after=$(cd $TRACEFS && cat tracing_on trace_clock buffer_size_kb set_event events/net/enable events/syscalls/enable 2>/dev/null)
+    [ "$before" = "$after" ]
+}
+
+@test "a witness that uses no tracepoint: the hops lie between its times" {
+    need_tracefs
+    rule "what is shown is when it happened" "" "chapter 7"
+    build_witness
+    mkfifo "$TMP/go"
+    "$TMP/witness" run 50 <"$TMP/go" >"$TMP/rows" 3>&- &
+    PIDS="$! $PIDS"
+    exec 4>"$TMP/go"
+    until_true 5 has_text "$TMP/rows" '^port'
+    trace attach "$(sed -n 's/port //p' "$TMP/rows")" --watch -n 50 --record "$TMP/recorded" >"$TMP/out" 3>&- 4>&- &
+    local tracer=$!
+    PIDS="$tracer $PIDS"
+    until_true 5 has_text "$TMP/out" '^watching'
+    echo go >&4
+    wait $tracer
+    "$TMP/witness" compare "$TMP/recorded" "$TMP/rows"
+}
+build_witness() {
+    "${CC:-cc}" -std=c11 -O2 -o "$TMP/witness" "$TESTS/witness.c" "$ROOM/hops.c" "$ROOM/record.c" "$ROOM/stitch.c"
+}
+
+# At 5,000 a second each echo has 200 µs.  Of these a traced one may take 20 more.  The best of
+# three, for what disturbs a measurement only adds to it.
+@test "a server at 5,000 echoes a second is slowed by less than 10 %" {
+    need_tracefs
+    rule "the tracer does not disturb what it looks at" "events that nobody needs" "chapter 7"
+    build_witness
+    SERVER=$(traced) OURS=1 VARIANT_ARGS='' start_server
+    local plain=999999999 with=999999999 median tracer
+    for _ in 1 2 3; do
+        median=$("$TMP/witness" pace "$PORT" 100 4000 | sed 's/.*median_ns=//')
+        [ "$median" -ge "$plain" ] || plain=$median
+        : >"$TMP/out"
+        trace attach "$PORT" --watch -n 4000 >"$TMP/out" 3>&- &
+        tracer=$!
+        PIDS="$tracer $PIDS"
+        until_true 5 has_text "$TMP/out" '^watching'
+        median=$("$TMP/witness" pace "$PORT" 100 4000 | sed 's/.*median_ns=//')
+        [ "$median" -ge "$with" ] || with=$median
+        wait $tracer
+        grep -q '; 0 events lost' "$TMP/out"
+    done
+    echo "median echo: $plain ns, traced $with ns"
+    [ $((with - plain)) -lt 20000 ]
+}

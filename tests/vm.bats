@@ -1,0 +1,35 @@
+#!/usr/bin/env bats
+# A stock kernel in a virtual machine, with an emulated network card: journeys that begin with the
+# card's interrupt.  Order and presence of hops are checked, never times: there is no KVM.
+load helpers
+
+ROOM=$TESTS/../07-nic-to-app
+
+# boot CARD: 8 packets; the recording is $TMP/CARD.
+boot() {
+    [ -n "${LONG:-}" ] || skip "boots a virtual machine; to run it: LONG=1 make test"
+    need qemu-system-x86_64 "for a virtual machine" "apt-get install qemu-system-x86"
+    need apt-get "for a stock kernel" "Debian or Ubuntu"
+    need cpio "for an initramfs" "apt-get install cpio"
+    apt-cache show linux-image-amd64 >/dev/null 2>&1 || skip "apt knows no linux-image-amd64; to run it: Debian, and apt-get update"
+    "$ROOM/vm/run" "$1" "$TMP/$1"
+    NO_COLOR=1 "$ROOM/trace" replay "$TMP/$1" >"$TMP/many"
+    cat "$TMP/many"
+    [ "$(sed -n 's/.*journeys: \([0-9]*\) complete.*/\1/p' "$TMP/many")" -ge 6 ]
+    grep -q ' 0 events lost' "$TMP/many"
+    NO_COLOR=1 "$ROOM/trace" replay "$TMP/$1" -n 1 >"$TMP/one"
+    cat "$TMP/one"
+    awk '$4 == "irq_handler_entry" || $3 == "irq_handler_entry" { irq = NR } / skb_copy_datagram_iovec / { copy = NR }
+         END { exit !(irq && copy > irq) }' "$TMP/one"
+    grep -q 'try_to_wake_up' "$TMP/$1.tree"
+}
+
+@test "e1000: complete journeys from the card's interrupt, and the kernel's call tree" {
+    rule "a real driver can be followed on any laptop" "" "chapter 7"
+    boot e1000
+}
+
+@test "virtio-net: the same" {
+    rule "a real driver can be followed on any laptop" "" "chapter 7"
+    boot virtio
+}
