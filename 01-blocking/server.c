@@ -267,7 +267,7 @@ static void did(const char *format, ...)
     int length = snprintf(line, sizeof line, "%-20s %-31s %s\n", kernel_said, about_whom, deed);
     FD_ZERO(&has_room);
     FD_SET(STDERR_FILENO, &has_room);
-    if (select(STDERR_FILENO + 1, NULL, &has_room, NULL, &no_time) == 1) {
+    if (select(STDERR_FILENO + 1, NULL, &has_room, NULL, &no_time) != 0) {
         ssize_t written = write(STDERR_FILENO, line, (size_t)length);
         (void)written;
     }

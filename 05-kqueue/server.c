@@ -6,8 +6,8 @@
  * What it cannot do: run on Linux.  There make builds it with the stand-in of the folder linux.
  *
  * Try it: make tour STAGE=05.  By hand: make run-05 V=1, and in another terminal nc 127.0.0.1 5566.
- * From the line "toolbox" on, this file is what stages 02 to 05 share, byte for byte. */
-#define _DEFAULT_SOURCE /* who asks for POSIX only does not get kqueue(), on NetBSD */
+ * From the line "toolbox" on, this file is what stages 02 to 06 share, byte for byte. */
+#define _DEFAULT_SOURCE /* not _POSIX_C_SOURCE: with that, NetBSD hides kqueue() */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -122,16 +122,15 @@ static bool edge_triggered;
  * be there: ENOENT, kqueue(2).  By then the one that comes is in place, for it goes first. */
 static bool want(int fd, enum interest interest)
 {
-    struct kevent reading = {.ident = (unsigned)fd, .filter = EVFILT_READ, .flags = EV_DELETE};
-    struct kevent writing = {.ident = (unsigned)fd, .filter = EVFILT_WRITE, .flags = EV_DELETE};
-    bool clear = edge_triggered && fd != listener;
+    const bool writing = interest == WRITE, clear = edge_triggered && fd != listener;
+    struct kevent changes[] = {
+        {.ident = (unsigned)fd, .filter = writing ? EVFILT_WRITE : EVFILT_READ, .flags = EV_DELETE},
+        {.ident = (unsigned)fd,
+         .filter = writing ? EVFILT_READ : EVFILT_WRITE,
+         .flags = EV_DELETE}};
 
-    if (interest == READ)
-        reading.flags = clear ? EV_ADD | EV_CLEAR : EV_ADD;
-    if (interest == WRITE)
-        writing.flags = clear ? EV_ADD | EV_CLEAR : EV_ADD;
-    struct kevent changes[] = {interest == WRITE ? writing : reading,
-                               interest == WRITE ? reading : writing};
+    if (interest != NOTHING)
+        changes[0].flags = clear ? EV_ADD | EV_CLEAR : EV_ADD;
     bool done = kevent(queue_fd, changes, 2, NULL, 0, NULL) == 0 || errno == ENOENT;
     about_event(&changes[0], 0);
     did("kevent %s%s", interest == NOTHING ? "EV_DELETE" : "EV_ADD", done ? "" : ": failed");
@@ -271,7 +270,7 @@ static void did(const char *format, ...)
     int length = snprintf(line, sizeof line, "%-20s %-31s %s\n", kernel_said, about_whom, deed);
     FD_ZERO(&has_room);
     FD_SET(STDERR_FILENO, &has_room);
-    if (select(STDERR_FILENO + 1, NULL, &has_room, NULL, &no_time) == 1) {
+    if (select(STDERR_FILENO + 1, NULL, &has_room, NULL, &no_time) != 0) {
         ssize_t written = write(STDERR_FILENO, line, (size_t)length);
         (void)written;
     }

@@ -46,8 +46,8 @@ struct selector_backend {
     const char *name;
     int (*open)(struct selector *selector);
     void (*close)(struct selector *selector);
-    /* Other events for fd, which is open; 0 is none, and then it may be closed, and never fails.
-     * Whatever was begun when it fails is undone by a change to 0. */
+    /* Other events for fd, which is open.  0 is none: then it may be closed, and the result is not
+     * looked at.  Whatever was begun when it fails is undone by a change to 0. */
     int (*change)(struct selector *selector, int fd, int was, int now);
     /* Wait so many milliseconds, -1 for ever.  Report what is ready by selector_found(), at most
      * max of them.  1: something had to be mended, look again. */

@@ -1,5 +1,5 @@
 /* The back end epoll: Linux.  The kernel keeps the list. */
-#define _DEFAULT_SOURCE
+#define _POSIX_C_SOURCE 200809L
 
 #include "backend.h"
 
@@ -10,7 +10,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define BATCH 256 /* events of one epoll_wait(); more if there are more */
+#define MAX_EVENTS 256 /* events of one epoll_wait(); more if there are more */
 
 static int open_epoll(struct selector *selector)
 {
@@ -53,13 +53,13 @@ static int change(struct selector *selector, int fd, int was, int now)
  * It has no key, or not this id.  Nothing but a new list gets rid of it. */
 static int wait_for(struct selector *selector, int max, int ms)
 {
-    struct epoll_event events[BATCH];
+    struct epoll_event events[MAX_EVENTS];
     bool ghosts = false;
     int count, room, before;
 
     do {
         before = selector->found;
-        room = max - before < BATCH ? max - before : BATCH;
+        room = max - before < MAX_EVENTS ? max - before : MAX_EVENTS;
         count = epoll_wait(selector->fd, events, room, ms);
         for (int i = 0; i < count; i++) {
             uint64_t tag = events[i].data.u64;

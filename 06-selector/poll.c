@@ -1,5 +1,5 @@
 /* The back end poll: everywhere.  A list of any length, which goes to the kernel with each call. */
-#define _DEFAULT_SOURCE
+#define _POSIX_C_SOURCE 200809L
 
 #include "backend.h"
 

@@ -1,5 +1,5 @@
 /* The back end select: everywhere, and for descriptors below FD_SETSIZE. */
-#define _DEFAULT_SOURCE
+#define _POSIX_C_SOURCE 200809L
 
 #include "backend.h"
 
@@ -71,10 +71,15 @@ static int wait_for(struct selector *selector, int max, int ms)
     }
     if (ready != -1 || errno != EBADF)
         return ready == -1 ? -1 : 0;
-    for (int fd = 0; fd < length; fd++)
-        if (fcntl(fd, F_GETFD) == -1)
-            change(selector, fd, 0, 0);
-    return 1;
+    int closed = 0;
+    for (int fd = 0; fd < length; fd++) {
+        if (fcntl(fd, F_GETFD) != -1)
+            continue;
+        change(selector, fd, 0, 0);
+        closed++;
+    }
+    errno = EBADF;
+    return closed > 0 ? 1 : -1;
 }
 // ANCHOR_END: wait
 

@@ -1,9 +1,10 @@
 /* What every back end has in common: the keys, the clock, and the order of things. */
-#define _DEFAULT_SOURCE
+#define _POSIX_C_SOURCE 200809L
 
 #include "backend.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +15,13 @@
 #define NS_PER_MS 1000000LL
 #define FOR_EVER_S 1000000000LL /* a timeout of thirty years or more need not end */
 
+/* The best first.  Where there are both, epoll is made of kqueue: on NetBSD. */
 static const struct selector_backend *const backends[] = {
-#ifdef HAVE_EPOLL
-    &backend_epoll,
-#endif
 #ifdef HAVE_KQUEUE
     &backend_kqueue,
+#endif
+#ifdef HAVE_EPOLL
+    &backend_epoll,
 #endif
     &backend_poll,
     &backend_select,
@@ -43,6 +45,8 @@ struct selector *selector_open(const char *backend)
         selector->backend = backends[i];
         if (backends[i]->open(selector) == 0)
             return selector;
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+            break; /* a shortage says nothing of what the kernel accepts */
     }
     free(selector);
     return NULL;
@@ -79,7 +83,8 @@ int selector_renew(struct selector *selector)
         errno = error;
         return -1;
     }
-    selector->backend->close(selector);
+    if (fresh.fd == -1 || fresh.fd != selector->fd) /* else the child has closed the old one */
+        selector->backend->close(selector);
     *selector = fresh;
     return 0;
 }
@@ -126,13 +131,15 @@ static bool make_room(struct selector *selector, int fd)
     return selector->blocks[fd / BLOCK] != NULL;
 }
 
-/* Left to themselves, the back ends would answer this differently, some only when they wait. */
-static bool can_wait(int fd)
+/* Left to themselves, poll and select would say only when they wait what epoll says at once. */
+static bool can_wait(const struct selector *selector, int fd)
 {
     struct stat status;
 
-    if (fstat(fd, &status) == -1)
+    if (fcntl(fd, F_GETFD) == -1)
         return false;
+    if (selector->fd != -1 || fstat(fd, &status) == -1)
+        return true;
     errno = EPERM;
     return !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
 }
@@ -144,11 +151,11 @@ static bool are_events(int events)
 }
 
 /* The key goes, and with it all that the back end has of it; errno stays. */
-static void drop(struct selector *selector, struct selector_entry *entry)
+static void drop(struct selector *selector, struct selector_entry *entry, int events)
 {
     int error = errno;
 
-    selector->backend->change(selector, entry->key.fd, EVENT_READ | EVENT_WRITE, 0);
+    selector->backend->change(selector, entry->key.fd, events, 0);
     entry->key.id = 0;
     selector->count--;
     while (selector->highest >= 0 && find(selector, selector->highest) == NULL)
@@ -164,7 +171,7 @@ int selector_register(struct selector *selector, int fd, int events, selector_ca
         return -1;
     if (find(selector, fd) != NULL)
         return fail(EEXIST);
-    if (!can_wait(fd) || !make_room(selector, fd))
+    if (!can_wait(selector, fd) || !make_room(selector, fd))
         return -1;
     struct selector_entry *entry = &selector->blocks[fd / BLOCK][fd % BLOCK];
     if (++selector->last_id == 0)
@@ -175,7 +182,7 @@ int selector_register(struct selector *selector, int fd, int events, selector_ca
         selector->highest = fd;
     if (selector->backend->change(selector, fd, 0, events) == 0)
         return 0;
-    drop(selector, entry);
+    drop(selector, entry, EVENT_READ | EVENT_WRITE);
     return -1;
 }
 // ANCHOR_END: register
@@ -188,9 +195,9 @@ int selector_modify(struct selector *selector, int fd, int events, selector_call
     if (entry == NULL)
         return -1;
     if (events != entry->key.events &&
-        (!are_events(events) || !can_wait(fd) ||
+        (!are_events(events) || !can_wait(selector, fd) ||
          selector->backend->change(selector, fd, entry->key.events, events) == -1)) {
-        drop(selector, entry);
+        drop(selector, entry, EVENT_READ | EVENT_WRITE);
         return -1;
     }
     entry->key.events = events;
@@ -205,7 +212,7 @@ int selector_unregister(struct selector *selector, int fd)
 
     if (entry == NULL)
         return -1;
-    drop(selector, entry);
+    drop(selector, entry, entry->key.events);
     return 0;
 }
 
@@ -234,7 +241,7 @@ static long long now_ns(void)
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000 * NS_PER_MS + now.tv_nsec;
+    return now.tv_sec * (1000 * NS_PER_MS) + now.tv_nsec;
 }
 
 /* How long the back end may wait for now: in whole milliseconds, rounded up, and no more of them
@@ -253,8 +260,9 @@ int selector_select(struct selector *selector, struct selector_ready ready[], in
                     const struct timespec *timeout)
 {
     bool for_ever = timeout == NULL || timeout->tv_sec >= FOR_EVER_S;
-    long long left =
-        for_ever || timeout->tv_sec < 0 ? 0 : timeout->tv_sec * 1000 * NS_PER_MS + timeout->tv_nsec;
+    long long left = for_ever || timeout->tv_sec < 0
+                         ? 0
+                         : timeout->tv_sec * (1000 * NS_PER_MS) + timeout->tv_nsec;
     long long end = left > 0 ? now_ns() + left : 0;
 
     if (max < 1)

@@ -26,10 +26,12 @@
  * - A function that fails returns -1, or NULL, and sets errno; after success errno means nothing.
  *     EINVAL  events that are not EVENT_READ, EVENT_WRITE or both; max below 1; no such back end
  *     EBADF   the descriptor is negative, or not open
- *     EPERM   a regular file or a directory, which are always ready (epoll: some devices too)
+ *     EPERM   a regular file or a directory, which are always ready (epoll: some devices too;
+ *             a BSD's kqueue takes them)
  *     EEXIST  the descriptor has a key already         (Python: KeyError)
  *     ENOENT  the descriptor has no key                (Python: KeyError)
  *     ERANGE  a descriptor of FD_SETSIZE or above, with the back end select
+ *     EPIPE   to wait to write into a pipe that nobody reads, with kqueue on a BSD
  *   and whatever else the kernel says, as ENOMEM.
  * - Unregister a descriptor before you close it.  If you forget, it is reported no more, and its
  *   key stays until you unregister it.  But if the number is given to another, poll and select may
@@ -103,10 +105,10 @@ int selector_unregister(struct selector *selector, int fd);
  * calls that follow.
  * timeout: NULL waits for ever, zero or less does not wait.  It is rounded up to a millisecond.
  * Returns how many; 0: the time is up, and never before it is.  -1: EINTR, a signal was handled,
- * even with SA_RESTART; or the kernel's errno, as poll's EINVAL while RLIMIT_NOFILE is below the
- * highest descriptor.  A signal that comes just before the wait does not end it: to stop a loop,
- * let the handler write into a pipe that is registered. Python: select(), which waits on after a
- * signal. */
+ * even with SA_RESTART, or with epoll the process was stopped and goes on; or the kernel's errno,
+ * as poll's EINVAL while RLIMIT_NOFILE is below the highest descriptor.  A signal that comes just
+ * before the wait does not end it: to stop a loop, let the handler write into a pipe that is
+ * registered. Python: select(), which waits on after a signal. */
 int selector_select(struct selector *selector, struct selector_ready ready[], int max,
                     const struct timespec *timeout);
 

@@ -2,11 +2,11 @@
  *
  * What is new: selector.h.  A descriptor is registered with the function that is to be called when
  * it is ready, and the loop calls.  Which mechanism waits is decided when the program runs.
- * What it cannot do: undo what a mechanism cannot.  Over select, descriptor 1024 is still the end.
+ * What it cannot do: undo what a mechanism cannot.  Over select, FD_SETSIZE is still the end.
  *
  * Try it: make tour STAGE=06.  By hand: make run-06 V=1 ARGS="-s poll", and in another terminal
  * nc 127.0.0.1 5566.
- * From the line "toolbox" on, this file is what stages 02 to 05 share, byte for byte. */
+ * From the line "toolbox" on, this file is what stages 02 to 06 share, byte for byte. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "selector.h"
@@ -93,7 +93,7 @@ static const struct flag flag_names[] = {
 static struct selector *selector;
 static bool stopped;
 
-static void tell(const struct selector_key *key, int events)
+static void tell_about(const struct selector_key *key, int events)
 {
     heard("%s calls back", selector_backend(selector));
     about(key->fd, (unsigned)events);
@@ -102,21 +102,21 @@ static void tell(const struct selector_key *key, int events)
 static void on_listener(struct selector *from, const struct selector_key *key, int events)
 {
     (void)from;
-    tell(key, events);
+    tell_about(key, events);
     client_accept();
 }
 
 static void on_client(struct selector *from, const struct selector_key *key, int events)
 {
     (void)from;
-    tell(key, events);
+    tell_about(key, events);
     client_ready(key->fd);
 }
 
 static void on_stop(struct selector *from, const struct selector_key *key, int events)
 {
     (void)from;
-    tell(key, events);
+    tell_about(key, events);
     stopped = true;
 }
 // ANCHOR_END: callbacks
@@ -168,7 +168,7 @@ static bool want(int fd, enum interest interest)
 
     if (interest == NOTHING)
         return selector_unregister(selector, fd) == 0;
-    if (key == NULL)
+    if (key == NULL) /* the listener has rested; a client never waits for nothing */
         return watch(fd);
     return selector_modify(selector, fd, events, key->callback, NULL) == 0;
 }
@@ -187,8 +187,10 @@ static void serve(void)
         struct timespec limit = {.tv_nsec = wait_ms * 1000000L};
         if (selector_dispatch(selector, wait_ms < 0 ? NULL : &limit) != -1)
             continue;
+        bool lowered = errno == EINVAL; /* poll(2): the limit is below the list */
         wait_failed("selector_dispatch");
-        limit_descriptors();
+        if (lowered)
+            limit_descriptors();
     }
 }
 // ANCHOR_END: loop
@@ -288,7 +290,7 @@ static void did(const char *format, ...)
     int length = snprintf(line, sizeof line, "%-20s %-31s %s\n", kernel_said, about_whom, deed);
     FD_ZERO(&has_room);
     FD_SET(STDERR_FILENO, &has_room);
-    if (select(STDERR_FILENO + 1, NULL, &has_room, NULL, &no_time) == 1) {
+    if (select(STDERR_FILENO + 1, NULL, &has_room, NULL, &no_time) != 0) {
         ssize_t written = write(STDERR_FILENO, line, (size_t)length);
         (void)written;
     }

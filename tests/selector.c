@@ -156,9 +156,11 @@ void unit_free(void *old)
     free(old);
 }
 
+/* If this fails the selector goes on without: it is not among the calls that make a verb fail. */
 int unit_fstat(int fd, struct stat *status)
 {
-    return fails("fstat") ? -1 : fstat(fd, status);
+    library.calls++;
+    return fstat(fd, status);
 }
 
 int unit_clock_gettime(clockid_t clock, struct timespec *now)
@@ -1418,11 +1420,18 @@ static void check_wait(struct selector *s, long long asked, long long nap, bool 
  * by an errno that there is something to mend, which can be pretended. */
 static void check_mended_wait(struct selector *s)
 {
+    int pair[2];
+
     if (!is("select"))
         return;
+    make_pair(pair);
+    add(s, pair[0], EVENT_READ);
+    close(pair[0]); /* and not unregistered */
     let_fail("wait", 1, EBADF);
     check_wait(s, 10000 * MS, 6000 * MS, false);
     CHECK(library.fail_at == 0 && library.waits == 2);
+    CHECK(selector_unregister(s, pair[0]) == 0);
+    close(pair[1]);
 }
 
 static void timeout_is_never_cut_short(void)
@@ -1923,7 +1932,7 @@ static void every_call_fails(void)
         CHECK(failures <= 1);
         let_fail(NULL, 0, 0);
     } while (failures > 0 && ++at < 1000);
-    CHECK(at > 10);
+    CHECK(at > 5);
     close(fds[3]);
     close_both(pairs[0]);
     close_both(pairs[1]);
