@@ -84,7 +84,7 @@ backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
     start_server -s select
     start_client one silent $((1024 - $(descriptors)))
     said one holding
-    until_true 5 same_descriptors_as 1024
+    until_true 15 same_descriptors_as 1024
     start_client two crowd 100 50
     does_not_spin
     go one
@@ -93,7 +93,7 @@ backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
     if command -v prlimit >/dev/null; then # raised from outside: lowered again
         start_client three silent $((1024 - $(descriptors)))
         said three holding
-        until_true 5 same_descriptors_as 1024
+        until_true 15 same_descriptors_as 1024
         prlimit --pid "$SERVER_PID" --nofile=1200:
         client open expect-gone
         awk '/^Max open files/ { print; exit $4 != 1024 }' "/proc/$SERVER_PID/limits"

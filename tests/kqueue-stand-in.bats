@@ -369,6 +369,7 @@ holds_here() {
 
 @test "every case under valgrind: no wrong access, no leak" {
     rule "the table and the queues are freed, no byte is read that was not written" "a table that grew, or a queue that was closed" "chapter 5"
+    [ -n "${LONG:-}" ] || skip "takes half a minute; to run it: make test-05 LONG=1"
     need valgrind "to watch every access" "install valgrind"
     [ -z "${KQUEUE_CASES:-}" ] || skip "this build is watched already; to run it: without KQUEUE_CASES"
     valgrind -q "$PROGRAM" >/dev/null 2>&1 || skip "this valgrind cannot run this build; to run it: build with gcc, or a newer valgrind"

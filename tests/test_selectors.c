@@ -513,11 +513,11 @@ static void register_many(struct selector *s, int *sockets, int count)
 
 static void test_above_fd_setsize(void)
 {
-    struct selector *s = open_selector();
     struct rlimit limit;
 
     if (strcmp(backend, "select") == 0)
         skip("expected limit: select() has no descriptors above FD_SETSIZE, as in Python");
+    struct selector *s = open_selector();
     CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
     if (limit.rlim_max == RLIM_INFINITY || limit.rlim_max > 65536)
         limit.rlim_max = 65536;
