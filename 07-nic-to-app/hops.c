@@ -167,22 +167,24 @@ const struct hop_row hops[HOPS] = {
                     NULL, NULL},
                    "only --via tap and gro write frames by hand",
                    NULL},
-    [HOP_IRQ] = {"irq",
-                 BOX_CARD,
-                 SHARE_STACK,
-                 "CPU and nesting: in its handler NET_RX was asked for, and that one ran next",
-                 {"The card has written frames into memory by itself (DMA), and interrupts this "
-                  "CPU. The handler only notes that there is work; NAPI does it, next.",
-                  NULL, NULL},
-                 "no hardware interrupt asked for this work: NAPI was polling already",
-                 NULL},
+    [HOP_IRQ] =
+        {"irq",
+         BOX_CARD,
+         SHARE_STACK,
+         "CPU and nesting: in its handler NET_RX was asked for, and that one ran next",
+         {"The card has written frames into memory by itself (DMA), and interrupts this "
+          "CPU. The handler does none of the work. It asks for the software interrupt NET_RX.",
+          NULL, NULL},
+         "no hardware interrupt asked for this work: NAPI was polling already",
+         NULL},
     [HOP_BACKLOG] =
         {"backlog",
          BOX_CARD,
          SHARE_STACK,
          "the skb's address",
-         {"No card is on this way. The device's driver puts the skb into the backlog of "
-          "a CPU and asks for a software interrupt there, as a card's handler would.",
+         {"No card is on this way. The device's driver puts the skb into a CPU's backlog, a "
+          "queue in memory, and asks for the software interrupt NET_RX, as a card's handler "
+          "would.",
           NULL, NULL},
          "this device does not use the CPU's backlog",
          NULL},
@@ -190,8 +192,9 @@ const struct hop_row hops[HOPS] = {
                      BOX_STACK,
                      SHARE_STACK,
                      "CPU and nesting: it has begun and not ended when the skb is received",
-                     {"NET_RX begins on this CPU. It takes packets from the queue in a loop, until "
-                      "none is left or its budget is spent. That loop is NAPI's.",
+                     {"NET_RX begins on this CPU: work with packets that was put off, so that the "
+                      "CPU can be interrupted meanwhile. It takes packets in a loop (NAPI) until "
+                      "none is left, or until it has done enough for one time (its budget).",
                       NULL, NULL},
                      "the packet was taken in by a thread's own call, without NET_RX",
                      "it was at work already, for another packet"},
@@ -199,8 +202,9 @@ const struct hop_row hops[HOPS] = {
                  BOX_STACK,
                  SHARE_STACK,
                  "the skb's address; its device",
-                 {"GRO looks whether this segment continues the one before it. If so, they become "
-                  "one skb, and the protocols run once for all of them.",
+                 {"The driver has made an skb of the frame: the kernel's record of one packet. GRO "
+                  "looks whether it continues the one before, of the same connection. If so, the "
+                  "two become one skb, and the protocols run once for both.",
                   NULL, NULL},
                  "this device does not use GRO",
                  NULL},
@@ -208,8 +212,8 @@ const struct hop_row hops[HOPS] = {
                      BOX_STACK,
                      SHARE_STACK,
                      "the skb's address; in NET_RX by nesting",
-                     {"The network stack takes the skb in. The type in its Ethernet header says "
-                      "that IP is next; the protocol in the IP header says that TCP is.",
+                     {"The network stack takes the skb in. The type in the Ethernet header says "
+                      "that IP comes next; the protocol in the IP header says that TCP does.",
                       NULL, NULL},
                      "no event for this skb",
                      NULL},
@@ -236,8 +240,8 @@ const struct hop_row hops[HOPS] = {
          BOX_WATCH,
          SHARE_WAKE,
          "CPU and time: the first after ready",
-         {"epoll left an entry in the socket's wait queue, and this is its function. It puts the "
-          "socket on the ready list. That is all the watching there is: nobody looks.",
+         {"epoll_ctl() left an entry in the socket's wait queue, and this is its function. It puts "
+          "the socket on epoll's ready list. That is all the watching there is: nobody looks.",
           NULL, NULL},
          "this kernel has no kprobes, or they are not allowed",
          "epoll did not watch this socket yet: the bytes came before it was accepted"},
@@ -246,22 +250,25 @@ const struct hop_row hops[HOPS] = {
          BOX_WATCH,
          SHARE_WAKE,
          "CPU and time: the first waking after ready; gives the thread",
-         {"epoll left an entry in the socket's wait queue. Its function has put the socket on the "
-          "ready list, and as a thread sleeps in epoll_wait, that one is to be woken.",
+         {"The entry that epoll_ctl() left in the socket's wait queue has put the socket on "
+          "epoll's "
+          "ready list. A thread sleeps in epoll_wait, and that one is to be woken.",
           "poll and select leave an entry in the wait queue of everything they were given. This "
           "socket's entry wakes the thread, and does not say who it was.",
           "The thread left itself in the socket's wait queue: it waits for this socket and no "
           "other. There is no epoll here."},
          "the kernel wrote no event",
          "nobody had to be woken: the server was awake"},
-    [HOP_WAKEUP] = {"wakeup",
-                    BOX_WAKE,
-                    SHARE_WAKE,
-                    "the thread",
-                    {"The thread is in a run queue. It could run now, and does not yet.", NULL,
-                     NULL},
-                    "the kernel wrote no event",
-                    "nobody had to be woken: the server was awake"},
+    [HOP_WAKEUP] =
+        {"wakeup",
+         BOX_WAKE,
+         SHARE_WAKE,
+         "the thread",
+         {"The thread is in a CPU's run queue, among those who wait for their turn there. It "
+          "could run now, and does not yet.",
+          NULL, NULL},
+         "the kernel wrote no event",
+         "nobody had to be woken: the server was awake"},
     [HOP_SWITCH] =
         {"switch",
          BOX_WAKE,
@@ -295,19 +302,20 @@ const struct hop_row hops[HOPS] = {
                     BOX_LOOP,
                     SHARE_CODE,
                     "the descriptor; stamped by the server",
-                    {"The loop has changed stacks: the coroutine goes on in the line where it "
-                     "waited. The kernel takes no part in that.",
+                    {"The loop changes stacks: the coroutine goes on in the line where it waited. "
+                     "The kernel takes no part in that.",
                      NULL, NULL},
                     "the server stamps nothing",
                     NULL},
-    [HOP_RECV] = {"recv",
-                  BOX_CODE,
-                  SHARE_CODE,
-                  "the thread: the call in which the bytes are copied",
-                  {"Your code asks for the bytes of this descriptor.", NULL,
-                   "The thread has waited inside this call since before the packet came."},
-                  "the call began before the tracer did",
-                  NULL},
+    [HOP_RECV] =
+        {"recv",
+         BOX_CODE,
+         SHARE_CODE,
+         "the thread: the call in which the bytes are copied",
+         {"Your code asks for the bytes of this descriptor, and the kernel knows the socket by it.",
+          NULL, "The thread has waited inside this call since before the packet came."},
+         "the call began before the tracer did",
+         NULL},
     [HOP_COPY] = {"copy",
                   BOX_CODE,
                   SHARE_CODE,

@@ -215,6 +215,9 @@ static bool send_all(int fd, const char *data, size_t length)
     return !gone;
 }
 
+// ANCHOR_END: client
+
+// ANCHOR: life
 /* A client's whole life. */
 static void client_serve(int fd)
 {
@@ -226,7 +229,7 @@ static void client_serve(int fd)
             break;
     close(fd);
 }
-// ANCHOR_END: client
+// ANCHOR_END: life
 
 /* Make the table reach as far as fd.  False: no memory, and the table is as it was. */
 static bool make_room(int fd)

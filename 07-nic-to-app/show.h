@@ -16,7 +16,8 @@ void show_wrapped(FILE *stream, const char *text); /* words, within 80 columns *
 void show_title(const struct recording *recording, const struct journey *journey, char *text,
                 size_t size);
 
-void show_journey(FILE *stream, const struct recording *recording, const struct journey *journey);
+void show_journey(FILE *stream, const struct recording *recording, const struct journey *journey,
+                  bool whys); /* false: a line for each hop, and no more */
 void show_many(FILE *stream, const struct recording *recording, const struct journeys *journeys);
 bool show_explain(FILE *stream, const char *hop); /* NULL: the whole map; false: no such hop */
 

@@ -1,5 +1,5 @@
-/* A journey as a drawing: one file, no script, nothing that it loads.  390 wide is a phone held
- * upright; a page of paper is wider and only makes it larger. */
+/* A journey as a drawing: one file, no script, nothing that it loads.  360 wide is what a page
+ * on a phone has room for; a page of paper is wider and only makes it larger. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "show.h"
@@ -7,7 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define WIDTH 390
+#define WIDTH 360
 #define LINE_X 84  /* the line of time */
 #define TEXT_X 100 /* what is beside it */
 #define ROW 34     /* from one hop to the next, at least */
@@ -20,7 +20,8 @@ static const struct {
                     [BOX_STACK] = {"#1e40af", "#e0ecff"},  [BOX_BUFFER] = {"#115e59", "#d8f5ee"},
                     [BOX_WATCH] = {"#6b21a8", "#f3e8ff"},  [BOX_WAKE] = {"#9d174d", "#fde7f1"},
                     [BOX_LOOP] = {"#3f6212", "#ecf7d5"},   [BOX_CODE] = {"#111827", "#e5e7eb"}};
-static const char *const share_colours[SHARES] = {"#64748b", "#2563eb", "#a21caf", "#db2777",
+/* The parts of one bar: a light one stands beside a dark one, for those who print in grey. */
+static const char *const share_colours[SHARES] = {"#64748b", "#1e40af", "#a855f7", "#9d174d",
                                                   "#111827"};
 
 struct drawing {
@@ -208,8 +209,9 @@ static void draw_shares(struct drawing *drawing)
     for (int i = 0; total > 0 && i < SHARES; i++) {
         double width = (double)ns[i] / (double)total * (WIDTH - 36);
         fprintf(drawing->stream,
-                "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"18\" fill=\"%s\"/>\n", x,
-                drawing->y, width, share_colours[i]);
+                "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"18\" fill=\"%s\" "
+                "stroke=\"#fff\"/>\n",
+                x, drawing->y, width, share_colours[i]);
         x += width;
     }
     drawing->y += 22;
@@ -222,9 +224,9 @@ static void draw_shares(struct drawing *drawing)
                 drawing->y - 10, share_colours[i]);
         put(drawing, "event", 36, drawing->y, share_name(drawing->recording, (enum share)i));
         snprintf(words, sizeof words, "%.1f µs", us(ns[i]));
-        put(drawing, "figure", 300, drawing->y, words);
+        put(drawing, "figure", WIDTH - 90, drawing->y, words);
         snprintf(words, sizeof words, "%.0f %%", 100 * (double)ns[i] / (double)total);
-        put(drawing, "figure", 372, drawing->y, words);
+        put(drawing, "figure", WIDTH - 18, drawing->y, words);
     }
 }
 
@@ -245,24 +247,26 @@ static double whole_height(const struct journey *journey)
 static const char style[] =
     "<style>text{font-family:system-ui,-apple-system,'DejaVu Sans',sans-serif;fill:#1f2937}"
     ".title{font-size:17px;font-weight:700}.about{font-size:12px;fill:#4b5563}"
-    ".box{font-size:12.5px;font-weight:700}.event{font-size:13px;font-weight:600}"
-    ".fields{font-size:11.5px;fill:#374151}.absent{font-size:12px;fill:#4b5563;font-style:italic}"
+    ".box{font-size:13px;font-weight:700}.event{font-size:13px;font-weight:600}"
+    ".fields{font-size:12px;fill:#374151}.absent{font-size:12px;fill:#4b5563;font-style:italic}"
     ".time,.since,.figure{text-anchor:end;font-variant-numeric:tabular-nums}"
-    ".time{font-size:12px;font-weight:600}.since{font-size:11px;fill:#4b5563}"
-    ".figure{font-size:12.5px}@media print{svg{max-height:270mm}}</style>\n";
+    ".time{font-size:12px;font-weight:600}.since{font-size:12px;fill:#4b5563}"
+    ".figure{font-size:13px}@media print{svg{max-height:270mm}}</style>\n";
 
 static void draw_head(const struct drawing *drawing, double height)
 {
     char words[200];
 
-    fprintf(drawing->stream,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" role=\"img\" "
-            "style=\"width:100%%;max-width:640px;display:block;margin:auto\">\n<title>",
-            WIDTH, height);
+    fprintf(
+        drawing->stream,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" role=\"img\" "
+        "width=\"480\" aria-labelledby=\"title\" font-size=\"13\" "
+        "style=\"max-width:100%%;height:auto;display:block;margin:auto\">\n<title id=\"title\">",
+        WIDTH, height);
     show_title(drawing->recording, drawing->journey, words, sizeof words);
     text(drawing->stream, words);
-    fprintf(drawing->stream, "</title>\n%s<rect width=\"%d\" height=\"%.0f\" fill=\"#fff\"/>\n",
-            style, WIDTH, height);
+    fprintf(drawing->stream, "</title>\n<rect width=\"%d\" height=\"%.0f\" fill=\"#fff\"/>\n%s",
+            WIDTH, height, style);
     put(drawing, "title", 14, 30, "The journey of one packet");
     snprintf(words, sizeof words, "over %s, to %s", via_words(drawing->recording->via),
              drawing->recording->server);

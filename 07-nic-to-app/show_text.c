@@ -200,7 +200,7 @@ const char *show_absence(const struct journey *journey, enum hop hop)
 
 /* ---- one journey ---- */
 
-static void show_hop(FILE *stream, const struct journey *journey, enum hop hop)
+static void show_hop(FILE *stream, const struct journey *journey, enum hop hop, bool whys)
 {
     const struct event *event = journey->at[hop];
     const struct event *before = journey_before(journey, hop);
@@ -217,6 +217,8 @@ static void show_hop(FILE *stream, const struct journey *journey, enum hop hop)
         snprintf(since, sizeof since, "%+.1f", us(event->ns - before->ns));
     fprintf(stream, "%8s %8s  %-5s %s%-*s%s%s\n", at, since, cpu, blue, fields[0] != '\0' ? 24 : 0,
             source_label(event), off, fields);
+    if (!whys)
+        return;
     if (journey->sight[hop] == MERGED)
         wrap(stream, "TCP had appended these bytes to an skb that waited already.", 8);
     fputs(dim, stream);
@@ -224,12 +226,19 @@ static void show_hop(FILE *stream, const struct journey *journey, enum hop hop)
     fputs(off, stream);
 }
 
-static void show_absent(FILE *stream, const struct journey *journey, enum hop hop)
+static void show_absent(FILE *stream, const struct journey *journey, enum hop hop, bool whys)
 {
+    bool awake = journey->sight[hop] == AWAKE;
     char text[160];
 
-    fprintf(stream, "%8s %8s  %-5s %s%s%s\n", "-", "", "", blue, hops[hop].name, off);
-    snprintf(text, sizeof text, "%s: %s.", journey->sight[hop] == AWAKE ? "Not needed" : "Not seen",
+    fprintf(stream, "%8s %8s  %-5s %s%-*s%s%s\n", "-", "", "", blue, whys ? 0 : 24, hops[hop].name,
+            off,
+            whys    ? ""
+            : awake ? "not needed"
+                    : "not seen");
+    if (!whys)
+        return;
+    snprintf(text, sizeof text, "%s: %s.", awake ? "Not needed" : "Not seen",
              show_absence(journey, hop));
     wrap(stream, text, 8);
 }
@@ -302,7 +311,8 @@ static void show_notes(FILE *stream, const struct recording *recording)
     wrap(stream, absent, 0);
 }
 
-void show_journey(FILE *stream, const struct recording *recording, const struct journey *journey)
+void show_journey(FILE *stream, const struct recording *recording, const struct journey *journey,
+                  bool whys)
 {
     char title[160];
     int box = -1;
@@ -318,15 +328,16 @@ void show_journey(FILE *stream, const struct recording *recording, const struct 
             continue;
         if ((int)hops[hop].box != box) {
             box = (int)hops[hop].box;
-            fprintf(stream, "\n%s[%s]%s\n", bold, box_names[box], off);
+            fprintf(stream, "%s%s[%s]%s\n", whys ? "\n" : "", bold, box_names[box], off);
         }
         if (journey->at[hop] != NULL)
-            show_hop(stream, journey, (enum hop)hop);
+            show_hop(stream, journey, (enum hop)hop, whys);
         else
-            show_absent(stream, journey, (enum hop)hop);
+            show_absent(stream, journey, (enum hop)hop, whys);
     }
     show_shares(stream, recording, journey);
-    show_notes(stream, recording);
+    if (whys)
+        show_notes(stream, recording);
 }
 
 /* ---- many journeys ---- */

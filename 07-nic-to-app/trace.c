@@ -20,6 +20,7 @@
 
 static struct options {
     struct plan plan;
+    bool brief;       /* one journey without its whys */
     bool count_given; /* -n: of a recording with many packets, show one all the same */
     const char *json, *svg, *record;
     const char *replay;
@@ -39,6 +40,7 @@ static void usage(FILE *stream)
           "  --json FILE      write what Perfetto and Chrome's tracing page can load\n"
           "  --svg FILE       draw the first journey\n"
           "  --record FILE    keep the events, for replay\n"
+          "  --brief          of one packet, a line for each hop, without the reasons\n"
           "  --watch          send nothing: follow the next N packets that others send\n"
           "  --device DEV     with attach or --watch: over which device they come (lo)\n"
           "  -b ADDRESS       with attach or --watch: where the server listens (127.0.0.1)\n"
@@ -85,13 +87,18 @@ static void beside(const char *program, const char *name, char *path, size_t siz
 
 /* ---- the command line ---- */
 
-enum { VIA = 256, SERVER, CPU, JSON, SVG, RECORD, WATCH, DEVICE };
-static const struct option long_options[] = {
-    {"via", required_argument, NULL, VIA},       {"server", required_argument, NULL, SERVER},
-    {"json", required_argument, NULL, JSON},     {"svg", required_argument, NULL, SVG},
-    {"record", required_argument, NULL, RECORD}, {"watch", no_argument, NULL, WATCH},
-    {"device", required_argument, NULL, DEVICE}, {"help", no_argument, NULL, 'h'},
-    {"cpu", required_argument, NULL, CPU},       {NULL, 0, NULL, 0}};
+enum { VIA = 256, SERVER, CPU, JSON, SVG, RECORD, WATCH, DEVICE, BRIEF };
+static const struct option long_options[] = {{"via", required_argument, NULL, VIA},
+                                             {"server", required_argument, NULL, SERVER},
+                                             {"json", required_argument, NULL, JSON},
+                                             {"svg", required_argument, NULL, SVG},
+                                             {"record", required_argument, NULL, RECORD},
+                                             {"watch", no_argument, NULL, WATCH},
+                                             {"device", required_argument, NULL, DEVICE},
+                                             {"help", no_argument, NULL, 'h'},
+                                             {"brief", no_argument, NULL, BRIEF},
+                                             {"cpu", required_argument, NULL, CPU},
+                                             {NULL, 0, NULL, 0}};
 
 static void take_way(const char *name)
 {
@@ -149,6 +156,9 @@ static void take_option(int option, const char *word)
     case SVG:
     case RECORD:
         take_file(option);
+        break;
+    case BRIEF:
+        options.brief = true;
         break;
     case WATCH:
         options.plan.watch = true;
@@ -267,7 +277,7 @@ static int show(const struct recording *recording)
         fail("nothing to show", "no packet for this port was seen");
     if (journeys.count == 1 ||
         (options.plan.packets == 1 && (options.count_given || !recording->replayed)))
-        show_journey(stdout, recording, typical(&journeys));
+        show_journey(stdout, recording, typical(&journeys), !options.brief);
     else
         show_many(stdout, recording, &journeys);
     write_files(recording, &journeys);

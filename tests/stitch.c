@@ -545,7 +545,7 @@ static void use(const struct recording *recording, FILE *nowhere)
     if (!stitch(recording, &journeys))
         return;
     if (journeys.count > 0) {
-        show_journey(nowhere, recording, &journeys.list[0]);
+        show_journey(nowhere, recording, &journeys.list[0], true);
         show_svg(nowhere, recording, &journeys.list[0]);
     }
     show_many(nowhere, recording, &journeys);

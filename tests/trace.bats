@@ -68,6 +68,15 @@ nothing_left() { until_true 5 no_instance || { echo "an instance is left:"; inst
         ! command -v python3 >/dev/null || python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$TMP/json"
         ! command -v python3 >/dev/null || python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' "$TMP/svg"
     done
+    # --brief: the same hops in the same order, each in one line, without its reason
+    for file in lo card-e1000 blocked sockets; do
+        hop_lines() { sed -n '/^\[/,/ µs in all/p' | grep -E '^ +([0-9.]+|before|-) ' | awk '{ print $1, $2, $3, $4 }'; }
+        trace replay "$ROOM/recordings/$file.txt" -n 1 | hop_lines | sed 's/ *$//' >"$TMP/whole"
+        trace replay "$ROOM/recordings/$file.txt" -n 1 --brief >"$TMP/brief"
+        narrow "$TMP/brief"
+        if grep -q '^        [A-Z]' "$TMP/brief"; then false; fi
+        diff <(sed 's/ .*//' "$TMP/whole") <(hop_lines <"$TMP/brief" | sed 's/ .*//')
+    done
     if trace explain moon 2>"$TMP/err"; then false; fi
     grep -q 'no such hop' "$TMP/err"
 }

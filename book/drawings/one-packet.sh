@@ -1,0 +1,7 @@
+#!/bin/sh
+# sh one-packet.sh >../src/images/one-packet.svg
+# The journey of chapter 7, from the recording of the card: the tracer's own drawing, 360 units wide.
+cd "$(dirname "$0")/../../07-nic-to-app" || exit 1
+make -s trace >&2 || exit 1
+exec ./trace replay recordings/card-e1000.txt -n 1 --svg - |
+    sed -n '/^<svg /,$p'
