@@ -187,7 +187,8 @@ static void serve(void)
         struct timespec limit = {.tv_nsec = wait_ms * 1000000L};
         if (selector_dispatch(selector, wait_ms < 0 ? NULL : &limit) != -1)
             continue;
-        bool lowered = errno == EINVAL; /* poll(2): the limit is below the list */
+        /* EINVAL: poll's word for a limit that was lowered below its list, poll(2). */
+        bool lowered = errno == EINVAL;
         wait_failed("selector_dispatch");
         if (lowered)
             limit_descriptors();
