@@ -70,8 +70,11 @@ static char be_client(const struct path *path, unsigned port, unsigned packets, 
     char byte;
     int fd = path_enter_as_client(path) ? connect_to(path->server_address, port) : -1;
 
-    if (fd == -1)
-        return 'c';
+    if (fd == -1) {
+        int error = errno;
+        say(to, 'c');
+        return (char)error; /* there are less than 200, so it is a byte */
+    }
     for (unsigned i = 0; i < WARM_UP; i++) {
         if (!echo(fd))
             return 'n';
@@ -104,6 +107,7 @@ bool client_start(struct client *client, const struct path *path, unsigned port,
     if (client->pid == 0) {
 #ifdef __linux__
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        prctl(PR_SET_NAME, "client"); /* so that events do not call it trace, as they call us */
 #endif
         signal(SIGINT, SIG_IGN); /* the parent ends us */
         if (getppid() != parent)
@@ -128,6 +132,13 @@ char client_said(const struct client *client, int milliseconds)
     if (read(client->from, &word, 1) != 1)
         return 'n';
     return word;
+}
+
+int client_error(const struct client *client)
+{
+    unsigned char error = 0;
+
+    return read(client->from, &error, 1) == 1 ? error : 0;
 }
 
 void client_go(const struct client *client)

@@ -24,6 +24,7 @@ bool client_start(struct client *client, const struct path *path, unsigned port,
 /* What it said within this time: 'r' ready, 'd' done, 'c' cannot connect, 'n' no answer; 0: nothing
  * yet, or a signal came. */
 char client_said(const struct client *client, int milliseconds);
+int client_error(const struct client *client); /* why, after 'c' */
 void client_go(const struct client *client);
 void client_end(struct client *client);
 

@@ -41,6 +41,7 @@ int main(void)
 #define ALL_SECONDS 120     /* for everything */
 #define MORE_DESCRIPTORS 64 /* than connections, for the server and for us */
 #define NAME 32             /* of a kind of slab */
+#define FEW 500             /* connections: a page of objects for one kind is a part of each */
 #define KINDS 512
 #define SIZES 512
 
@@ -483,6 +484,14 @@ struct looks {
     unsigned long long idle, waiting; /* bytes in the buffers of a socket */
 };
 
+/* Others look at /proc; and what a connection needs while it opens or after its end is no cost of
+ * one that is there. */
+static bool is_not_a_connection(const char *kind)
+{
+    return strcmp(kind, "proc_inode_cache") == 0 || strncmp(kind, "tw_sock_", 8) == 0 ||
+           strncmp(kind, "request_sock_", 13) == 0;
+}
+
 /* What the server's end of a connection has in the kernel.  The TCP socket itself is there for a
  * client of the bare listener too, at both ends: so it is half of what came.  Of everything else
  * the server's share is what did not come with the bare listener. */
@@ -497,7 +506,7 @@ static void tell_slab(const struct looks *looks)
         double objects = came(&looks->bare, &looks->open, kind->name, looks->count);
         objects -=
             tcp ? objects / 2 : came(&looks->start, &looks->bare, kind->name, looks->bare_count);
-        if (objects < 0.5 || strcmp(kind->name, "proc_inode_cache") == 0) /* others look at /proc */
+        if (objects < 0.5 || is_not_a_connection(kind->name))
             continue;
         snprintf(what, sizeof what, "  %-20s %4.1f of %5ld bytes", kind->name, objects, kind->size);
         row(what, objects * (double)kind->size, source);
@@ -551,17 +560,24 @@ static bool others_were_busy(const struct looks *looks)
     return ours < 1.8 || ours > 2.2 || bare < 1.8 || bare > 2.2;
 }
 
+/* One for each client? */
+static bool has_threads(const struct looks *looks)
+{
+    return (looks->open.threads - looks->bare.threads) * 2 > looks->count;
+}
+
 static void tell_kernel(const struct looks *looks)
 {
-    long threads = looks->open.threads - looks->bare.threads;
     long stacks = looks->open.kernel_stacks - looks->bare.kernel_stacks;
 
     puts("The kernel's memory, for the server's end");
-    if (threads * 2 > looks->count)
+    if (has_threads(looks))
         row("  a stack of the thread's in the kernel", (double)stacks / (double)looks->count,
             "/proc/meminfo");
     if (looks->open.kind_count > 0) {
         tell_slab(looks);
+        if (looks->count < FEW)
+            puts("    The kernel counts whole pages of objects: with so few, these are rough.");
         if (others_were_busy(looks))
             puts("    Other programs opened or closed sockets meanwhile: not to be trusted.");
         return;
@@ -576,7 +592,7 @@ static void tell_moral(const struct looks *looks, const struct stacks *stacks)
     double count = (double)looks->count, stack = (double)stacks->touched / count;
     double kernel_stack = (double)(looks->open.kernel_stacks - looks->bare.kernel_stacks) / count;
 
-    if ((looks->open.threads - looks->bare.threads) * 2 > looks->count)
+    if (has_threads(looks))
         printf("A client has a thread, so two stacks: %.0f bytes here, %.0f in the kernel.\n",
                stack, kernel_stack);
     else if (stacks->count > 0)
@@ -596,8 +612,10 @@ static void tell(const struct looks *looks, const char *name)
     printf("  %-44s %8s   %s\n", "", "bytes", "seen in");
     tell_user(looks, &stacks);
     tell_kernel(looks);
-    printf("  %-44s %8.0f\n\n", looks->open.kind_count > 0 ? "together" : "together, what is seen",
-           together);
+    const char *all = "together";
+    if (looks->open.kind_count == 0)
+        all = has_threads(looks) ? "together, what is seen" : "together, without the kernel's";
+    printf("  %-44s %8.0f\n\n", all, together);
     puts("A socket's buffers come on top, when there is something in them");
     printf("  %-44s %8llu   %s\n", "  nothing waits", looks->idle, "SO_MEMINFO");
     printf("  %-44s %8llu\n\n", "  a message of 64 bytes waits", looks->waiting);
@@ -711,6 +729,9 @@ int main(int argc, char **argv)
     catch_signals();
     measure(&looks, command);
     tell(&looks, short_name(command[0]));
+    errno = 0;
+    if (fflush(stdout) != 0 && errno != EPIPE)
+        fail("standard output: %s", strerror(errno));
     return 0;
 }
 #endif

@@ -144,7 +144,8 @@ const struct hop_row hops[HOPS] = {
                    SHARE_SENDER,
                    "the skb's address; the thread, back to send",
                    {"TCP, IP and Ethernet have put their headers in front of the bytes. The packet "
-                    "(the kernel calls it an skb) goes to the device's queue.",
+                    "(the kernel calls it an skb) is handed to the device. A card has a queue "
+                    "here; lo and veth have none.",
                     NULL, NULL},
                    "it was sent from another machine",
                    NULL},
@@ -153,8 +154,8 @@ const struct hop_row hops[HOPS] = {
          BOX_SENDER,
          SHARE_SENDER,
          "the skb's address",
-         {"The queue lets it go, and the device's driver has it. On a card this is where "
-          "the bytes would leave the machine.",
+         {"The device's driver has it. On a card this is where the bytes would leave the "
+          "machine.",
           NULL, NULL},
          "it was sent from another machine",
          NULL},
@@ -175,8 +176,8 @@ const struct hop_row hops[HOPS] = {
          {"The card has written frames into memory by itself (DMA), and interrupts this "
           "CPU. The handler does none of the work. It asks for the software interrupt NET_RX.",
           NULL, NULL},
-         "no hardware interrupt asked for this work: NAPI was polling already",
-         NULL},
+         "no event of a handler that asked for this work",
+         "no hardware interrupt asked for this work: NAPI was polling already"},
     [HOP_BACKLOG] =
         {"backlog",
          BOX_CARD,
@@ -196,7 +197,7 @@ const struct hop_row hops[HOPS] = {
                       "CPU can be interrupted meanwhile. It takes packets in a loop (NAPI) until "
                       "none is left, or until it has done enough for one time (its budget).",
                       NULL, NULL},
-                     "the packet was taken in by a thread's own call, without NET_RX",
+                     "no NET_RX was seen around it on this CPU",
                      "it was at work already, for another packet"},
     [HOP_GRO] = {"gro",
                  BOX_STACK,
@@ -206,7 +207,7 @@ const struct hop_row hops[HOPS] = {
                   "looks whether it continues the one before, of the same connection. If so, the "
                   "two become one skb, and the protocols run once for both.",
                   NULL, NULL},
-                 "this device does not use GRO",
+                 "no event for this skb",
                  NULL},
     [HOP_RECEIVE] = {"receive",
                      BOX_STACK,
@@ -269,16 +270,15 @@ const struct hop_row hops[HOPS] = {
           NULL, NULL},
          "the kernel wrote no event",
          "nobody had to be woken: the server was awake"},
-    [HOP_SWITCH] =
-        {"switch",
-         BOX_WAKE,
-         SHARE_SCHEDULER,
-         "the thread",
-         {"The scheduler gives this CPU to the thread. Until now another thread had it, "
-          "or it was idle.",
-          NULL, NULL},
-         "the server had left its CPU and came back, and the kernel wrote no event of it",
-         "the server had its CPU still"},
+    [HOP_SWITCH] = {"switch",
+                    BOX_WAKE,
+                    SHARE_SCHEDULER,
+                    "the thread",
+                    {"The scheduler gives this CPU to the thread. Until now another thread had it, "
+                     "or it was idle.",
+                     NULL, NULL},
+                    "no event of a switch to the thread",
+                    "the server had its CPU still"},
     [HOP_WAIT] = {"wait",
                   BOX_WAKE,
                   SHARE_SCHEDULER,
@@ -314,7 +314,7 @@ const struct hop_row hops[HOPS] = {
          "the thread: the call in which the bytes are copied",
          {"Your code asks for the bytes of this descriptor, and the kernel knows the socket by it.",
           NULL, "The thread has waited inside this call since before the packet came."},
-         "the call began before the tracer did",
+         "no event of the call",
          NULL},
     [HOP_COPY] = {"copy",
                   BOX_CODE,

@@ -239,7 +239,12 @@ static void rps(char *text)
 
 static void rfs(char *text)
 {
-    queues_set("rx", "rps_flow_cnt", text);
+    char entries[VALUE];
+
+    if (read_setting("rps_sock_flow_entries", entries) && strcmp(entries, "0") == 0)
+        snprintf(text, VALUE, "off"); /* whatever the queues say: its table has no room */
+    else
+        queues_set("rx", "rps_flow_cnt", text);
 }
 
 static void xps(char *text)
@@ -445,8 +450,8 @@ static const struct fact facts[] = {
      "RPS to the CPU where the program ran that read from this flow last."},
     {"XPS", xps, 0, NULL, "a CPU for each queue",
      "Which CPU sends by which queue, so that they do not wait for one lock."},
-    {"NAPI weight", NULL, 0, "dev_weight", "64",
-     "After so many packets of one queue another queue has its turn."},
+    {"backlog weight", NULL, 0, "dev_weight", "its own: 64",
+     "After so many packets of lo, veth or RPS another queue has its turn."},
     {"NAPI budget", budget, 0, NULL, "300 packets, 8000 us",
      "A softirq ends after so much; what is left waits.  It was squeezed."},
     {"backlog", NULL, 0, "netdev_max_backlog", "not used: it has rings",

@@ -101,7 +101,7 @@ static enum run find_server(struct stage *stage)
                    : FAILED;
     if (traced_find(&stage->traced, plan->port, stage->why, stage->size))
         return RAN;
-    return getuid() == 0 ? FAILED : CANNOT;
+    return getuid() == 0 || stage->traced.inode == 0 ? FAILED : CANNOT;
 }
 
 static enum run start_client(struct stage *stage)
@@ -123,8 +123,11 @@ static enum run start_client(struct stage *stage)
         word = client_said(&stage->client, DRAIN_MS);
     if (word == 'r' || run_stopped())
         return RAN;
-    return fail(stage, word == 'c' ? "The server does not let us connect."
-                                   : "The server does not send back what it is sent.");
+    if (word != 'c')
+        return fail(stage, "The server does not send back what it is sent.");
+    snprintf(stage->why, stage->size, "The server does not let us connect to %s (IPv4): %s.",
+             stage->path.server_address, strerror(client_error(&stage->client)));
+    return FAILED;
 }
 
 static enum run open_tracer(struct stage *stage)
@@ -192,6 +195,8 @@ static enum run send_frames(struct stage *stage)
 {
     unsigned frames = stage->path.via == VIA_GRO ? 4 : 1;
 
+    if (!tap_warm_up(stage->tap, SKIPPED))
+        return fail(stage, "The server does not send back what the frames brought.");
     for (unsigned i = 0; i < stage->plan->packets; i++) {
         if (run_stopped())
             return STOPPED;
@@ -251,7 +256,7 @@ static enum run finish(struct stage *stage)
     tracer_account(stage->tracer, recording);
     recording->via = stage->path.via;
     recording->port = stage->traced.port;
-    recording->skip = stage->client.pid > 0 ? SKIPPED : 0;
+    recording->skip = stage->plan->watch ? 0 : SKIPPED;
     if (uname(&system) == 0)
         snprintf(recording->kernel, sizeof recording->kernel, "%.40s %.20s", system.release,
                  system.machine);

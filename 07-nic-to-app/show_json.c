@@ -59,8 +59,8 @@ static bool add_hop(struct slices *slices, const struct journey *journey, size_t
     if (event->cpu >= 0 && !add(slices, &slice))
         return false;
     slice.group = TASKS;
-    slice.track = event->pid;
-    return event->context != 't' || event->pid == 0 || add(slices, &slice);
+    slice.track = hop == HOP_SWITCH ? (int)event->value[SLOT_TASK] : event->pid;
+    return event->context != 't' || slice.track == 0 || add(slices, &slice);
 }
 
 static bool collect(struct slices *slices, const struct journeys *journeys)
@@ -174,6 +174,23 @@ static void write_track(FILE *stream, const struct slice *slice)
     fputs("}}", stream);
 }
 
+static void write_head(FILE *stream, const struct recording *recording, uint64_t start)
+{
+    fprintf(stream,
+            "{\"displayTimeUnit\":\"ns\",\"otherData\":{\"clock\":\"CLOCK_MONOTONIC\","
+            "\"start_ns\":\"%" PRIu64 "\",\"recorded\":%s,\"kernel\":",
+            start, recording->replayed ? "true" : "false");
+    string(stream, recording->kernel);
+    fputs("},\"traceEvents\":[\n", stream);
+    fprintf(stream,
+            "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"CPUs\"}}",
+            CPUS);
+    fprintf(
+        stream,
+        ",\n{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"threads\"}}",
+        TASKS);
+}
+
 bool show_json(FILE *stream, const struct recording *recording, const struct journeys *journeys)
 {
     struct slices slices = {0};
@@ -186,17 +203,7 @@ bool show_json(FILE *stream, const struct recording *recording, const struct jou
     if (slices.count > 0)
         qsort(slices.list, slices.count, sizeof *slices.list, by_track);
     cut(&slices);
-    fprintf(stream,
-            "{\"displayTimeUnit\":\"ns\",\"otherData\":{\"clock\":\"CLOCK_MONOTONIC\","
-            "\"start_ns\":\"%" PRIu64 "\"},\"traceEvents\":[\n",
-            start);
-    fprintf(stream,
-            "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"CPUs\"}}",
-            CPUS);
-    fprintf(
-        stream,
-        ",\n{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"threads\"}}",
-        TASKS);
+    write_head(stream, recording, start);
     for (size_t i = 0; i < slices.count; i++) {
         if (i == 0 || !same_track(&slices.list[i - 1], &slices.list[i]))
             write_track(stream, &slices.list[i]);

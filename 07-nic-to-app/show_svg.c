@@ -271,7 +271,9 @@ static void draw_head(const struct drawing *drawing, double height)
     snprintf(words, sizeof words, "over %s, to %s", via_words(drawing->recording->via),
              drawing->recording->server);
     put(drawing, "about", 14, 50, words);
-    snprintf(words, sizeof words, "Linux %s", drawing->recording->kernel);
+    snprintf(words, sizeof words, "%s Linux %s",
+             drawing->recording->replayed ? "Recorded on" : "Measured on",
+             drawing->recording->kernel);
     put(drawing, "about", 14, 66, words);
     put(drawing, "about", 14, 82, "Longer gaps: more time (by its square root).");
 }

@@ -200,6 +200,23 @@ const char *show_absence(const struct journey *journey, enum hop hop)
 
 /* ---- one journey ---- */
 
+/* What is so this time, and not always: two CPUs had a part in it, or two packets. */
+static const char *this_time(const struct journey *journey, enum hop hop)
+{
+    const struct event *event = journey->at[hop];
+    const struct event *backlog = journey->at[HOP_BACKLOG], *waking = journey->at[HOP_WAKING];
+
+    if (journey->sight[hop] == MERGED)
+        return "TCP had appended these bytes to an skb that waited already.";
+    if (hop == HOP_SOFTIRQ && backlog != NULL && backlog->cpu != event->cpu)
+        return "RPS chose this CPU by a hash of the addresses and ports. The other CPU had to "
+               "interrupt it (an IPI): that is most of this time.";
+    if (hop == HOP_WAKEUP && waking != NULL && waking->cpu != event->cpu)
+        return "Another CPU asked for it; this one had to be told, by an interrupt or out of its "
+               "idling.";
+    return NULL;
+}
+
 static void show_hop(FILE *stream, const struct journey *journey, enum hop hop, bool whys)
 {
     const struct event *event = journey->at[hop];
@@ -219,8 +236,8 @@ static void show_hop(FILE *stream, const struct journey *journey, enum hop hop, 
             source_label(event), off, fields);
     if (!whys)
         return;
-    if (journey->sight[hop] == MERGED)
-        wrap(stream, "TCP had appended these bytes to an skb that waited already.", 8);
+    if (this_time(journey, hop) != NULL)
+        wrap(stream, this_time(journey, hop), 8);
     fputs(dim, stream);
     wrap(stream, hop_why(hop, journey->waiting), 8);
     fputs(off, stream);
@@ -413,8 +430,9 @@ static void show_outcomes(FILE *stream, const struct recording *recording,
             journeys->count, journeys->outcomes[COMPLETE], journeys->outcomes[BATCHED],
             journeys->outcomes[INCOMPLETE], recording->lost);
     wrap(stream,
-         "Complete: every hop of this way was seen. Batched: somebody was at work already, and did "
-         "not have to be woken. Incomplete: a hop was not seen; it is left out.",
+         "Complete: every hop was seen that this kernel and this server can tell of. Batched: "
+         "somebody was at work already, and did not have to be woken. Incomplete: a hop was not "
+         "seen; it is left out.",
          0);
 }
 

@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -45,14 +46,16 @@ static int make_stamps(void)
 #endif
 
 static void become_server(const char *program, const struct path *path, unsigned port, int out,
-                          int stamps)
+                          int stamps, pid_t parent)
 {
     char address[INET_ADDRSTRLEN], file[64], number[16];
 
 #ifdef __linux__
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* should we be killed, it goes too */
 #endif
-    snprintf(file, sizeof file, "/proc/%ld/fd/%d", (long)getppid(), stamps);
+    if (getppid() != parent) /* it was killed before we said so */
+        _exit(1);
+    snprintf(file, sizeof file, "/proc/%ld/fd/%d", (long)parent, stamps);
     snprintf(address, sizeof address, "%s", path->server_address);
     snprintf(number, sizeof number, "%u", port);
     if (stamps != -1)
@@ -84,20 +87,28 @@ static unsigned port_announced(int from)
     return 0;
 }
 
+/* A pipe that no program inherits: the server's standard output is a copy of its end. */
+static bool private_pipe(int ends[2])
+{
+    return pipe(ends) == 0 && fcntl(ends[0], F_SETFD, FD_CLOEXEC) != -1 &&
+           fcntl(ends[1], F_SETFD, FD_CLOEXEC) != -1;
+}
+
 bool traced_start(struct traced *traced, const char *program, const struct path *path,
                   unsigned port, char *why, size_t size)
 {
     int out[2];
 
     *traced = (struct traced){.ours = true, .stamps = make_stamps()};
-    if (access(program, X_OK) == -1 || pipe(out) == -1) {
+    if (access(program, X_OK) == -1 || !private_pipe(out)) {
         snprintf(why, size, "The server %s cannot be started: %s. (make builds it.)", program,
                  strerror(errno));
         return false;
     }
+    pid_t parent = getpid();
     traced->pid = fork();
     if (traced->pid == 0)
-        become_server(program, path, port, out[1], traced->stamps);
+        become_server(program, path, port, out[1], traced->stamps, parent);
     close(out[1]);
     traced->port = traced->pid != -1 ? port_announced(out[0]) : 0;
     close(out[0]);

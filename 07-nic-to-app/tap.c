@@ -77,6 +77,7 @@ struct tap_host {
     uint32_t next, expected; /* sequence numbers: of our next byte, of the server's */
     unsigned char frame[FRAME_SIZE];
     size_t length;
+    bool warm; /* we have told of it */
 };
 
 /* ---- numbers in a frame: the most significant byte comes first ---- */
@@ -403,8 +404,9 @@ bool tap_warm_up(struct tap_host *host, unsigned echoes)
     FILE *out = host->out;
     bool done = true;
 
-    if (out != NULL)
-        fprintf(out, "(%u echoes to warm up, of 15 bytes each, are not shown.)\n\n", echoes);
+    if (out != NULL && !host->warm)
+        fputs("(Some echoes to warm up, of 15 bytes each, are not shown.)\n\n", out);
+    host->warm = true;
     host->out = NULL;
     for (unsigned i = 0; done && i < echoes; i++)
         done = echo(host, 1);

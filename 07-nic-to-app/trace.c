@@ -8,8 +8,11 @@
 #include "run.h"
 #include "show.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
+#include <net/if.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +25,8 @@ static struct options {
     struct plan plan;
     bool brief;       /* one journey without its whys */
     bool count_given; /* -n: of a recording with many packets, show one all the same */
+    bool cpu_given, via_given;
+    const char *place_given; /* -b or --device */
     const char *json, *svg, *record;
     const char *replay;
     char server[PATH_SIZE], fallback[PATH_SIZE];
@@ -74,6 +79,16 @@ static int number(const char *text, const char *what, int least, int most)
     return (int)value;
 }
 
+/* What could not be written was not shown.  Who closed the pipe has seen what he wanted. */
+static int flushed(int code)
+{
+    errno = 0;
+    if ((fflush(stdout) == 0 && !ferror(stdout)) || errno == EPIPE)
+        return code;
+    fprintf(stderr, "trace: standard output: %s\n", strerror(errno != 0 ? errno : EIO));
+    return 1;
+}
+
 /* A file that stands beside this program. */
 static void beside(const char *program, const char *name, char *path, size_t size)
 {
@@ -107,6 +122,7 @@ static void take_way(const char *name)
     if (via == -1 || via >= VIA_CARD)
         bad_usage(name, "no such way; there are lo, veth, tap, gro and rps");
     options.plan.via = (enum via)via;
+    options.via_given = true;
 }
 
 static void take_file(int option)
@@ -119,12 +135,24 @@ static void take_file(int option)
 /* Where the server is, or is to be. */
 static void take_place(int option)
 {
+    struct in_addr address;
+
+    if (option == 'b' && inet_pton(AF_INET, optarg, &address) != 1)
+        bad_usage(optarg, "-b takes an IPv4 address");
     if (option == 'b')
         options.plan.address = optarg;
     else if (option == 'p')
         options.plan.port = (unsigned)number(optarg, "not a port", 1, 65535);
     else
         options.plan.device = optarg;
+    if (option != 'p')
+        options.place_given = option == 'b' ? "-b" : "--device";
+}
+
+static void take_cpu(const char *text)
+{
+    options.plan.cpu = strcmp(text, "any") == 0 ? -1 : number(text, "not a CPU", 0, 1023);
+    options.cpu_given = true;
 }
 
 static void take_option(int option, const char *word)
@@ -150,7 +178,7 @@ static void take_option(int option, const char *word)
         options.plan.server = optarg;
         break;
     case CPU:
-        options.plan.cpu = strcmp(optarg, "any") == 0 ? -1 : number(optarg, "not a CPU", 0, 1023);
+        take_cpu(optarg);
         break;
     case JSON:
     case SVG:
@@ -193,7 +221,37 @@ static void explain(const char *hop)
 {
     if (!show_explain(stdout, hop))
         bad_usage(hop, "no such hop; trace explain lists them");
-    exit(0);
+    exit(flushed(0));
+}
+
+/* What would be ignored in silence is refused, so that nobody takes it for done. */
+static void check_options(bool attach)
+{
+    const char *device = options.plan.device;
+
+    if (attach && (options.via_given || options.cpu_given || options.plan.server != NULL))
+        bad_usage("attach", "the server runs already: without --via, --cpu and --server");
+    if (!attach && !options.plan.watch && options.place_given != NULL)
+        bad_usage(options.place_given, "only with attach or --watch");
+    if (!options.plan.watch && strcmp(device, "lo") != 0)
+        bad_usage(device, "with a device other than lo comes --watch: our own packets go over lo");
+    if (if_nametoindex(device) == 0 && strcmp(device, "lo") != 0)
+        bad_usage(device, "no such device");
+}
+
+/* We may be kept away from some CPUs.  Of the one that we take unasked nobody is told. */
+static void check_cpu(void)
+{
+#ifdef __linux__
+    cpu_set_t ours;
+
+    if (options.plan.cpu == -1 || sched_getaffinity(0, sizeof ours, &ours) == -1 ||
+        CPU_ISSET((size_t)options.plan.cpu, &ours))
+        return;
+    if (options.cpu_given)
+        bad_usage("--cpu", "not a CPU that we may use");
+    options.plan.cpu = -1;
+#endif
 }
 
 static void read_command(int argc, char **argv)
@@ -203,6 +261,8 @@ static void read_command(int argc, char **argv)
 
     beside(argv[0], "server", options.server, sizeof options.server);
     beside(argv[0], "recordings/lo.txt", options.fallback, sizeof options.fallback);
+    check_options(words > 0 && strcmp(word[0], "attach") == 0);
+    check_cpu();
     if (options.plan.server == NULL)
         options.plan.server = options.server;
     if (words == 0)
@@ -310,11 +370,17 @@ static int climb_down(const char *why)
 
     show_wrapped(stdout, why);
     puts("Next best: what the sockets of an ordinary user tell.\n");
+    fflush(stdout); /* many packets take their time */
     enum run run = run_sockets(options.plan.packets, &recording, next, sizeof next);
     if (run == RAN) {
         int code = show(&recording);
         recording_free(&recording);
         return code;
+    }
+    if (run == STOPPED) {
+        recording_free(&recording);
+        fputs("trace: stopped; nothing is left behind\n", stderr);
+        return 130;
     }
     show_wrapped(stdout, next);
     puts("Next best: a recorded run. Nothing below was measured here.\n");
@@ -330,7 +396,7 @@ int main(int argc, char **argv)
 
     read_command(argc, argv);
     if (options.replay != NULL)
-        return replay(options.replay);
+        return flushed(replay(options.replay));
     options.plan.frames = options.plan.packets == 1;
     run_catch_signals();
     switch (run_traced(&options.plan, &recording, why, sizeof why)) {
@@ -349,5 +415,5 @@ int main(int argc, char **argv)
         code = 1;
     }
     recording_free(&recording);
-    return code;
+    return flushed(code);
 }

@@ -458,8 +458,24 @@ static void open_rings(struct tracer *tracer)
     }
 }
 
+/* In a PID namespace (a container, WSL) we know threads by other numbers than the events do, and
+ * would take the instances of others for left behind. */
+#define FIRST_PID_SPACE 0xeffffffcU /* PROC_PID_INIT_INO, the same in every kernel since 3.8 */
+static bool numbers_are_ours(void)
+{
+    struct stat space;
+
+    return stat("/proc/self/ns/pid", &space) == -1 || space.st_ino == FIRST_PID_SPACE;
+}
+
 struct tracer *tracer_open(const struct subject *subject, char *why, size_t size)
 {
+    if (!numbers_are_ours()) {
+        snprintf(why, size,
+                 "This is a PID namespace, as in a container: the kernel's events name threads by "
+                 "numbers that are not known here.");
+        return NULL;
+    }
     struct tracer *tracer = calloc(1, sizeof *tracer);
 
     if (tracer == NULL) {
@@ -478,7 +494,7 @@ struct tracer *tracer_open(const struct subject *subject, char *why, size_t size
         ask(tracer, subject);
     open_rings(tracer);
     if (tracer->asked == 0) {
-        snprintf(why, size, "%s", missing(ENOENT, true));
+        snprintf(why, size, "No event could be switched on in the trace instance.");
         tracer_close(tracer);
         return NULL;
     }

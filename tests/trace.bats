@@ -77,6 +77,10 @@ nothing_left() { until_true 5 no_instance || { echo "an instance is left:"; inst
         if grep -q '^        [A-Z]' "$TMP/brief"; then false; fi
         diff <(sed 's/ .*//' "$TMP/whole") <(hop_lines <"$TMP/brief" | sed 's/ .*//')
     done
+    # what is so this time only is said then
+    trace replay "$ROOM/recordings/rps.txt" -n 1 | grep -q 'RPS chose this CPU'
+    trace replay "$ROOM/recordings/card-e1000.txt" -n 1 | grep -q 'Another CPU asked for it'
+    if trace replay "$ROOM/recordings/lo.txt" | grep -q 'RPS chose\|Another CPU'; then false; fi
     if trace explain moon 2>"$TMP/err"; then false; fi
     grep -q 'no such hop' "$TMP/err"
 }
@@ -90,6 +94,13 @@ nothing_left() { until_true 5 no_instance || { echo "an instance is left:"; inst
     [ $code = 1 ]
     [ "$(wc -l <"$TMP/err")" = 1 ]
     grep -q 'line 30: it is cut off' "$TMP/err"
+    if [ -c /dev/full ]; then # where nothing can be written, nothing was shown
+        code=0
+        trace replay "$ROOM/recordings/lo.txt" >/dev/full 2>"$TMP/err" || code=$?
+        [ $code = 1 ]
+        [ "$(wc -l <"$TMP/err")" = 1 ]
+    fi
+    trace replay "$ROOM/recordings/many.txt" | head -n 1 | grep -q '^RECORDED'
     code=0
     trace replay "$TMP/none" 2>"$TMP/err" || code=$?
     [ $code = 1 ]
@@ -100,7 +111,9 @@ nothing_left() { until_true 5 no_instance || { echo "an instance is left:"; inst
     need_trace
     rule "a bad option, port or word ends with 2" "" "chapter 7"
     local words code
-    for words in "-n 0" "-n x" "--via moon" "attach" "attach 70000" "moon 1" "replay" "--svg" "-q" "a b c"; do
+    for words in "-n 0" "-n x" "--via moon" "attach" "attach 70000" "moon 1" "replay" "--svg" "-q" "a b c" \
+        "-b 127.0.0.1" "--device lo" "--watch --device moon0" "attach 1 --via veth" "attach 1 --cpu 0" \
+        "attach 1 --server x" "attach 1 --device eth0" "attach 1 -b ::1" "--cpu 1023"; do
         code=0
         # shellcheck disable=SC2086
         trace $words >"$TMP/out" 2>"$TMP/err" || code=$?
@@ -110,7 +123,7 @@ nothing_left() { until_true 5 no_instance || { echo "an instance is left:"; inst
     trace -h | grep -q '^usage:'
     code=0
     trace attach 1 >"$TMP/out" 2>"$TMP/err" || code=$?
-    [ "$(id -u)" != 0 ] || [ $code = 1 ]
+    [ $code = 1 ]
 }
 
 @test "one packet: every box of the drawing, every hop in causal order" {
@@ -159,6 +172,8 @@ nothing_left() { until_true 5 no_instance || { echo "an instance is left:"; inst
     grep -q 'who has 192.0.2.1' "$TMP/one"
     grep -q ' 08 06$' "$TMP/one" # the type of ARP, in hex
     narrow "$TMP/one"
+    [ "$(grep -c 'to warm up' "$TMP/one")" = 1 ]
+    [ "$(grep -c '^\[the sender\]\|^\[your code reads\]' "$TMP/one")" -le 2 ]
     [ "$(ls /sys/class/net)" = "$devices" ]
     nothing_left
 }
@@ -196,6 +211,37 @@ nothing_left() { until_true 5 no_instance || { echo "an instance is left:"; inst
     done
     as_nobody --via veth | grep -q '^Next best'
     as_nobody replay "$TMP/room/recordings/lo.txt" | grep -q '^RECORDED'
+}
+
+@test "without root: Ctrl-C ends it, with one line and 130" {
+    need_trace
+    need_linux "for SO_TIMESTAMPING"
+    need_root "to become nobody"
+    rule "a signal ends every rung" "" "chapter 7"
+    local code=0 tracer
+    as_nobody explain >/dev/null
+    setpriv --reuid=65534 --regid=65534 --clear-groups "$TMP/room/trace" -n 20000 >"$TMP/out" 2>"$TMP/err" 3>&- &
+    tracer=$!
+    PIDS="$tracer $PIDS"
+    until_true 10 has_text "$TMP/out" '^Next best'
+    kill -INT $tracer
+    wait $tracer || code=$?
+    [ $code = 130 ]
+    [ "$(cat "$TMP/err")" = "trace: stopped; nothing is left behind" ]
+    [ "$(wc -l <"$TMP/out")" -le 4 ]
+}
+
+@test "in a PID namespace: the events' numbers are not ours, so the next rung" {
+    need_tracefs
+    rule "nothing is tied by a number that means another" "threads known by the wrong numbers" "chapter 7"
+    unshare -p -f --mount-proc true 2>/dev/null || skip "needs PID namespaces; to run it: root on a machine of your own"
+    mkdir "$TRACEFS/instances/echo-trace-99999-0" # another's, whose number nobody has in there
+    NO_COLOR=1 unshare -p -f --mount-proc "$TRACE" --server "$(traced)" >"$TMP/out" || { rmdir "$TRACEFS/instances/echo-trace-99999-0"; false; }
+    rmdir "$TRACEFS/instances/echo-trace-99999-0"
+    cat "$TMP/out"
+    narrow "$TMP/out"
+    grep -q '^This is a PID namespace' "$TMP/out"
+    grep -q ' recvmsg_returned ' "$TMP/out"
 }
 
 @test "without tracefs: one sentence, the next rung, exit 0" {

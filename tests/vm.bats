@@ -24,6 +24,14 @@ boot() {
     grep -q 'try_to_wake_up' "$TMP/$1.tree"
 }
 
+@test "a file that cannot be written: one line, before anything is booted" {
+    local code=0
+    "$ROOM/vm/run" e1000 "$TMP/no/such/folder" >"$TMP/out" 2>&1 || code=$?
+    [ $code = 1 ]
+    [ "$(wc -l <"$TMP/out")" = 1 ]
+    grep -q "^vm: cannot write $TMP/no/such/folder" "$TMP/out"
+}
+
 @test "e1000: complete journeys from the card's interrupt, and the kernel's call tree" {
     rule "a real driver can be followed on any laptop" "" "chapter 7"
     boot e1000
