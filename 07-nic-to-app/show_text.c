@@ -94,15 +94,20 @@ static void skb_fields(const struct journey *journey, enum hop hop, char *text, 
         snprintf(rest, room, " of %u frames", journey->frames);
 }
 
+/* A socket's number grows as long as the machine runs.  Where the line would become too long, the
+ * skb is left out: the hop before has named it. */
+#define FIELDS_WIDTH 31
 static void tcp_fields(const struct event *event, char *text, size_t size)
 {
-    int length = snprintf(text, size, "%lu bytes", carried(event, SLOT_LEN));
+    char skb[32] = "", socket[32] = "";
 
     if (event_has(event, SLOT_SKB))
-        length +=
-            snprintf(text + length, size - (size_t)length, ", skb %lu", carried(event, SLOT_SKB));
+        snprintf(skb, sizeof skb, ", skb %lu", carried(event, SLOT_SKB));
     if (event_has(event, SLOT_COOKIE))
-        snprintf(text + length, size - (size_t)length, ", socket %lu", carried(event, SLOT_COOKIE));
+        snprintf(socket, sizeof socket, ", socket %lu", carried(event, SLOT_COOKIE));
+    int length = snprintf(text, size, "%lu bytes%s%s", carried(event, SLOT_LEN), skb, socket);
+    if (length > FIELDS_WIDTH)
+        snprintf(text, size, "%lu bytes%s", carried(event, SLOT_LEN), socket);
 }
 
 static void task_fields(const struct event *event, enum hop hop, char *text, size_t size)
