@@ -204,7 +204,8 @@ static void list_backends(void)
         size_t length = strlen(list);
         snprintf(list + length, sizeof list - length, " %s", *name);
     }
-    snprintf(help, sizeof help, "  -s BACKEND  wait by one of:%s (else $SELECTOR, or the first)\n", list);
+    snprintf(help, sizeof help, "  -s BACKEND  wait by one of:%s (else $SELECTOR, or the first)\n",
+             list);
 }
 
 int main(int argc, char **argv)

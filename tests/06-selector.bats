@@ -91,6 +91,7 @@ backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
     finished one
     finished two
     if command -v prlimit >/dev/null; then # raised from outside: lowered again
+        until_true 15 same_descriptors_as "$DESCRIPTORS"
         start_client three silent $((1024 - $(descriptors)))
         said three holding
         until_true 15 same_descriptors_as 1024
