@@ -184,7 +184,10 @@ END
     [ "$status" -eq 2 ]
     STAGES=09-none OUT=$T/out run tests/bench/run
     [ "$status" -eq 2 ]
-    [ "$output" = 'No stage is built here. "make" builds them.' ]
+    [ "$output" = 'STAGES="09-none": none of these is built here. They are named as their folders are: 04-epoll.' ]
+    ONLY='idle nosuch' OUT=$T/out run tests/bench/run
+    [ "$status" -eq 2 ]
+    [ "$output" = 'ONLY: "nosuch" is not one of: idle active peers close churn bulk calls' ]
 }
 
 @test "the load generator: its help, and one line for a bad command line" {
