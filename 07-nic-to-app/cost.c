@@ -492,6 +492,28 @@ static bool is_not_a_connection(const char *kind)
            strncmp(kind, "request_sock_", 13) == 0;
 }
 
+/* What the kernel keeps in the more usual kinds. */
+static const char *meaning(const char *kind)
+{
+    static const char *const words[][2] = {{"TCP", "the socket"},
+                                           {"sock_inode_cache", "its inode"},
+                                           {"filp", "an open file"},
+                                           {"dentry", "its name"},
+                                           {"eventpoll_epi", "epoll's entry"},
+                                           {"eventpoll_pwq", "in the wait queue"},
+                                           {"ep_head", "who watches it"},
+                                           {"task_struct", "a thread"},
+                                           {"vm_area_struct", "a mapping"},
+                                           {"anon_vma", "its pages"},
+                                           {"anon_vma_chain", "its pages"},
+                                           {"maple_node", "of the map's tree"}};
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcmp(words[i][0], kind) == 0)
+            return words[i][1];
+    return "";
+}
+
 /* What the server's end of a connection has in the kernel.  The TCP socket itself is there for a
  * client of the bare listener too, at both ends: so it is half of what came.  Of everything else
  * the server's share is what did not come with the bare listener. */
@@ -501,14 +523,15 @@ static void tell_slab(const struct looks *looks)
 
     for (int i = 0; i < looks->open.kind_count; i++) {
         const struct kind *kind = &looks->open.kinds[i];
-        char what[NAME + 40];
+        char what[NAME + 60];
         bool tcp = strcmp(kind->name, "TCP") == 0;
         double objects = came(&looks->bare, &looks->open, kind->name, looks->count);
         objects -=
             tcp ? objects / 2 : came(&looks->start, &looks->bare, kind->name, looks->bare_count);
         if (objects < 0.5 || is_not_a_connection(kind->name))
             continue;
-        snprintf(what, sizeof what, "  %-20s %4.1f of %5ld bytes", kind->name, objects, kind->size);
+        snprintf(what, sizeof what, "  %-16.16s  %-17s %5ld", kind->name, meaning(kind->name),
+                 kind->size);
         row(what, objects * (double)kind->size, source);
         source = "";
     }
@@ -570,7 +593,8 @@ static void tell_kernel(const struct looks *looks)
 {
     long stacks = looks->open.kernel_stacks - looks->bare.kernel_stacks;
 
-    puts("The kernel's memory, for the server's end");
+    printf("%-42s%s\n", "The kernel's memory, for the server's end",
+           looks->open.kind_count > 0 ? "one" : "");
     if (has_threads(looks))
         row("  a stack of the thread's in the kernel", (double)stacks / (double)looks->count,
             "/proc/meminfo");
@@ -596,7 +620,7 @@ static void tell_moral(const struct looks *looks, const struct stacks *stacks)
         printf("A client has a thread, so two stacks: %.0f bytes here, %.0f in the kernel.\n",
                stack, kernel_stack);
     else if (stacks->count > 0)
-        printf("A client has a stack, and uses %.0f bytes of it: the price of code that waits.\n",
+        printf("Each client has a coroutine with a stack, and that has touched %.0f bytes of it.\n",
                stack);
     else if ((double)(looks->open.user - looks->bare.user) / count < 1024)
         puts("To this program a client is almost nothing: what it costs, it costs the kernel.");

@@ -7,14 +7,18 @@ const char *const slot_names[SLOTS] = {"skb",    "sock", "cookie",    "fd",    "
                                        "ret",    "vec",  "irq",       "task",  "from",
                                        "to_cpu", "port", "coroutine", "packet"};
 
-const char *const box_names[BOXES] = {"the sender",
-                                      "NIC hardware",
-                                      "kernel network stack: IP, TCP",
-                                      "socket receive buffer, linked to a descriptor",
-                                      "epoll watches the descriptor",
-                                      "the kernel wakes epoll_wait",
-                                      "the event loop resumes a coroutine",
-                                      "your code reads"};
+/* As the drawing has them; and what stands there instead where no epoll is. */
+static const char *const box_titles[BOXES][WAYS_TO_WAIT] = {
+    [BOX_SENDER] = {"the sender", NULL, NULL},
+    [BOX_CARD] = {"NIC hardware", NULL, NULL},
+    [BOX_STACK] = {"kernel network stack: IP, TCP", NULL, NULL},
+    [BOX_BUFFER] = {"socket receive buffer, linked to a descriptor", NULL, NULL},
+    [BOX_WATCH] = {"epoll watches the descriptor", "the loop waits at every socket",
+                   "the thread waits at this socket"},
+    [BOX_WAKE] = {"the kernel wakes epoll_wait", "the kernel wakes the loop",
+                  "the kernel wakes the thread"},
+    [BOX_LOOP] = {"the event loop resumes a coroutine", "the event loop looks who it is", NULL},
+    [BOX_CODE] = {"your code reads", NULL, NULL}};
 
 const char *const share_names[SHARES] = {"sending", "stack", "wake-up", "scheduler", "your code"};
 
@@ -130,35 +134,36 @@ const struct source sources[] = {
 const size_t source_count = sizeof sources / sizeof *sources;
 
 const struct hop_row hops[HOPS] = {
-    [HOP_SEND] = {"send",
-                  BOX_SENDER,
-                  SHARE_SENDER,
-                  "the thread that called: what it queues before the call ends is this call's",
-                  {"A client hands its bytes to its own kernel. The call ends when the kernel has "
-                   "them, and not when they have arrived.",
-                   NULL, NULL},
-                  "the one who sends is not on this machine, or was not followed",
-                  NULL},
+    [HOP_SEND] =
+        {"send",
+         BOX_SENDER,
+         SHARE_SENDER,
+         "the thread that called: what it queues before the call ends is this call's",
+         {"A client hands its bytes to its own kernel. When the call returns, the kernel has "
+          "them. Whether they have arrived it does not say.",
+          NULL, NULL},
+         "the one who sends is not on this machine, or was not followed",
+         NULL},
     [HOP_QUEUE] = {"queue",
                    BOX_SENDER,
                    SHARE_SENDER,
                    "the skb's address; the thread, back to send",
-                   {"TCP, IP and Ethernet have put their headers in front of the bytes. The packet "
-                    "(the kernel calls it an skb) is handed to the device. A card has a queue "
-                    "here; lo and veth have none.",
+                   {"TCP, IP and Ethernet have put their headers in front of the bytes: 20 to 60 "
+                    "bytes, 20 and 14. The packet (the kernel calls it an skb) is handed to the "
+                    "device. A card has a queue here; lo and veth have none.",
                     NULL, NULL},
                    "it was sent from another machine",
                    NULL},
-    [HOP_DRIVER] =
-        {"driver",
-         BOX_SENDER,
-         SHARE_SENDER,
-         "the skb's address",
-         {"The device's driver has it. On a card this is where the bytes would leave the "
-          "machine.",
-          NULL, NULL},
-         "it was sent from another machine",
-         NULL},
+    [HOP_DRIVER] = {"driver",
+                    BOX_SENDER,
+                    SHARE_SENDER,
+                    "the skb's address",
+                    {"The device's driver gets it. A card's would have the card fetch the bytes "
+                     "and send them. "
+                     "lo's and veth's hand the skb over at once, as received.",
+                     NULL, NULL},
+                    "it was sent from another machine",
+                    NULL},
     [HOP_FRAME] = {"frame",
                    BOX_CARD,
                    SHARE_SENDER,
@@ -174,75 +179,84 @@ const struct hop_row hops[HOPS] = {
          SHARE_STACK,
          "CPU and nesting: in its handler NET_RX was asked for, and that one ran next",
          {"The card has written frames into memory by itself (DMA), and interrupts this "
-          "CPU. The handler does none of the work. It asks for the software interrupt NET_RX.",
+          "CPU. The handler does none of the packets' work. It switches the card's interrupts off, "
+          "and asks for NET_RX.",
           NULL, NULL},
          "no event of a handler that asked for this work",
-         "no hardware interrupt asked for this work: NAPI was polling already"},
+         "no hardware interrupt asked for this work: NET_RX had asked for itself"},
     [HOP_BACKLOG] =
         {"backlog",
          BOX_CARD,
          SHARE_STACK,
          "the skb's address",
          {"No card is on this way. The device's driver puts the skb into a CPU's backlog, a "
-          "queue in memory, and asks for the software interrupt NET_RX, as a card's handler "
-          "would.",
+          "queue in memory, and asks for NET_RX, as a card's handler would. The Ethernet header is "
+          "no longer counted: it has been read.",
           NULL, NULL},
          "this device does not use the CPU's backlog",
          NULL},
-    [HOP_SOFTIRQ] = {"softirq",
-                     BOX_STACK,
-                     SHARE_STACK,
-                     "CPU and nesting: it has begun and not ended when the skb is received",
-                     {"NET_RX begins on this CPU: work with packets that was put off, so that the "
-                      "CPU can be interrupted meanwhile. It takes packets in a loop (NAPI) until "
-                      "none is left, or until it has done enough for one time (its budget).",
-                      NULL, NULL},
-                     "no NET_RX was seen around it on this CPU",
-                     "it was at work already, for another packet"},
+    [HOP_SOFTIRQ] =
+        {"softirq",
+         BOX_STACK,
+         SHARE_STACK,
+         "CPU and nesting: it has begun and not ended when the skb is received",
+         {"NET_RX begins on this CPU. It is a softirq: a function of the kernel that does "
+          "what was put off, with interrupts on. In a loop (NAPI) it takes packets "
+          "from the card or the backlog, until none is left or its budget is spent.",
+          NULL, NULL},
+         "no NET_RX was seen around it on this CPU",
+         "it was at work already, for another packet"},
     [HOP_GRO] = {"gro",
                  BOX_STACK,
                  SHARE_STACK,
                  "the skb's address; its device",
                  {"The driver has made an skb of the frame: the kernel's record of one packet. GRO "
-                  "looks whether it continues the one before, of the same connection. If so, the "
-                  "two become one skb, and the protocols run once for both.",
+                  "(generic receive offload) may hold an skb back for a moment. If this one "
+                  "continues one that is held, of the same connection, the two become one, and the "
+                  "protocols run once for both.",
                   NULL, NULL},
                  "no event for this skb",
                  NULL},
-    [HOP_RECEIVE] = {"receive",
-                     BOX_STACK,
-                     SHARE_STACK,
-                     "the skb's address; in NET_RX by nesting",
-                     {"The network stack takes the skb in. The type in the Ethernet header says "
-                      "that IP comes next; the protocol in the IP header says that TCP does.",
-                      NULL, NULL},
-                     "no event for this skb",
-                     NULL},
-    [HOP_TCP] = {"tcp",
-                 BOX_STACK,
-                 SHARE_STACK,
-                 "the skb's address; gives the socket and its cookie",
-                 {"Two addresses and two ports have found the socket. TCP looks at the sequence "
-                  "number next: are these the bytes it waits for?",
-                  NULL, NULL},
-                 "no event for this skb",
-                 NULL},
-    [HOP_READY] = {"ready",
-                   BOX_BUFFER,
-                   SHARE_STACK,
-                   "the socket",
-                   {"They are. The skb hangs in the socket's receive queue, and the socket tells "
-                    "those who wait for it. Your program has not run yet.",
-                    NULL, NULL},
-                   "this kernel has no such event, or the bytes came out of order",
-                   NULL},
+    [HOP_RECEIVE] =
+        {"receive",
+         BOX_STACK,
+         SHARE_STACK,
+         "the skb's address; in NET_RX by nesting",
+         {"The network stack takes the skb in. The type in the Ethernet header picks the "
+          "code for IP. That checks its header, sees that the address is one of this "
+          "machine's, and picks the code for TCP.",
+          NULL, NULL},
+         "no event for this skb",
+         NULL},
+    [HOP_TCP] =
+        {"tcp",
+         BOX_STACK,
+         SHARE_STACK,
+         "back, the skb's address; on, the socket (its cookie is the kernel's number for it)",
+         {"By two addresses and two ports TCP has found the socket. It looks at the sequence "
+          "number next: are these the bytes that this socket waits for?",
+          NULL, NULL},
+         "no event for this skb",
+         NULL},
+    [HOP_READY] =
+        {"ready",
+         BOX_BUFFER,
+         SHARE_STACK,
+         "the socket",
+         {"These bytes were the next in order. The skb is linked into the socket's receive "
+          "queue, and the socket calls everybody in its wait queue: the list of those "
+          "who want to know. Your program has not run for it yet.",
+          NULL, NULL},
+         "this kernel has no such event, or the bytes came out of order",
+         NULL},
     [HOP_CALLBACK] =
         {"callback",
          BOX_WATCH,
          SHARE_WAKE,
          "CPU and time: the first after ready",
          {"epoll_ctl() left an entry in the socket's wait queue, and this is its function. It puts "
-          "the socket on epoll's ready list. That is all the watching there is: nobody looks.",
+          "this descriptor on epoll's ready list. That is all the watching there is: nobody looks "
+          "at a socket that has not called.",
           NULL, NULL},
          "this kernel has no kprobes, or they are not allowed",
          "epoll did not watch this socket yet: the bytes came before it was accepted"},
@@ -251,11 +265,11 @@ const struct hop_row hops[HOPS] = {
          BOX_WATCH,
          SHARE_WAKE,
          "CPU and time: the first waking after ready; gives the thread",
-         {"The entry that epoll_ctl() left in the socket's wait queue has put the socket on "
-          "epoll's "
-          "ready list. A thread sleeps in epoll_wait, and that one is to be woken.",
-          "poll and select leave an entry in the wait queue of everything they were given. This "
-          "socket's entry wakes the thread, and does not say who it was.",
+         {"epoll has a wait queue of its own, for the threads that sleep in epoll_wait. The "
+          "entry's "
+          "function finds one there, and asks the scheduler to wake it.",
+          "Each call of poll or select leaves an entry in the wait queue of everything that it is "
+          "given. This socket's entry wakes the thread, and does not say who it was.",
           "The thread left itself in the socket's wait queue: it waits for this socket and no "
           "other. There is no epoll here."},
          "the kernel wrote no event",
@@ -270,43 +284,49 @@ const struct hop_row hops[HOPS] = {
           NULL, NULL},
          "the kernel wrote no event",
          "nobody had to be woken: the server was awake"},
-    [HOP_SWITCH] = {"switch",
-                    BOX_WAKE,
-                    SHARE_SCHEDULER,
-                    "the thread",
-                    {"The scheduler gives this CPU to the thread. Until now another thread had it, "
-                     "or it was idle.",
-                     NULL, NULL},
-                    "no event of a switch to the thread",
-                    "the server had its CPU still"},
-    [HOP_WAIT] = {"wait",
-                  BOX_WAKE,
-                  SHARE_SCHEDULER,
-                  "the thread",
-                  {"The call returns. It names the descriptors that are ready, and no other; it "
-                   "has not read a byte of them.",
-                   "The call returns and says how many are ready. The loop has to look through all "
-                   "of them to find out which.",
-                   NULL},
-                  "the call did not return while the tracer looked",
-                  "it had returned before, for others, and the loop came to this one later"},
-    [HOP_LOOP] = {"loop",
-                  BOX_LOOP,
-                  SHARE_CODE,
-                  "the descriptor; stamped by the server",
-                  {"The event loop has taken this descriptor from the list, and knows whose it is.",
-                   NULL, NULL},
-                  "the server stamps nothing",
-                  NULL},
-    [HOP_RESUME] = {"resume",
-                    BOX_LOOP,
-                    SHARE_CODE,
-                    "the descriptor; stamped by the server",
-                    {"The loop changes stacks: the coroutine goes on in the line where it waited. "
-                     "The kernel takes no part in that.",
-                     NULL, NULL},
-                    "the server stamps nothing",
-                    NULL},
+    [HOP_SWITCH] =
+        {"switch",
+         BOX_WAKE,
+         SHARE_SCHEDULER,
+         "the thread",
+         {"The scheduler gives this CPU to the thread, and it goes on inside the call in "
+          "which it slept.",
+          NULL, NULL},
+         "no event of a switch to the thread",
+         "the server had its CPU still"},
+    [HOP_WAIT] =
+        {"wait",
+         BOX_WAKE,
+         SHARE_SCHEDULER,
+         "the thread",
+         {"The call has asked each on the ready list what it is ready for. It returns, and "
+          "names these and no other. It has not read a byte of them.",
+          "Woken, the kernel has looked through the whole list once more. The call returns "
+          "and says how many are ready. The loop looks through it again: which ones?",
+          NULL},
+         "the call did not return while the tracer looked",
+         "it had returned before, for others, and the loop came to this one later"},
+    [HOP_LOOP] =
+        {"loop",
+         BOX_LOOP,
+         SHARE_CODE,
+         "the descriptor; stamped by the server",
+         {"The event loop has taken this descriptor from what epoll_wait() wrote, and looks up "
+          "whose it is.",
+          NULL, NULL},
+         "the server stamps nothing",
+         NULL},
+    [HOP_RESUME] =
+        {"resume",
+         BOX_LOOP,
+         SHARE_CODE,
+         "the descriptor; stamped by the server",
+         {"This client's code is a coroutine, a function with a stack of its own. The loop "
+          "changes to that stack, and the function goes on where it waited. The kernel "
+          "takes no part in that.",
+          NULL, NULL},
+         "the server stamps nothing",
+         NULL},
     [HOP_RECV] =
         {"recv",
          BOX_CODE,
@@ -316,14 +336,16 @@ const struct hop_row hops[HOPS] = {
           NULL, "The thread has waited inside this call since before the packet came."},
          "no event of the call",
          NULL},
-    [HOP_COPY] = {"copy",
-                  BOX_CODE,
-                  SHARE_CODE,
-                  "the skb's address, until it is free or copied",
-                  {"The bytes go from the skb into your buffer. Then the skb has done its work.",
-                   NULL, NULL},
-                  "the bytes were not read while the tracer looked",
-                  NULL},
+    [HOP_COPY] =
+        {"copy",
+         BOX_CODE,
+         SHARE_CODE,
+         "the skb's address, until it is free or copied",
+         {"The kernel begins to copy the bytes from the skb into your buffer. An skb that is "
+          "read to its end is free again.",
+          NULL, NULL},
+         "the bytes were not read while the tracer looked",
+         NULL},
     [HOP_RETURN] = {"return",
                     BOX_CODE,
                     SHARE_CODE,
@@ -336,7 +358,8 @@ const struct hop_row hops[HOPS] = {
                  SHARE_SENDER,
                  "the byte number of the stream",
                  {"The sender's TCP has the acknowledgement, and need not keep a copy any longer. "
-                  "It says that the kernel has the bytes, and not that a program read them.",
+                  "It says that the kernel has the bytes, and not that a program read them. So it "
+                  "is no part of the way to the reader, and not counted.",
                   NULL, NULL},
                  "no acknowledgement was stamped",
                  NULL},
@@ -363,13 +386,13 @@ const struct via_row vias[VIAS] = {
     [VIA_RPS] = {"rps", "the loopback device, and RPS moves the packet to another CPU",
                  FROM_HERE | FROM_STACK,
                  "irq (lo has no card that could interrupt), gro (lo does not merge)"},
-    [VIA_CARD] = {"card", "a network card",
-                  BIT(HOP_IRQ) | BIT(HOP_SOFTIRQ) | BIT(HOP_GRO) | FROM_STACK,
-                  "send and queue (the sender is another machine)"},
+    [VIA_CARD] =
+        {"card", "a network card", BIT(HOP_IRQ) | BIT(HOP_SOFTIRQ) | BIT(HOP_GRO) | FROM_STACK,
+         "send, queue and driver (the sender is another machine), backlog (a card has a ring)"},
     [VIA_SOCKETS] = {"sockets", "the loopback device, seen by an ordinary user's sockets",
                      BIT(HOP_SEND) | BIT(HOP_QUEUE) | BIT(HOP_DRIVER) | BIT(HOP_RECEIVE) |
                          BIT(HOP_WAIT) | BIT(HOP_RETURN) | BIT(HOP_ACK),
-                     "what the kernel's tracepoints would show between these: run it as root"},
+                     "TCP, the receive queue, epoll's list, the wake-up"},
 };
 
 int source_find(const char *event)
@@ -383,11 +406,22 @@ int source_find(const char *event)
     return -1;
 }
 
+const char *source_name(size_t source)
+{
+    const char *slash = strchr(sources[source].event, '/');
+
+    return slash != NULL ? slash + 1 : sources[source].event;
+}
+
 const char *source_label(const struct event *event)
 {
-    const char *slash = strchr(sources[event->source].event, '/');
+    return source_name(event->source);
+}
 
-    return slash != NULL ? slash + 1 : sources[event->source].event;
+const char *box_title(enum box box, enum waiting waiting)
+{
+    return box_titles[box][waiting] != NULL ? box_titles[box][waiting]
+                                            : box_titles[box][WAITS_EPOLL];
 }
 
 const char *hop_why(enum hop hop, enum waiting waiting)

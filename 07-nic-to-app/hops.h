@@ -129,7 +129,8 @@ extern const struct source sources[];
 extern const size_t source_count;
 int source_find(const char *event); /* by its whole name, or by what is after the slash; -1 */
 #define PROBE_GROUP "echo_trace"
-const char *source_label(const struct event *event); /* what is after the slash */
+const char *source_name(size_t source); /* what is after the slash */
+const char *source_label(const struct event *event);
 
 /* How the server waits.  It decides what some hops mean. */
 enum waiting { WAITS_EPOLL, WAITS_SCAN, WAITS_BLOCKED, WAYS_TO_WAIT };
@@ -144,8 +145,8 @@ struct hop_row {
     const char *awake;             /* and if there need not be one this time */
 };
 extern const struct hop_row hops[HOPS];
-extern const char *const box_names[BOXES];
 extern const char *const share_names[SHARES];
+const char *box_title(enum box box, enum waiting waiting);
 const char *hop_why(enum hop hop, enum waiting waiting);
 
 /* The ways that a packet can be sent on, and the hops that belong to each. */

@@ -198,7 +198,7 @@ static void coalescing(char *text)
     else if (delay.rx_usecs == 0 && delay.rx_frames <= 1)
         snprintf(text, VALUE, "none");
     else
-        snprintf(text, VALUE, "%u us, or %u frames", delay.rx_usecs, delay.rx_frames);
+        snprintf(text, VALUE, "%u µs, or %u frames", delay.rx_usecs, delay.rx_frames);
 }
 
 static void timestamps(char *text)
@@ -257,7 +257,7 @@ static void budget(char *text)
     char packets[VALUE], usecs[VALUE];
 
     if (read_setting("netdev_budget", packets) && read_setting("netdev_budget_usecs", usecs))
-        snprintf(text, VALUE, "%.12s packets, %.12s us", packets, usecs);
+        snprintf(text, VALUE, "%.12s packets, %.12s µs", packets, usecs);
 }
 
 static void flush_timeout(char *text)
@@ -281,7 +281,7 @@ static void busy_polling(char *text)
     char read[VALUE], poll[VALUE];
 
     if (read_setting("busy_read", read) && read_setting("busy_poll", poll))
-        snprintf(text, VALUE, "recv %.12s us, poll %.12s us", read, poll);
+        snprintf(text, VALUE, "recv %.12s µs, poll %.12s µs", read, poll);
 }
 
 /* ---- what is counted for each CPU: the value is the sum, the shares are told below it ---- */
@@ -413,63 +413,63 @@ struct fact {
 static const struct fact facts[] = {
     {.what = "The card"},
     {"speed", speed, 0, NULL, "10000 Mbit/s",
-     "A full frame then takes 1.2 microseconds on the wire, the smallest 0.07."},
+     "A full frame then takes 1.2 µs on the wire, the smallest 0.07."},
     {"receive queues", receive_queues, 0, NULL, "one for each CPU, to 63",
-     "Each flow has its queue, each queue its CPU: several receive at a time."},
+     "A connection has its queue, and a queue its CPU: several receive at once."},
     {"RSS table", rss_table, 0, NULL, "128 entries",
-     "The card hashes addresses and ports; the table makes a queue of the hash."},
+     "Receive-side scaling: a hash of addresses and ports chooses the queue."},
     {"receive ring", receive_ring, 0, NULL, "512, of at most 4096",
-     "Frames wait here for the kernel.  When it is full the card drops them."},
+     "Frames wait here for the kernel. When it is full, the card drops them."},
     {"interrupt delay", coalescing, 0, NULL, "adaptive",
      "One interrupt for several frames: less CPU for each, a little later."},
     {"hardware timestamps", timestamps, 0, NULL, "yes, of PTP frames",
-     "The card's own word for when a frame came, before anything could delay it."},
+     "When a frame came by the clock of the card, before anything could delay it."},
     {"its interrupts", interrupts, 0, NULL, "a vector for each queue",
-     "The first thing that the kernel hears: irq_handler_entry."},
+     "The first that the kernel hears of a packet; in a trace irq_handler_entry."},
 
     {.what = "Work that the card takes over, or that is done once for many packets"},
     {"checksum, receive", NULL, RECEIVE_CHECKSUM, NULL, "on",
-     "The sum was checked on the way in, so the kernel need not read the bytes."},
+     "The card has checked the sum, so the kernel need not read the bytes."},
     {"checksum, send", NULL, SEND_CHECKSUM, NULL, "on",
-     "It is computed on the way out, not by the CPU."},
+     "The card computes it on the way out, and not the CPU."},
     {"scatter-gather", NULL, SCATTER_GATHER, NULL, "on",
      "A frame is fetched in pieces from where they lie: zero-copy needs that."},
     {"TSO", NULL, TSO, NULL, "on",
-     "The kernel hands over up to 64 KiB, and the card cuts it into frames."},
+     "TCP segmentation offload: it is given 64 KiB, and cuts them into frames."},
     {"GSO", NULL, GSO, NULL, "on",
-     "The same in software: cut as late as possible, one way down for many."},
+     "The same by the kernel, as late as it can: one way down for many."},
     {"GRO", NULL, GRO, NULL, "on",
-     "The other direction: segments in a row become one, one way up for many."},
+     "The other way: the kernel joins segments that follow. One way up for many."},
     {"LRO", lro, 0, NULL, "can; off in a router",
-     "GRO by the card.  It forgets where the segments ended; a router needs that."},
+     "GRO by the card. It forgets where the segments ended; a router needs that."},
 
     {.what = "The kernel's part"},
     {"RPS", rps, 0, NULL, "off: it has RSS",
-     "RSS in software: the packet goes to another CPU, by an interrupt of its own."},
+     "RSS by the kernel: a hash chooses the CPU, which is told by an interrupt."},
     {"RFS", rfs, 0, NULL, "off",
-     "RPS to the CPU where the program ran that read from this flow last."},
+     "As RPS, but to the CPU where a program last read from this connection."},
     {"XPS", xps, 0, NULL, "a CPU for each queue",
      "Which CPU sends by which queue, so that they do not wait for one lock."},
     {"backlog weight", NULL, 0, "dev_weight", "its own: 64",
-     "After so many packets of lo, veth or RPS another queue has its turn."},
-    {"NAPI budget", budget, 0, NULL, "300 packets, 8000 us",
-     "A softirq ends after so much; what is left waits.  It was squeezed."},
+     "So many packets of lo, veth and RPS in a row, then another queue has a turn."},
+    {"NAPI budget", budget, 0, NULL, "300 packets, 8000 µs",
+     "NET_RX ends after so much, and what is left waits: it was squeezed, below."},
     {"backlog", NULL, 0, "netdev_max_backlog", "not used: it has rings",
-     "Packets of lo, of veth and of RPS wait here, for each CPU.  Full, it drops."},
+     "So many packets of lo, veth and RPS may wait for a CPU. It drops the rest."},
     {"interrupts deferred", flush_timeout, 0, NULL, "0 times, 0 ns",
-     "Look at the queue again, so often and so late, before interrupts are on."},
+     "An empty queue is asked so often again, so late, before interrupts go on."},
     {"polling thread", polling_thread, 0, NULL, "off",
      "NAPI in a thread, which the scheduler can place, and not in a softirq."},
-    {"busy polling", busy_polling, 0, NULL, "recv 0 us, poll 0 us",
-     "Who waits asks the card itself for so long, and no interrupt is needed."},
+    {"busy polling", busy_polling, 0, NULL, "recv 0 µs, poll 0 µs",
+     "Who waits asks the card's driver for so long, and only then sleeps."},
 
     {.what = "What happened since the start, on all devices together"},
     {"softirq: received", processed, 0, NULL, "",
-     "Where they are: one CPU that has them all is the limit of all."},
+     "If one CPU has them all, it is the limit of all."},
     {"softirq: dropped", dropped, 0, NULL, "",
-     "The backlog was full.  TCP sends again; it costs time."},
+     "The backlog was full. TCP sends again, and that costs time."},
     {"softirq: squeezed", squeezed, 0, NULL, "",
-     "The budget was used up with packets left.  Often: the CPU is too busy."},
+     "The budget was spent, with packets left. Often: the CPU is too busy."},
 };
 
 static void value_of(const struct fact *fact, char *text)
@@ -504,6 +504,16 @@ static void print_shares(void)
         putchar('\n');
 }
 
+/* printf() pads bytes, and a character such as µ has two. */
+static int extra_bytes(const char *text)
+{
+    int extra = 0;
+
+    for (; *text != '\0'; text++)
+        extra += ((unsigned char)*text & 0xc0) == 0x80;
+    return extra;
+}
+
 static void print_fact(const struct fact *fact)
 {
     char text[VALUE];
@@ -516,7 +526,7 @@ static void print_fact(const struct fact *fact)
     if (fact->card[0] == '\0')
         printf("\n  %-19s  %s\n", fact->what, text);
     else
-        printf("\n  %-19s  %-30s  %s\n", fact->what, text, fact->card);
+        printf("\n  %-19s  %-*s  %s\n", fact->what, 30 + extra_bytes(text), text, fact->card);
     printf("    %s\n", fact->why);
     print_shares();
 }
@@ -576,7 +586,7 @@ static void print_device(void)
         printf(", MTU %s", mtu);
     puts(".");
     if (strcmp(device, "lo") == 0)
-        puts("Nothing crosses a wire: what is \"on\" here is mostly left undone.");
+        puts("Nothing crosses a wire. Where a card's work is \"on\", nobody does it, or has to.");
     printf("\n  %-19s  %-30s  %s\n", "", "HERE", "A 10 GBIT/S CARD");
     printf("  %-19s  %-30s  %s\n", "", "", "(Intel 82599)");
 }

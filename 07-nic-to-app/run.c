@@ -130,17 +130,25 @@ static enum run start_client(struct stage *stage)
     return FAILED;
 }
 
+/* Before anything is sent: without it, another rung sends. */
 static enum run open_tracer(struct stage *stage)
+{
+    stage->tracer = tracer_open(stage->plan->packets, stage->why, stage->size);
+    return stage->tracer != NULL ? RAN : CANNOT;
+}
+
+static enum run ask_tracer(struct stage *stage)
 {
     struct subject subject = {.port = stage->traced.port,
                               .client = stage->client.pid,
-                              .card = stage->path.via == VIA_CARD,
-                              .packets = stage->plan->packets};
+                              .card = stage->path.via == VIA_CARD};
 
     memcpy(subject.devices, stage->path.devices, sizeof subject.devices);
     traced_threads(&stage->traced, stage->plan->watch, &subject);
-    stage->tracer = tracer_open(&subject, stage->why, stage->size);
-    return stage->tracer != NULL ? RAN : CANNOT;
+    if (tracer_ask(stage->tracer, &subject))
+        return RAN;
+    snprintf(stage->why, stage->size, "No event could be switched on in the trace instance.");
+    return CANNOT;
 }
 
 /* How many packets for the server are in the recording. */
@@ -280,8 +288,8 @@ static void let_go(struct stage *stage)
 
 enum run run_traced(const struct plan *plan, struct recording *recording, char *why, size_t size)
 {
-    static enum run (*const steps[])(struct stage *) = {find_server, start_client, open_tracer,
-                                                        follow_packets, finish};
+    static enum run (*const steps[])(struct stage *) = {find_server, open_tracer,    start_client,
+                                                        ask_tracer,  follow_packets, finish};
     struct stage stage = {
         .plan = plan, .traced.stamps = -1, .recording = recording, .why = why, .size = size};
     enum run run = RAN;
@@ -292,7 +300,7 @@ enum run run_traced(const struct plan *plan, struct recording *recording, char *
         return CANNOT;
     for (size_t i = 0; run == RAN && i < sizeof steps / sizeof *steps; i++) {
         run = steps[i](&stage);
-        if (run_stopped() && !(plan->watch && i >= 3))
+        if (run_stopped() && !(plan->watch && i >= 4))
             run = STOPPED;
     }
     let_go(&stage);

@@ -10,6 +10,8 @@
 void show_fields(const struct journey *journey, enum hop hop, char *text, size_t size);
 /* Why a hop has no time, in a few words; NULL: it has one, or does not belong here. */
 const char *show_absence(const struct journey *journey, enum hop hop);
+/* The title of a box, for the way in which this server waits. */
+const char *show_box(const struct journey *journey, enum box box);
 const char *via_words(enum via via);
 const char *share_name(const struct recording *recording, enum share share);
 void show_wrapped(FILE *stream, const char *text); /* words, within 80 columns */

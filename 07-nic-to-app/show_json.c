@@ -9,7 +9,8 @@
 
 #define CPUS 1 /* the numbers of the two groups of tracks */
 #define TASKS 2
-#define SHORTEST 300 /* ns: a slice that can still be seen */
+#define CPU_TRACK 100 /* of cpu0, for 0 is the idle thread to who reads this */
+#define SHORTEST 300  /* ns: a slice that can still be seen */
 
 /* A hop as a slice of a track: from its event to the next one of the packet, or of the track. */
 struct slice {
@@ -55,7 +56,7 @@ static bool add_hop(struct slices *slices, const struct journey *journey, size_t
 
     slice.end = begin_of_next(journey, hop);
     slice.group = CPUS;
-    slice.track = event->cpu;
+    slice.track = CPU_TRACK + event->cpu;
     if (event->cpu >= 0 && !add(slices, &slice))
         return false;
     slice.group = TASKS;
@@ -125,7 +126,7 @@ static void write_slice(FILE *stream, const struct slice *slice, uint64_t start)
     fputs(",\n{\"ph\":\"X\",\"name\":", stream);
     string(stream, source_label(slice->journey->at[slice->hop]));
     fputs(",\"cat\":", stream);
-    string(stream, box_names[hops[slice->hop].box]);
+    string(stream, show_box(slice->journey, hops[slice->hop].box));
     fprintf(stream, ",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f", slice->group, slice->track,
             (double)(slice->begin - start) / 1000, (double)(slice->end - slice->begin) / 1000);
     fprintf(stream, ",\"args\":{\"packet\":%zu,\"hop\":", slice->number + 1);
@@ -157,16 +158,18 @@ static void write_arrow(FILE *stream, const struct slice *slice, uint64_t start)
             (double)(slice->begin - start) / 1000, phase[0] == 'f' ? ",\"bp\":\"e\"" : "");
 }
 
+/* Who shows the track writes its number behind the name. */
 static void write_track(FILE *stream, const struct slice *slice)
 {
-    char name[48];
+    const struct event *waking = slice->journey->at[HOP_WAKING];
+    char name[NAME_SIZE + 8] = "thread";
 
     if (slice->group == CPUS)
-        snprintf(name, sizeof name, "cpu%d", slice->track);
+        snprintf(name, sizeof name, "cpu%d", slice->track - CPU_TRACK);
     else if (slice->hop == HOP_SEND || slice->hop == HOP_QUEUE)
-        snprintf(name, sizeof name, "the client, %d", slice->track);
-    else
-        snprintf(name, sizeof name, "thread %d", slice->track);
+        snprintf(name, sizeof name, "the client");
+    else if (waking != NULL && (int)waking->value[SLOT_TASK] == slice->track)
+        snprintf(name, sizeof name, "%s", waking->name);
     fprintf(stream,
             ",\n{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":%d,\"tid\":%d,\"args\":{\"name\":",
             slice->group, slice->track);

@@ -131,7 +131,7 @@ static void draw_box(struct drawing *drawing, int hop)
             drawing->y, WIDTH - 16, height, colours[box].light);
     fprintf(drawing->stream, "<text class=\"box\" x=\"18\" y=\"%.1f\" style=\"fill:%s\">",
             drawing->y + 18, colours[box].dark);
-    text(drawing->stream, box_names[box]);
+    text(drawing->stream, show_box(drawing->journey, box));
     fputs("</text>\n", drawing->stream);
     drawing->y += BOX_HEAD;
 }

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #define WIDTH 80
-#define BAR 24 /* columns, for the whole time */
+#define BAR 20 /* columns, for the whole time */
 
 static const char *bold = "", *blue = "", *dim = "", *off = "";
 
@@ -203,6 +203,14 @@ const char *show_absence(const struct journey *journey, enum hop hop)
     }
 }
 
+/* Only a server that stamps says whether it has coroutines. */
+const char *show_box(const struct journey *journey, enum box box)
+{
+    if (box == BOX_LOOP && journey->sight[HOP_RESUME] == UNASKED && journey->waiting == WAITS_EPOLL)
+        return "the event loop takes it from the list";
+    return box_title(box, journey->waiting);
+}
+
 /* ---- one journey ---- */
 
 /* What is so this time, and not always: two CPUs had a part in it, or two packets. */
@@ -215,10 +223,12 @@ static const char *this_time(const struct journey *journey, enum hop hop)
         return "TCP had appended these bytes to an skb that waited already.";
     if (hop == HOP_SOFTIRQ && backlog != NULL && backlog->cpu != event->cpu)
         return "RPS chose this CPU by a hash of the addresses and ports. The other CPU had to "
-               "interrupt it (an IPI): that is most of this time.";
+               "interrupt it (an IPI), and that is a part of this time.";
+    if (hop == HOP_RECEIVE && journey->inside_send)
+        return "All this happens inside the sender's send(), which has not returned yet.";
     if (hop == HOP_WAKEUP && waking != NULL && waking->cpu != event->cpu)
-        return "Another CPU asked for it; this one had to be told, by an interrupt or out of its "
-               "idling.";
+        return "Another CPU asked for it. This one had to be told: by an interrupt or, if it was "
+               "idle, by a flag that it watched.";
     return NULL;
 }
 
@@ -263,19 +273,40 @@ static void show_absent(FILE *stream, const struct journey *journey, enum hop ho
     snprintf(text, sizeof text, "%s: %s.", awake ? "Not needed" : "Not seen",
              show_absence(journey, hop));
     wrap(stream, text, 8);
+    if (awake || hops[hop].box == BOX_LOOP) /* whether a loop has coroutines, only stamps tell */
+        return;
+    fputs(dim, stream);
+    wrap(stream, hop_why(hop, journey->waiting), 8);
+    fputs(off, stream);
 }
 
-/* Sockets see nothing between the device and the end of the wait. */
+/* Sockets see less, so their parts are other ones. */
 const char *share_name(const struct recording *recording, enum share share)
 {
-    return recording->via == VIA_SOCKETS && share == SHARE_SCHEDULER ? "stack, wake-up, scheduler"
-                                                                     : share_names[share];
+    if (recording->via == VIA_SOCKETS && share == SHARE_STACK)
+        return "device";
+    if (recording->via == VIA_SOCKETS && share == SHARE_SCHEDULER)
+        return "stack, wake-up, scheduler";
+    return share_names[share];
+}
+
+/* The event with which a part of the time ends. */
+static const char *share_end(const struct journey *journey, enum share share)
+{
+    const char *label = "";
+
+    for (int hop = 0; hop < HOP_ACK; hop++)
+        if (hops[hop].share == share && journey->at[hop] != NULL && journey->sight[hop] != BEFORE)
+            label = source_label(journey->at[hop]);
+    return label;
 }
 
 static void show_shares(FILE *stream, const struct recording *recording,
                         const struct journey *journey)
 {
-    int width = recording->via == VIA_SOCKETS ? 25 : 9;
+    bool sockets = recording->via == VIA_SOCKETS;
+    int whole = sockets ? BAR / 2 : BAR, name_width = sockets ? 25 : 9;
+    int end_width = sockets ? 19 : 22;
     uint64_t ns[SHARES], total = 0;
 
     journey_shares(journey, ns);
@@ -285,13 +316,14 @@ static void show_shares(FILE *stream, const struct recording *recording,
     for (int i = 0; i < SHARES; i++) {
         if (ns[i] == 0)
             continue;
-        int bar = (int)((double)ns[i] / (double)total * BAR + 0.5);
+        int bar = (int)((double)ns[i] / (double)total * whole + 0.5);
         char filled[BAR + 1];
         memset(filled, '#', sizeof filled);
         filled[bar] = '\0';
-        fprintf(stream, "%8.1f µs %4.0f %%  %-*s%s%s%s%s\n", us(ns[i]),
-                100 * (double)ns[i] / (double)total, width, share_name(recording, (enum share)i),
-                bar > 0 ? "  " : "", blue, filled, off);
+        fprintf(stream, "%8.1f µs %4.0f %%  %-*s  to %-*s%s%s%s%s\n", us(ns[i]),
+                100 * (double)ns[i] / (double)total, name_width,
+                share_name(recording, (enum share)i), bar > 0 ? end_width : 0,
+                share_end(journey, (enum share)i), bar > 0 ? " " : "", blue, filled, off);
     }
 }
 
@@ -329,7 +361,9 @@ static void show_notes(FILE *stream, const struct recording *recording)
         wrap(stream, recording->note[i], 0);
     fputc('\n', stream);
     char absent[200];
-    snprintf(absent, sizeof absent, "Not on this way: %s.", vias[recording->via].absent);
+    snprintf(absent, sizeof absent, "%s: %s.",
+             recording->via == VIA_SOCKETS ? "Not seen by sockets" : "Not on this way",
+             vias[recording->via].absent);
     wrap(stream, absent, 0);
 }
 
@@ -342,15 +376,15 @@ void show_journey(FILE *stream, const struct recording *recording, const struct 
     choose_colours(stream);
     show_origin(stream, recording);
     show_title(recording, journey, title, sizeof title);
-    fprintf(stream, "%s\n\n%s%8s %8s%s\n", title, dim, " µs from", "from the", off);
-    fprintf(stream, "%s%8s %8s  %-5s %-23s %s%s\n", dim, "start", "last one", "CPU", "event",
+    fprintf(stream, "%s\n\n%s   at µs     + µs  CPU   %-23s %s%s\n", title, dim, "event",
             "what it carries", off);
     for (int hop = 0; hop < HOPS; hop++) {
         if (journey->sight[hop] == ELSEWHERE)
             continue;
         if ((int)hops[hop].box != box) {
             box = (int)hops[hop].box;
-            fprintf(stream, "%s%s[%s]%s\n", whys ? "\n" : "", bold, box_names[box], off);
+            fprintf(stream, "%s%s[%s]%s\n", whys ? "\n" : "", bold,
+                    show_box(journey, hops[hop].box), off);
         }
         if (journey->at[hop] != NULL)
             show_hop(stream, journey, (enum hop)hop, whys);
@@ -358,8 +392,14 @@ void show_journey(FILE *stream, const struct recording *recording, const struct 
             show_absent(stream, journey, (enum hop)hop, whys);
     }
     show_shares(stream, recording, journey);
-    if (whys)
-        show_notes(stream, recording);
+    if (!whys)
+        return;
+    show_notes(stream, recording);
+    if (recording->via != VIA_SOCKETS)
+        wrap(stream,
+             "Numbers: a socket has the kernel's own (SO_COOKIE), a thread its id; an skb is "
+             "numbered here.",
+             0);
 }
 
 /* ---- many journeys ---- */
@@ -377,14 +417,15 @@ static double percentile(const uint64_t *sorted, size_t count, size_t percent)
 }
 
 /* One row: of all journeys that met this hop, how long it took since the hop before. */
-static void show_percentiles(FILE *stream, const char *label, uint64_t *ns, size_t count)
+static void show_percentiles(FILE *stream, const char *label, size_t seen, uint64_t *ns,
+                             size_t count)
 {
     if (count == 0) {
-        fprintf(stream, "  %-24s %6d %9s %9s %9s\n", label, 0, "-", "-", "-");
+        fprintf(stream, "  %-24s %6zu %9s %9s %9s\n", label, seen, "-", "-", "-");
         return;
     }
     qsort(ns, count, sizeof *ns, compare);
-    fprintf(stream, "  %-24s %6zu %9.1f %9.1f %9.1f\n", label, count, percentile(ns, count, 50),
+    fprintf(stream, "  %-24s %6zu %9.1f %9.1f %9.1f\n", label, seen, percentile(ns, count, 50),
             percentile(ns, count, 90), percentile(ns, count, 99));
 }
 
@@ -396,11 +437,18 @@ static bool belongs(const struct journeys *journeys, enum hop hop)
     return false;
 }
 
+/* Only complete journeys tell how long a hop takes: in another one "the hop before" may be one that
+ * was far away. */
+static bool is_timed(const struct journeys *journeys, size_t i)
+{
+    return journeys->list[i].outcome == COMPLETE || journeys->outcomes[COMPLETE] == 0;
+}
+
 static void show_hop_of_many(FILE *stream, const struct journeys *journeys, enum hop hop,
                              uint64_t *ns)
 {
     const char *label = hops[hop].name;
-    size_t count = 0;
+    size_t seen = 0, count = 0;
 
     for (size_t i = 0; i < journeys->count; i++) {
         const struct journey *journey = &journeys->list[i];
@@ -408,11 +456,11 @@ static void show_hop_of_many(FILE *stream, const struct journeys *journeys, enum
         if (journey->at[hop] == NULL)
             continue;
         label = source_label(journey->at[hop]);
-        if (journey->sight[hop] == BEFORE || hop == HOP_ACK)
-            continue;
-        ns[count++] = before != NULL ? journey->at[hop]->ns - before->ns : 0;
+        seen++;
+        if (journey->sight[hop] != BEFORE && is_timed(journeys, i))
+            ns[count++] = before != NULL ? journey->at[hop]->ns - before->ns : 0;
     }
-    show_percentiles(stream, label, ns, count);
+    show_percentiles(stream, label, seen, ns, count);
 }
 
 static void show_total_of_many(FILE *stream, const struct journeys *journeys, uint64_t *ns)
@@ -420,11 +468,11 @@ static void show_total_of_many(FILE *stream, const struct journeys *journeys, ui
     size_t count = 0;
 
     for (size_t i = 0; i < journeys->count; i++)
-        if (journeys->list[i].at[HOP_RETURN] != NULL)
+        if (journeys->list[i].at[HOP_RETURN] != NULL && is_timed(journeys, i))
             ns[count++] =
                 journeys->list[i].at[HOP_RETURN]->ns - journey_first(&journeys->list[i])->ns;
     fputc('\n', stream);
-    show_percentiles(stream, "from first to last", ns, count);
+    show_percentiles(stream, "from first to last", count, ns, count);
 }
 
 static void show_outcomes(FILE *stream, const struct recording *recording,
@@ -435,9 +483,13 @@ static void show_outcomes(FILE *stream, const struct recording *recording,
             journeys->count, journeys->outcomes[COMPLETE], journeys->outcomes[BATCHED],
             journeys->outcomes[INCOMPLETE], recording->lost);
     wrap(stream,
-         "Complete: every hop was seen that this kernel and this server can tell of. Batched: "
-         "somebody was at work already, and did not have to be woken. Incomplete: a hop was not "
-         "seen; it is left out.",
+         "µs: since the hop before, of complete journeys. p50: half of them took no longer; p90, "
+         "p99: 90 and 99 of a hundred did not.",
+         0);
+    wrap(stream,
+         "Complete: every hop was seen that this kernel and this server have an event for. "
+         "Batched: one was not needed, for the server was awake already, or NET_RX at work. "
+         "Incomplete: one that has to be was not seen.",
          0);
 }
 
@@ -450,14 +502,14 @@ void show_many(FILE *stream, const struct recording *recording, const struct jou
     show_origin(stream, recording);
     fprintf(stream, "%zu packets, over %s, to %s on port %u\n\n", journeys->count,
             via_words(recording->via), recording->server, recording->port);
-    fprintf(stream, "%sµs since the hop before      seen       p50       p90       p99%s\n", dim,
+    fprintf(stream, "%s  event                      seen    p50 µs    p90 µs    p99 µs%s\n", dim,
             off);
     for (int hop = 0; ns != NULL && hop < HOP_ACK; hop++) {
         if (!belongs(journeys, (enum hop)hop))
             continue;
         if ((int)hops[hop].box != box) {
             box = (int)hops[hop].box;
-            fprintf(stream, "%s[%s]%s\n", bold, box_names[box], off);
+            fprintf(stream, "%s[%s]%s\n", bold, show_box(&journeys->list[0], hops[hop].box), off);
         }
         show_hop_of_many(stream, journeys, (enum hop)hop, ns);
     }
@@ -496,12 +548,22 @@ static void show_ways(FILE *stream, enum hop hop)
     wrap(stream, text, 4);
 }
 
+/* The event that tells of it as a rule; others are for other kernels and other servers. */
+static const char *first_source(int hop)
+{
+    for (size_t i = 0; i < source_count; i++)
+        if ((int)sources[i].kind == hop)
+            return source_name(i);
+    return "nobody";
+}
+
 static void explain_hop(FILE *stream, enum hop hop)
 {
     static const char *const with[] = {"", "With poll or select: ", "With a blocked recv(): "};
     char text[400];
 
-    fprintf(stream, "%s%s%s, in [%s]\n", bold, hops[hop].name, off, box_names[hops[hop].box]);
+    fprintf(stream, "%s%s%s, in [%s]\n", bold, hops[hop].name, off,
+            box_title(hops[hop].box, WAITS_EPOLL));
     for (int way = 0; way < WAYS_TO_WAIT; way++) {
         if (hops[hop].why[way] == NULL)
             continue;
@@ -539,9 +601,10 @@ bool show_explain(FILE *stream, const char *name)
     for (int hop = 0; hop < HOPS; hop++) {
         if ((int)hops[hop].box != box) {
             box = (int)hops[hop].box;
-            fprintf(stream, "%s%s[%s]%s\n", hop > 0 ? "\n" : "", bold, box_names[box], off);
+            fprintf(stream, "%s%s[%s]%s\n", hop > 0 ? "\n" : "", bold,
+                    box_title(hops[hop].box, WAITS_EPOLL), off);
         }
-        fprintf(stream, "  %s%s%s\n", blue, hops[hop].name, off);
+        fprintf(stream, "  %s%s%s, seen by %s\n", blue, hops[hop].name, off, first_source(hop));
         wrap(stream, hops[hop].why[WAITS_EPOLL], 8);
     }
     return true;

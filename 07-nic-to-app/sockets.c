@@ -1,7 +1,8 @@
 /* What an ordinary user's sockets tell of a packet: six hops, no root.
  *
  * SO_TIMESTAMPING makes the kernel note three times on the way out (the queue has the packet, the
- * driver has it, it is acknowledged) and one on the way in (the device has handed it to the stack).
+ * driver has it, it is acknowledged) and one on the way in (over lo that is when IP has found that
+ * the packet is for this machine: after netif_receive_skb, before tcp_probe).
  * The clock at the return of epoll_wait() and of recvmsg() gives two more. */
 #define _GNU_SOURCE
 
@@ -268,7 +269,8 @@ static bool add(const struct packet *packet, const char *name, uint64_t ns, int 
     return recording_add(packet->recording, &event);
 }
 
-/* One stamp from the error queue, where what was sent is told of.  False: there is none. */
+/* One stamp from the error queue, where what was sent is told of: of which byte of the stream, and
+ * so of which packet.  False: there is none. */
 static bool take_stamp(const struct packet *packet, const struct pair *pair)
 {
     static const char *const names[] = {[SCM_TSTAMP_SND] = "TX_SOFTWARE_stamp",
@@ -286,8 +288,10 @@ static bool take_stamp(const struct packet *packet, const struct pair *pair)
             continue;
         memcpy(&error, CMSG_DATA(c), sizeof error);
         if (stamp != 0 && error.ee_origin == SO_EE_ORIGIN_TIMESTAMPING &&
-            error.ee_info < sizeof names / sizeof *names)
-            add(packet, names[error.ee_info], stamp - pair->ahead, -1, SLOT_LEN, MESSAGE_SIZE);
+            error.ee_info < sizeof names / sizeof *names) {
+            struct packet of = {packet->recording, error.ee_data / MESSAGE_SIZE};
+            add(&of, names[error.ee_info], stamp - pair->ahead, -1, SLOT_LEN, MESSAGE_SIZE);
+        }
     }
     return true;
 }
@@ -320,16 +324,18 @@ static void note_queries(const struct pair *pair, const struct told *told,
     socklen_t size = sizeof info;
 
     if (told->waiting >= 0)
-        recording_note(recording, "While it waited: %d bytes in the receive queue (SIOCINQ).",
+        recording_note(recording, "While a packet waited: %d bytes in the receive queue (SIOCINQ).",
                        told->waiting);
     if (told->charged > 0)
-        recording_note(recording, "For them the kernel charged %u bytes (SO_MEMINFO).",
+        recording_note(recording,
+                       "For them the kernel charged %u bytes: the skb and its memory (SO_MEMINFO).",
                        told->charged);
     if (told->cookie != 0)
         recording_note(recording, "The socket's number in this kernel is %llu (SO_COOKIE).",
                        (unsigned long long)told->cookie);
     if (getsockopt(pair->client, IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
-        recording_note(recording, "TCP thinks that there and back takes %u µs (TCP_INFO).",
+        recording_note(recording,
+                       "There and back, as TCP estimates from all of them: %u µs (TCP_INFO).",
                        info.tcpi_rtt);
 }
 

@@ -171,12 +171,26 @@ static void receive_without_skb(struct draft *draft)
     found(draft, HOP_BACKLOG, seek_skb(draft->recording, only, -1, HOP_BACKLOG, end));
 }
 
-/* The card's interrupt in whose handler NET_RX was asked for.  If nobody has asked since NET_RX ran
- * last, then it asked for itself: it had more to do than it may do at once. */
+/* Who asked for this NET_RX?  Somebody has since it ran last; or a card has interrupted it while it
+ * ran, and so it runs once more. */
+static size_t raise_before(const struct draft *draft, size_t softirq)
+{
+    const struct recording *recording = draft->recording;
+    size_t raise = seek_cpu(recording, softirq, -1, KIND_RAISE, BIT(KIND_SOFTIRQ_END));
+
+    if (raise != NOWHERE)
+        return raise;
+    size_t end = seek_cpu(recording, softirq, -1, KIND_SOFTIRQ_END, 0);
+    raise = seek_cpu(recording, end, -1, KIND_RAISE, BIT(HOP_SOFTIRQ));
+    return raise != NOWHERE && recording->events[raise].context == 'h' ? raise : NOWHERE;
+}
+
+/* The card's interrupt in whose handler NET_RX was asked for.  If nobody has asked, then it asked
+ * for itself: it had more to do than it may do at once. */
 static void interrupt_before(struct draft *draft, size_t softirq)
 {
     enum sight *sight = &draft->journey->sight[HOP_IRQ];
-    size_t raise = seek_cpu(draft->recording, softirq, -1, KIND_RAISE, BIT(KIND_SOFTIRQ_END));
+    size_t raise = raise_before(draft, softirq);
 
     if (raise == NOWHERE && *sight == UNSEEN && draft->recording->lost == 0)
         *sight = AWAKE;
@@ -215,6 +229,17 @@ static void send_around(struct draft *draft)
         found(draft, HOP_SEND,
               seek_thread(draft->recording, draft->at[HOP_QUEUE], -1, HOP_SEND, BIT(KIND_SEND_END),
                           queue->pid));
+}
+
+/* On a way within one machine NET_RX may run before the sender's call is over, in its time. */
+static void receive_inside_send(struct draft *draft)
+{
+    const struct event *send = event_at(draft, HOP_SEND), *receive = event_at(draft, HOP_RECEIVE);
+
+    if (send == NULL || receive == NULL || receive->pid != send->pid)
+        return;
+    size_t end = seek_thread(draft->recording, draft->at[HOP_SEND], 1, KIND_SEND_END, 0, send->pid);
+    draft->journey->inside_send = end != NOWHERE && end > draft->at[HOP_RECEIVE];
 }
 
 /* The frame that we wrote last before the kernel took one in. */
@@ -527,6 +552,7 @@ static void follow(const struct recording *recording, size_t probe, uint32_t ask
     receive_without_skb(&draft);
     softirq_around(&draft);
     send_around(&draft);
+    receive_inside_send(&draft);
     frame_before(&draft);
     count_frames(&draft);
     socket_ready(&draft);
@@ -540,20 +566,26 @@ static void follow(const struct recording *recording, size_t probe, uint32_t ask
     journey->outcome = judge(journey);
 }
 
-/* Where sockets told of themselves, each event carries the number of its packet. */
+static bool same_packet(const struct event *event, const struct event *other)
+{
+    return event_has(event, SLOT_PACKET) && event->value[SLOT_PACKET] == other->value[SLOT_PACKET];
+}
+
+/* Where sockets told of themselves, each event carries the number of its packet.  One is back
+ * before the next is sent, so the events of a packet stand together. */
 static void gather(const struct recording *recording, size_t last, uint32_t asked,
                    struct journey *journey)
 {
     struct draft draft = {.recording = recording, .journey = journey};
-    const struct event *end = &recording->events[last];
+    const struct event *events = recording->events;
+    size_t at = last;
 
     begin(&draft, asked);
-    for (size_t i = 0; i < recording->count; i++) {
-        const struct event *event = &recording->events[i];
-        if (event_has(event, SLOT_PACKET) && event_kind(event) < HOPS &&
-            event->value[SLOT_PACKET] == end->value[SLOT_PACKET])
-            found(&draft, event_kind(event), i);
-    }
+    while (at > 0 && same_packet(&events[at - 1], &events[last]))
+        at--;
+    for (; at < recording->count && same_packet(&events[at], &events[last]); at++)
+        if (event_kind(&events[at]) < HOPS)
+            found(&draft, event_kind(&events[at]), at);
     journey->outcome = judge(journey);
 }
 

@@ -22,8 +22,8 @@ struct journey {
     enum sight sight[HOPS];
     enum waiting waiting;
     enum outcome outcome;
-    unsigned frames; /* that became one skb */
-    bool stamped;    /* by the server */
+    unsigned frames;  /* that became one skb */
+    bool inside_send; /* it was taken in before the sender's call was over */
 };
 
 struct journeys {

@@ -10,6 +10,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <net/if.h>
 #include <sched.h>
@@ -28,6 +29,7 @@ static struct options {
     bool cpu_given, via_given;
     const char *place_given; /* -b or --device */
     const char *json, *svg, *record;
+    FILE *piped; /* standard output, if one of these has it for itself */
     const char *replay;
     char server[PATH_SIZE], fallback[PATH_SIZE];
 } options = {.plan = {.via = VIA_LO, .packets = 1, .address = "127.0.0.1", .device = "lo"}};
@@ -41,10 +43,12 @@ static void usage(FILE *stream)
           "  -n N             follow N packets, and show how long each hop takes\n"
           "  --via WAY        lo, veth, tap, gro or rps: the network that it takes (lo)\n"
           "  --server PROGRAM start this one instead, as: PROGRAM -b ADDRESS -p 0\n"
-          "  --cpu N          keep the client and the server on this CPU, or any (0)\n"
+          "  --cpu N          the CPU for client and server, or: any (if not given: 0)\n"
           "  --json FILE      write what Perfetto and Chrome's tracing page can load\n"
           "  --svg FILE       draw the first journey\n"
           "  --record FILE    keep the events, for replay\n"
+          "                   of these three, one FILE may be -: standard output, and\n"
+          "                   then the words that would be there go to standard error\n"
           "  --brief          of one packet, a line for each hop, without the reasons\n"
           "  --watch          send nothing: follow the next N packets that others send\n"
           "  --device DEV     with attach or --watch: over which device they come (lo)\n"
@@ -239,6 +243,27 @@ static void check_options(bool attach)
         bad_usage(device, "no such device");
 }
 
+static bool is_stdout(const char *file)
+{
+    return file != NULL && strcmp(file, "-") == 0;
+}
+
+/* What a program reads from our standard output must have it for itself.  So it gets a descriptor
+ * of its own, and whatever else we say goes to standard error. */
+static void share_stdout(void)
+{
+    int takers = is_stdout(options.json) + is_stdout(options.svg) + is_stdout(options.record);
+
+    if (takers > 1)
+        bad_usage("-", "standard output can have one of --json, --svg and --record");
+    if (takers == 0)
+        return;
+    int copy = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    options.piped = copy != -1 ? fdopen(copy, "w") : NULL;
+    if (options.piped == NULL || dup2(STDERR_FILENO, STDOUT_FILENO) == -1)
+        fail("standard output", strerror(errno));
+}
+
 /* We may be kept away from some CPUs.  Of the one that we take unasked nobody is told. */
 static void check_cpu(void)
 {
@@ -263,6 +288,7 @@ static void read_command(int argc, char **argv)
     beside(argv[0], "recordings/lo.txt", options.fallback, sizeof options.fallback);
     check_options(words > 0 && strcmp(word[0], "attach") == 0);
     check_cpu();
+    share_stdout();
     if (options.plan.server == NULL)
         options.plan.server = options.server;
     if (words == 0)
@@ -287,7 +313,7 @@ static void read_command(int argc, char **argv)
 
 static FILE *create(const char *file)
 {
-    FILE *stream = strcmp(file, "-") == 0 ? stdout : fopen(file, "w");
+    FILE *stream = is_stdout(file) ? options.piped : fopen(file, "w");
 
     if (stream == NULL)
         fail(file, strerror(errno));
@@ -296,9 +322,9 @@ static FILE *create(const char *file)
 
 static void finish(FILE *stream, const char *file, bool written)
 {
-    if ((stream != stdout && fclose(stream) != 0) || !written)
+    if (fclose(stream) != 0 || !written)
         fail(file, "could not be written in full");
-    if (stream != stdout)
+    if (!is_stdout(file))
         printf("written: %s\n", file);
 }
 
@@ -370,6 +396,9 @@ static int climb_down(const char *why)
 
     show_wrapped(stdout, why);
     puts("Next best: what the sockets of an ordinary user tell.\n");
+    if (options.via_given || options.cpu_given || options.plan.server != options.server)
+        show_wrapped(stdout, "So the packets go over lo, to a receiver of our own, on any CPU: not "
+                             "as you asked for.\n");
     fflush(stdout); /* many packets take their time */
     enum run run = run_sockets(options.plan.packets, &recording, next, sizeof next);
     if (run == RAN) {

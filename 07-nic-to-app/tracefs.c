@@ -12,11 +12,17 @@
 
 #ifndef __linux__
 
-struct tracer *tracer_open(const struct subject *subject, char *why, size_t size)
+struct tracer *tracer_open(unsigned packets, char *why, size_t size)
 {
-    (void)subject;
+    (void)packets;
     snprintf(why, size, "Tracepoints are a thing of Linux, and this is another system.");
     return NULL;
+}
+bool tracer_ask(struct tracer *tracer, const struct subject *subject)
+{
+    (void)tracer;
+    (void)subject;
+    return false;
 }
 bool tracer_start(struct tracer *tracer)
 {
@@ -50,8 +56,10 @@ void tracer_close(struct tracer *tracer)
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -195,23 +203,37 @@ static void remove_leftovers(const char *instances)
 
 static const char *missing(int error, bool mounted)
 {
+    bool denied = error == EACCES || error == EPERM;
+
+    if (getuid() != 0 && (denied || !mounted))
+        return "The kernel's tracepoints are for root, and you are not root.";
+    if (denied)
+        return "You are root, and still may not use the kernel's tracepoints: this looks like a "
+               "container.";
     if (!mounted)
-        return "The kernel's tracepoints are not to be seen here: tracefs is not mounted, as in "
-               "most containers.";
-    if (error == EACCES || error == EPERM)
-        return getuid() != 0 ? "The kernel's tracepoints are for root, and you are not root."
-                             : "You are root, and still may not use the kernel's tracepoints: this "
-                               "looks like a container.";
+        return "tracefs, where the kernel's tracepoints are, cannot be mounted: this kernel was "
+               "built without it.";
     if (error == ENOENT)
         return "tracefs is mounted and holds no events: the kernel is locked down "
                "(lockdown=confidentiality), or was built without them.";
     return "The kernel does not let us make a trace instance.";
 }
 
-/* Where tracefs is mounted.  A folder that exists and is empty is a mount point without it. */
+#define TRACEFS "/sys/kernel/tracing"
+
+/* Root may mount it.  We do that in a mount namespace of our own: nobody else sees it, and it goes
+ * when we do.  A slave: what others mount still reaches us, and nothing of ours reaches them. */
+static bool mount_for_us(void)
+{
+    return unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) == 0 &&
+           mount("tracefs", TRACEFS, "tracefs", 0, NULL) == 0;
+}
+
+/* Where tracefs is.  A folder that exists and is on its parent's file system is a place for it,
+ * without it.  NULL: it is not mounted, and we may not, errno says why. */
 static const char *find_tracefs(void)
 {
-    static const char *const paths[] = {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"};
+    static const char *const paths[] = {TRACEFS, "/sys/kernel/debug/tracing"};
     struct stat in, above;
 
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
@@ -222,12 +244,13 @@ static const char *find_tracefs(void)
         if (i == 1 || stat(parent, &above) == -1 || in.st_dev != above.st_dev)
             return paths[i];
     }
-    return NULL;
+    return mount_for_us() ? TRACEFS : NULL;
 }
 
 static bool make_instance(struct tracer *tracer, char *why, size_t size)
 {
     const char *tracefs = find_tracefs();
+    int error = errno;
 
     snprintf(tracer->instances, sizeof tracer->instances, "%s/instances",
              tracefs != NULL ? tracefs : "");
@@ -235,10 +258,9 @@ static bool make_instance(struct tracer *tracer, char *why, size_t size)
         remove_leftovers(tracer->instances);
     snprintf(tracer->path, sizeof tracer->path, "%s/" PREFIX "%ld-%llu", tracer->instances,
              (long)getpid(), began(getpid()));
-    errno = ENOENT;
     if (tracefs != NULL && mkdir(tracer->path, 0700) == 0)
         return true;
-    snprintf(why, size, "%s", missing(errno, tracefs != NULL));
+    snprintf(why, size, "%s", missing(tracefs != NULL ? errno : error, tracefs != NULL));
     tracer->path[0] = '\0';
     return false;
 }
@@ -415,7 +437,7 @@ static bool has_tracepoint(const struct tracer *tracer, enum hop kind)
     return false;
 }
 
-static void ask(struct tracer *tracer, const struct subject *subject)
+bool tracer_ask(struct tracer *tracer, const struct subject *subject)
 {
     char folder[PATH_SIZE * 2], filter[FILTER_SIZE];
 
@@ -434,13 +456,14 @@ static void ask(struct tracer *tracer, const struct subject *subject)
         if (write_file(folder, "enable", "1"))
             tracer->asked |= (uint64_t)1 << i;
     }
+    return tracer->asked != 0;
 }
 
 /* Room for what the packets will cause, about 4 KiB each with their echo, and as much again. */
-static void size_rings(const struct tracer *tracer, const struct subject *subject)
+static void size_rings(const struct tracer *tracer, unsigned packets)
 {
     char text[32];
-    unsigned kib = 1024 + subject->packets * 8;
+    unsigned kib = 1024 + packets * 8;
 
     snprintf(text, sizeof text, "%u", kib < 16384 ? kib : 16384);
     write_file(tracer->path, "buffer_size_kb", text);
@@ -468,7 +491,7 @@ static bool numbers_are_ours(void)
     return stat("/proc/self/ns/pid", &space) == -1 || space.st_ino == FIRST_PID_SPACE;
 }
 
-struct tracer *tracer_open(const struct subject *subject, char *why, size_t size)
+struct tracer *tracer_open(unsigned packets, char *why, size_t size)
 {
     if (!numbers_are_ours()) {
         snprintf(why, size,
@@ -488,13 +511,11 @@ struct tracer *tracer_open(const struct subject *subject, char *why, size_t size
         return NULL;
     }
     write_file(tracer->path, "tracing_on", "0");
-    bool clock = write_file(tracer->path, "trace_clock", "mono");
-    size_rings(tracer, subject);
-    if (clock && learn_page(tracer))
-        ask(tracer, subject);
+    bool usable = write_file(tracer->path, "trace_clock", "mono") && learn_page(tracer);
+    size_rings(tracer, packets);
     open_rings(tracer);
-    if (tracer->asked == 0) {
-        snprintf(why, size, "No event could be switched on in the trace instance.");
+    if (!usable) {
+        snprintf(why, size, "The kernel's trace instance is not as we know it.");
         tracer_close(tracer);
         return NULL;
     }

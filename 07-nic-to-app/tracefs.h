@@ -14,14 +14,15 @@ struct subject {
     char devices[DEVICES][NAME_SIZE];
     int tasks[MOST_TASKS]; /* the server's threads; none: know them by name, for more may come */
     char names[MOST_NAMES][NAME_SIZE];
-    bool card;        /* the device can interrupt */
-    unsigned packets; /* how many, for the size of the rings */
+    bool card; /* the device can interrupt */
 };
 
 struct tracer;
 
-/* NULL: it cannot be had, and `why` says what is missing in one sentence. */
-struct tracer *tracer_open(const struct subject *subject, char *why, size_t size);
+/* An instance, which sees nothing yet.  NULL: it cannot be had, and `why` says what is missing in
+ * one sentence. */
+struct tracer *tracer_open(unsigned packets, char *why, size_t size);
+bool tracer_ask(struct tracer *tracer, const struct subject *subject); /* false: for nothing */
 bool tracer_start(struct tracer *tracer);
 void tracer_stop(struct tracer *tracer);
 bool tracer_drain(struct tracer *tracer, struct recording *recording);   /* false: no memory */

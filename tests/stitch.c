@@ -265,6 +265,18 @@ static void test_nesting(void)
                   "160 0 0 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
     sight_is(only(&scene), HOP_IRQ, UNSEEN);
     strike(&scene);
+    scene = stage("card", 0, /* the card has interrupted NET_RX, which so ran once more */
+                  "13 0 0 s softirq_entry vec=3\n"
+                  "20 0 0 h irq_handler_entry irq=24 name=eth0\n"
+                  "21 0 0 h softirq_raise vec=3\n"
+                  "22 0 0 h irq_handler_exit irq=24\n"
+                  "30 0 0 s softirq_exit vec=3\n"
+                  "40 0 0 s softirq_entry vec=3\n"
+                  "70 0 0 s netif_receive_skb skb=1 len=57 name=eth0\n"
+                  "160 0 0 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
+    time_is(only(&scene), HOP_IRQ, 20);
+    time_is(only(&scene), HOP_SOFTIRQ, 40);
+    strike(&scene);
     scene = stage(
         "lo", 0, /* NET_RX was at work before this packet was in the backlog */
         SENT "125 0 10 s softirq_entry vec=3\n"
@@ -407,6 +419,74 @@ static void test_send(void)
     sight_is(only(&scene), HOP_SEND, UNSEEN);
     strike(&scene);
     end("a packet that a software interrupt queued belongs to no send()");
+}
+
+static void inside_is(const struct scene *scene, bool inside)
+{
+    if (only(scene)->inside_send != inside)
+        complain("it is said to be taken in %s the sender's call", inside ? "after" : "inside");
+}
+
+static void test_inside(void)
+{
+    begin();
+    struct scene scene =
+        stage("lo", 0, SENT TAKEN_IN FOR_SOCKET "196 0 10 t sys_exit_sendto ret=5\n");
+    inside_is(&scene, true);
+    strike(&scene);
+    scene = stage("lo", 0, /* another CPU took it in, when the call was over */
+                  SENT "131 0 10 t sys_exit_sendto ret=5\n"
+                       "150 1 0 s netif_receive_skb skb=1 len=57 name=lo\n" FOR_SOCKET);
+    inside_is(&scene, false);
+    strike(&scene);
+    scene = stage("lo", 0, SENT TAKEN_IN FOR_SOCKET); /* the end of the call was not written */
+    inside_is(&scene, false);
+    strike(&scene);
+    end("what is received inside the sender's send(), and what is not");
+}
+
+/* Each event carries the number of its packet: the one of a packet stand together. */
+static void test_sockets(void)
+{
+    begin();
+    struct scene scene = stage("sockets", 0,
+                               "10 0 0 t send len=5 packet=1\n"
+                               "20 -1 0 t TX_ACK_stamp len=5 packet=0\n"
+                               "30 0 0 t recvmsg_returned ret=5 packet=1\n"
+                               "40 0 0 t send len=5 packet=2\n"
+                               "50 0 0 t recvmsg_returned ret=5 packet=2\n"
+                               "60 -1 0 t TX_ACK_stamp len=5 packet=2\n");
+    if (scene.journeys.count != 2)
+        complain("%zu journeys, and not 2", scene.journeys.count);
+    else {
+        sight_is(&scene.journeys.list[0], HOP_SEND, UNSEEN); /* another's stamp is between */
+        time_is(&scene.journeys.list[1], HOP_SEND, 40);
+        time_is(&scene.journeys.list[1], HOP_ACK, 60);
+    }
+    strike(&scene);
+    end("what sockets tell: the events of a packet, and of no other");
+}
+
+static void title_is(const struct journey *journey, enum box box, const char *title)
+{
+    if (strcmp(show_box(journey, box), title) != 0)
+        complain("box %d is called \"%s\"", (int)box, show_box(journey, box));
+}
+
+static void test_titles(void)
+{
+    struct journey journey = {.waiting = WAITS_EPOLL, .sight = {[HOP_RESUME] = SEEN}};
+
+    begin();
+    title_is(&journey, BOX_WAKE, "the kernel wakes epoll_wait");
+    title_is(&journey, BOX_LOOP, "the event loop resumes a coroutine");
+    journey.sight[HOP_RESUME] = UNASKED;
+    title_is(&journey, BOX_LOOP, "the event loop takes it from the list");
+    for (journey.waiting = WAITS_SCAN; journey.waiting < WAYS_TO_WAIT; journey.waiting++)
+        for (int box = 0; box < BOXES; box++)
+            if (strstr(show_box(&journey, (enum box)box), "epoll") != NULL)
+                complain("box %d speaks of epoll where none is", box);
+    end("the boxes of a server without epoll do not speak of it");
 }
 
 static void test_blocked(void)
@@ -654,10 +734,10 @@ static void test_round(const char *file)
 
 int main(int argc, char **argv)
 {
-    static void (*const all[])(void) = {test_plain,  test_reuse,   test_softirq, test_nesting,
-                                        test_awake,  test_switch,  test_gro,     test_merged,
-                                        test_eintr,  test_send,    test_blocked, test_old_kernel,
-                                        test_stamps, test_refusals};
+    static void (*const all[])(void) = {
+        test_plain,  test_reuse,   test_softirq, test_nesting, test_awake,   test_switch,
+        test_gro,    test_merged,  test_eintr,   test_send,    test_blocked, test_old_kernel,
+        test_inside, test_sockets, test_titles,  test_stamps,  test_refusals};
     FILE *nowhere = fopen("/dev/null", "w");
 
     if (nowhere == NULL)

@@ -20,7 +20,7 @@ need_tracefs() {
     need_trace
     need_linux "for its tracepoints"
     need_root "to read tracepoints"
-    [ -d "$TRACEFS/instances" ] || skip "needs tracefs; to run it: mount -t tracefs none $TRACEFS"
+    [ -d "$TRACEFS/instances" ] || skip "looks into tracefs; to run it: mount -t tracefs none $TRACEFS"
 }
 # Runs as an ordinary user, from a folder that it may read.
 as_nobody() {
@@ -190,7 +190,8 @@ nothing_left() { until_true 5 no_instance || { echo "an instance is left:"; inst
         stop_server
     done
     grep -q 'before .*sys_enter_recvfrom' "$TMP/01-blocking"
-    if grep -q '\[the event loop' "$TMP/01-blocking"; then false; fi
+    if grep -q '\[the event loop\|\[.*epoll' "$TMP/01-blocking"; then false; fi
+    if grep -q '\[.*epoll' "$TMP/03-poll"; then false; fi
     grep -q 'sys_exit_p*poll' "$TMP/03-poll"
     grep -q 'sys_exit_epoll_p*wait' "$TMP/04-epoll"
     nothing_left
@@ -244,13 +245,41 @@ nothing_left() { until_true 5 no_instance || { echo "an instance is left:"; inst
     grep -q ' recvmsg_returned ' "$TMP/out"
 }
 
+@test "tracefs is not mounted: root's tracer mounts it where nobody else sees it" {
+    need_trace
+    need_linux "for its tracepoints"
+    need_root "to mount tracefs"
+    unshare -m true 2>/dev/null || skip "needs mount namespaces; to run it: root on a machine of your own"
+    [ -d "$TRACEFS" ] || skip "this kernel was built without tracefs; to run it: another kernel"
+    rule "the first command works on a bare machine" "tracefs that somebody mounted by hand" "chapter 7"
+    unshare -m sh -c "! mountpoint -q $TRACEFS || umount -l $TRACEFS || exit 3
+        NO_COLOR=1 '$TRACE' --server '$(traced)' --brief || exit 4; ! mountpoint -q $TRACEFS" >"$TMP/out"
+    cat "$TMP/out"
+    grep -q ' sys_exit_epoll_p*wait ' "$TMP/out"
+    [ ! -d "$TRACEFS/instances" ] || nothing_left
+}
+
+@test "one of its files may be standard output, and then has it alone" {
+    need_trace
+    rule "what another program reads is not mixed with words" "a JSON with a sentence in it" "chapter 7"
+    local option code=0
+    for option in json svg record; do
+        trace replay "$ROOM/recordings/lo.txt" --$option "$TMP/$option" >"$TMP/words"
+        trace replay "$ROOM/recordings/lo.txt" --$option - >"$TMP/out" 2>"$TMP/err"
+        cmp "$TMP/$option" "$TMP/out"
+        diff <(grep -v '^written' "$TMP/words") "$TMP/err"
+    done
+    trace replay "$ROOM/recordings/lo.txt" --json - --svg - >"$TMP/out" 2>"$TMP/err" || code=$?
+    [ $code = 2 ]
+}
+
 @test "without tracefs: one sentence, the next rung, exit 0" {
     need_tracefs
     rule "the best rung that works, and exit 0" "" "chapter 7"
     unshare -m true 2>/dev/null || skip "needs mount namespaces; to run it: root on a machine of your own"
     unshare -m sh -c "mount -t tmpfs none /sys/kernel && NO_COLOR=1 '$TRACE' --server '$(traced)'" >"$TMP/out"
     cat "$TMP/out"
-    grep -q 'not mounted' "$TMP/out"
+    grep -q 'cannot be mounted' "$TMP/out"
     grep -q ' recvmsg_returned ' "$TMP/out"
 }
 
@@ -307,27 +336,28 @@ build_witness() {
     "${CC:-cc}" -std=c11 -O2 -o "$TMP/witness" "$TESTS/witness.c" "$ROOM/hops.c" "$ROOM/record.c" "$ROOM/stitch.c"
 }
 
-# At 5,000 a second each echo has 200 µs.  Of these a traced one may take 20 more.  The best of
-# three, for what disturbs a measurement only adds to it.
+# A client that rests 100 µs between an echo and the next: what slows the server slows it.  The best of
+# three, for what disturbs a measurement only slows it more.
 @test "a server at 5,000 echoes a second is slowed by less than 10 %" {
     need_tracefs
     rule "the tracer does not disturb what it looks at" "events that nobody needs" "chapter 7"
     build_witness
     SERVER=$(traced) OURS=1 VARIANT_ARGS='' start_server
-    local plain=999999999 with=999999999 median tracer
+    local plain=0 traced=0 rate tracer
     for _ in 1 2 3; do
-        median=$("$TMP/witness" pace "$PORT" 100 4000 | sed 's/.*median_ns=//')
-        [ "$median" -ge "$plain" ] || plain=$median
+        rate=$(paced)
+        [ "$rate" -le "$plain" ] || plain=$rate
         : >"$TMP/out"
         trace attach "$PORT" --watch -n 4000 >"$TMP/out" 3>&- &
         tracer=$!
         PIDS="$tracer $PIDS"
         until_true 5 has_text "$TMP/out" '^watching'
-        median=$("$TMP/witness" pace "$PORT" 100 4000 | sed 's/.*median_ns=//')
-        [ "$median" -ge "$with" ] || with=$median
+        rate=$(paced)
+        [ "$rate" -le "$traced" ] || traced=$rate
         wait $tracer
         grep -q '; 0 events lost' "$TMP/out"
     done
-    echo "median echo: $plain ns, traced $with ns"
-    [ $((with - plain)) -lt 20000 ]
+    echo "echoes a second: $plain, traced $traced"
+    [ $((traced * 10)) -gt $((plain * 9)) ]
 }
+paced() { "$TMP/witness" pace "$PORT" 100 4000 | sed 's/rate=\([0-9]*\) .*/\1/'; }
