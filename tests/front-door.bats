@@ -9,9 +9,9 @@ setup_file() {
     clean_environment
     copy_to "$BUILT"
     make -C "$BUILT" >"$BUILT/build.log" 2>&1 || { cat "$BUILT/build.log"; return 1; }
-    # Who runs us may have us ignore SIGINT, and a shell cannot undo that for what it starts.
+    # Who runs us may have us ignore SIGINT or SIGHUP, and a shell cannot undo that for what it starts.
     printf '%s\n' '#include <signal.h>' '#include <unistd.h>' 'int main(int n, char **args)' \
-        '{ signal(SIGINT, SIG_DFL); execvp(args[1], args + 1); return n; }' >"$BUILT/interruptible.c"
+        '{ signal(SIGINT, SIG_DFL); signal(SIGHUP, SIG_DFL); execvp(args[1], args + 1); return n; }' >"$BUILT/interruptible.c"
     cc -o "$BUILT/interruptible" "$BUILT/interruptible.c"
 }
 teardown_file() { rm -rf "$BUILT"; }

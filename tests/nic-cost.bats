@@ -166,7 +166,7 @@ number() { sed -n "s/^ *$1.* \([0-9][0-9]*\)\( .*\)\{0,1\}\$/\1/p" "$2" | head -
     cat "$TMP/out"
     ! grep -q 'not to be trusted' "$TMP/out" || skip "other programs use sockets here; to run it: a machine that is quiet"
     size=$(awk '$1 == "TCP" { print $4 }' /proc/slabinfo)
-    said=$(awk '$1 == "TCP" { print $6 }' "$TMP/out")
+    said=$(awk '$1 == "TCP" { print $5 }' "$TMP/out")
     [ "$said" -ge $((size * 9 / 10)) ]
     [ "$said" -le $((size * 11 / 10)) ]
 }
