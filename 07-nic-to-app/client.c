@@ -46,6 +46,8 @@ static bool echo(int fd)
         return false;
     while (have < MESSAGE_SIZE) {
         ssize_t got = recv(fd, answer + have, MESSAGE_SIZE - have, 0);
+        if (got == -1 && errno == EINTR) /* stopped and continued: with a timeout it returns */
+            continue;
         if (got <= 0)
             return false;
         have += (size_t)got;

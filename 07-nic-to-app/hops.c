@@ -22,115 +22,84 @@ static const char *const box_titles[BOXES][WAYS_TO_WAIT] = {
 
 const char *const share_names[SHARES] = {"sending", "stack", "wake-up", "scheduler", "your code"};
 
-#define CALL_EXIT                                                                                  \
-    {                                                                                              \
-        {                                                                                          \
-            "ret", SLOT_RET                                                                        \
-        }                                                                                          \
-    }
-#define READ_CALL                                                                                  \
-    {                                                                                              \
-        {                                                                                          \
-            "fd", SLOT_FD                                                                          \
-        }                                                                                          \
-    }
-#define SKB_ON_DEVICE                                                                              \
-    {                                                                                              \
-        {"skbaddr", SLOT_SKB}, {"len", SLOT_LEN},                                                  \
-        {                                                                                          \
-            "name", SLOTS                                                                          \
-        }                                                                                          \
-    }
-
 /* Several events may be the same hop: a server may read by recv() or by read(), and the kernels for
  * arm64 have no epoll_wait but epoll_pwait.  What a kernel lacks is found out from its format
  * files. */
+// clang-format off
+#define SENDING       {{"fd", SLOT_FD}, {"len", SLOT_LEN}}
+#define CALL_EXIT     {{"ret", SLOT_RET}}
+#define READ_CALL     {{"fd", SLOT_FD}}
+#define SKB_ON_DEVICE {{"skbaddr", SLOT_SKB}, {"len", SLOT_LEN}, {"name", SLOTS}}
+#define SKB_COPIED    {{"skbaddr", SLOT_SKB}, {"len", SLOT_LEN}}
+#define SKB_FREED     {{"skbaddr", SLOT_SKB}}
+#define INTERRUPT     {{"irq", SLOT_IRQ}, {"name", SLOTS}}
+#define INTERRUPT_END {{"irq", SLOT_IRQ}}
+#define VECTOR        {{"vec", SLOT_VEC}}
+#define SEGMENT       {{"skbaddr", SLOT_SKB}, {"skaddr", SLOT_SOCK}, {"sock_cookie", SLOT_COOKIE}, \
+                       {"data_len", SLOT_LEN}, {"sport", SLOT_PORT}}
+#define SOCKET        {{"skaddr", SLOT_SOCK}}
+#define READ          {{"sk", SLOT_SOCK}, {"ret", SLOT_RET}}
+#define WOKEN         {{"pid", SLOT_TASK}, {"target_cpu", SLOT_TO_CPU}, {"comm", SLOTS}}
+#define SWITCHED      {{"next_pid", SLOT_TASK}, {"prev_pid", SLOT_FROM}, {"prev_comm", SLOTS}}
+#define STAMPED(slot) {{NULL, slot}}
+
 const struct source sources[] = {
-    {"syscalls/sys_enter_sendto", HOP_SEND, FOR_CLIENT, {{"fd", SLOT_FD}, {"len", SLOT_LEN}}, NULL},
-    {"syscalls/sys_exit_sendto", KIND_SEND_END, FOR_CLIENT, CALL_EXIT, NULL},
-    {"net/net_dev_queue", HOP_QUEUE, FOR_DEVICE, SKB_ON_DEVICE, NULL},
-    {"net/net_dev_start_xmit", HOP_DRIVER, FOR_DEVICE, SKB_ON_DEVICE, NULL},
-    {"irq/irq_handler_entry", HOP_IRQ, FOR_CARD, {{"irq", SLOT_IRQ}, {"name", SLOTS}}, NULL},
-    {"irq/irq_handler_exit", KIND_IRQ_END, FOR_CARD, {{"irq", SLOT_IRQ}}, NULL},
-    {"net/netif_rx", HOP_BACKLOG, FOR_DEVICE, SKB_ON_DEVICE, NULL},
-    {"irq/softirq_raise", KIND_RAISE, FOR_CARD_RX, {{"vec", SLOT_VEC}}, NULL},
-    {"irq/softirq_entry", HOP_SOFTIRQ, FOR_NET_RX, {{"vec", SLOT_VEC}}, NULL},
-    {"irq/softirq_exit", KIND_SOFTIRQ_END, FOR_NET_RX, {{"vec", SLOT_VEC}}, NULL},
-    {"net/napi_gro_receive_entry", HOP_GRO, FOR_DEVICE, SKB_ON_DEVICE, NULL},
-    {"net/netif_receive_skb", HOP_RECEIVE, FOR_DEVICE, SKB_ON_DEVICE, NULL},
-    {"tcp/tcp_probe",
-     HOP_TCP,
-     FOR_PORT,
-     {{"skbaddr", SLOT_SKB},
-      {"skaddr", SLOT_SOCK},
-      {"sock_cookie", SLOT_COOKIE},
-      {"data_len", SLOT_LEN},
-      {"sport", SLOT_PORT}},
-     NULL},
-    {"sock/sk_data_ready", HOP_READY, FOR_TCP, {{"skaddr", SLOT_SOCK}}, NULL},
+    {"syscalls/sys_enter_sendto",       HOP_SEND,         FOR_CLIENT,   SENDING, NULL},
+    {"syscalls/sys_exit_sendto",        KIND_SEND_END,    FOR_CLIENT,   CALL_EXIT, NULL},
+    {"net/net_dev_queue",               HOP_QUEUE,        FOR_DEVICE,   SKB_ON_DEVICE, NULL},
+    {"net/net_dev_start_xmit",          HOP_DRIVER,       FOR_DEVICE,   SKB_ON_DEVICE, NULL},
+    {"irq/irq_handler_entry",           HOP_IRQ,          FOR_CARD,     INTERRUPT, NULL},
+    {"irq/irq_handler_exit",            KIND_IRQ_END,     FOR_CARD,     INTERRUPT_END, NULL},
+    {"net/netif_rx",                    HOP_BACKLOG,      FOR_DEVICE,   SKB_ON_DEVICE, NULL},
+    {"irq/softirq_raise",               KIND_RAISE,       FOR_CARD_RX,  VECTOR, NULL},
+    {"irq/softirq_entry",               HOP_SOFTIRQ,      FOR_NET_RX,   VECTOR, NULL},
+    {"irq/softirq_exit",                KIND_SOFTIRQ_END, FOR_NET_RX,   VECTOR, NULL},
+    {"net/napi_gro_receive_entry",      HOP_GRO,          FOR_DEVICE,   SKB_ON_DEVICE, NULL},
+    {"net/netif_receive_skb",           HOP_RECEIVE,      FOR_DEVICE,   SKB_ON_DEVICE, NULL},
+    {"tcp/tcp_probe",                   HOP_TCP,          FOR_PORT,     SEGMENT, NULL},
+    {"sock/sk_data_ready",              HOP_READY,        FOR_TCP,      SOCKET, NULL},
     /* where the kernel allows probes (CONFIG_KPROBES); the first, if it lacks sk_data_ready */
-    {PROBE_GROUP "/sock_def_readable",
-     HOP_READY,
-     FOR_ALL,
-     {{"sk", SLOT_SOCK}},
-     "sock_def_readable sk=$arg1"},
-    {PROBE_GROUP "/ep_poll_callback", HOP_CALLBACK, FOR_ALL, {{NULL, SLOTS}}, "ep_poll_callback"},
-    {"sched/sched_waking",
-     HOP_WAKING,
-     FOR_WOKEN,
-     {{"pid", SLOT_TASK}, {"target_cpu", SLOT_TO_CPU}, {"comm", SLOTS}},
-     NULL},
-    {"sched/sched_wakeup",
-     HOP_WAKEUP,
-     FOR_WOKEN,
-     {{"pid", SLOT_TASK}, {"target_cpu", SLOT_TO_CPU}, {"comm", SLOTS}},
-     NULL},
-    {"sched/sched_switch",
-     HOP_SWITCH,
-     FOR_SWITCHED,
-     {{"next_pid", SLOT_TASK}, {"prev_pid", SLOT_FROM}, {"prev_comm", SLOTS}},
-     NULL},
-    {"syscalls/sys_exit_epoll_wait", HOP_WAIT, FOR_SERVER, CALL_EXIT, NULL},
-    {"syscalls/sys_exit_epoll_pwait", HOP_WAIT, FOR_SERVER, CALL_EXIT, NULL},
-    {"syscalls/sys_exit_epoll_pwait2", HOP_WAIT, FOR_SERVER, CALL_EXIT, NULL},
-    {"syscalls/sys_exit_poll", HOP_WAIT, FOR_SERVER, CALL_EXIT, NULL},
-    {"syscalls/sys_exit_ppoll", HOP_WAIT, FOR_SERVER, CALL_EXIT, NULL},
-    {"syscalls/sys_exit_select", HOP_WAIT, FOR_SERVER, CALL_EXIT, NULL},
-    {"syscalls/sys_exit_pselect6", HOP_WAIT, FOR_SERVER, CALL_EXIT, NULL},
-    {"syscalls/sys_enter_recvfrom", HOP_RECV, FOR_SERVER, READ_CALL, NULL},
-    {"syscalls/sys_enter_read", HOP_RECV, FOR_SERVER, READ_CALL, NULL},
-    {"syscalls/sys_enter_recvmsg", HOP_RECV, FOR_SERVER, READ_CALL, NULL},
-    {"syscalls/sys_enter_readv", HOP_RECV, FOR_SERVER, READ_CALL, NULL},
-    {"skb/skb_copy_datagram_iovec",
-     HOP_COPY,
-     FOR_SERVER,
-     {{"skbaddr", SLOT_SKB}, {"len", SLOT_LEN}},
-     NULL},
-    {"sock/sock_recv_length",
-     KIND_LENGTH,
-     FOR_SERVER,
-     {{"sk", SLOT_SOCK}, {"ret", SLOT_RET}},
-     NULL},
-    {"syscalls/sys_exit_recvfrom", HOP_RETURN, FOR_SERVER, CALL_EXIT, NULL},
-    {"syscalls/sys_exit_read", HOP_RETURN, FOR_SERVER, CALL_EXIT, NULL},
-    {"syscalls/sys_exit_recvmsg", HOP_RETURN, FOR_SERVER, CALL_EXIT, NULL},
-    {"syscalls/sys_exit_readv", HOP_RETURN, FOR_SERVER, CALL_EXIT, NULL},
-    {"skb/kfree_skb", KIND_FREE, FOR_ALL, {{"skbaddr", SLOT_SKB}}, NULL},
+    {PROBE_GROUP "/sock_def_readable",  HOP_READY,        FOR_ALL,      {{"sk", SLOT_SOCK}},
+                                                                      "sock_def_readable sk=$arg1"},
+    {PROBE_GROUP "/ep_poll_callback",   HOP_CALLBACK,     FOR_ALL,      STAMPED(SLOTS),
+                                                                      "ep_poll_callback"},
+    {"sched/sched_waking",              HOP_WAKING,       FOR_WOKEN,    WOKEN, NULL},
+    {"sched/sched_wakeup",              HOP_WAKEUP,       FOR_WOKEN,    WOKEN, NULL},
+    {"sched/sched_switch",              HOP_SWITCH,       FOR_SWITCHED, SWITCHED, NULL},
+    {"syscalls/sys_exit_epoll_wait",    HOP_WAIT,         FOR_SERVER,   CALL_EXIT, NULL},
+    {"syscalls/sys_exit_epoll_pwait",   HOP_WAIT,         FOR_SERVER,   CALL_EXIT, NULL},
+    {"syscalls/sys_exit_epoll_pwait2",  HOP_WAIT,         FOR_SERVER,   CALL_EXIT, NULL},
+    {"syscalls/sys_exit_poll",          HOP_WAIT,         FOR_SERVER,   CALL_EXIT, NULL},
+    {"syscalls/sys_exit_ppoll",         HOP_WAIT,         FOR_SERVER,   CALL_EXIT, NULL},
+    {"syscalls/sys_exit_select",        HOP_WAIT,         FOR_SERVER,   CALL_EXIT, NULL},
+    {"syscalls/sys_exit_pselect6",      HOP_WAIT,         FOR_SERVER,   CALL_EXIT, NULL},
+    {"syscalls/sys_enter_recvfrom",     HOP_RECV,         FOR_SERVER,   READ_CALL, NULL},
+    {"syscalls/sys_enter_read",         HOP_RECV,         FOR_SERVER,   READ_CALL, NULL},
+    {"syscalls/sys_enter_recvmsg",      HOP_RECV,         FOR_SERVER,   READ_CALL, NULL},
+    {"syscalls/sys_enter_readv",        HOP_RECV,         FOR_SERVER,   READ_CALL, NULL},
+    {"skb/skb_copy_datagram_iovec",     HOP_COPY,         FOR_SERVER,   SKB_COPIED, NULL},
+    {"sock/sock_recv_length",           KIND_LENGTH,      FOR_SERVER,   READ, NULL},
+    {"syscalls/sys_exit_recvfrom",      HOP_RETURN,       FOR_SERVER,   CALL_EXIT, NULL},
+    {"syscalls/sys_exit_read",          HOP_RETURN,       FOR_SERVER,   CALL_EXIT, NULL},
+    {"syscalls/sys_exit_recvmsg",       HOP_RETURN,       FOR_SERVER,   CALL_EXIT, NULL},
+    {"syscalls/sys_exit_readv",         HOP_RETURN,       FOR_SERVER,   CALL_EXIT, NULL},
+    {"skb/kfree_skb",                   KIND_FREE,        FOR_ALL,      SKB_FREED, NULL},
     /* stamped by the server itself, see stamp.h */
-    {"loop_picks", HOP_LOOP, FOR_ALL, {{NULL, SLOT_FD}}, NULL},
-    {"coroutine_resumed", HOP_RESUME, FOR_ALL, {{NULL, SLOT_FD}}, NULL},
+    {"loop_picks",                      HOP_LOOP,         FOR_ALL,      STAMPED(SLOT_FD), NULL},
+    {"coroutine_resumed",               HOP_RESUME,       FOR_ALL,      STAMPED(SLOT_FD), NULL},
     /* stamped by us, where we are the card */
-    {"frame_written", HOP_FRAME, FOR_ALL, {{NULL, SLOT_LEN}}, NULL},
-    {"frame_taken", KIND_FRAME_END, FOR_ALL, {{NULL, SLOT_LEN}}, NULL},
+    {"frame_written",                   HOP_FRAME,        FOR_ALL,      STAMPED(SLOT_LEN), NULL},
+    {"frame_taken",                     KIND_FRAME_END,   FOR_ALL,      STAMPED(SLOT_LEN), NULL},
     /* what an ordinary user's sockets tell, see sockets.c */
-    {"send", HOP_SEND, FOR_ALL, {{NULL, SLOT_LEN}}, NULL},
-    {"TX_SCHED_stamp", HOP_QUEUE, FOR_ALL, {{NULL, SLOT_LEN}}, NULL},
-    {"TX_SOFTWARE_stamp", HOP_DRIVER, FOR_ALL, {{NULL, SLOT_LEN}}, NULL},
-    {"RX_SOFTWARE_stamp", HOP_RECEIVE, FOR_ALL, {{NULL, SLOT_LEN}}, NULL},
-    {"epoll_wait_returned", HOP_WAIT, FOR_ALL, {{NULL, SLOT_RET}}, NULL},
-    {"recvmsg_returned", HOP_RETURN, FOR_ALL, {{NULL, SLOT_RET}}, NULL},
-    {"TX_ACK_stamp", HOP_ACK, FOR_ALL, {{NULL, SLOT_LEN}}, NULL},
+    {"send",                            HOP_SEND,         FOR_ALL,      STAMPED(SLOT_LEN), NULL},
+    {"TX_SCHED_stamp",                  HOP_QUEUE,        FOR_ALL,      STAMPED(SLOT_LEN), NULL},
+    {"TX_SOFTWARE_stamp",               HOP_DRIVER,       FOR_ALL,      STAMPED(SLOT_LEN), NULL},
+    {"RX_SOFTWARE_stamp",               HOP_RECEIVE,      FOR_ALL,      STAMPED(SLOT_LEN), NULL},
+    {"epoll_wait_returned",             HOP_WAIT,         FOR_ALL,      STAMPED(SLOT_RET), NULL},
+    {"recvmsg_returned",                HOP_RETURN,       FOR_ALL,      STAMPED(SLOT_RET), NULL},
+    {"TX_ACK_stamp",                    HOP_ACK,          FOR_ALL,      STAMPED(SLOT_LEN), NULL},
 };
+// clang-format on
 const size_t source_count = sizeof sources / sizeof *sources;
 
 const struct hop_row hops[HOPS] = {

@@ -191,19 +191,22 @@ static int new_space(void)
  * mounted, so a child process mounts it anew, where nobody else sees it. */
 static bool write_sys(const char *file, const char *text)
 {
-    int status = 1;
+    int status = 0;
     pid_t child = fork();
 
     if (child == 0) {
         if (unshare(CLONE_NEWNS) == -1 ||
             mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == -1 ||
             mount("sysfs", "/sys", "sysfs", 0, NULL) == -1)
-            _exit(1);
+            _exit(errno);
         int fd = open(file, O_WRONLY | O_CLOEXEC);
-        _exit(fd != -1 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : 1);
+        bool done = fd != -1 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+        _exit(done ? 0 : errno);
     }
     while (child != -1 && waitpid(child, &status, 0) == -1 && errno == EINTR)
         continue;
+    if (child != -1)
+        errno = WEXITSTATUS(status); /* numbers of errors fit: there are less than 200 */
     return child != -1 && status == 0;
 }
 
@@ -229,7 +232,7 @@ static bool open_rps(struct path *path)
     path->server_space = path->client_space = new_space();
     path->cpu = 0;
     strcpy(path->devices[0], "lo");
-    if (sysconf(_SC_NPROCESSORS_ONLN) < 2) {
+    if (access("/sys/devices/system/cpu/cpu1/topology", F_OK) == -1) { /* there while it runs */
         errno = ENODEV;
         return false;
     }

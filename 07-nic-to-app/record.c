@@ -30,7 +30,6 @@
 
 #define HEADER "echo-journey 1"
 #define LINE_SIZE 2048
-#define MOST_EVENTS 20000000 /* a recording that names more is damaged */
 
 bool recording_add(struct recording *recording, const struct event *event)
 {
@@ -53,6 +52,19 @@ void recording_forget(struct recording *recording)
 {
     recording->count = 0;
     recording->kinds = 0;
+}
+
+void recording_forget_before(struct recording *recording, uint64_t ns)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < recording->count; i++)
+        if (recording->events[i].ns >= ns) {
+            recording->events[kept] = recording->events[i];
+            recording->events[kept].order = (uint32_t)kept;
+            kept++;
+        }
+    recording->count = kept;
 }
 
 void recording_free(struct recording *recording)
@@ -137,11 +149,6 @@ bool recording_finish(struct recording *recording)
 
 /* ---- writing ---- */
 
-static const char *event_label(size_t source)
-{
-    return source_label(&(struct event){.source = (uint8_t)source});
-}
-
 /* One word: what is a blank in the name of a thread would end it. */
 static void write_name(const char *name, FILE *stream)
 {
@@ -173,7 +180,7 @@ bool recording_write(const struct recording *recording, FILE *stream)
     fputs("\nasked", stream);
     for (size_t i = 0; i < source_count; i++)
         if (recording_can(recording, i))
-            fprintf(stream, " %s", event_label(i));
+            fprintf(stream, " %s", source_name(i));
     fputc('\n', stream);
     for (size_t i = 0; i < recording->count; i++)
         write_event(&recording->events[i], recording->start, stream);
@@ -385,6 +392,8 @@ bool recording_read(struct recording *recording, FILE *stream, char *problem, si
         if (!read_line(&reader, line))
             return false;
     }
+    if (ferror(stream))
+        return bad(&reader, strerror(errno), NULL);
     if (reader.line == 0)
         return bad(&reader, "it is empty", NULL);
     return reader.ended || bad(&reader, "it is cut off: the line \"end\" is missing", NULL);

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#define MOST_EVENTS 20000000 /* a recording that names more is damaged */
 #define NOTES 8
 #define NOTE_SIZE 120
 
@@ -26,6 +27,7 @@ struct recording {
 
 bool recording_add(struct recording *recording, const struct event *event); /* false: no memory */
 void recording_forget(struct recording *recording); /* the events; the rest stays */
+void recording_forget_before(struct recording *recording, uint64_t ns);
 bool recording_finish(struct recording *recording); /* sort, and give addresses small numbers */
 /* One sentence more; what has no room is dropped. */
 void recording_note(struct recording *recording, const char *format, ...);

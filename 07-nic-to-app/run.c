@@ -15,10 +15,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DRAIN_MS 100   /* how often the rings are emptied */
-#define READY_MS 10000 /* for the client to have its warm-up behind it */
-#define WATCH_MS 60000 /* for others to send what we want to follow */
-#define SILENT_MS 6000 /* without a word or an event: then something hangs */
+#define DRAIN_MS 100          /* how often the rings are emptied */
+#define READY_MS 10000        /* for the client to have its warm-up behind it */
+#define WATCH_MS 60000        /* for others to send what we want to follow */
+#define FORGET_NS 1000000000U /* a packet's journey has begun no longer ago */
+#define SILENT_MS 6000        /* without a word or an event: then something hangs */
 
 static volatile sig_atomic_t stop_signal;
 
@@ -99,9 +100,9 @@ static enum run find_server(struct stage *stage)
                             stage->size)
                    ? RAN
                    : FAILED;
-    if (traced_find(&stage->traced, plan->port, stage->why, stage->size))
+    if (traced_find(&stage->traced, plan->address, plan->port, stage->why, stage->size))
         return RAN;
-    return getuid() == 0 || stage->traced.inode == 0 ? FAILED : CANNOT;
+    return getuid() == 0 || !stage->traced.hidden ? FAILED : CANNOT;
 }
 
 static enum run start_client(struct stage *stage)
@@ -145,6 +146,11 @@ static enum run ask_tracer(struct stage *stage)
 
     memcpy(subject.devices, stage->path.devices, sizeof subject.devices);
     traced_threads(&stage->traced, stage->plan->watch, &subject);
+    if (subject.many_names)
+        recording_note(stage->recording,
+                       "The server has threads of more than %d names; of the others "
+                       "nothing was seen.",
+                       MOST_NAMES);
     if (tracer_ask(stage->tracer, &subject))
         return RAN;
     snprintf(stage->why, stage->size, "No event could be switched on in the trace instance.");
@@ -164,7 +170,8 @@ static void rest(void)
     nanosleep(&(struct timespec){.tv_nsec = DRAIN_MS * 1000000L}, NULL);
 }
 
-/* Others send: until we have seen enough, and a moment longer, for the last one to be read. */
+/* Others send: until we have seen enough, and a moment longer, for the last one to be read.  What
+ * happens long before the first packet is of no use, and on a busy machine it is much. */
 static enum run watch(struct stage *stage)
 {
     size_t looked = 0, seen = 0;
@@ -174,6 +181,12 @@ static enum run watch(struct stage *stage)
         if (!tracer_drain(stage->tracer, stage->recording))
             return fail(stage, "There is no memory.");
         seen = packets_seen(stage->recording, &looked, seen);
+        if (seen == 0) {
+            recording_forget_before(stage->recording, now_ns() - FORGET_NS);
+            looked = stage->recording->count;
+        }
+        if (stage->recording->count > MOST_EVENTS / 2)
+            break;
         if (run_stopped())
             return RAN; /* what we have seen is shown */
     }
@@ -254,6 +267,9 @@ static void name_server(struct stage *stage, char *name, size_t size)
     while (last != NULL && last > program && last[-1] != '/')
         last--;
     snprintf(name, size, "%s", last != NULL ? last : "a server");
+    for (char *at = name; *at != '\0'; at++) /* a path may have any byte, a recording may not */
+        if (*at < ' ' || *at > '~')
+            *at = '?';
 }
 
 static enum run finish(struct stage *stage)

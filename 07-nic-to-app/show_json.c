@@ -9,8 +9,9 @@
 
 #define CPUS 1 /* the numbers of the two groups of tracks */
 #define TASKS 2
-#define CPU_TRACK 100 /* of cpu0, for 0 is the idle thread to who reads this */
-#define SHORTEST 300  /* ns: a slice that can still be seen */
+#define CPU_TRACK 100  /* of cpu0, for 0 is the idle thread to who reads this */
+#define STAMP_TRACK 99 /* of what the kernel has stamped without saying where */
+#define SHORTEST 300   /* ns: a slice that can still be seen */
 
 /* A hop as a slice of a track: from its event to the next one of the packet, or of the track. */
 struct slice {
@@ -56,8 +57,8 @@ static bool add_hop(struct slices *slices, const struct journey *journey, size_t
 
     slice.end = begin_of_next(journey, hop);
     slice.group = CPUS;
-    slice.track = CPU_TRACK + event->cpu;
-    if (event->cpu >= 0 && !add(slices, &slice))
+    slice.track = event->cpu >= 0 ? CPU_TRACK + event->cpu : STAMP_TRACK;
+    if ((event->cpu >= 0 || event->pid == 0) && !add(slices, &slice))
         return false;
     slice.group = TASKS;
     slice.track = hop == HOP_SWITCH ? (int)event->value[SLOT_TASK] : event->pid;
@@ -162,9 +163,11 @@ static void write_arrow(FILE *stream, const struct slice *slice, uint64_t start)
 static void write_track(FILE *stream, const struct slice *slice)
 {
     const struct event *waking = slice->journey->at[HOP_WAKING];
-    char name[NAME_SIZE + 8] = "thread";
+    char name[24] = "thread";
 
-    if (slice->group == CPUS)
+    if (slice->group == CPUS && slice->track == STAMP_TRACK)
+        snprintf(name, sizeof name, "the kernel's stamps");
+    else if (slice->group == CPUS)
         snprintf(name, sizeof name, "cpu%d", slice->track - CPU_TRACK);
     else if (slice->hop == HOP_SEND || slice->hop == HOP_QUEUE)
         snprintf(name, sizeof name, "the client");

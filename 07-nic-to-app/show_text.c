@@ -263,13 +263,12 @@ static void show_absent(FILE *stream, const struct journey *journey, enum hop ho
     bool awake = journey->sight[hop] == AWAKE;
     char text[160];
 
-    fprintf(stream, "%8s %8s  %-5s %s%-*s%s%s\n", "-", "", "", blue, whys ? 0 : 24, hops[hop].name,
-            off,
-            whys    ? ""
-            : awake ? "not needed"
-                    : "not seen");
-    if (!whys)
+    if (!whys) {
+        fprintf(stream, "%8s %16s %s%-24s%s%s\n", "-", "", blue, hops[hop].name, off,
+                awake ? "not needed" : "not seen");
         return;
+    }
+    fprintf(stream, "%8s %16s %s%s%s\n", "-", "", blue, hops[hop].name, off);
     snprintf(text, sizeof text, "%s: %s.", awake ? "Not needed" : "Not seen",
              show_absence(journey, hop));
     wrap(stream, text, 8);
@@ -335,11 +334,14 @@ const char *via_words(enum via via)
 void show_title(const struct recording *recording, const struct journey *journey, char *text,
                 size_t size)
 {
-    const struct event *got = journey->at[HOP_RETURN];
+    const struct event *tcp = journey->at[HOP_TCP], *got = journey->at[HOP_RETURN];
+    long length = tcp != NULL   ? (long)tcp->value[SLOT_LEN]
+                  : got != NULL ? (long)got->value[SLOT_RET]
+                                : 0;
     char bytes[32] = "";
 
-    if (got != NULL && (int64_t)got->value[SLOT_RET] > 0)
-        snprintf(bytes, sizeof bytes, " of %ld bytes", (long)got->value[SLOT_RET]);
+    if (length > 0)
+        snprintf(bytes, sizeof bytes, " of %ld byte%s", length, length == 1 ? "" : "s");
     if (recording->via == VIA_SOCKETS)
         snprintf(text, size, "One packet%s, over lo, as an ordinary user's sockets see it", bytes);
     else
@@ -392,6 +394,10 @@ void show_journey(FILE *stream, const struct recording *recording, const struct 
             show_absent(stream, journey, (enum hop)hop, whys);
     }
     show_shares(stream, recording, journey);
+    if (recording->lost > 0)
+        fprintf(stream,
+                "\n%" PRIu64 " events were lost: a hop that was not seen may be among them.\n",
+                recording->lost);
     if (!whys)
         return;
     show_notes(stream, recording);
@@ -413,7 +419,7 @@ static int compare(const void *left, const void *right)
 
 static double percentile(const uint64_t *sorted, size_t count, size_t percent)
 {
-    return us(sorted[(count - 1) * percent / 100]);
+    return us(sorted[(count * percent + 99) / 100 - 1]); /* the nearest rank: of few, the last */
 }
 
 /* One row: of all journeys that met this hop, how long it took since the hop before. */
@@ -509,7 +515,8 @@ void show_many(FILE *stream, const struct recording *recording, const struct jou
             continue;
         if ((int)hops[hop].box != box) {
             box = (int)hops[hop].box;
-            fprintf(stream, "%s[%s]%s\n", bold, show_box(&journeys->list[0], hops[hop].box), off);
+            fprintf(stream, "%s[%s]%s\n", bold, show_box(journeys_typical(journeys), hops[hop].box),
+                    off);
         }
         show_hop_of_many(stream, journeys, (enum hop)hop, ns);
     }

@@ -129,7 +129,11 @@ static bool receive(int fd, int epoll, int to, bool with_query)
     struct told told = {.stamp_cpu = -1};
     socklen_t size = sizeof told.stamp_cpu;
 
-    if (epoll_wait(epoll, &event, 1, WAIT_MS) != 1)
+    int ready;
+    do
+        ready = epoll_wait(epoll, &event, 1, WAIT_MS);
+    while (ready == -1 && errno == EINTR); /* stopped and continued */
+    if (ready != 1)
         return false;
     told.woken = clock_now(CLOCK_MONOTONIC);
     if (with_query)
@@ -233,8 +237,12 @@ static void end_pair(const struct pair *pair)
 static bool readable(int fd, short events)
 {
     struct pollfd poller = {.fd = fd, .events = events};
+    int ready;
 
-    return poll(&poller, 1, WAIT_MS) == 1;
+    do
+        ready = poll(&poller, 1, WAIT_MS);
+    while (ready == -1 && errno == EINTR && !run_stopped());
+    return ready == 1;
 }
 
 static bool take_echo(int fd)
@@ -257,10 +265,11 @@ struct packet {
     uint64_t number;
 };
 
-static bool add(const struct packet *packet, const char *name, uint64_t ns, int cpu, enum slot slot,
-                uint64_t value)
+/* thread 0: the kernel has stamped it; cpu -1: it does not say where. */
+static bool add(const struct packet *packet, const char *name, uint64_t ns, pid_t thread, int cpu,
+                enum slot slot, uint64_t value)
 {
-    struct event event = {.ns = ns, .cpu = (int16_t)cpu, .context = 't'};
+    struct event event = {.ns = ns, .pid = thread, .cpu = (int16_t)cpu, .context = 't'};
 
     event.source = (uint8_t)source_find(name);
     event_set(&event, SLOT_PACKET, packet->number);
@@ -290,7 +299,7 @@ static bool take_stamp(const struct packet *packet, const struct pair *pair)
         if (stamp != 0 && error.ee_origin == SO_EE_ORIGIN_TIMESTAMPING &&
             error.ee_info < sizeof names / sizeof *names) {
             struct packet of = {packet->recording, error.ee_data / MESSAGE_SIZE};
-            add(&of, names[error.ee_info], stamp - pair->ahead, -1, SLOT_LEN, MESSAGE_SIZE);
+            add(&of, names[error.ee_info], stamp - pair->ahead, 0, -1, SLOT_LEN, MESSAGE_SIZE);
         }
     }
     return true;
@@ -306,15 +315,17 @@ static bool exchange(struct pair *pair, const struct packet *packet, struct told
         !take_echo(pair->client) || !readable(pair->from, POLLIN) ||
         read(pair->from, told, sizeof *told) != (ssize_t)sizeof *told)
         return false;
-    if (!add(packet, "send", sent, cpu, SLOT_LEN, MESSAGE_SIZE))
+    if (!add(packet, "send", sent, getpid(), cpu, SLOT_LEN, MESSAGE_SIZE))
         return false;
     while (take_stamp(packet, pair))
         continue;
-    if (told->stamp != 0 && !add(packet, "RX_SOFTWARE_stamp", told->stamp - pair->ahead,
+    if (told->stamp != 0 && !add(packet, "RX_SOFTWARE_stamp", told->stamp - pair->ahead, 0,
                                  told->stamp_cpu, SLOT_LEN, MESSAGE_SIZE))
         return false;
-    return add(packet, "epoll_wait_returned", told->woken, told->cpu, SLOT_RET, 1) &&
-           add(packet, "recvmsg_returned", told->read, told->cpu, SLOT_RET, MESSAGE_SIZE);
+    return add(packet, "epoll_wait_returned", told->woken, pair->receiver, told->cpu, SLOT_RET,
+               1) &&
+           add(packet, "recvmsg_returned", told->read, pair->receiver, told->cpu, SLOT_RET,
+               MESSAGE_SIZE);
 }
 
 static void note_queries(const struct pair *pair, const struct told *told,

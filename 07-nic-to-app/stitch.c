@@ -13,6 +13,8 @@
 #define NOWHERE SIZE_MAX
 #define LONGEST 10000000000U /* ns: what is further away belongs to something else */
 #define BIT(kind) (1U << (kind))
+#define LEAST_HEADERS 40 /* of IP and TCP together */
+#define MOST_HEADERS 120
 #define ANYBODY (-1)
 #define CALLS_OF_A_THREAD                                                                          \
     (BIT(HOP_WAIT) | BIT(HOP_RECV) | BIT(HOP_RETURN) | BIT(HOP_SEND) | BIT(KIND_SEND_END))
@@ -117,6 +119,17 @@ static const struct event *event_at(const struct draft *draft, enum hop hop)
 
 /* ---- back, to where the packet came from ---- */
 
+/* TCP has a packet in the same breath as the stack: on this CPU, before NET_RX ends. */
+static bool same_work(const struct recording *recording, size_t receive, size_t tcp)
+{
+    const struct event *events = recording->events;
+
+    for (size_t i = receive + 1; i < tcp; i++)
+        if (events[i].cpu == events[tcp].cpu && event_kind(&events[i]) == KIND_SOFTIRQ_END)
+            return false;
+    return events[receive].cpu == events[tcp].cpu && events[receive].context == events[tcp].context;
+}
+
 /* An skb's address is used again when the skb is free.  So the trail of an address ends at a copy,
  * at a free, and at every hop that comes later on the way than the one we look for: that one is of
  * an earlier packet. */
@@ -128,6 +141,9 @@ static void trail_of_skb(struct draft *draft)
 
     for (size_t i = 0; i < sizeof trail / sizeof *trail; i++) {
         size_t at = seek_skb(draft->recording, from, -1, trail[i], end);
+        if (trail[i] == HOP_RECEIVE && at != NOWHERE && !same_work(draft->recording, at, from))
+            return; /* the same address, another packet: ours came by a device that we do not watch
+                     */
         found(draft, trail[i], at);
         if (at != NOWHERE)
             from = at;
@@ -135,13 +151,12 @@ static void trail_of_skb(struct draft *draft)
     }
 }
 
-/* Could this be the packet in which TCP found so many bytes?  The headers of IP and TCP are between
- * 40 bytes and 120. */
+/* Could this be the packet in which TCP found so many bytes? */
 static bool may_carry(const struct event *receive, const struct event *tcp)
 {
     uint64_t length = receive->value[SLOT_LEN], data = tcp->value[SLOT_LEN];
 
-    return length >= data + 40 && length <= data + 120;
+    return length >= data + LEAST_HEADERS && length <= data + MOST_HEADERS;
 }
 
 /* The tcp_probe of older kernels (6.1) has no skb.  Then it is one that this CPU took in during the
@@ -259,18 +274,28 @@ static void frame_before(struct draft *draft)
         not_for_us(draft, HOP_SOFTIRQ, AWAKE);
 }
 
-/* How many frames GRO made one of: those that it saw between the first and the skb that came out,
- * if that skb is larger than the first. */
+/* How many frames GRO made one of: those that it saw on this CPU between the first and the skb that
+ * came out.  Frames of other connections may be among them.  So the lengths have to add up: all but
+ * the first have lost their headers, which are of one size. */
 static void count_frames(struct draft *draft)
 {
     const struct event *gro = event_at(draft, HOP_GRO), *receive = event_at(draft, HOP_RECEIVE);
+    unsigned frames = 1;
 
     draft->journey->frames = 1;
     if (gro == NULL || receive == NULL || receive->value[SLOT_LEN] <= gro->value[SLOT_LEN])
         return;
+    uint64_t sum = gro->value[SLOT_LEN];
     for (const struct event *event = gro + 1; event < receive; event++)
-        if (event_kind(event) == HOP_GRO && strcmp(event->name, gro->name) == 0)
-            draft->journey->frames++;
+        if (event_kind(event) == HOP_GRO && event->cpu == gro->cpu &&
+            strcmp(event->name, gro->name) == 0) {
+            frames++;
+            sum += event->value[SLOT_LEN];
+        }
+    uint64_t lost = sum - receive->value[SLOT_LEN], headers = frames > 1 ? lost / (frames - 1) : 0;
+    if (sum > receive->value[SLOT_LEN] && headers >= LEAST_HEADERS && headers <= MOST_HEADERS &&
+        headers * (frames - 1) == lost)
+        draft->journey->frames = frames;
 }
 
 /* ---- forward, to the thread that reads ---- */
@@ -370,10 +395,7 @@ static void call_around_copy(struct draft *draft)
 
 static enum waiting way_of_waiting(const struct event *wait)
 {
-    return strstr(source_label(wait), "poll_") != NULL &&
-                   strstr(source_label(wait), "epoll") != NULL
-               ? WAITS_EPOLL
-               : WAITS_SCAN;
+    return strstr(source_label(wait), "epoll") != NULL ? WAITS_EPOLL : WAITS_SCAN;
 }
 
 /* The last wait of this thread that named somebody.  One that returns an error did not: EINTR comes
@@ -402,16 +424,18 @@ static void wait_before(struct draft *draft)
     if (wait != NOWHERE) {
         journey->waiting = way_of_waiting(&draft->recording->events[wait]);
         if (wait < ready)
-            not_for_us(draft, HOP_WAIT, AWAKE);
+            not_for_us(draft, HOP_WAIT, draft->recording->lost > 0 ? UNSEEN : AWAKE);
     }
     if (wait != NOWHERE && journey->waiting == WAITS_SCAN)
         not_for_us(draft, HOP_CALLBACK, ELSEWHERE);
     if (draft->at[HOP_RECV] > ready)
         return;
+    int reader = event_at(draft, HOP_RECV)->pid;
+    const struct event *waking = event_at(draft, HOP_WAKING);
     not_for_us(draft, HOP_RECV, BEFORE);
-    if (wait == NOWHERE) {
-        journey->waiting = WAITS_BLOCKED; /* no wait, and no loop that would come next */
-        journey->sight[HOP_WAIT] = ELSEWHERE;
+    if (wait == NOWHERE || (waking != NULL && waking->value[SLOT_TASK] == (uint64_t)reader)) {
+        journey->waiting = WAITS_BLOCKED; /* it slept in the call, and no loop comes next */
+        not_for_us(draft, HOP_WAIT, ELSEWHERE);
         journey->sight[HOP_LOOP] = ELSEWHERE;
         not_for_us(draft, HOP_CALLBACK, ELSEWHERE);
         journey->sight[HOP_RESUME] = ELSEWHERE;
@@ -509,27 +533,28 @@ static void begin(struct draft *draft, uint32_t asked)
     draft->journey->frames = 1;
 }
 
-/* A hop earlier than the one before it would be a wrong link.  It cannot be shown. */
-static bool in_causal_order(const struct journey *journey)
+/* A hop earlier than the one before it is a wrong link, and not shown. */
+static void forget_disorder(struct journey *journey)
 {
     uint64_t last = 0;
 
     for (int hop = 0; hop < HOP_ACK; hop++) {
         if (journey->at[hop] == NULL || journey->sight[hop] == BEFORE)
             continue;
-        if (journey->at[hop]->ns < last)
-            return false;
-        last = journey->at[hop]->ns;
+        if (journey->at[hop]->ns >= last) {
+            last = journey->at[hop]->ns;
+            continue;
+        }
+        journey->at[hop] = NULL;
+        journey->sight[hop] = UNSEEN;
     }
-    return true;
 }
 
-static enum outcome judge(const struct journey *journey)
+static enum outcome judge(struct journey *journey)
 {
     enum outcome outcome = COMPLETE;
 
-    if (!in_causal_order(journey))
-        return INCOMPLETE;
+    forget_disorder(journey);
     for (int hop = 0; hop < HOPS; hop++) {
         if (journey->sight[hop] == UNSEEN)
             return INCOMPLETE;
@@ -628,6 +653,15 @@ bool stitch(const struct recording *recording, struct journeys *journeys)
         journeys->outcomes[journey->outcome]++;
     }
     return true;
+}
+
+/* The one to show: the first that is complete, or else the first. */
+const struct journey *journeys_typical(const struct journeys *journeys)
+{
+    for (size_t i = 0; i < journeys->count; i++)
+        if (journeys->list[i].outcome == COMPLETE)
+            return &journeys->list[i];
+    return &journeys->list[0];
 }
 
 void journeys_free(struct journeys *journeys)

@@ -34,6 +34,7 @@ struct journeys {
 
 bool stitch(const struct recording *recording, struct journeys *journeys); /* false: no memory */
 void journeys_free(struct journeys *journeys);
+const struct journey *journeys_typical(const struct journeys *journeys); /* of one or more */
 
 /* The hops of a journey that stand in the order of time: its first, and the one before `hop`. */
 const struct event *journey_first(const struct journey *journey);

@@ -10,8 +10,9 @@
 
 struct traced {
     pid_t pid;           /* 0: not found */
-    unsigned long inode; /* of the listening socket, if we found it by its port */
     bool ours;           /* we started it, and end it */
+    bool hidden;         /* somebody listens there, and we may not see who */
+    const char *address; /* of one that we found */
     unsigned port;
     int stamps; /* a file that it may stamp, or -1 */
 };
@@ -19,7 +20,7 @@ struct traced {
 /* Start it, and wait until it listens.  False: `why` says why not. */
 bool traced_start(struct traced *traced, const char *program, const struct path *path,
                   unsigned port, char *why, size_t size);
-bool traced_find(struct traced *traced, unsigned port, char *why, size_t size);
+bool traced_find(struct traced *traced, const char *address, unsigned port, char *why, size_t size);
 /* Its threads: by number, or if more may come, by name. */
 void traced_threads(const struct traced *traced, bool more_may_come, struct subject *subject);
 bool traced_stamps(const struct traced *traced, struct recording *recording);

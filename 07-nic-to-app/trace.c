@@ -24,10 +24,8 @@
 
 static struct options {
     struct plan plan;
-    bool brief;       /* one journey without its whys */
-    bool count_given; /* -n: of a recording with many packets, show one all the same */
-    bool cpu_given, via_given;
-    const char *place_given; /* -b or --device */
+    bool brief;     /* one journey without its whys */
+    unsigned given; /* which options, a bit for each */
     const char *json, *svg, *record;
     FILE *piped; /* standard output, if one of these has it for itself */
     const char *replay;
@@ -93,13 +91,19 @@ static int flushed(int code)
     return 1;
 }
 
-/* A file that stands beside this program. */
+/* A file that stands beside this program: where it really is, and not where it was called. */
 static void beside(const char *program, const char *name, char *path, size_t size)
 {
-    const char *slash = strrchr(program, '/');
+    char real[PATH_SIZE];
+    ssize_t length = readlink("/proc/self/exe", real, sizeof real - 1);
 
+    if (length > 0) {
+        real[length] = '\0';
+        program = real;
+    }
+    const char *slash = strrchr(program, '/');
     if (slash == NULL)
-        snprintf(path, size, "./%s", name);
+        snprintf(path, size, "%s", name); /* not to be found: we cannot tell where we are */
     else
         snprintf(path, size, "%.*s/%s", (int)(slash - program), program, name);
 }
@@ -107,6 +111,35 @@ static void beside(const char *program, const char *name, char *path, size_t siz
 /* ---- the command line ---- */
 
 enum { VIA = 256, SERVER, CPU, JSON, SVG, RECORD, WATCH, DEVICE, BRIEF };
+enum given {
+    COUNT = 1,
+    FILES = 2,
+    SHORT = 4,
+    WAY = 8,
+    PROGRAM = 16,
+    PROCESSOR = 32,
+    WATCHING = 64,
+    OTHER_DEVICE = 128,
+    ADDRESS = 256,
+    PORT = 512
+};
+static const struct {
+    int option;
+    enum given bit;
+    const char *name;
+    const char **value; /* where it goes as it is; else it is looked at first */
+} names[] = {{'n', COUNT, "-n", NULL},
+             {JSON, FILES, "--json", &options.json},
+             {SVG, FILES, "--svg", &options.svg},
+             {RECORD, FILES, "--record", &options.record},
+             {BRIEF, SHORT, "--brief", NULL},
+             {VIA, WAY, "--via", NULL},
+             {SERVER, PROGRAM, "--server", &options.plan.server},
+             {CPU, PROCESSOR, "--cpu", NULL},
+             {WATCH, WATCHING, "--watch", NULL},
+             {DEVICE, OTHER_DEVICE, "--device", &options.plan.device},
+             {'b', ADDRESS, "-b", &options.plan.address},
+             {'p', PORT, "-p", NULL}};
 static const struct option long_options[] = {{"via", required_argument, NULL, VIA},
                                              {"server", required_argument, NULL, SERVER},
                                              {"json", required_argument, NULL, JSON},
@@ -126,41 +159,36 @@ static void take_way(const char *name)
     if (via == -1 || via >= VIA_CARD)
         bad_usage(name, "no such way; there are lo, veth, tap, gro and rps");
     options.plan.via = (enum via)via;
-    options.via_given = true;
 }
 
-static void take_file(int option)
-{
-    const char **file = option == JSON ? &options.json : &options.svg;
-
-    *(option == RECORD ? &options.record : file) = optarg;
-}
-
-/* Where the server is, or is to be. */
-static void take_place(int option)
+static void take_address(const char *text)
 {
     struct in_addr address;
 
-    if (option == 'b' && inet_pton(AF_INET, optarg, &address) != 1)
-        bad_usage(optarg, "-b takes an IPv4 address");
-    if (option == 'b')
-        options.plan.address = optarg;
-    else if (option == 'p')
-        options.plan.port = (unsigned)number(optarg, "not a port", 1, 65535);
-    else
-        options.plan.device = optarg;
-    if (option != 'p')
-        options.place_given = option == 'b' ? "-b" : "--device";
+    if (inet_pton(AF_INET, text, &address) != 1)
+        bad_usage(text, "-b takes an IPv4 address");
 }
 
 static void take_cpu(const char *text)
 {
     options.plan.cpu = strcmp(text, "any") == 0 ? -1 : number(text, "not a CPU", 0, 1023);
-    options.cpu_given = true;
+}
+
+/* Whether it was given, and its value where that needs no look. */
+static void note_option(int option)
+{
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (names[i].option != option)
+            continue;
+        options.given |= names[i].bit;
+        if (names[i].value != NULL)
+            *names[i].value = optarg;
+    }
 }
 
 static void take_option(int option, const char *word)
 {
+    note_option(option);
     switch (option) {
     case 'h':
         usage(stdout);
@@ -168,26 +196,18 @@ static void take_option(int option, const char *word)
     case 'n':
         options.plan.packets =
             (unsigned)number(optarg, "not a number of packets, 1 to 20000", 1, MOST_PACKETS);
-        options.count_given = true;
         break;
     case 'b':
+        take_address(optarg);
+        break;
     case 'p':
-    case DEVICE:
-        take_place(option);
+        options.plan.port = (unsigned)number(optarg, "not a port", 1, 65535);
         break;
     case VIA:
         take_way(optarg);
         break;
-    case SERVER:
-        options.plan.server = optarg;
-        break;
     case CPU:
         take_cpu(optarg);
-        break;
-    case JSON:
-    case SVG:
-    case RECORD:
-        take_file(option);
         break;
     case BRIEF:
         options.brief = true;
@@ -197,7 +217,7 @@ static void take_option(int option, const char *word)
         break;
     case ':':
         bad_usage(word, "needs a value");
-    default:
+    case '?':
         bad_usage(word, "no such option");
     }
 }
@@ -229,18 +249,54 @@ static void explain(const char *hop)
 }
 
 /* What would be ignored in silence is refused, so that nobody takes it for done. */
-static void check_options(bool attach)
+#define TO_RUN (COUNT | FILES | SHORT)
+static const struct command {
+    const char *name; /* NULL: none, so run ./server */
+    unsigned may_have;
+    const char *without; /* why not more */
+} commands[] = {
+    {NULL, TO_RUN | WAY | PROGRAM | PROCESSOR | WATCHING, "only with attach or --watch"},
+    {"attach", TO_RUN | WATCHING | OTHER_DEVICE | ADDRESS,
+     "not with attach: the server runs already"},
+    {"replay", TO_RUN, "not with replay: that run is over"},
+    {"explain", 0, "not with explain"},
+};
+
+static const struct command *find_command(const char *word)
+{
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (commands[i].name == word ||
+            (commands[i].name != NULL && word != NULL && strcmp(commands[i].name, word) == 0))
+            return &commands[i];
+    bad_usage(word, "no such command");
+}
+
+static void refuse(unsigned which, const char *why)
+{
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if ((options.given & names[i].bit & which) != 0)
+            bad_usage(names[i].name, why);
+}
+
+static void check_options(const struct command *command)
 {
     const char *device = options.plan.device;
+    unsigned may_have = command->may_have;
 
-    if (attach && (options.via_given || options.cpu_given || options.plan.server != NULL))
-        bad_usage("attach", "the server runs already: without --via, --cpu and --server");
-    if (!attach && !options.plan.watch && options.place_given != NULL)
-        bad_usage(options.place_given, "only with attach or --watch");
+    if (command->name == NULL && options.plan.watch)
+        may_have = (may_have & ~(unsigned)WAY) | OTHER_DEVICE | ADDRESS | PORT;
+    refuse(~may_have & ~(unsigned)WAY, command->without);
+    refuse(~may_have & WAY, command->name == NULL
+                                ? "not with --watch: others send, and choose the way"
+                                : command->without);
+    if (options.plan.via == VIA_RPS && options.plan.cpu != 0)
+        bad_usage("--cpu", "--via rps keeps the client on CPU 0, to move the packet to CPU 1");
     if (!options.plan.watch && strcmp(device, "lo") != 0)
         bad_usage(device, "with a device other than lo comes --watch: our own packets go over lo");
-    if (if_nametoindex(device) == 0 && strcmp(device, "lo") != 0)
+    if (strcmp(device, "lo") != 0 && if_nametoindex(device) == 0)
         bad_usage(device, "no such device");
+    if (strcmp(device, "lo") != 0 && (options.given & ADDRESS) == 0)
+        options.plan.address = "0.0.0.0"; /* what comes over it is for another address */
 }
 
 static bool is_stdout(const char *file)
@@ -248,15 +304,21 @@ static bool is_stdout(const char *file)
     return file != NULL && strcmp(file, "-") == 0;
 }
 
+static void check_files(void)
+{
+    const char *const files[] = {options.json, options.svg, options.record};
+
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < i; j++)
+            if (files[i] != NULL && files[j] != NULL && strcmp(files[i], files[j]) == 0)
+                bad_usage(files[i], "this file can have one of --json, --svg and --record");
+}
+
 /* What a program reads from our standard output must have it for itself.  So it gets a descriptor
  * of its own, and whatever else we say goes to standard error. */
 static void share_stdout(void)
 {
-    int takers = is_stdout(options.json) + is_stdout(options.svg) + is_stdout(options.record);
-
-    if (takers > 1)
-        bad_usage("-", "standard output can have one of --json, --svg and --record");
-    if (takers == 0)
+    if (!is_stdout(options.json) && !is_stdout(options.svg) && !is_stdout(options.record))
         return;
     int copy = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     options.piped = copy != -1 ? fdopen(copy, "w") : NULL;
@@ -273,7 +335,7 @@ static void check_cpu(void)
     if (options.plan.cpu == -1 || sched_getaffinity(0, sizeof ours, &ours) == -1 ||
         CPU_ISSET((size_t)options.plan.cpu, &ours))
         return;
-    if (options.cpu_given)
+    if ((options.given & PROCESSOR) != 0)
         bad_usage("--cpu", "not a CPU that we may use");
     options.plan.cpu = -1;
 #endif
@@ -286,7 +348,8 @@ static void read_command(int argc, char **argv)
 
     beside(argv[0], "server", options.server, sizeof options.server);
     beside(argv[0], "recordings/lo.txt", options.fallback, sizeof options.fallback);
-    check_options(words > 0 && strcmp(word[0], "attach") == 0);
+    check_options(find_command(words > 0 ? word[0] : NULL));
+    check_files();
     check_cpu();
     share_stdout();
     if (options.plan.server == NULL)
@@ -295,17 +358,14 @@ static void read_command(int argc, char **argv)
         return;
     if (strcmp(word[0], "explain") == 0)
         explain(word[1]);
+    bool attach = strcmp(word[0], "attach") == 0;
     if (words == 1)
-        bad_usage(word[0], strcmp(word[0], "attach") == 0   ? "needs a port"
-                           : strcmp(word[0], "replay") == 0 ? "needs a file"
-                                                            : "no such command");
-    if (strcmp(word[0], "attach") == 0) {
+        bad_usage(word[0], attach ? "needs a port" : "needs a file");
+    if (attach) {
         options.plan.port = (unsigned)number(word[1], "not a port", 1, 65535);
         options.plan.server = NULL;
-    } else if (strcmp(word[0], "replay") == 0) {
-        options.replay = word[1];
     } else {
-        bad_usage(word[0], "no such command");
+        options.replay = word[1];
     }
 }
 
@@ -328,15 +388,6 @@ static void finish(FILE *stream, const char *file, bool written)
         printf("written: %s\n", file);
 }
 
-/* The one to show: the first that is complete, or else the first. */
-static const struct journey *typical(const struct journeys *journeys)
-{
-    for (size_t i = 0; i < journeys->count; i++)
-        if (journeys->list[i].outcome == COMPLETE)
-            return &journeys->list[i];
-    return &journeys->list[0];
-}
-
 static void write_files(const struct recording *recording, const struct journeys *journeys)
 {
     if (options.json != NULL) {
@@ -345,7 +396,7 @@ static void write_files(const struct recording *recording, const struct journeys
     }
     if (options.svg != NULL) {
         FILE *stream = create(options.svg);
-        finish(stream, options.svg, show_svg(stream, recording, typical(journeys)));
+        finish(stream, options.svg, show_svg(stream, recording, journeys_typical(journeys)));
     }
     if (options.record != NULL) {
         FILE *stream = create(options.record);
@@ -362,8 +413,8 @@ static int show(const struct recording *recording)
     if (journeys.count == 0)
         fail("nothing to show", "no packet for this port was seen");
     if (journeys.count == 1 ||
-        (options.plan.packets == 1 && (options.count_given || !recording->replayed)))
-        show_journey(stdout, recording, typical(&journeys), !options.brief);
+        (options.plan.packets == 1 && ((options.given & COUNT) != 0 || !recording->replayed)))
+        show_journey(stdout, recording, journeys_typical(&journeys), !options.brief);
     else
         show_many(stdout, recording, &journeys);
     write_files(recording, &journeys);
@@ -396,7 +447,7 @@ static int climb_down(const char *why)
 
     show_wrapped(stdout, why);
     puts("Next best: what the sockets of an ordinary user tell.\n");
-    if (options.via_given || options.cpu_given || options.plan.server != options.server)
+    if ((options.given & (WAY | PROCESSOR | PROGRAM)) != 0 || options.plan.server == NULL)
         show_wrapped(stdout, "So the packets go over lo, to a receiver of our own, on any CPU: not "
                              "as you asked for.\n");
     fflush(stdout); /* many packets take their time */
@@ -428,7 +479,12 @@ int main(int argc, char **argv)
         return flushed(replay(options.replay));
     options.plan.frames = options.plan.packets == 1;
     run_catch_signals();
-    switch (run_traced(&options.plan, &recording, why, sizeof why)) {
+    enum run run = run_traced(&options.plan, &recording, why, sizeof why);
+    if (run != CANNOT) { /* all that had to be undone is undone */
+        signal(SIGINT, SIG_DFL);
+        signal(SIGTERM, SIG_DFL);
+    }
+    switch (run) {
     case RAN:
         code = show(&recording);
         break;

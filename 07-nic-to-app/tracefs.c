@@ -64,9 +64,10 @@ void tracer_close(struct tracer *tracer)
 #include <unistd.h>
 
 #define PREFIX "echo-trace-"
-#define MOST_CPUS 512
+#define MOST_CPUS 8192    /* the most that Linux has */
 #define EVENT_TYPES 16384 /* the kernel numbers its events from 1; a table finds ours at once */
 #define PATH_SIZE 256
+#define MOST_PAGES 4096 /* of one ring, at a time: 16 MiB */
 #define PAGE_ROOM 65536 /* a page of a ring, with room for kernels whose pages are large */
 
 /* Where one slot's value stands in an event. */
@@ -96,23 +97,8 @@ struct tracer {
 
 /* ---- small files ---- */
 
+/* As one line more: with O_TRUNC, kprobe_events would lose everybody's probes. */
 static bool write_file(const char *folder, const char *name, const char *text)
-{
-    char path[PATH_SIZE * 2];
-
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd == -1)
-        return false;
-    bool done = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-    int error = errno;
-    close(fd);
-    errno = error;
-    return done;
-}
-
-/* One line more.  What is written to kprobe_events with O_TRUNC would remove everybody's probes. */
-static bool append_file(const char *folder, const char *name, const char *text)
 {
     char path[PATH_SIZE * 3];
 
@@ -177,7 +163,7 @@ static void remove_probes(const char *instances)
         if (sources[i].probe == NULL)
             continue;
         snprintf(text, sizeof text, "-:%s", sources[i].event);
-        append_file(folder, "kprobe_events", text); /* in use by another run: then it removes it */
+        write_file(folder, "kprobe_events", text); /* in use by another run: then it removes it */
     }
 }
 
@@ -350,14 +336,22 @@ static bool learn_page(struct tracer *tracer)
 
 #define FILTER_SIZE 2048
 
-/* A filter is a string in the kernel's own small language; a quote in a name would end it. */
+/* A filter is a string in the kernel's own small language.  A quote in a name would end it, so such
+ * a name becomes a pattern, in which ? is any character. */
 static void add_term(char *filter, const char *field, const char *name)
 {
+    char safe[NAME_SIZE];
     size_t length = strlen(filter);
+    bool pattern = strpbrk(name, "\"\\") != NULL;
 
-    if (name[0] != '\0' && strpbrk(name, "\"\\") == NULL)
-        snprintf(filter + length, FILTER_SIZE - length, "%s%s==\"%s\"", length > 0 ? "||" : "",
-                 field, name);
+    if (name[0] == '\0')
+        return;
+    snprintf(safe, sizeof safe, "%s", name);
+    for (char *at = safe; pattern && *at != '\0'; at++)
+        if (strchr("\"\\*[", *at) != NULL)
+            *at = '?';
+    snprintf(filter + length, FILTER_SIZE - length, "%s%s%s\"%s\"", length > 0 ? "||" : "", field,
+             pattern ? "~" : "==", safe);
 }
 
 /* The server's threads: `task` is the field with a thread's number, `name` the one with its name.
@@ -376,6 +370,8 @@ static void add_threads(const struct subject *subject, char *filter, const char 
 
 static void build_filter(const struct subject *subject, enum filter kind, char *filter)
 {
+    char threads[FILTER_SIZE - 64] = "";
+
     filter[0] = '\0';
     switch (kind) {
     case FOR_ALL:
@@ -398,8 +394,10 @@ static void build_filter(const struct subject *subject, enum filter kind, char *
         for (size_t i = 0; i < DEVICES; i++)
             add_term(filter, "name", subject->devices[i]);
         break;
-    case FOR_SERVER:
-        add_threads(subject, filter, "common_pid", "comm");
+    case FOR_SERVER: /* and not us: what we read would bring us more to read */
+        add_threads(subject, threads, "common_pid", "comm");
+        if (threads[0] != '\0')
+            snprintf(filter, FILTER_SIZE, "(%s)&&common_pid!=%ld", threads, (long)getpid());
         break;
     case FOR_WOKEN:
         add_threads(subject, filter, "pid", "comm");
@@ -409,6 +407,21 @@ static void build_filter(const struct subject *subject, enum filter kind, char *
         add_threads(subject, filter, "prev_pid", "prev_comm");
         break;
     }
+}
+
+/* Let the events of one kind be written, of our subject only.  Without its filter an event would be
+ * written for the whole machine, our own reading included: then we do without it. */
+static bool enable(const struct tracer *tracer, const struct source *source,
+                   const struct subject *subject)
+{
+    char folder[PATH_SIZE * 2], filter[FILTER_SIZE];
+    bool for_all = source->filter == FOR_ALL || source->filter == FOR_CARD;
+
+    snprintf(folder, sizeof folder, "%s/events/%s", tracer->path, source->event);
+    build_filter(subject, source->filter, filter);
+    if (!for_all && (filter[0] == '\0' || !write_file(folder, "filter", filter)))
+        return false;
+    return write_file(folder, "enable", "1");
 }
 
 /* An event that cannot tell us anything is not asked for: each costs the one who is traced. */
@@ -425,7 +438,7 @@ static bool make_probe(const struct tracer *tracer, size_t source)
 
     snprintf(folder, sizeof folder, "%s/../..", tracer->path);
     snprintf(text, sizeof text, "p:%s %s", sources[source].event, sources[source].probe);
-    return append_file(folder, "kprobe_events", text) || errno == EEXIST;
+    return write_file(folder, "kprobe_events", text) || errno == EEXIST;
 }
 
 /* A probe stands in for a tracepoint that is missing. */
@@ -439,8 +452,6 @@ static bool has_tracepoint(const struct tracer *tracer, enum hop kind)
 
 bool tracer_ask(struct tracer *tracer, const struct subject *subject)
 {
-    char folder[PATH_SIZE * 2], filter[FILTER_SIZE];
-
     for (size_t i = 0; i < source_count; i++) {
         if (sources[i].probe != NULL &&
             (has_tracepoint(tracer, sources[i].kind) || !make_probe(tracer, i)))
@@ -449,36 +460,42 @@ bool tracer_ask(struct tracer *tracer, const struct subject *subject)
             continue;
         if (!concerns(subject, sources[i].filter))
             continue;
-        snprintf(folder, sizeof folder, "%s/events/%s", tracer->path, sources[i].event);
-        build_filter(subject, sources[i].filter, filter);
-        if (filter[0] != '\0')
-            write_file(folder, "filter", filter); /* if it fails we get more than we need */
-        if (write_file(folder, "enable", "1"))
+        if (enable(tracer, &sources[i], subject))
             tracer->asked |= (uint64_t)1 << i;
     }
     return tracer->asked != 0;
 }
 
-/* Room for what the packets will cause, about 4 KiB each with their echo, and as much again. */
+/* Room for what the packets will cause, about 4 KiB each with their echo, and as much again; and
+ * for what others send meanwhile. */
 static void size_rings(const struct tracer *tracer, unsigned packets)
 {
     char text[32];
-    unsigned kib = 1024 + packets * 8;
+    unsigned kib = 2048 + packets * 8;
 
     snprintf(text, sizeof text, "%u", kib < 16384 ? kib : 16384);
     write_file(tracer->path, "buffer_size_kb", text);
 }
 
+/* One for each CPU that has a folder: some C libraries count only those that we may run on. */
 static void open_rings(struct tracer *tracer)
 {
     char path[PATH_SIZE * 2];
-    long cpus = sysconf(_SC_NPROCESSORS_CONF);
+    int cpu;
 
-    tracer->cpus = cpus < MOST_CPUS ? (int)cpus : MOST_CPUS;
-    for (int cpu = 0; cpu < tracer->cpus; cpu++) {
+    snprintf(path, sizeof path, "%s/per_cpu", tracer->path);
+    DIR *folder = opendir(path);
+    if (folder == NULL)
+        return;
+    for (const struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        if (sscanf(entry->d_name, "cpu%d", &cpu) != 1 || cpu < 0 || cpu >= MOST_CPUS)
+            continue;
+        while (tracer->cpus <= cpu)
+            tracer->ring[tracer->cpus++] = -1;
         snprintf(path, sizeof path, "%s/per_cpu/cpu%d/trace_pipe_raw", tracer->path, cpu);
         tracer->ring[cpu] = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     }
+    closedir(folder);
 }
 
 /* In a PID namespace (a container, WSL) we know threads by other numbers than the events do, and
@@ -595,6 +612,9 @@ static void decode_name(struct event *event, const struct place *place, const un
         size = sizeof event->name - 1;
     memcpy(event->name, data + offset, size);
     event->name[size] = '\0';
+    for (char *at = event->name; *at != '\0'; at++) /* any user may name his threads as he likes */
+        if (*at < ' ' || *at > '~')
+            *at = '?';
 }
 
 static void decode_places(const struct tracer *tracer, struct event *event,
@@ -705,7 +725,8 @@ bool tracer_drain(struct tracer *tracer, struct recording *recording)
 {
     for (int cpu = 0; cpu < tracer->cpus; cpu++) {
         ssize_t got;
-        while (tracer->ring[cpu] != -1 &&
+        unsigned left = MOST_PAGES; /* others may write as fast as we read */
+        while (tracer->ring[cpu] != -1 && left-- > 0 &&
                (got = read(tracer->ring[cpu], tracer->page, tracer->page_size)) >
                    (ssize_t)tracer->data_offset)
             if (!decode_page(tracer, cpu, (unsigned)got, recording))

@@ -4,7 +4,7 @@
 
 #include "recording.h"
 
-#define MOST_NAMES 8 /* of the threads of a server, if we have to know them by their names */
+#define MOST_NAMES 24 /* of the threads of a server, if we have to know them by their names */
 #define MOST_TASKS 24
 
 /* Whose events we want. */
@@ -14,7 +14,8 @@ struct subject {
     char devices[DEVICES][NAME_SIZE];
     int tasks[MOST_TASKS]; /* the server's threads; none: know them by name, for more may come */
     char names[MOST_NAMES][NAME_SIZE];
-    bool card; /* the device can interrupt */
+    bool many_tasks, many_names; /* more than there is room for */
+    bool card;                   /* the device can interrupt */
 };
 
 struct tracer;

@@ -467,6 +467,85 @@ static void test_sockets(void)
     end("what sockets tell: the events of a packet, and of no other");
 }
 
+/* Its NET_RX is over: the address is used again, by a packet of a device that we do not watch. */
+static void test_other_device(void)
+{
+    begin();
+    struct scene scene = stage("lo", 0,
+                               "100 0 10 s softirq_entry vec=3\n"
+                               "110 0 10 s netif_receive_skb skb=1 len=57 name=lo\n"
+                               "120 0 10 s softirq_exit vec=3\n"
+                               "150 0 10 s softirq_entry vec=3\n"
+                               "160 0 10 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
+    sight_is(only(&scene), HOP_RECEIVE, UNSEEN);
+    strike(&scene);
+    scene = stage("lo", 0, /* on another CPU */
+                  "110 1 10 s netif_receive_skb skb=1 len=57 name=lo\n"
+                  "160 0 10 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
+    sight_is(only(&scene), HOP_RECEIVE, UNSEEN);
+    strike(&scene);
+    end("an skb's address without its packet: it came by another device");
+}
+
+static void frames_are(const struct scene *scene, unsigned frames)
+{
+    if (only(scene)->frames != frames)
+        complain("%u frames, and not %u", only(scene)->frames, frames);
+}
+
+static void test_frames(void)
+{
+    begin();
+    struct scene scene = stage("card", 0,
+                               "50 0 0 s napi_gro_receive_entry skb=1 len=104 name=eth0\n"
+                               "55 1 0 s napi_gro_receive_entry skb=9 len=104 name=eth0\n"
+                               "60 0 0 s napi_gro_receive_entry skb=2 len=104 name=eth0\n"
+                               "70 0 0 s netif_receive_skb skb=1 len=168 name=eth0\n"
+                               "160 0 0 s tcp_probe skb=1 sock=7 cookie=1 len=128\n");
+    frames_are(&scene, 2); /* the other CPU's is not ours */
+    strike(&scene);
+    scene = stage("card", 0, /* one of another connection is among them: no number is shown */
+                  "50 0 0 s napi_gro_receive_entry skb=1 len=104 name=eth0\n"
+                  "55 0 0 s napi_gro_receive_entry skb=9 len=1500 name=eth0\n"
+                  "60 0 0 s napi_gro_receive_entry skb=2 len=104 name=eth0\n"
+                  "70 0 0 s netif_receive_skb skb=1 len=168 name=eth0\n"
+                  "160 0 0 s tcp_probe skb=1 sock=7 cookie=1 len=128\n");
+    frames_are(&scene, 1);
+    strike(&scene);
+    end("frames that GRO made one of: on this CPU, and their lengths add up");
+}
+
+static void test_disorder(void)
+{
+    begin(); /* sockets: a wall clock that was set between two stamps */
+    struct scene scene = stage("sockets", 0,
+                               "10 0 0 t RX_SOFTWARE_stamp len=5 packet=1\n"
+                               "20 0 0 t send len=5 packet=1\n"
+                               "30 0 0 t recvmsg_returned ret=5 packet=1\n");
+    sight_is(only(&scene), HOP_RECEIVE, UNSEEN);
+    outcome_is(only(&scene), INCOMPLETE);
+    strike(&scene);
+    end("a hop that is out of order is not shown");
+}
+
+static void test_poll_then_recv(void)
+{
+    begin();
+    struct scene scene = stage("lo", 0,
+                               "40 0 20 t sys_exit_poll ret=1\n"
+                               "50 0 20 t sys_enter_recvfrom fd=9\n" SENT TAKEN_IN FOR_SOCKET WOKEN
+                               "230 0 20 t skb_copy_datagram_iovec skb=1 len=5\n"
+                               "250 0 20 t sys_exit_recvfrom ret=5\n");
+    sight_is(only(&scene), HOP_WAIT, ELSEWHERE);
+    outcome_is(only(&scene), COMPLETE);
+    strike(&scene);
+    scene = stage("lo", 1, /* the wait's event may be the one that was lost */
+                  "40 0 20 t sys_exit_epoll_wait ret=1\n" SENT TAKEN_IN FOR_SOCKET WOKEN READ);
+    sight_is(only(&scene), HOP_WAIT, UNSEEN);
+    strike(&scene);
+    end("a thread that polled once and then slept in recv(); an event that was lost");
+}
+
 static void title_is(const struct journey *journey, enum box box, const char *title)
 {
     if (strcmp(show_box(journey, box), title) != 0)
@@ -735,9 +814,11 @@ static void test_round(const char *file)
 int main(int argc, char **argv)
 {
     static void (*const all[])(void) = {
-        test_plain,  test_reuse,   test_softirq, test_nesting, test_awake,   test_switch,
-        test_gro,    test_merged,  test_eintr,   test_send,    test_blocked, test_old_kernel,
-        test_inside, test_sockets, test_titles,  test_stamps,  test_refusals};
+        test_plain,          test_reuse,      test_softirq,      test_nesting, test_awake,
+        test_switch,         test_gro,        test_merged,       test_eintr,   test_send,
+        test_blocked,        test_old_kernel, test_other_device, test_frames,  test_disorder,
+        test_poll_then_recv, test_inside,     test_sockets,      test_titles,  test_stamps,
+        test_refusals};
     FILE *nowhere = fopen("/dev/null", "w");
 
     if (nowhere == NULL)

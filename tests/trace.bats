@@ -113,7 +113,9 @@ nothing_left() { until_true 5 no_instance || { echo "an instance is left:"; inst
     local words code
     for words in "-n 0" "-n x" "--via moon" "attach" "attach 70000" "moon 1" "replay" "--svg" "-q" "a b c" \
         "-b 127.0.0.1" "--device lo" "--watch --device moon0" "attach 1 --via veth" "attach 1 --cpu 0" \
-        "attach 1 --server x" "attach 1 --device eth0" "attach 1 -b ::1" "--cpu 1023"; do
+        "attach 1 --server x" "attach 1 --device eth0" "attach 1 -b ::1" "--cpu 1023" "-p 9" "--via rps --cpu 1" \
+        "--watch --via veth" "replay $ROOM/recordings/lo.txt --via tap" "replay $ROOM/recordings/lo.txt --watch" \
+        "explain send --json $TMP/x" "--json $TMP/x --svg $TMP/x" "attach 1 --brief -p 2"; do
         code=0
         # shellcheck disable=SC2086
         trace $words >"$TMP/out" 2>"$TMP/err" || code=$?
@@ -198,6 +200,129 @@ nothing_left() { until_true 5 no_instance || { echo "an instance is left:"; inst
     nothing_left
 }
 
+# odd MODE [NAME]: an echo server in Python, $TMP/odd, with the ways of other people's servers.
+odd() {
+    need python3 "for servers of another kind" "install python3"
+    {
+        echo "#!$(command -v python3)"
+        echo "MODE, NAME = '$1', b'${2:-odd}'"
+        cat <<'END'
+import ctypes, os, socket, sys, threading, time
+ctypes.CDLL(None).prctl(15, NAME)  # PR_SET_NAME
+listener = socket.socket()
+listener.bind((sys.argv[2], int(sys.argv[4])))
+listener.listen(16)
+if MODE.startswith("threads"):
+    for _ in range(int(MODE[7:])):
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+print("listening on %s:%d" % listener.getsockname(), flush=True)
+def serve(client):
+    while data := client.recv(4096):
+        client.sendall(data)
+        if MODE == "chatty":
+            print(data, flush=True)
+while True:
+    client, _ = listener.accept()
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if MODE == "fork":
+        if os.fork() == 0:
+            listener.close()
+            serve(client)
+            os._exit(0)
+        client.close()
+    else:
+        serve(client)
+END
+    } >"$TMP/odd"
+    chmod +x "$TMP/odd"
+}
+all_complete() { grep -q "^$1 journeys: $1 complete" "$2" || { cat "$2"; return 1; }; }
+
+@test "other people's servers: one that forks, a script, many threads, one that talks" {
+    need_tracefs
+    rule "a hop is not seen only where the kernel has no event of it" "threads that were not found" "chapter 7"
+    local mode port
+    for mode in fork threads25 threads27 chatty; do
+        odd $mode
+        trace --server "$TMP/odd" -n 5 >"$TMP/out"
+        echo "$mode:"
+        all_complete 5 "$TMP/out"
+    done
+    # a script that does not exec: the server is its child, and ends with it
+    printf '#!/bin/sh\n"%s" "$@"\n' "$(traced)" >"$TMP/script"
+    chmod +x "$TMP/script"
+    trace --server "$TMP/script" -n 5 >"$TMP/out"
+    all_complete 5 "$TMP/out"
+    until_true 5 no_process_of "$(traced) -b"
+    # attach: the one that forks has closed the listener where it serves
+    odd fork
+    "$TMP/odd" -b 127.0.0.1 -p 0 >"$TMP/said" 3>&- &
+    PIDS="$! $PIDS"
+    until_true 5 has_text "$TMP/said" listening
+    trace attach "$(sed 's/.*://' "$TMP/said")" -n 5 >"$TMP/out"
+    all_complete 5 "$TMP/out"
+    printf '#!/bin/sh\necho good morning\n' >"$TMP/script"
+    if trace --server "$TMP/script" 2>"$TMP/err"; then false; fi
+    grep -q 'does not say "listening on ADDRESS:PORT", but: good morning' "$TMP/err"
+}
+no_process_of() { ! ps -A -o args= | grep -F -e "$1" | grep -v grep; }
+
+@test "a thread may have any name: no terminal obeys it, and no file is broken by it" {
+    need_tracefs
+    rule "nothing that another user chooses is trusted" "a name with a control character" "chapter 7"
+    odd plain '\033[31mX\xe9\x07'
+    trace --server "$TMP/odd" --json "$TMP/json" --svg "$TMP/svg" --record "$TMP/recorded" >"$TMP/out"
+    if LC_ALL=C grep -q $'[\x01-\x08\x0e-\x1f\xe9]' "$TMP/out"; then false; fi
+    grep -q 'sched_waking  *?\[31mX??' "$TMP/out"
+    python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$TMP/json"
+    python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' "$TMP/svg"
+    trace replay "$TMP/recorded" >/dev/null
+    odd plain 'a"b\\\\'
+    trace --watch --server "$TMP/odd" -n 3 >"$TMP/out" 3>&- &
+    local tracer=$!
+    PIDS="$tracer $PIDS"
+    until_true 5 has_text "$TMP/out" '^watching'
+    PORT=$(sed -n 's/watching port //p' "$TMP/out")
+    client echo one echo two echo three
+    until_true 10 gone $tracer
+    wait $tracer
+    cat "$TMP/out"
+    grep -q '^  sys_exit_recvfrom  *3 ' "$TMP/out"
+    nothing_left
+}
+
+@test "attach: of two servers on one port, the one at this address" {
+    need_tracefs
+    rule "the server that is named is the one that is traced" "a port, and not the address" "chapter 7"
+    local port server=$TESTS/../04-epoll/server
+    [ -x "$server" ] || skip "needs stage 04; to run it: make 04"
+    SERVER=$server OURS=1 VARIANT_ARGS='' start_server
+    port=$PORT
+    odd plain
+    "$TMP/odd" -b 127.0.0.2 -p "$port" >"$TMP/said" 3>&- &
+    PIDS="$! $PIDS"
+    until_true 5 has_text "$TMP/said" listening
+    trace attach "$port" -n 3 >"$TMP/first"
+    trace attach "$port" -b 127.0.0.2 -n 3 >"$TMP/second"
+    all_complete 3 "$TMP/first"
+    all_complete 3 "$TMP/second"
+    grep -q 'to 04-epoll/server on' "$TMP/first"
+    if grep -q 'to 04-epoll/server on' "$TMP/second"; then false; fi
+    if trace attach "$port" -b 127.0.0.3 2>"$TMP/err"; then false; fi
+    grep -q 'Nobody listens on 127.0.0.3' "$TMP/err"
+}
+
+@test "called by its name alone, it starts the server that stands beside it" {
+    need_trace
+    need_linux "for /proc/self/exe"
+    rule "no program of the current folder is run" "argv[0] without a slash" "chapter 7"
+    mkdir "$TMP/here"
+    printf '#!/bin/sh\ntouch "%s"\n' "$TMP/was-run" >"$TMP/here/server"
+    chmod +x "$TMP/here/server"
+    (cd "$TMP/here" && PATH=$ROOM:$PATH NO_COLOR=1 trace --brief >"$TMP/out") || { cat "$TMP/out"; false; }
+    [ ! -e "$TMP/was-run" ]
+}
+
 @test "without root: what is missing, and six hops by sockets; exit 0" {
     need_trace
     need_linux "for SO_TIMESTAMPING"
@@ -231,6 +356,28 @@ nothing_left() { until_true 5 no_instance || { echo "an instance is left:"; inst
     [ $code = 130 ]
     [ "$(cat "$TMP/err")" = "trace: stopped; nothing is left behind" ]
     [ "$(wc -l <"$TMP/out")" -le 4 ]
+}
+
+@test "without root: stopped and continued, it goes on" {
+    need_trace
+    need_linux "for SO_TIMESTAMPING"
+    need_root "to become nobody"
+    rule "a wait that returns EINTR is no answer" "a call with a timeout, after SIGCONT" "chapter 7"
+    local tracer i
+    as_nobody explain >/dev/null
+    setpriv --reuid=65534 --regid=65534 --clear-groups "$TMP/room/trace" -n 3000 >"$TMP/out" 2>&1 3>&- &
+    tracer=$!
+    PIDS="$tracer $PIDS"
+    until_true 10 has_text "$TMP/out" '^Next best'
+    for i in 1 2 3 4 5 6; do
+        pkill -STOP -P $tracer || :
+        kill -STOP $tracer
+        pkill -CONT -P $tracer || :
+        kill -CONT $tracer
+    done
+    until_true 20 gone $tracer
+    cat "$TMP/out"
+    grep -q '^3000 journeys: ' "$TMP/out"
 }
 
 @test "in a PID namespace: the events' numbers are not ours, so the next rung" {
@@ -320,18 +467,29 @@ no_children_of() { [ -z "$(ps -A -o ppid= | awk -v us="$1" '$1 == us')" ]; }
     need_tracefs
     rule "what is shown is when it happened" "" "chapter 7"
     build_witness
+    for _ in 1 2 3; do # where others send so much that events are lost, it is no test
+        bear_witness
+        ! grep -qx 'lost 0' "$TMP/recorded" || break
+    done
+    grep -qx 'lost 0' "$TMP/recorded"
+    "$TMP/witness" compare "$TMP/recorded" "$TMP/rows"
+}
+bear_witness() {
+    local tracer
+    rm -f "$TMP/go" "$TMP/rows" "$TMP/out"
+    touch "$TMP/rows" "$TMP/out"
     mkfifo "$TMP/go"
     "$TMP/witness" run 50 <"$TMP/go" >"$TMP/rows" 3>&- &
     PIDS="$! $PIDS"
     exec 4>"$TMP/go"
     until_true 5 has_text "$TMP/rows" '^port'
     trace attach "$(sed -n 's/port //p' "$TMP/rows")" --watch -n 50 --record "$TMP/recorded" >"$TMP/out" 3>&- 4>&- &
-    local tracer=$!
+    tracer=$!
     PIDS="$tracer $PIDS"
     until_true 5 has_text "$TMP/out" '^watching'
     echo go >&4
     wait $tracer
-    "$TMP/witness" compare "$TMP/recorded" "$TMP/rows"
+    exec 4>&-
 }
 build_witness() {
     "${CC:-cc}" -std=c11 -O2 -o "$TMP/witness" "$TESTS/witness.c" "$ROOM/hops.c" "$ROOM/record.c" "$ROOM/stitch.c"
