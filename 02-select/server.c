@@ -539,7 +539,7 @@ static bool make_room(int fd)
 {
     if (fd < capacity)
         return true;
-    int larger = fd + fd / 8 + 16;
+    int larger = fd + fd / 2 + 16;
     struct client *table = realloc(clients, (size_t)larger * sizeof *table);
     if (table == NULL)
         return false;

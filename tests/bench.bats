@@ -187,7 +187,7 @@ END
     [ "$output" = 'STAGES="09-none": none of these is built here. They are named as their folders are: 04-epoll.' ]
     ONLY='idle nosuch' OUT=$T/out run tests/bench/run
     [ "$status" -eq 2 ]
-    [ "$output" = 'ONLY: "nosuch" is not one of: idle active peers close churn bulk calls' ]
+    [ "$output" = 'ONLY: "nosuch" is not one of: idle active peers sizes close churn bulk calls' ]
 }
 
 @test "the load generator: its help, and one line for a bad command line" {

@@ -17,7 +17,7 @@ setup_file() {
 teardown_file() { rm -rf "$FRESH"; }
 
 run_bench() {
-    LEVELS= QUICK=1 ONLY='idle peers close calls' OUT=$FRESH PEERS= STAGES= ROUNDS= "$BATS_TEST_DIRNAME/bench/run" >"$FRESH/out" 2>&1 3>&- || :
+    LEVELS= QUICK=1 ONLY='idle peers sizes close calls' OUT=$FRESH PEERS= STAGES= ROUNDS= "$BATS_TEST_DIRNAME/bench/run" >"$FRESH/out" 2>&1 3>&- || :
     bash "$BATS_TEST_DIRNAME/bench/figures" "$FRESH/bench.tsv" >"$FRESH/figures"
 }
 
@@ -186,6 +186,39 @@ cpu_ns() { awk '{ print $1 }' "/proc/$SERVER_PID/schedstat"; }
     has_figure peer:page-epoll "python3"
     seen "04 costs $(figure peer:page-epoll) times what the page's epoll server costs"
     expect peer:page-epoll '<=' 0.9
+}
+
+@test "its habit: one recv(1024) for each event: with 4 KiB in a message 04 costs at most 0.45 times as much" {
+    has_figure size:page-epoll:4096 "python3"
+    seen "04 costs $(figure size:page-epoll:4096) times the page's epoll server at 4 KiB, $(figure size:page-epoll:16384) times at 16 KiB, and $(figure peer:page-epoll) times at 64 bytes"
+    expect size:page-epoll:4096 '<=' 0.45
+    expect size:page-epoll:16384 '<=' 0.25
+}
+
+# share_of_kernel: of the CPU time that the server needs for some seconds of echoes, in percent.
+share_of_kernel() {
+    local before after
+    before=$(cut -d' ' -f14,15 "/proc/$SERVER_PID/stat")
+    "$FRESH/load" -n 50 -r 1 -w 2000 "x:$SERVER_PID:$PORT:0:4" >/dev/null
+    after=$(cut -d' ' -f14,15 "/proc/$SERVER_PID/stat")
+    echo "$before $after" | awk '{ print int(($4 - $2) * 100 / ($4 - $2 + $3 - $1) + 0.5) }'
+}
+
+@test "beside the text: why C gains so little: most of an echo is the kernel's, in any language" {
+    need_linux "to ask whose time it was"
+    cc -std=c11 -O2 -o "$FRESH/load" "$BATS_TEST_DIRNAME/bench/load.c"
+    local ours pages
+    stage 04-epoll
+    start_server
+    ours=$(share_of_kernel)
+    stop_server
+    python epoll
+    start_server
+    pages=$(share_of_kernel)
+    seen "of the server's CPU time the kernel has $ours % in 04, and $pages % in the page's epoll server"
+    [ "$ours" -ge 85 ]
+    [ "$pages" -ge 50 ]
+    [ "$pages" -lt "$ours" ]
 }
 
 @test "its habit: one reset ends the page's epoll server, and not ours" {
