@@ -55,7 +55,7 @@ agree() {
 
 @test "the tables of the page come from the same figures" {
     local section
-    for section in about idle memory active peers close churn bulk calls; do
+    for section in about idle memory active peers sizes close churn bulk calls; do
         bash "$ROOT/tests/bench/report" "$TSV" $section | diff "$ROOT/book/drawings/bench-$section.txt" - ||
             { echo "tests/bench/book book/drawings/bench.tsv makes them anew"; return 1; }
     done

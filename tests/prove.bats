@@ -217,7 +217,7 @@ share_of_kernel() {
     pages=$(share_of_kernel)
     seen "of the server's CPU time the kernel has $ours % in 04, and $pages % in the page's epoll server"
     [ "$ours" -ge 85 ]
-    [ "$pages" -ge 50 ]
+    [ "$pages" -ge 60 ]
     [ "$pages" -lt "$ours" ]
 }
 
