@@ -149,13 +149,14 @@ static void tell_tcp(FILE *out, const unsigned char *ip, size_t length)
     unsigned flags = tcp[13];
 
     tell_bytes(out, "IPv4", ip, IPV4);
-    fprintf(out,
-            "           %u bytes, time to live %u, protocol %u (TCP), %u.%u.%u.%u to %u.%u.%u.%u\n",
+    fprintf(out, "           %u bytes, at most %u routers, TCP (%u), %u.%u.%u.%u to %u.%u.%u.%u\n",
             get16(ip + 2), ip[8], ip[9], ip[12], ip[13], ip[14], ip[15], ip[16], ip[17], ip[18],
             ip[19]);
     tell_bytes(out, "TCP", tcp, header);
-    fprintf(out, "           port %u to %u, byte %u, expects byte %u,%s%s%s%s%s\n", get16(tcp),
-            get16(tcp + 2), get32(tcp + 4), get32(tcp + 8), (flags & SYN) != 0 ? " SYN" : "",
+    fprintf(out, "           port %u to %u, byte %u", get16(tcp), get16(tcp + 2), get32(tcp + 4));
+    if ((flags & ACK) != 0)
+        fprintf(out, ", has all before %u", get32(tcp + 8));
+    fprintf(out, ";%s%s%s%s%s\n", (flags & SYN) != 0 ? " SYN" : "",
             (flags & PSH) != 0 ? " PSH" : "", (flags & ACK) != 0 ? " ACK" : "",
             (flags & FIN) != 0 ? " FIN" : "", (flags & RST) != 0 ? " RST" : "");
     if (length > IPV4 + header)
@@ -178,6 +179,21 @@ static bool is_ours(const struct tap_host *host, const unsigned char *frame, siz
            get16(ip + 2) >= IPV4 + (unsigned)(ip[IPV4 + 12] >> 4) * 4;
 }
 
+/* What a frame says, in words. */
+static const char *meaning(const unsigned char *frame)
+{
+    const unsigned char *ip = frame + ETHERNET, *tcp = ip + IPV4;
+    bool has_data;
+
+    if (get16(frame + 12) == 0x0806)
+        return get16(ip + 6) == 1 ? "Whose is this IP address?" : "It is mine.";
+    has_data = get16(ip + 2) > IPV4 + (unsigned)(tcp[12] >> 4) * 4;
+    if ((tcp[13] & SYN) != 0)
+        return (tcp[13] & ACK) != 0 ? "You have a connection, and I want one too."
+                                    : "A connection, please. (That counts as one byte.)";
+    return has_data ? "Here are bytes." : "Your bytes have come.";
+}
+
 static void tell(const struct tap_host *host, const char *who, const unsigned char *frame,
                  size_t length)
 {
@@ -185,7 +201,7 @@ static void tell(const struct tap_host *host, const char *who, const unsigned ch
 
     if (out == NULL)
         return;
-    fprintf(out, "%s, %zu bytes:\n", who, length);
+    fprintf(out, "%s, %zu bytes: %s\n", who, length, meaning(frame));
     tell_bytes(out, "Ethernet", frame, ETHERNET);
     fprintf(out, "           to, from, and the type of what follows: %04x\n", get16(frame + 12));
     if (get16(frame + 12) == 0x0806)
@@ -342,6 +358,11 @@ struct tap_host *tap_open(int fd, unsigned port, bool talkative, struct recordin
     *host = (struct tap_host){.fd = fd, .port = port, .recording = recording, .next = 1000};
     if (talkative)
         host->out = open_memstream(&host->text, &host->size);
+    if (host->out != NULL)
+        fputs("This program is the network card here, and the machine at the other end of its\n"
+              "wire. What it writes, the kernel takes as received; what it reads, the kernel\n"
+              "has sent.\n\n",
+              host->out);
     return host;
 }
 
