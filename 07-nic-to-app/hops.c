@@ -113,68 +113,68 @@ const struct hop_row hops[HOPS] = {
           NULL, NULL},
          "the one who sends is not on this machine, or was not followed",
          NULL},
-    [HOP_QUEUE] = {"queue",
-                   BOX_SENDER,
-                   SHARE_SENDER,
-                   "the skb's address; the thread, back to send",
-                   {"TCP, IP and Ethernet have put their headers in front of the bytes: 20 to 60 "
-                    "bytes, 20 and 14. The packet (the kernel calls it an skb) is handed to the "
-                    "device. A card has a queue here; lo and veth have none.",
-                    NULL, NULL},
-                   "it was sent from another machine",
-                   NULL},
+    [HOP_QUEUE] =
+        {"queue",
+         BOX_SENDER,
+         SHARE_SENDER,
+         "the skb's address; the thread, back to send",
+         {"The packet is now the bytes and, before them, three headers: TCP's (20 to 60 bytes), "
+          "IP's (20) and Ethernet's (14). It goes to the device in an skb, the kernel's record of "
+          "one packet. For a card it may have to queue here; lo and veth have no queue.",
+          NULL, NULL},
+         "it was sent from another machine",
+         NULL},
     [HOP_DRIVER] = {"driver",
                     BOX_SENDER,
                     SHARE_SENDER,
                     "the skb's address",
-                    {"The device's driver gets it. A card's would have the card fetch the bytes "
-                     "and send them. "
-                     "lo's and veth's hand the skb over at once, as received.",
+                    {"The device's driver gets it. A card's would tell the card where the bytes "
+                     "are, to fetch and send them. lo and veth have no wire: theirs pass the skb "
+                     "to the receiving side, as if it had just come in.",
                      NULL, NULL},
                     "it was sent from another machine",
                     NULL},
-    [HOP_FRAME] = {"frame",
-                   BOX_CARD,
-                   SHARE_SENDER,
-                   "time: the last frame written before the kernel took one",
-                   {"Here this program is the network card. It writes an Ethernet frame, built by "
-                    "hand, into a TAP device, and the kernel takes it as received.",
-                    NULL, NULL},
-                   "only --via tap and gro write frames by hand",
-                   NULL},
-    [HOP_IRQ] =
-        {"irq",
+    [HOP_FRAME] =
+        {"frame",
          BOX_CARD,
-         SHARE_STACK,
-         "CPU and nesting: in its handler NET_RX was asked for, and that one ran next",
-         {"The card has written frames into memory by itself (DMA), and interrupts this "
-          "CPU. The handler does none of the packets' work. It switches the card's interrupts off, "
-          "and asks for NET_RX.",
+         SHARE_SENDER,
+         "time: the last frame written before the kernel took one",
+         {"Here this program is the network card. It writes an Ethernet frame, built by hand, into "
+          "a TAP device: one whose wire is a descriptor. The kernel takes it as received.",
           NULL, NULL},
-         "no event of a handler that asked for this work",
-         "no hardware interrupt asked for this work: NET_RX had asked for itself"},
-    [HOP_BACKLOG] =
-        {"backlog",
-         BOX_CARD,
-         SHARE_STACK,
-         "the skb's address",
-         {"No card is on this way. The device's driver puts the skb into a CPU's backlog, a "
-          "queue in memory, and asks for NET_RX, as a card's handler would. The Ethernet header is "
-          "no longer counted: it has been read.",
-          NULL, NULL},
-         "this device does not use the CPU's backlog",
+         "only --via tap and gro write frames by hand",
          NULL},
-    [HOP_SOFTIRQ] =
-        {"softirq",
-         BOX_STACK,
-         SHARE_STACK,
-         "CPU and nesting: it has begun and not ended when the skb is received",
-         {"NET_RX begins on this CPU. It is a softirq: a function of the kernel that does "
-          "what was put off, with interrupts on. In a loop (NAPI) it takes packets "
-          "from the card or the backlog, until none is left or its budget is spent.",
-          NULL, NULL},
-         "no NET_RX was seen around it on this CPU",
-         "it was at work already, for another packet"},
+    [HOP_IRQ] = {"irq",
+                 BOX_CARD,
+                 SHARE_STACK,
+                 "CPU and nesting: in its handler NET_RX was asked for, and that one ran next",
+                 {"The card has written frames into memory by itself (DMA), and interrupts this "
+                  "CPU. The driver's handler touches no packet. It asks for NET_RX, and turns the "
+                  "card's interrupts off until NET_RX has caught up.",
+                  NULL, NULL},
+                 "no event of a handler that asked for this work",
+                 "no hardware interrupt asked for this work: NET_RX had asked for itself"},
+    [HOP_BACKLOG] = {"backlog",
+                     BOX_CARD,
+                     SHARE_STACK,
+                     "the skb's address",
+                     {"No card is on this way. The driver is still inside a send, so it only puts "
+                      "the skb into a CPU's backlog, a queue in memory, and asks for NET_RX, which "
+                      "will empty it. The Ethernet header has been read, and is no longer counted.",
+                      NULL, NULL},
+                     "this device does not use the CPU's backlog",
+                     NULL},
+    [HOP_SOFTIRQ] = {"softirq",
+                     BOX_STACK,
+                     SHARE_STACK,
+                     "CPU and nesting: it has begun and not ended when the skb is received",
+                     {"NET_RX (network receive) begins on this CPU. It is a softirq: code of the "
+                      "kernel for what an interrupt or a driver put off, run with interrupts on. "
+                      "It takes packets from the card or the backlog in a loop (NAPI), until none "
+                      "is left, or until it has had its share (its budget) and must go on later.",
+                      NULL, NULL},
+                     "no NET_RX was seen around it on this CPU",
+                     "it was at work already, for another packet"},
     [HOP_GRO] = {"gro",
                  BOX_STACK,
                  SHARE_STACK,
@@ -202,8 +202,8 @@ const struct hop_row hops[HOPS] = {
          BOX_STACK,
          SHARE_STACK,
          "back, the skb's address; on, the socket (its cookie is the kernel's number for it)",
-         {"By two addresses and two ports TCP has found the socket. It looks at the sequence "
-          "number next: are these the bytes that this socket waits for?",
+         {"By two addresses and two ports TCP has found the socket. Next it looks at the sequence "
+          "number, the place of these bytes in the stream: are they the ones that are due?",
           NULL, NULL},
          "no event for this skb",
          NULL},
@@ -212,9 +212,9 @@ const struct hop_row hops[HOPS] = {
          BOX_BUFFER,
          SHARE_STACK,
          "the socket",
-         {"These bytes were the next in order. The skb is linked into the socket's receive "
-          "queue, and the socket calls everybody in its wait queue: the list of those "
-          "who want to know. Your program has not run for it yet.",
+         {"These bytes were the next in order. The skb is linked into the socket's receive queue. "
+          "Each entry of the socket's wait queue, left by somebody who wants to know, names a "
+          "function, and the kernel calls it. The server has not run for it yet.",
           NULL, NULL},
          "this kernel has no such event, or the bytes came out of order",
          NULL},
@@ -227,7 +227,7 @@ const struct hop_row hops[HOPS] = {
           "this descriptor on epoll's ready list. That is all the watching there is: nobody looks "
           "at a socket that has not called.",
           NULL, NULL},
-         "this kernel has no kprobes, or they are not allowed",
+         "that takes a kprobe, a breakpoint in the kernel, and none can be had",
          "epoll did not watch this socket yet: the bytes came before it was accepted"},
     [HOP_WAKING] =
         {"waking",
@@ -238,21 +238,21 @@ const struct hop_row hops[HOPS] = {
           "entry's "
           "function finds one there, and asks the scheduler to wake it.",
           "Each call of poll or select leaves an entry in the wait queue of everything that it is "
-          "given. This socket's entry wakes the thread, and does not say who it was.",
+          "given. This socket's entry wakes the thread, but the loop is not told which one woke "
+          "it.",
           "The thread left itself in the socket's wait queue: it waits for this socket and no "
           "other. There is no epoll here."},
          "the kernel wrote no event",
          "nobody had to be woken: the server was awake"},
-    [HOP_WAKEUP] =
-        {"wakeup",
-         BOX_WAKE,
-         SHARE_WAKE,
-         "the thread",
-         {"The thread is in a CPU's run queue, among those who wait for their turn there. It "
-          "could run now, and does not yet.",
-          NULL, NULL},
-         "the kernel wrote no event",
-         "nobody had to be woken: the server was awake"},
+    [HOP_WAKEUP] = {"wakeup",
+                    BOX_WAKE,
+                    SHARE_WAKE,
+                    "the thread",
+                    {"The thread is in a CPU's run queue, among those who wait for their turn "
+                     "there. It runs when that CPU's scheduler next chooses it.",
+                     NULL, NULL},
+                    "the kernel wrote no event",
+                    "nobody had to be woken: the server was awake"},
     [HOP_SWITCH] =
         {"switch",
          BOX_WAKE,
@@ -268,8 +268,8 @@ const struct hop_row hops[HOPS] = {
          BOX_WAKE,
          SHARE_SCHEDULER,
          "the thread",
-         {"The call has asked each on the ready list what it is ready for. It returns, and "
-          "names these and no other. It has not read a byte of them.",
+         {"To be on the ready list is a hint: the call has asked each what it is ready for now. It "
+          "returns, and names those that are. It has not read a byte of them.",
           "Woken, the kernel has looked through the whole list once more. The call returns "
           "and says how many are ready. The loop looks through it again: which ones?",
           NULL},
@@ -283,38 +283,36 @@ const struct hop_row hops[HOPS] = {
          {"The event loop has taken this descriptor from what epoll_wait() wrote, and looks up "
           "whose it is.",
           NULL, NULL},
-         "the server stamps nothing",
+         "this server does not note the time here",
          NULL},
-    [HOP_RESUME] =
-        {"resume",
-         BOX_LOOP,
-         SHARE_CODE,
-         "the descriptor; stamped by the server",
-         {"This client's code is a coroutine, a function with a stack of its own. The loop "
-          "changes to that stack, and the function goes on where it waited. The kernel "
-          "takes no part in that.",
-          NULL, NULL},
-         "the server stamps nothing",
-         NULL},
-    [HOP_RECV] =
-        {"recv",
-         BOX_CODE,
-         SHARE_CODE,
-         "the thread: the call in which the bytes are copied",
-         {"Your code asks for the bytes of this descriptor, and the kernel knows the socket by it.",
-          NULL, "The thread has waited inside this call since before the packet came."},
-         "no event of the call",
-         NULL},
-    [HOP_COPY] =
-        {"copy",
-         BOX_CODE,
-         SHARE_CODE,
-         "the skb's address, until it is free or copied",
-         {"The kernel begins to copy the bytes from the skb into your buffer. An skb that is "
-          "read to its end is free again.",
-          NULL, NULL},
-         "the bytes were not read while the tracer looked",
-         NULL},
+    [HOP_RESUME] = {"resume",
+                    BOX_LOOP,
+                    SHARE_CODE,
+                    "the descriptor; stamped by the server",
+                    {"The server's code for this client is a coroutine, a function with a call "
+                     "stack of its own. The loop changes to that stack, and the function goes on "
+                     "where it waited. The kernel takes no part in that.",
+                     NULL, NULL},
+                    "this server does not note the time here",
+                    NULL},
+    [HOP_RECV] = {"recv",
+                  BOX_CODE,
+                  SHARE_CODE,
+                  "the thread: the call in which the bytes are copied",
+                  {"Your code asks for the bytes of this descriptor. It is an index into the "
+                   "process's table of open files, and there the kernel finds the socket.",
+                   NULL, "The thread has waited inside this call since before the packet came."},
+                  "no event of the call",
+                  NULL},
+    [HOP_COPY] = {"copy",
+                  BOX_CODE,
+                  SHARE_CODE,
+                  "the skb's address, until it is free or copied",
+                  {"The kernel begins to copy the bytes from the skb into your buffer. When the "
+                   "whole skb has been read, the kernel frees it.",
+                   NULL, NULL},
+                  "the bytes were not read while the tracer looked",
+                  NULL},
     [HOP_RETURN] = {"return",
                     BOX_CODE,
                     SHARE_CODE,

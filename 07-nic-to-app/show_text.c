@@ -218,17 +218,23 @@ static const char *this_time(const struct journey *journey, enum hop hop)
 {
     const struct event *event = journey->at[hop];
     const struct event *backlog = journey->at[HOP_BACKLOG], *waking = journey->at[HOP_WAKING];
+    const struct event *wakeup = journey->at[HOP_WAKEUP];
 
     if (journey->sight[hop] == MERGED)
         return "TCP had appended these bytes to an skb that waited already.";
     if (hop == HOP_SOFTIRQ && backlog != NULL && backlog->cpu != event->cpu)
         return "RPS chose this CPU by a hash of the addresses and ports. The other CPU had to "
                "interrupt it (an IPI), and that is a part of this time.";
-    if (hop == HOP_RECEIVE && journey->inside_send)
-        return "All this happens inside the sender's send(), which has not returned yet.";
+    if (hop == (journey->at[HOP_SOFTIRQ] != NULL ? HOP_SOFTIRQ : HOP_RECEIVE) &&
+        journey->inside_send)
+        return "From here to the wake-up all is done inside the sender's send(), which has not "
+               "returned yet.";
     if (hop == HOP_WAKEUP && waking != NULL && waking->cpu != event->cpu)
         return "Another CPU asked for it. This one had to be told: by an interrupt or, if it was "
                "idle, by a flag that it watched.";
+    if (hop == HOP_SWITCH && wakeup != NULL && wakeup->cpu != event->cpu)
+        return "Another CPU put the thread into this one's queue. This one had to be told: by an "
+               "interrupt or, if it was idle, by a flag that it watched.";
     return NULL;
 }
 
@@ -490,7 +496,7 @@ static void show_outcomes(FILE *stream, const struct recording *recording,
             journeys->outcomes[INCOMPLETE], recording->lost);
     wrap(stream,
          "µs: since the hop before, of complete journeys. p50: half of them took no longer; p90, "
-         "p99: 90 and 99 of a hundred did not.",
+         "p99: 90 and 99 of a hundred took no longer. These do not add up to the last line.",
          0);
     wrap(stream,
          "Complete: every hop was seen that this kernel and this server have an event for. "

@@ -190,6 +190,21 @@ END
     [ "$output" = 'ONLY: "nosuch" is not one of: idle active peers sizes close churn bulk calls' ]
 }
 
+@test "two runs are compared: the same agrees, and what has changed is found" {
+    local tsv=book/drawings/bench.tsv
+    run tests/bench/compare $tsv $tsv
+    echo "$output"
+    [ "$status" -eq 0 ]
+    narrow
+    printf '%s\n' "$output" | grep -q '^  \([0-9]*\) of \1 agree'
+    awk -F '\t' -v OFS='\t' '$1 == "sample" && $3 == "06-epoll" { $10 *= 2 } 1' $tsv >"$T/changed.tsv"
+    run tests/bench/compare $tsv "$T/changed.tsv"
+    echo "$output"
+    [ "$status" -eq 1 ]
+    run tests/bench/compare $tsv
+    [ "$status" -eq 2 ]
+}
+
 @test "the load generator: its help, and one line for a bad command line" {
     cc -std=c11 -O1 -o "$T/load" tests/bench/load.c
     run "$T/load" -h

@@ -256,7 +256,7 @@ hop() { NO_COLOR=1 "$ROOT/07-nic-to-app/trace" replay "$ROOT/07-nic-to-app/recor
     awk '/µs in all/ { exit !($1 > 17 && $1 < 25) }' "$SRC/transcripts/lo-07.txt" # "About 20 µs"
     hop lo coroutine_resumed | grep -q '+0\.1 '
     hop lo sys_exit_recvfrom | grep -q '+1\.4 '                                # the copy lies in it
-    NO_COLOR=1 "$room/trace" replay "$room/recordings/lo.txt" | grep -A 1 netif_receive_skb | grep -q "inside the sender's send()"
+    NO_COLOR=1 "$room/trace" replay "$room/recordings/lo.txt" | grep -A 2 softirq_entry | grep -q "inside the sender's send()"
     hop lo softirq_entry | grep -q '+0\.6  cpu0 '
     hop rps softirq_entry | grep -q '+15\.2  cpu1 '
     without grep -E ' (irq_handler_entry|napi_gro_receive_entry) ' "$SRC/transcripts/lo-07.txt" # "Two hops are missing"
