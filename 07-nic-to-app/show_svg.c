@@ -224,7 +224,7 @@ static void draw_shares(struct drawing *drawing)
                 drawing->y - 10, share_colours[i]);
         put(drawing, "event", 36, drawing->y, share_name(drawing->recording, (enum share)i));
         snprintf(words, sizeof words, "%.1f µs", us(ns[i]));
-        put(drawing, "figure", WIDTH - 90, drawing->y, words);
+        put(drawing, "figure", WIDTH - 64, drawing->y, words);
         snprintf(words, sizeof words, "%.0f %%", 100 * (double)ns[i] / (double)total);
         put(drawing, "figure", WIDTH - 18, drawing->y, words);
     }
