@@ -1,0 +1,15 @@
+// What is wider than the page scrolls by itself.  Here the Tab key reaches it in every browser, and
+// the arrow keys then scroll it: mdBook would turn the page.
+const sizes = new ResizeObserver(changes => {
+    for (const { target } of changes)
+        if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+        else target.removeAttribute('tabindex');
+});
+document.fonts.ready.then(() => {
+    for (const block of document.querySelectorAll('.content pre > code, .content .table-wrapper')) {
+        sizes.observe(block); // once at the beginning, and when a window or a <details> changes
+        block.addEventListener('keydown', event => {
+            if (block.hasAttribute('tabindex') && /^Arrow(Left|Right)$/.test(event.key)) event.stopPropagation();
+        });
+    }
+});
