@@ -319,7 +319,7 @@ no_process_of() { ! ps -A -o args= | grep -F -e "$1" | grep -v grep; }
     mkdir "$TMP/here"
     printf '#!/bin/sh\ntouch "%s"\n' "$TMP/was-run" >"$TMP/here/server"
     chmod +x "$TMP/here/server"
-    (cd "$TMP/here" && PATH=$ROOM:$PATH NO_COLOR=1 trace --brief >"$TMP/out") || { cat "$TMP/out"; false; }
+    (cd "$TMP/here" && PATH=$ROOM:$PATH NO_COLOR=1 env trace --brief >"$TMP/out") || { cat "$TMP/out"; false; }
     [ ! -e "$TMP/was-run" ]
 }
 
