@@ -18,7 +18,6 @@ int main(void)
 #else
 
 #include <errno.h>
-#include <libgen.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -718,12 +717,18 @@ static const char *short_name(const char *path)
     return name;
 }
 
-/* The server beside us: the path of this program, with another last part. */
-static char *own_server(char *self)
+/* The server beside us.  Where we are is asked of the kernel, proc(5): argv[0] is only "cost" when
+ * the shell found us in PATH, and ./server would then be whatever lies in the current folder. */
+static char *own_server(void)
 {
-    static char path[PATH_MAX];
+    static const char self[] = "/proc/self/exe";
+    static char path[PATH_MAX + sizeof "server"];
+    ssize_t length = readlink(self, path, PATH_MAX - 1);
 
-    snprintf(path, sizeof path, "%s/server", dirname(self));
+    if (length == -1)
+        fail("%s: %s", self, strerror(errno));
+    path[length] = '\0';
+    memcpy(strrchr(path, '/') + 1, "server", sizeof "server");
     return path;
 }
 
@@ -731,7 +736,7 @@ int main(int argc, char **argv)
 {
     static struct looks looks = {.count = 1000};
     static char option[] = "-p", port[] = "{port}";
-    char *own[] = {own_server(argv[0]), option, port, NULL}, **command = own;
+    char *own[] = {NULL, option, port, NULL}, **command = own;
     int next = 1;
 
     if (argc == 2 && strcmp(argv[1], "-h") == 0) {
@@ -749,6 +754,8 @@ int main(int argc, char **argv)
             has_port = has_port || strstr(*word, "{port}") != NULL;
         if (!has_port)
             bad_usage("say in the command where the port goes: {port}");
+    } else {
+        own[0] = own_server();
     }
     catch_signals();
     measure(&looks, command);

@@ -206,6 +206,15 @@ number() { sed -n "s/^ *$1.* \([0-9][0-9]*\)\( .*\)\{0,1\}\$/\1/p" "$2" | head -
     [[ $output == *'no-such-program: No such file or directory'* ]]
 }
 
+@test "cost, found in PATH, starts the server beside it, not one of the folder where you are" {
+    printf '#!/bin/sh\necho "the wrong one ran" >"%s/ran"\nexec "%s" "$@"\n' "$TMP" "$STAGE07/server" >"$TMP/server"
+    chmod 755 "$TMP/server"
+    (cd "$TMP" && PATH=$STAGE07:$PATH cost 20) >"$TMP/out"
+    head -n 1 "$TMP/out"
+    [ ! -e "$TMP/ran" ] || { cat "$TMP/ran"; return 1; }
+    grep -q "^20 connections to ${STAGE07##*/}/server," "$TMP/out"
+}
+
 @test "cost leaves nothing behind: after success, SIGINT, SIGTERM and SIGKILL" {
     local signal pid code
     mkfifo "$TMP/never"
