@@ -424,10 +424,10 @@ static void start_server(char **command, in_port_t *port)
             return;
         }
         poll(NULL, 0, 10);
-        if (waitpid(server, NULL, WNOHANG) == server) {
-            server = 0;
+        siginfo_t ended = {0}; /* WNOWAIT: what it has left in its group is still ours to end */
+        if (waitid(P_PID, (id_t)server, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+            ended.si_pid == server)
             fail("%s has ended, and does not listen", command[0]);
-        }
     }
     fail("%s does not listen on port %u of 127.0.0.1", command[0], (unsigned)ntohs(*port));
 }

@@ -5,15 +5,16 @@ STAGE07=$(cd "$TESTS/../07-nic-to-app" && pwd)
 NIC=$STAGE07/nic COST=$STAGE07/cost
 
 setup() {
+    TMP='' PIDS='' # teardown must not take them from the environment
     [ "$(uname -s)" = Linux ] || skip "needs Linux (/proc and /sys); to run it: a Linux machine"
     TMP=$(mktemp -d "${TMPDIR:-/tmp}/echo-tests.XXXXXX")
-    PIDS=''
     make -s -C "$STAGE07" nic cost server >/dev/null
 }
 teardown() {
     local pid
-    for pid in ${PIDS:-}; do kill -KILL "$pid" 2>/dev/null; done
-    [ -z "${TMP:-}" ] || rm -rf "$TMP"
+    [ -n "$TMP" ] || return 0
+    for pid in $PIDS $(running); do kill -KILL "$pid" 2>/dev/null; done
+    rm -rf "$TMP"
 }
 need() { command -v "$1" >/dev/null 2>&1 || skip "needs $1 ($2); to run it: install $3"; }
 until_true() {
@@ -26,9 +27,9 @@ until_true() {
     return 1
 }
 # What runs from $TMP: cost itself, the process that holds its clients, its server.
-running() { ps -A -o args= | awk -v path="$TMP/" '!/awk/ && index($0, path)' | wc -l; }
-none_left() { [ "$(running)" = 0 ]; }
-three_run() { [ "$(running)" -ge 3 ]; }
+running() { ps -A -o pid= -o args= | awk -v path="$TMP/" '!/awk/ && index($0, path) { print $1 }'; }
+none_left() { [ -z "$(running)" ]; }
+three_run() { [ "$(running | wc -l)" -ge 3 ]; }
 as_nobody() { # COMMAND...: as somebody who is not root, and may read what it needs
     if [ "$(id -u)" != 0 ]; then "$@"; return; fi
     need setpriv "to become nobody" util-linux
@@ -221,6 +222,11 @@ number() { sed -n "s/^ *$1.* \([0-9][0-9]*\)\( .*\)\{0,1\}\$/\1/p" "$2" | head -
     cp "$COST" "$STAGE07/server" "$TMP"
     "$TMP/cost" 50 >/dev/null
     none_left
+    # a shell that ends, and leaves a server in its group
+    code=0
+    "$TMP/cost" 5 -- sh -c '"$0" -p {port} &' "$TMP/server" >/dev/null 2>&1 3>&- || code=$?
+    [ $code = 1 ]
+    until_true none_left
     # a command that never listens: cost waits for it
     printf '#!/bin/sh\nwhile :; do sleep 1; done\n' >"$TMP/silent"
     chmod 755 "$TMP/silent"
