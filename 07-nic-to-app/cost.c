@@ -17,6 +17,7 @@ int main(void)
 }
 #else
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <netinet/in.h>
@@ -372,6 +373,25 @@ static void look_at(struct look *look)
     look_at_mappings(look);
 }
 
+/* How many sockets the server has: /proc/PID/fd has a link such as "socket:[4711]" for each. */
+static long sockets(void)
+{
+    static const char kind[] = "socket:";
+    char path[PATH_MAX], target[sizeof kind - 1];
+    long count = 0;
+
+    snprintf(path, sizeof path, "/proc/%ld/fd", (long)server);
+    DIR *folder = opendir(path);
+    if (folder == NULL)
+        fail("%s: %s", path, strerror(errno));
+    for (const struct dirent *entry; (entry = readdir(folder)) != NULL;)
+        count += readlinkat(dirfd(folder), entry->d_name, target, sizeof target) ==
+                     (ssize_t)sizeof target &&
+                 memcmp(target, kind, sizeof target) == 0;
+    closedir(folder);
+    return count;
+}
+
 /* ---- starting ---- */
 
 /* A socket with a port of its own, which the kernel chooses. */
@@ -681,8 +701,20 @@ static long bare_most(long count)
     return most > 0 && most < count ? most : count;
 }
 
+/* We look at the process that we have started, and a shell or a master with workers would cost next
+ * to nothing.  Who serves has a socket for each client, and one that listens. */
+static void need_clients(long count, const char *name)
+{
+    if (sockets() <= count)
+        fail(
+            "%s does not hold the clients, another process does; if it is a shell, put exec before "
+            "the server",
+            name);
+}
+
 static void measure(struct looks *looks, char **command)
 {
+    long warm_up = looks->count < WARM_UP ? looks->count : WARM_UP;
     in_port_t port, bare_port;
     int bare = socket_with_port(&bare_port);
 
@@ -693,7 +725,8 @@ static void measure(struct looks *looks, char **command)
     need_descriptors(all + MORE_DESCRIPTORS);
     start_holder(all);
     start_server(command, &port);
-    have_done((struct order){OPEN_AND_ECHO, looks->count < WARM_UP ? looks->count : WARM_UP, port});
+    have_done((struct order){OPEN_AND_ECHO, warm_up, port});
+    need_clients(warm_up, command[0]);
     look_at(&looks->start); /* twice: the first look allocates as well */
     look_at(&looks->start);
     have_done((struct order){OPEN, looks->bare_count, bare_port});

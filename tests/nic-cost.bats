@@ -216,6 +216,21 @@ number() { sed -n "s/^ *$1.* \([0-9][0-9]*\)\( .*\)\{0,1\}\$/\1/p" "$2" | head -
     grep -q "^20 connections to ${STAGE07##*/}/server," "$TMP/out"
 }
 
+@test "cost: a command whose clients are with another process is refused, with what to do" {
+    local n
+    mkfifo "$TMP/never"
+    cp "$STAGE07/server" "$TMP"
+    for n in 1 300; do
+        run "$COST" $n -- sh -c 'true; "$0" -p {port}; true' "$TMP/server"
+        echo "$output"
+        [ "$status" = 1 ]
+        [ "${#lines[@]}" = 1 ]
+        [[ $output == 'cost: sh does not hold the clients'*'put exec before the server' ]]
+        until_true none_left
+    done
+    "$COST" 300 -- sh -c 'true; exec "$0" -p {port}' "$TMP/server" | grep -q 'a stack, of 64 KiB'
+}
+
 @test "cost leaves nothing behind: after success, SIGINT, SIGTERM and SIGKILL" {
     local signal pid code
     mkfifo "$TMP/never"
