@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,15 +39,19 @@ struct stamp_ring {
 
 static struct stamp_ring *stamp_ring;
 
-/* Best effort: a server serves without it. */
+/* Best effort: a server serves without it.  A file that is too small could be mapped all the same,
+ * and the first stamp behind its end would be SIGBUS, mmap(2). */
 static inline void stamps_open(void)
 {
     const char *file = getenv("ECHO_STAMPS");
     int fd = file != NULL ? open(file, O_RDWR | O_CLOEXEC) : -1;
+    void *memory = MAP_FAILED;
+    struct stat about;
 
     if (fd == -1)
         return;
-    void *memory = mmap(NULL, sizeof *stamp_ring, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (fstat(fd, &about) == 0 && about.st_size >= (off_t)sizeof *stamp_ring)
+        memory = mmap(NULL, sizeof *stamp_ring, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
     if (memory != MAP_FAILED)
         stamp_ring = memory;

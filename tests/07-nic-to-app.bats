@@ -149,6 +149,21 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     stop_server # and none of those who left is resumed once more
 }
 
+@test "stamps: a file that is too small is left alone, and the server serves" {
+    rule "ECHO_STAMPS is best effort: whatever it names, the server serves" "a file mapped beyond its end: SIGBUS at the first stamp" "chapter 7"
+    need_linux "for stamps"
+    local size
+    for size in 0 8 100000; do
+        truncate -s $size "$TMP/small"
+        WRAP=(env "ECHO_STAMPS=$TMP/small")
+        start_server
+        client echo hello finish expect-end
+        as_before
+        stop_server
+        [ "$(tr -d '\0' <"$TMP/small" | wc -c)" = 0 ]
+    done
+}
+
 @test "an echo costs two system calls and a share of the wait, and no epoll_ctl" {
     rule "a switch between coroutines is no system call" "swapcontext(), which sets the signal mask" "chapter 7"
     need_strace
