@@ -30,7 +30,9 @@ struct stamp {
     uint64_t coroutine;
 };
 
-#define STAMPS 32768 /* a ring: of more than these, the last are kept */
+/* A ring: of more than these, the last are kept.  `trace -n` takes 20,000 packets at most, and each
+ * has two stamps.  Of these 1.5 MiB only the pages that were written to are memory. */
+#define STAMPS 65536
 
 struct stamp_ring {
     _Atomic uint64_t written; /* in all, by one thread */

@@ -164,6 +164,21 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     done
 }
 
+@test "stamps: the ring has room for two of each packet that trace may follow, 20,000" {
+    rule "trace -n 20000 sees every turn of the loop" "a ring that is too small: the first stamps are overwritten" "chapter 7"
+    need_linux "for stamps"
+    local written
+    truncate -s 16M "$TMP/stamps"
+    WRAP=(env "ECHO_STAMPS=$TMP/stamps")
+    start_server
+    client load 1 20000 64
+    written=$(od -A n -t u8 -N 8 "$TMP/stamps" | tr -d ' ')
+    echo "$written stamps"
+    [ "$written" -ge 40000 ]
+    # the last stands in a place of its own: 8 bytes, then 24 for each before it
+    [ "$(tail -c +$((9 + 24 * (written - 1))) "$TMP/stamps" | head -c 24 | tr -d '\0' | wc -c)" -gt 0 ]
+}
+
 @test "an echo costs two system calls and a share of the wait, and no epoll_ctl" {
     rule "a switch between coroutines is no system call" "swapcontext(), which sets the signal mask" "chapter 7"
     need_strace
