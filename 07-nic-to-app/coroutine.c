@@ -22,6 +22,14 @@ static void first_step(void); /* where a new coroutine begins */
 
 /* ---- the switch: how to stop here and go on there ---- */
 
+/* A processor may keep a second copy of all return addresses, a shadow stack, and end a program
+ * that returns elsewhere; a switch has to change that stack too, and ours does not.  So where the
+ * compiler marks this file as fit for it (-fcf-protection, which is a default of Ubuntu's gcc), the
+ * C library switches.  The Makefile wants no such mark, and you run what you read. */
+#if defined(__CET__) && (__CET__ & 2) != 0 && !defined(COROUTINE_UCONTEXT)
+#define COROUTINE_UCONTEXT
+#endif
+
 #if defined(__x86_64__) && !defined(COROUTINE_UCONTEXT)
 
 struct context {
@@ -106,8 +114,8 @@ __asm__(".text\n"
 
 #elif defined(__GLIBC__)
 
-/* Any other processor: the C library can do it.  It makes two system calls more for each wake-up,
- * for it keeps the signal mask too, which all our coroutines share. */
+/* Any other processor, or a shadow stack: the C library can do it.  It makes two system calls more
+ * for each wake-up, for it keeps the signal mask too, which all our coroutines share. */
 #include <ucontext.h>
 
 struct context {
@@ -120,7 +128,7 @@ static void coroutine_switch(struct context *from, const struct context *to)
 }
 
 #else
-#error "Stage 07 switches stacks on x86-64 and arm64; elsewhere it needs ucontext, so glibc."
+#error "Not x86-64 (with -fcf-protection=none), not arm64: it needs ucontext, so glibc."
 #endif
 
 /* Make `context` such that a switch to it enters first_step() on an empty stack. */

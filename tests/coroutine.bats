@@ -7,8 +7,10 @@ setup() { TMP=$(mktemp -d "${TMPDIR:-/tmp}/echo-tests.XXXXXX"); }
 teardown() { rm -rf "$TMP"; }
 
 need() { command -v "$1" >/dev/null 2>&1 || skip "needs $1 ($2); to run it: install $3"; }
-build() { # COMPILER AND FLAGS...
-    "$@" -std=c11 -Wall -Wextra -I"$TESTS/../07-nic-to-app" -o "$TMP/coroutine" \
+build() { # COMPILER AND FLAGS..., which may take back the Makefile's own
+    local compiler=$1
+    shift
+    "$compiler" -fcf-protection=none "$@" -std=c11 -Wall -Wextra -I"$TESTS/../07-nic-to-app" -o "$TMP/coroutine" \
         "$TESTS/coroutine.c" "$TESTS/../07-nic-to-app/coroutine.c"
 }
 all() { # [EMULATOR]
@@ -46,6 +48,28 @@ calls_of_1000_switches() {
     all
     command -v strace >/dev/null && strace -qq -o /dev/null true 2>/dev/null || return 0
     [ "$(calls_of_1000_switches)" -ge 1990 ]
+}
+
+@test "a shadow stack: our switch is not marked as fit for it, the C library's is" {
+    [ "$(uname -m)" = x86_64 ] || skip "expected: -fcf-protection is for x86-64"
+    need readelf "to read the mark" binutils
+    local cet="${CC:-cc} -fcf-protection=full" # a default of Ubuntu's gcc
+    mkdir "$TMP/stage"
+    cp "$TESTS"/../07-nic-to-app/*.[ch] "$TESTS/../07-nic-to-app/Makefile" "$TMP/stage"
+    # what make builds, without the C library's objects, which may lack the mark
+    make -s -C "$TMP/stage" server CC="$cet" LDFLAGS='-r -nostdlib'
+    [ "$(nm "$TMP/stage/server" | grep -c ' T coroutine_switch$')" = 1 ]
+    [ "$(readelf -n "$TMP/stage/server" | grep -c SHSTK)" = 0 ]
+    # compiled by hand
+    $cet -O2 -c -o "$TMP/coroutine.o" "$TMP/stage/coroutine.c" 2>"$TMP/why" || {
+        grep -q 'needs ucontext, so glibc' "$TMP/why" || { cat "$TMP/why"; return 1; }
+        skip "expected: this C library has no ucontext"
+    }
+    readelf -n "$TMP/coroutine.o"
+    [ "$(readelf -n "$TMP/coroutine.o" | grep -c SHSTK)" = 1 ]
+    [ "$(nm "$TMP/coroutine.o" | grep -c ' U swapcontext$')" = 1 ]
+    build "${CC:-cc}" -O2 -fcf-protection=full
+    all
 }
 
 @test "address and undefined-behaviour sanitizers know the stacks" {
