@@ -533,7 +533,8 @@ static void print_fact(const struct fact *fact)
 
 /* ---- which device ---- */
 
-/* /proc/net/route: the name first, then the destination; the default's is 0, and so is its mask. */
+/* /proc/net/route: the name first, then the destination; the default's is 0, and so is its mask.  A
+ * route that leads nowhere ("unreachable") has "*" for a device. */
 static bool default_route(void)
 {
     FILE *file = fopen("/proc/net/route", "re");
@@ -545,7 +546,7 @@ static bool default_route(void)
         return false;
     while (!found && fgets(line, sizeof line, file) != NULL)
         found = sscanf(line, "%15s %lx %*s %*s %*s %*s %*s %lx", name, &destination, &mask) == 3 &&
-                destination == 0 && mask == 0;
+                destination == 0 && mask == 0 && if_nametoindex(name) != 0;
     fclose(file);
     if (found)
         memcpy(device, name, sizeof device);

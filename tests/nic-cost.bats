@@ -97,6 +97,12 @@ as_nobody() { # COMMAND...: as somebody who is not root, and may read what it ne
     [ -z "$device" ] || [ "$("$NIC" | sed -n '1s/:.*//p')" = "$device" ]
     unshare -n true 2>/dev/null || skip "no network namespaces here; to run it: CAP_SYS_ADMIN"
     [ "$(unshare -n "$NIC" | sed -n '1s/:.*//p')" = lo ]
+    # a default route that leads nowhere is none: there the kernel names the device "*"
+    need ip "to make such a route" iproute2
+    unshare -n sh -c 'ip route add unreachable default && cat /proc/net/route && exec "$0"' "$NIC" >"$TMP/out"
+    head -n 3 "$TMP/out"
+    grep -q '^\*' "$TMP/out"
+    grep -q '^lo: ' "$TMP/out"
 }
 
 @test "nic without /sys: what is not seen is said to be so" {
