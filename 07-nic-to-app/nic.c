@@ -15,6 +15,7 @@ int main(void)
 }
 #else
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -297,6 +298,18 @@ static void sum_up(const char *unit, char *text)
     snprintf(text, VALUE, "%llu%s", sum, unit);
 }
 
+/* Is the device named in this text?  As a whole word: floppy is not lo's, and eth10-rx-0 not
+ * eth1's, but eth10's. */
+static bool is_named(const char *text)
+{
+    size_t length = strlen(device);
+
+    for (const char *at = text; (at = strstr(at, device)) != NULL; at++)
+        if ((at == text || !isalnum((unsigned char)at[-1])) && !isalnum((unsigned char)at[length]))
+            return true;
+    return false;
+}
+
 /* Does this interrupt belong to the device?  The bus lists the numbers of a PCI card's; for a
  * virtio card the PCI device is one step up.  Else the driver has put the device's name into the
  * name of the interrupt. */
@@ -312,7 +325,7 @@ static bool is_ours(const char *number, const char *name)
         snprintf(path, sizeof path, "/sys/class/net/%s/%s/%s", device, folders[i], number);
         return access(path, F_OK) == 0;
     }
-    return strstr(name, device) != NULL;
+    return is_named(name);
 }
 
 /* A line of /proc/interrupts: "36:", a count for each CPU, the name.  The first line of the file

@@ -114,6 +114,22 @@ as_nobody() { # COMMAND...: as somebody who is not root, and may read what it ne
     ! grep -q 'not on this device' "$TMP/out"
 }
 
+@test "nic: an interrupt is a device's if its name has the device's as a whole word" {
+    [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null || skip "needs root, to show it other interrupts; to run it: sudo make test"
+    local name count=1
+    echo '           CPU0       CPU1' >"$TMP/interrupts"
+    for name in floppy lo10-rx-0 veth-lo0 'i8042, lo' lo-rx-0 lo; do
+        echo " $count:       $count          0  IO-APIC   $count-edge      $name"
+        count=$((count * 10))
+    done >>"$TMP/interrupts"
+    cat "$TMP/interrupts"
+    said() { unshare -m sh -c 'mount --bind "$1" /proc/interrupts && exec "$0" lo' "$NIC" "$1" | sed -n 's/^  its interrupts  *//p'; }
+    said "$TMP/interrupts"
+    [[ $(said "$TMP/interrupts") == '111000, by all its vectors '* ]]
+    head -n 4 "$TMP/interrupts" >"$TMP/of-others"
+    [[ $(said "$TMP/of-others") == 'not on this device '* ]]
+}
+
 @test "nic: no such device, or too many words" {
     run "$NIC" nonsense0
     [ "$status" = 1 ]
