@@ -613,6 +613,16 @@ static void usage(FILE *stream)
           stream);
 }
 
+/* What could not be written was not told.  Who closed the pipe has read what he wanted. */
+static int flushed(void)
+{
+    errno = 0;
+    if ((fflush(stdout) == 0 && !ferror(stdout)) || errno == EPIPE)
+        return 0;
+    fprintf(stderr, "nic: standard output: %s\n", strerror(errno != 0 ? errno : EIO));
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "-h") == 0) {
@@ -635,6 +645,6 @@ int main(int argc, char **argv)
     print_device();
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
         print_fact(&facts[i]);
-    return 0;
+    return flushed();
 }
 #endif

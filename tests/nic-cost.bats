@@ -130,6 +130,16 @@ as_nobody() { # COMMAND...: as somebody who is not root, and may read what it ne
     [[ $(said "$TMP/of-others") == 'not on this device '* ]]
 }
 
+@test "nic: what cannot be written is not told: one line, exit 1" {
+    [ -w /dev/full ] || skip "needs /dev/full; to run it: a Linux machine"
+    local code=0
+    "$NIC" lo >/dev/full 2>"$TMP/why" || code=$?
+    cat "$TMP/why"
+    [ $code = 1 ]
+    [ "$(wc -l <"$TMP/why")" = 1 ]
+    grep -q '^nic: standard output: No space left on device$' "$TMP/why"
+}
+
 @test "nic: no such device, or too many words" {
     run "$NIC" nonsense0
     [ "$status" = 1 ]
