@@ -32,6 +32,21 @@ boot() {
     grep -q "^vm: cannot write $TMP/no/such/folder" "$TMP/out"
 }
 
+@test "modules that are compressed, and no unxz: one line that says what to install" {
+    local tool code=0
+    for tool in apt-get dpkg-deb qemu-system-x86_64 cpio gzip cc; do need $tool "for vm/run" "see the test e1000"; done
+    mkdir -p "$TMP/bin" "$TMP/cache/echo-vm/modules"
+    for tool in bash env apt-get dpkg-deb qemu-system-x86_64 cpio gzip cc dirname mktemp mkdir cp chmod rm; do
+        ln -s "$(command -v $tool)" "$TMP/bin"
+    done
+    touch "$TMP/cache/echo-vm/complete" "$TMP/cache/echo-vm/busybox" "$TMP/cache/echo-vm/modules/e1000.ko.xz"
+    PATH=$TMP/bin XDG_CACHE_HOME=$TMP/cache "$ROOM/vm/run" e1000 "$TMP/recording" >"$TMP/out" 2>&1 || code=$?
+    cat "$TMP/out"
+    [ $code = 1 ]
+    [ "$(wc -l <"$TMP/out")" = 1 ]
+    grep -q '^vm: needs unxz .*apt-get install xz-utils' "$TMP/out"
+}
+
 @test "e1000: complete journeys from the card's interrupt, and the kernel's call tree" {
     rule "a real driver can be followed on any laptop" "" "chapter 7"
     boot e1000
