@@ -5,13 +5,16 @@ load helpers
 
 ROOM=$TESTS/../07-nic-to-app
 
-# boot CARD: 8 packets; the recording is $TMP/CARD.
-boot() {
+need_machine() {
     [ -n "${LONG:-}" ] || skip "boots a virtual machine; to run it: LONG=1 make test"
     need qemu-system-x86_64 "for a virtual machine" "apt-get install qemu-system-x86"
     need apt-get "for a stock kernel" "Debian or Ubuntu"
     need cpio "for an initramfs" "apt-get install cpio"
     apt-cache show linux-image-amd64 >/dev/null 2>&1 || skip "apt knows no linux-image-amd64; to run it: Debian, and apt-get update"
+}
+# boot CARD: 8 packets; the recording is $TMP/CARD.
+boot() {
+    need_machine
     "$ROOM/vm/run" "$1" "$TMP/$1"
     NO_COLOR=1 "$ROOM/trace" replay "$TMP/$1" >"$TMP/many"
     cat "$TMP/many"
@@ -55,4 +58,19 @@ boot() {
 @test "virtio-net: the same" {
     rule "a real driver can be followed on any laptop" "" "chapter 7"
     boot virtio
+}
+
+@test "a kernel that is locked down: the tracer says so, and shows the next rung's six hops; exit 0" {
+    rule "what the kernel does not let us see is said in a sentence, and the next best is shown" "another errno or folder than missing() expects" "chapter 7"
+    need_machine
+    local hop
+    "$ROOM/vm/run" lockdown "$TMP/lockdown"
+    cat "$TMP/lockdown"
+    grep -qF '[confidentiality]' "$TMP/lockdown" # it really is
+    tr '\n' ' ' <"$TMP/lockdown" | grep -qF 'tracefs is mounted and holds no events: the kernel is locked down (lockdown=confidentiality), or was built without them. Next best: what the sockets'
+    for hop in send TX_SCHED_stamp TX_SOFTWARE_stamp RX_SOFTWARE_stamp epoll_wait_returned recvmsg_returned; do
+        grep -q " $hop " "$TMP/lockdown" || { echo "not shown: $hop"; return 1; }
+    done
+    ! grep 'not seen' "$TMP/lockdown" || return 1
+    [ "$(tail -n 1 "$TMP/lockdown")" = 'exit code 0' ]
 }
