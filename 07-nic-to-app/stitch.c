@@ -130,25 +130,33 @@ static bool same_work(const struct recording *recording, size_t receive, size_t 
     return events[receive].cpu == events[tcp].cpu && events[receive].context == events[tcp].context;
 }
 
-/* An skb's address is used again when the skb is free.  So the trail of an address ends at a copy,
- * at a free, and at every hop that comes later on the way than the one we look for: that one is of
- * an earlier packet. */
-static void trail_of_skb(struct draft *draft)
+/* From `from` back, by the skb's address.  An address is used again when the skb is free.  So its
+ * trail ends at a copy, at a free, and at every hop that comes later on the way than the one we
+ * look for: that one is of an earlier packet. */
+static void trail_back(struct draft *draft, size_t from, uint32_t end)
 {
-    static const enum hop trail[] = {HOP_RECEIVE, HOP_GRO, HOP_BACKLOG, HOP_DRIVER, HOP_QUEUE};
-    uint32_t end = BIT(HOP_COPY) | BIT(KIND_FREE) | BIT(HOP_TCP);
-    size_t from = draft->at[HOP_TCP];
+    static const enum hop trail[] = {HOP_GRO, HOP_BACKLOG, HOP_DRIVER, HOP_QUEUE};
 
+    end |= BIT(HOP_COPY) | BIT(KIND_FREE) | BIT(HOP_RECEIVE);
     for (size_t i = 0; i < sizeof trail / sizeof *trail; i++) {
         size_t at = seek_skb(draft->recording, from, -1, trail[i], end);
-        if (trail[i] == HOP_RECEIVE && at != NOWHERE && !same_work(draft->recording, at, from))
-            return; /* the same address, another packet: ours came by a device that we do not watch
-                     */
         found(draft, trail[i], at);
         if (at != NOWHERE)
             from = at;
         end |= BIT(trail[i]);
     }
+}
+
+static void trail_of_skb(struct draft *draft)
+{
+    size_t tcp = draft->at[HOP_TCP];
+    size_t at = seek_skb(draft->recording, tcp, -1, HOP_RECEIVE,
+                         BIT(HOP_COPY) | BIT(KIND_FREE) | BIT(HOP_TCP));
+
+    if (at != NOWHERE && !same_work(draft->recording, at, tcp))
+        return; /* the same address, another packet: ours came by a device that we do not watch */
+    found(draft, HOP_RECEIVE, at);
+    trail_back(draft, at != NOWHERE ? at : tcp, BIT(HOP_TCP));
 }
 
 /* Could this be the packet in which TCP found so many bytes? */
@@ -181,9 +189,7 @@ static void receive_without_skb(struct draft *draft)
         only = i;
     }
     found(draft, HOP_RECEIVE, only);
-    uint32_t end = BIT(HOP_COPY) | BIT(KIND_FREE) | BIT(HOP_RECEIVE);
-    found(draft, HOP_GRO, seek_skb(draft->recording, only, -1, HOP_GRO, end));
-    found(draft, HOP_BACKLOG, seek_skb(draft->recording, only, -1, HOP_BACKLOG, end));
+    trail_back(draft, only, 0);
 }
 
 /* Who asked for this NET_RX?  Somebody has since it ran last; or a card has interrupted it while it

@@ -628,6 +628,12 @@ static void test_old_kernel(void)
                   "60 0 14 s tcp_probe cookie=1 len=5 port=5566\n" RETURNED READ);
     sight_is(only(&scene), HOP_IRQ, AWAKE);
     strike(&scene);
+    scene = stage("lo", 0, /* and back from there to the one who sent it */
+                  SENT "140 0 10 s softirq_entry vec=3\n"
+                       "150 0 10 s netif_receive_skb skb=1 len=57 name=lo\n"
+                       "160 0 10 s tcp_probe cookie=1 len=5 port=5566\n");
+    time_is(only(&scene), HOP_SEND, 100);
+    strike(&scene);
     end("Linux 6.1: the skb that this CPU took in, if it can be only one");
 }
 
