@@ -251,7 +251,8 @@ all_complete() { grep -q "^$1 journeys: $1 complete" "$2" || { cat "$2"; return 
     # a script that does not exec: the server is its child, and ends with it
     printf '#!/bin/sh\n"%s" "$@"\n' "$(traced)" >"$TMP/script"
     chmod +x "$TMP/script"
-    trace --server "$TMP/script" -n 5 >"$TMP/out"
+    trace --server "$TMP/script" -n 5 >"$TMP/out" 3>&-
+    PIDS="$(pgrep -f "^$(traced) -b" || :) $PIDS" # none, if all is well
     all_complete 5 "$TMP/out"
     until_true 5 no_process_of "$(traced) -b"
     # attach: the one that forks has closed the listener where it serves
