@@ -51,6 +51,7 @@ static const char usage[] =
     "  -d DEPTH      messages under way on each connection, at most 64 (1)\n"
     "  -R RATE       open loop: so many messages a second (0: closed loop)\n"
     "  -r ROUNDS     windows for each server (7)\n"
+    "  -f ROUND      the number of the first one (0)\n"
     "  -w MS         how long a window is (100)\n"
     "  -e ECHOES     end a window after so many (0: by time only)\n"
     "  -c            connections instead: open, one echo, close, one after the other\n"
@@ -59,7 +60,7 @@ static const char usage[] =
 
 static struct options {
     const char *question;
-    long active, size, depth, rate, rounds, window_ms, echoes;
+    long active, size, depth, rate, rounds, first, window_ms, echoes;
     long levels[LEVELS_MOST];
     int level_count;
     bool churn, histogram;
@@ -772,7 +773,7 @@ static void measure_level(int level)
             struct target *target = &targets[(i + round) % target_count];
             struct order order = {.what = 'm', .value = target->idle};
             if (!target->out && carry_out(target, &target->talker, order, &answer))
-                print_sample(target, round, &answer.sample, idle);
+                print_sample(target, options.first + round, &answer.sample, idle);
         }
     }
 }
@@ -836,15 +837,16 @@ static bool read_option(int option)
 
 static bool read_number_option(int option)
 {
-    static const char letters[] = "nsdRrwe";
-    long *const values[] = {&options.active, &options.size,      &options.depth, &options.rate,
-                            &options.rounds, &options.window_ms, &options.echoes};
-    static const long most[] = {100000, SIZE_MOST, DEPTH_MOST, 10000000, 1000, 60000, 100000000};
+    static const char letters[] = "nsdRrfwe";
+    long *const values[] = {&options.active, &options.size,  &options.depth,     &options.rate,
+                            &options.rounds, &options.first, &options.window_ms, &options.echoes};
+    static const long most[] = {100000, SIZE_MOST, DEPTH_MOST, 10000000,
+                                1000,   1000,      60000,      100000000};
     const char *found = strchr(letters, option);
 
     if (found == NULL)
         return false;
-    long least = option == 'R' || option == 'e' ? 0 : 1;
+    long least = strchr("Rfe", option) != NULL ? 0 : 1;
     *values[found - letters] = number(optarg, least, most[found - letters]);
     return true;
 }
@@ -909,7 +911,7 @@ int main(int argc, char **argv)
     struct answer answer;
     int option;
 
-    while ((option = getopt(argc, argv, "hq:n:i:s:d:R:r:w:e:cHP:")) != -1) {
+    while ((option = getopt(argc, argv, "hq:n:i:s:d:R:r:f:w:e:cHP:")) != -1) {
         if (option == 'h') {
             fputs(usage, stdout);
             return 0;
