@@ -139,11 +139,13 @@ static void trail_back(struct draft *draft, size_t from, uint32_t end)
 
     end |= BIT(HOP_COPY) | BIT(KIND_FREE) | BIT(HOP_RECEIVE);
     for (size_t i = 0; i < sizeof trail / sizeof *trail; i++) {
+        end |= BIT(trail[i]);
+        if (draft->journey->sight[trail[i]] == ELSEWHERE)
+            continue;
         size_t at = seek_skb(draft->recording, from, -1, trail[i], end);
         found(draft, trail[i], at);
         if (at != NOWHERE)
             from = at;
-        end |= BIT(trail[i]);
     }
 }
 

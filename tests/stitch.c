@@ -634,6 +634,16 @@ static void test_old_kernel(void)
                        "160 0 10 s tcp_probe cookie=1 len=5 port=5566\n");
     time_is(only(&scene), HOP_SEND, 100);
     strike(&scene);
+    scene = stage("card", 0, /* the answer to an earlier packet had an skb of this address */
+                  "10 0 20 t net_dev_queue skb=1 len=71 name=eth0\n"
+                  "20 0 20 t net_dev_start_xmit skb=1 len=71 name=eth0\n"
+                  "40 0 0 s softirq_entry vec=3\n"
+                  "45 0 0 s napi_gro_receive_entry skb=1 len=57 name=eth0\n"
+                  "50 0 0 s netif_receive_skb skb=1 len=57 name=eth0\n"
+                  "60 0 0 s tcp_probe cookie=1 len=5 port=5566\n" RETURNED READ);
+    sight_is(only(&scene), HOP_QUEUE, ELSEWHERE);
+    time_is(only(&scene), HOP_GRO, 45);
+    strike(&scene);
     end("Linux 6.1: the skb that this CPU took in, if it can be only one");
 }
 
