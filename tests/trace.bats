@@ -500,6 +500,7 @@ build_witness() {
 # disturbs a measurement only slows it more, so the best of each counts; and it may be tried again.
 @test "a server at 5,000 echoes a second is slowed by less than 10 %" {
     need_tracefs
+    [ -n "${ONLY:-}" ] || skip "measures, and has to be alone; to run it: make test-07 ONLY='5,000 echoes'"
     rule "the tracer does not disturb what it looks at" "events that nobody needs" "chapter 7"
     build_witness
     SERVER=$(traced) OURS=1 VARIANT_ARGS='' start_server
