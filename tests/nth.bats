@@ -49,7 +49,7 @@ live_with() {
         PIDS="$server $PIDS"
         # two victims: each gets right bytes, or is told that it is alone
         "$CLIENT" -t 5 "$PORT" send "$LONG" finish expect-gone || { echo "a client hangs"; return 1; }
-        "$CLIENT" -t 5 "$PORT" narrow flood 6000000 finish expect-gone || { echo "a client hangs"; return 1; }
+        "$CLIENT" -t 5 "$PORT" narrow flood 5000000 finish expect-gone || { echo "a client hangs"; return 1; }
         "$CLIENT" -t 5 "$PORT" echo "next" finish expect-end ||
             "$CLIENT" -t 5 "$PORT" echo "the one after" finish expect-end ||
             { echo "the next client is not served"; return 1; }
