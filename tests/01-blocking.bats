@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # What only stage 01 does, and what it cannot: the limits from which chapter 2 begins.
-load helpers
+load support/helpers
 
 @test "expected limit: with -1 the second client waits until the first has left" {
     rule "one thread that waits for one client serves nobody else" "this is the limit of the stage; a change that lifts it belongs into stage 02" "chapter 1"

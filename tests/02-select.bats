@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # What only stage 02 does, and its limit: FD_SETSIZE, from which chapter 3 begins.
-load helpers
+load support/helpers
 
 FD_SETSIZE=1024
 

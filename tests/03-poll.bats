@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # What only stage 03 does: no limit but the system's, at a price that grows with the list.
-load helpers
+load support/helpers
 
 @test "more clients than FD_SETSIZE" {
     rule "the list is as long as it needs to be" "a table of fixed size" "chapter 3"

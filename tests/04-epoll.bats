@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # What only stage 04 does: the five flags of the second document's table, each made to occur; no
 # epoll_ctl in the steady state; edge-triggered.
-load helpers
+load support/helpers
 
 told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # What only stage 05 does: an event says how much, and its end comes with the last bytes.  On Linux
-# these run against the stand-in (kqueue-stand-in.bats tests that), elsewhere against the kernel.
-load helpers
+# these run against the stand-in (kqueue-emulation.bats tests that), elsewhere against the kernel.
+load support/helpers
 
 told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # What only stage 06 does: the choice of a back end, and the price of the interface.  selector.bats
 # tests the selector itself.
-load helpers
+load support/helpers
 
 told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
 backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }

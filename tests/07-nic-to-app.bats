@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # What only stage 07's server does: a coroutine for each client, and code that reads as stage 01's.
-load helpers
+load support/helpers
 
 told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
 

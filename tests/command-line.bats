@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # The command line of our own stages: what they say, to which stream, with which exit code.
-load helpers
+load support/helpers
 
 # refuses CODE TEXT OPTION...: one clear line with TEXT on stderr, nothing on stdout.
 refuses() {

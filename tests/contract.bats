@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # The contract: what every echo server here does (RFC 862), for any client, well-behaved or not.
-# tests/run runs this file against each stage and each of its modes, and against a server of yours.
-load helpers
+# tests/commands/run runs this file against each stage and each of its modes, and against a server of yours.
+load support/helpers
 
 # ---- every byte comes back ----
 

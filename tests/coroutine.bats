@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# coroutine.c by itself: tests/coroutine.c, built in each way that there is.
+# coroutine.c by itself: tests/programs/coroutine.c, built in each way that there is.
 TESTS=${TESTS:-$(cd "$BATS_TEST_DIRNAME" && pwd)}
 ALL='order variables registers many alignment guard signals shortage switch'
 
@@ -11,7 +11,7 @@ build() { # COMPILER AND FLAGS..., which may take back the Makefile's own
     local compiler=$1
     shift
     "$compiler" -fcf-protection=none "$@" -std=c11 -Wall -Wextra -I"$TESTS/../07-nic-to-app" -o "$TMP/coroutine" \
-        "$TESTS/coroutine.c" "$TESTS/../07-nic-to-app/coroutine.c"
+        "$TESTS/programs/coroutine.c" "$TESTS/../07-nic-to-app/coroutine.c"
 }
 all() { # [EMULATOR]
     local test

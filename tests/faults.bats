@@ -2,7 +2,7 @@
 # System calls that fail.  strace makes the kernel say no, an LD_PRELOAD shim makes the C library
 # say less than was asked for.  After each fault: the victim saw what it should, the next client
 # works, nothing spins, no descriptor is left over.
-load helpers
+load support/helpers
 
 # inject CALLS:error=E:when=N+S [OPTION...]: start the server under strace with this fault.
 # strace is the parent: SERVER_PID becomes the server itself.

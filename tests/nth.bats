@@ -2,7 +2,7 @@
 # Every system call that the server makes fails once, the nth call of it for n = 1, 2, 3 … until none
 # is hit any more.  Whatever fails: it never hangs, spins, crashes or sends a wrong byte.  At
 # start-up it may end with exit code 1 and a line; later the next client works.
-load helpers
+load support/helpers
 
 # errors CALL: those that its manual page documents and that can happen to us.  strace counts the
 # calls of each thread by itself, so in 01 "the first recv" is every client's first: there only what

@@ -4,7 +4,7 @@
 # claim; a test that passes has shown it.  The margins are wide: noise must not cross them.
 # Figures come from one quick run of the bench, which is repeated once if a figure is out of bounds.
 
-load helpers
+load support/helpers
 ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 
 setup_file() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # The tracer of stage 07: what it shows, that it shows no more than it saw, and that it leaves
 # nothing behind.  What needs root says so; the rest runs anywhere.
-load helpers
+load support/helpers
 
 ROOM=$TESTS/../07-nic-to-app
 TRACE=$ROOM/trace
@@ -47,7 +47,7 @@ nothing_left() { until_true 5 no_instance || { echo "an instance is left:"; inst
     # shellcheck disable=SC2086
     $cc $flags -o "$TMP/probe" -x c - <<<'int main(void) { return 0; }' 2>/dev/null && "$TMP/probe" || flags='-std=c11 -O1 -g'
     # shellcheck disable=SC2086
-    $cc $flags -o "$TMP/stitch" "$TESTS/stitch.c" "$ROOM/hops.c" "$ROOM/record.c" "$ROOM/stitch.c" \
+    $cc $flags -o "$TMP/stitch" "$TESTS/programs/stitch.c" "$ROOM/hops.c" "$ROOM/record.c" "$ROOM/stitch.c" \
         "$ROOM/show_text.c" "$ROOM/show_svg.c" "$ROOM/show_json.c"
     "$TMP/stitch" "$ROOM"/recordings/*.txt >"$TMP/tap" || { cat "$TMP/tap"; false; }
 }
@@ -493,7 +493,7 @@ bear_witness() {
     exec 4>&-
 }
 build_witness() {
-    "${CC:-cc}" -std=c11 -O2 -o "$TMP/witness" "$TESTS/witness.c" "$ROOM/hops.c" "$ROOM/record.c" "$ROOM/stitch.c"
+    "${CC:-cc}" -std=c11 -O2 -o "$TMP/witness" "$TESTS/programs/witness.c" "$ROOM/hops.c" "$ROOM/record.c" "$ROOM/stitch.c"
 }
 
 # A client that rests 100 µs between an echo and the next: what slows the server slows it.  What

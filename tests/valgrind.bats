@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Under valgrind: no wrong access, no leak, and at the end no descriptor that the server opened.
-load helpers
+load support/helpers
 
 @test "valgrind finds nothing, and every descriptor is closed at the end" {
     rule "nothing leaks, no byte is read that was not written" "a buffer not freed, or freed too early" "chapter 2"

@@ -2,13 +2,13 @@
 # What kqueue does, a test for each point.  On Linux the answers are those of the stand-in in
 # 05-kqueue/linux; on macOS and the BSDs the same program asks the real kqueue.
 # KQUEUE_CASES names another build of the program, one with sanitizers for example.
-load helpers
-PROGRAM=${KQUEUE_CASES:-$TESTS/build/kqueue-stand-in}
+load support/helpers
+PROGRAM=${KQUEUE_CASES:-$TESTS/build/kqueue-emulation}
 # shellcheck disable=SC2034 # the helpers say by them how to repeat a test
 VARIANT=05-kqueue OURS=1
 
 setup_file() {
-    [ -n "${KQUEUE_CASES:-}" ] || make -s -C "${TESTS:-$BATS_TEST_DIRNAME}" kqueue-stand-in
+    [ -n "${KQUEUE_CASES:-}" ] || make -s -C "${TESTS:-$BATS_TEST_DIRNAME}/programs" kqueue-emulation
 }
 
 # holds CASE: the program has found it so.

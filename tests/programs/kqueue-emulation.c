@@ -1,8 +1,8 @@
 /* What kqueue does, as stage 05 relies on it and as the stand-in for Linux claims it: one function
  * for each fact.
  *
- *   kqueue-stand-in        the names of all cases
- *   kqueue-stand-in CASE   run one.  Exit code 0: it is so.  1: it is not, and stdout says where.
+ *   kqueue-emulation        the names of all cases
+ *   kqueue-emulation CASE   run one.  Exit code 0: it is so.  1: it is not, and stdout says where.
  *
  * On Linux it is built with the stand-in, on macOS and the BSDs by itself; there the same questions
  * go to the real kqueue.  No case depends on how fast the machine is: what has been sent is waited

@@ -1,10 +1,10 @@
 #!/usr/bin/env bats
-# The front door: the Makefile with every make that is here, the tour, the doctor, the READMEs and
+# The targets of the Makefile, with every make that is here, the tour, the doctor, the READMEs and
 # the picture.  Everything runs in copies, so that it disturbs nobody and nobody disturbs it.
 
 setup_file() {
     ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
-    BUILT=$(mktemp -d "${TMPDIR:-/tmp}/front-door.XXXXXX")
+    BUILT=$(mktemp -d "${TMPDIR:-/tmp}/make-targets.XXXXXX")
     export ROOT BUILT
     clean_environment
     copy_to "$BUILT"
@@ -18,7 +18,7 @@ teardown_file() { rm -rf "$BUILT"; }
 
 setup() {
     clean_environment
-    T=$(mktemp -d "${TMPDIR:-/tmp}/front-door.XXXXXX")
+    T=$(mktemp -d "${TMPDIR:-/tmp}/make-targets.XXXXXX")
     mkdir "$T/tmp"
     cd "$BUILT" || return 1
     PIDS=
@@ -35,12 +35,13 @@ clean_environment() {
     export CFLAGS=-O0 # we build often
 }
 
-# The files of the front door, and no binary.
+# The files that the targets need, and no binary.
 copy_to() {
     local stage file
-    mkdir -p "$1/tests" "$1/book/src"
+    mkdir -p "$1/tests/commands" "$1/book/src" "$1/book/tools"
     cp "$ROOT/Makefile" "$ROOT/README.md" "$1"
-    for file in front tour doctor picture; do cp "$ROOT/tests/$file" "$1/tests"; done
+    for file in targets tour doctor; do cp "$ROOT/tests/commands/$file" "$1/tests/commands"; done
+    cp "$ROOT/book/tools/picture" "$1/book/tools"
     cp -R "$ROOT/book/src/images" "$1/book/src"
     for stage in "$ROOT"/0*-*; do
         [ -f "$stage/server.c" ] || continue
@@ -58,7 +59,7 @@ makes() {
     echo make
     if command -v bmake >/dev/null; then echo bmake; fi
 }
-stages() { sh tests/front stages; } # lines of "04-epoll", with a reason if it cannot run
+stages() { sh tests/commands/targets stages; } # lines of "04-epoll", with a reason if it cannot run
 runnable() { stages | sed -n 's/^\([^ ]*\) *$/\1/p'; }
 
 # What `run` caught, less what make itself adds when a recipe fails.
@@ -122,7 +123,7 @@ fake_server() { # STAGE, and the script on stdin
 
 @test "BSD make is here, so that every test below runs with both" {
     command -v bmake >/dev/null || make -V MAKE_VERSION 2>/dev/null | grep -q . ||
-        skip "needs bmake; to run it: sh tests/doctor how bmake"
+        skip "needs bmake; to run it: sh tests/commands/doctor how bmake"
 }
 
 @test "make help: every target in one screen" {
@@ -141,7 +142,7 @@ fake_server() { # STAGE, and the script on stdin
 @test "every target that make help shows exists" {
     own_copy
     mkdir .ci bin tests/bench
-    for file in tests/run tests/limit tests/bench/run tests/prove tests/tour tests/doctor .ci/run bin/mdbook; do
+    for file in tests/commands/run tests/commands/limit tests/bench/run tests/commands/prove tests/commands/tour tests/commands/doctor .ci/run bin/mdbook; do
         printf '#!/bin/sh\necho stand-in\n' >$file
         chmod +x $file
     done
@@ -270,7 +271,7 @@ fake_server() { # STAGE, and the script on stdin
 }
 
 @test "make run-NN becomes the server: Ctrl-C ends it, with exit code 0 and no more words" {
-    V=1 PORT=0 sh tests/front run-03 >"$T/out" 2>"$T/err" 3>&- &
+    V=1 PORT=0 sh tests/commands/targets run-03 >"$T/out" 2>"$T/err" 3>&- &
     PIDS=$!
     until_true 5 has "$T/out" 'listening on 127.0.0.1:'
     kill -INT "$PIDS"
@@ -284,7 +285,7 @@ fake_server() { # STAGE, and the script on stdin
 @test "make test hands on what it was given, whatever is in it" {
     own_copy
     # shellcheck disable=SC2016
-    echo 'printf "%s|" "$STAGE" "${SERVER-}" "${SERVER_ARGS-}" "${ONLY-}"' >tests/run
+    echo 'printf "%s|" "$STAGE" "${SERVER-}" "${SERVER_ARGS-}" "${ONLY-}"' >tests/commands/run
     for make in $(makes); do
         run $make test
         [ "$output" = '||||' ]
@@ -309,7 +310,7 @@ fake_server() { # STAGE, and the script on stdin
 
 @test "make test builds first what it is to test" {
     own_copy
-    echo 'ls 0*/server' >tests/run
+    echo 'ls 0*/server' >tests/commands/run
     rm -f 0*/server
     run make test-03
     echo "$output"
@@ -366,7 +367,7 @@ fake_server() { # STAGE, and the script on stdin
     done
     mkdir .ci
     # shellcheck disable=SC2016
-    echo 'echo limit "$1"' >tests/limit
+    echo 'echo limit "$1"' >tests/commands/limit
     printf '#!/bin/sh\necho checked\n' >.ci/run
     # shellcheck disable=SC2016
     printf '#!/bin/sh\necho mdbook "$@"\n' >bin/mdbook
@@ -383,7 +384,7 @@ fake_server() { # STAGE, and the script on stdin
     run make book
     echo "$output"
     [ "$status" -ne 0 ]
-    [ "${lines[0]}" = "The book needs mdBook. To get it: $(sh tests/doctor how mdbook)" ]
+    [ "${lines[0]}" = "The book needs mdBook. To get it: $(sh tests/commands/doctor how mdbook)" ]
 }
 
 @test "make clean leaves what git has, and nothing else" {
@@ -511,7 +512,7 @@ fake_server() { # STAGE, and the script on stdin
     # To an ordinary user too, who may not see the kernel's tracepoints.
     if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
         chmod 755 "$BUILT"
-        run env TMPDIR=/tmp setpriv --reuid=65534 --regid=65534 --clear-groups bash tests/tour 07
+        run env TMPDIR=/tmp setpriv --reuid=65534 --regid=65534 --clear-groups bash tests/commands/tour 07
         echo "$output"
         [ "$status" -eq 0 ]
         narrow
@@ -536,7 +537,7 @@ fake_server() { # STAGE, and the script on stdin
     while read -r signal moment; do
         : >"$T/pids"
         : >"$T/out"
-        "$BUILT/interruptible" bash tests/tour >"$T/out" 2>&1 </dev/null 3>&- &
+        "$BUILT/interruptible" bash tests/commands/tour >"$T/out" 2>&1 </dev/null 3>&- &
         PIDS=$!
         until_true 10 has "$T/out" "$moment"
         kill "-$signal" "$PIDS"
@@ -560,7 +561,7 @@ END
     note_pids
     for length in 1 9 12; do
         : >"$T/pids"
-        run bash -c "bash tests/tour 2>&1 | head -n $length"
+        run bash -c "bash tests/commands/tour 2>&1 | head -n $length"
         echo "$output"
         [ "$(printf '%s\n' "$output" | wc -l)" -eq $length ]
         nothing_left
@@ -571,7 +572,7 @@ END
     export TMPDIR=$T/tmp
     for target in doctor diff-02; do
         for length in 1 99999; do
-            run bash -c "sh tests/front $target 2>&1 | head -n $length"
+            run bash -c "sh tests/commands/targets $target 2>&1 | head -n $length"
             [ -n "$output" ]
             lacks 'I/O error'
             lacks 'write error'
@@ -687,7 +688,7 @@ doctor_line() { printf '%s\n' "$output" | grep -e "^.. $1 "; }
     doctor_line FD_SETSIZE | grep -q 'cannot tell without a compiler'
     printf '%s\n' "$output" | grep -qx 'no: needed, and missing: compiler. Then: make doctor'
     rm "$T/bin/bash"
-    run env -i PATH="$T/bin" sh tests/doctor
+    run env -i PATH="$T/bin" sh tests/commands/doctor
     [ "$status" -eq 1 ]
     doctor_line bash | grep -q '^no '
     run env -i PATH="$T/bin" make tour
@@ -752,11 +753,11 @@ doctor_line() { printf '%s\n' "$output" | grep -e "^.. $1 "; }
 
 @test "the picture in README.md is a run of the tour" {
     runnable | grep -q 04 || skip "a picture of stage 04; to run it: Linux"
-    bash tests/picture "$T"
+    bash book/tools/picture "$T"
     for name in tour-04 tour-04-narrow; do
         grep -q "book/src/images/$name.svg" "$ROOT/README.md"
         diff <(sed "s/[0-9][0-9]*/N/g" "$ROOT/book/src/images/$name.svg") <(sed "s/[0-9][0-9]*/N/g" "$T/$name.svg") ||
-            { echo "To make it anew: tests/picture"; return 1; }
+            { echo "To make it anew: book/tools/picture"; return 1; }
     done
     grep -q 'role="img"' "$T/tour-04.svg"
     grep -q '<title id="title">' "$T/tour-04.svg"

@@ -5,13 +5,13 @@
 # and says by `rule` what it checks: if it fails, teardown prints the rule, the usual cause and the
 # one command that repeats it.  Every process that a test starts is ended by its pid in teardown.
 #
-# The server under test comes from the environment, as tests/run sets it:
+# The server under test comes from the environment, as tests/commands/run sets it:
 #   SERVER       path of the program
 #   SERVER_ARGS  its command line; PORT and ADDRESS in it are replaced.  Ours: -b ADDRESS -p PORT
 #   VARIANT      its name in messages, such as "04-epoll -e"
 #   OURS         1 when it is one of this repository's stages, with our options and messages
 
-TESTS=${TESTS:-$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)}
+TESTS=${TESTS:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}
 CLIENT=$TESTS/build/client
 SHIM=$TESTS/build/shim.so
 : "${SERVER_ARGS:=-b ADDRESS -p PORT}"
@@ -91,7 +91,7 @@ need_plain_memory() {
 need_root() { [ "$(id -u)" = 0 ] || skip "needs root ($1); to run it: sudo make test"; }
 need_ours() { [ -n "${OURS:-}" ] || skip "is about our own command line; to run it: make test without SERVER="; }
 need_shim() {
-    [ -e "$SHIM" ] || skip "needs the fault shim, an LD_PRELOAD library; to run it: Linux and make -C tests shim"
+    [ -e "$SHIM" ] || skip "needs the fault shim, an LD_PRELOAD library; to run it: Linux and make -C tests/programs shim"
     case ${SERVER_KIND:-} in static | sanitized | emulated) skip "LD_PRELOAD does not reach a $SERVER_KIND build; to run it: a plain build" ;; esac
 }
 need_several_clients() {
