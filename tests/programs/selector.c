@@ -7,7 +7,7 @@
  *
  * Each case runs in a process of its own, ended by alarm(), and has to leave as many descriptors
  * and as much memory as it found.  The library is compiled so that its system calls and allocations
- * come to unit_poll(), unit_malloc() and so on (tests/programs/Makefile): these count, can fail, and can
+ * come to unit_poll(), unit_malloc() and so on (Makefile): these count, can fail, and can
  * pretend that time passes. */
 #define _DEFAULT_SOURCE
 

@@ -92,6 +92,11 @@ need_root() { [ "$(id -u)" = 0 ] || skip "needs root ($1); to run it: sudo make 
 need_ours() { [ -n "${OURS:-}" ] || skip "is about our own command line; to run it: make test without SERVER="; }
 need_shim() {
     [ -e "$SHIM" ] || skip "needs the fault shim, an LD_PRELOAD library; to run it: Linux and make -C tests/programs shim"
+    case $SHIM in *[[:space:]:]*) # LD_PRELOAD is a list, and its separators cannot be escaped
+        cp "$SHIM" "$TMP/shim.so"
+        SHIM=$TMP/shim.so
+        ;;
+    esac
     case ${SERVER_KIND:-} in static | sanitized | emulated) skip "LD_PRELOAD does not reach a $SERVER_KIND build; to run it: a plain build" ;; esac
 }
 need_several_clients() {
