@@ -7,7 +7,7 @@
  * The recordings are text, see 07-nic-to-app/record.c: ns CPU thread context event key=value ... */
 #define _POSIX_C_SOURCE 200809L
 
-#include "../07-nic-to-app/show.h"
+#include "../../07-nic-to-app/show.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
