@@ -27,46 +27,48 @@ struct options options = {.address = "127.0.0.1", .port = "5566"};
 
 /* ---- Output that cannot block ---- */
 
-/* How many bytes one write() to stdout or stderr may carry without blocking, once poll() has said
- * that the descriptor is writable.  For a pipe, poll() promises room for a whole line.  For a
- * terminal it promises one byte. */
-static size_t max_write[STDERR_FILENO + 1] = {MAX_LINE, MAX_LINE, MAX_LINE};
+/* Whether write() to stdout or stderr could block: see make_nonblocking(). */
+static bool may_block[STDERR_FILENO + 1];
 
 static struct {
     unsigned long count; /* lines that were dropped since the last one that was written */
     bool cut;            /* the last line was written in part */
 } dropped;
 
-/* Open the terminal or pipe behind fd a second time.  O_NONBLOCK belongs to the open file, which we
- * share with the shell that started us, so we may set it only on an open file of our own.  Where
- * this does not succeed, max_write[] is the protection. */
-static void reopen_nonblocking(int fd)
+/* Open the terminal or pipe behind fd once more.  O_NONBLOCK belongs to the open file, which we
+ * share with the shell that started us, so we may set it only on an open file of our own. */
+static void make_nonblocking(int fd)
 {
     char path[64];
     struct stat status;
 
-    if (fstat(fd, &status) == -1 || (!S_ISCHR(status.st_mode) && !S_ISFIFO(status.st_mode)))
+    may_block[fd] = fstat(fd, &status) == -1 || !S_ISREG(status.st_mode);
+    if (!may_block[fd])
         return;
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd); /* Linux */
     int own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY);
     if (own == -1 && ttyname_r(fd, path, sizeof path) == 0)
         own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY);
-    if (own == -1 || dup2(own, fd) == -1)
-        max_write[fd] = isatty(fd) ? 1 : MAX_LINE;
-    if (own != -1)
-        close(own);
+    if (own == -1)
+        return;
+    may_block[fd] = dup2(own, fd) == -1;
+    close(own);
 }
 
-/* Write as much as fits now.  Returns how many bytes that was. */
+/* Write as much as fits now, and return how many bytes that was.  Where write() could block, poll()
+ * is asked first: it promises room for a line in a pipe or socket, but for only one byte in a
+ * terminal. */
 static size_t write_now(int fd, const char *text, size_t length)
 {
     struct pollfd output = {.fd = fd, .events = POLLOUT};
     size_t written = 0;
 
     while (written < length) {
-        if (poll(&output, 1, 0) != 1)
+        size_t piece = length - written;
+        if (may_block[fd] && isatty(fd))
+            piece = 1;
+        if (may_block[fd] && poll(&output, 1, 0) != 1)
             break;
-        size_t piece = length - written < max_write[fd] ? length - written : max_write[fd];
         ssize_t n = write(fd, text + written, piece);
         if (n == -1 && errno != EINTR)
             break;
@@ -307,8 +309,8 @@ void reserve_std_fds(void)
     for (int fd = 0; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDWR) == -1)
             die("/dev/null");
-    reopen_nonblocking(STDOUT_FILENO);
-    reopen_nonblocking(STDERR_FILENO);
+    make_nonblocking(STDOUT_FILENO);
+    make_nonblocking(STDERR_FILENO);
 }
 
 // ANCHOR: signals
