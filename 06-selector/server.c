@@ -8,6 +8,7 @@
  * nc 127.0.0.1 5566.
  * From the line "toolbox" on, this file is what stages 02 to 06 share, byte for byte. */
 #define _POSIX_C_SOURCE 200809L
+#define _NETBSD_SOURCE /* NetBSD hides sockaddr_storage without it */
 
 #include "selector.h"
 
@@ -99,23 +100,20 @@ static void tell_about(const struct selector_key *key, int events)
     about(key->fd, (unsigned)events);
 }
 
-static void on_listener(struct selector *from, const struct selector_key *key, int events)
+static void on_listener(const struct selector_key *key, int events)
 {
-    (void)from;
     tell_about(key, events);
     client_accept();
 }
 
-static void on_client(struct selector *from, const struct selector_key *key, int events)
+static void on_client(const struct selector_key *key, int events)
 {
-    (void)from;
     tell_about(key, events);
     client_ready(key->fd);
 }
 
-static void on_stop(struct selector *from, const struct selector_key *key, int events)
+static void on_stop(const struct selector_key *key, int events)
 {
-    (void)from;
     tell_about(key, events);
     stopped = true;
 }
