@@ -12,6 +12,7 @@
  *   close:eintr=FIRST+STEP  close, and yet say -1, EINTR
  *   wait:term=FIRST+STEP    SIGTERM after the last check and before the wait (epoll_wait, poll,
  *                           select, and an accept() that may block)
+ *   getaddrinfo:memory=1    EAI_MEMORY, and errno says nothing, as POSIX allows
  *   usr1                    SIGUSR1 is handled without SA_RESTART; nothing is done about it
  *
  * STEP 0 hits one call only.  Calls are counted for each fault, in the whole process. */
@@ -20,6 +21,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -164,6 +166,19 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
         next("pthread_create");
 
     return hits("thread:fail", &calls) ? EAGAIN : real(thread, attributes, start, argument);
+}
+
+int getaddrinfo(const char *restrict name, const char *restrict service,
+                const struct addrinfo *restrict hints, struct addrinfo **restrict found)
+{
+    static atomic_long calls;
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
+        next("getaddrinfo");
+
+    if (!hits("getaddrinfo:memory", &calls))
+        return real(name, service, hints, found);
+    errno = 0;
+    return EAI_MEMORY;
 }
 
 /* A descriptor that is closed twice may be somebody else's by then: that is always a mistake. */
