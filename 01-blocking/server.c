@@ -6,7 +6,7 @@
  *
  * Try it: make tour STAGE=01.  By hand: make run-01 V=1, and in another terminal nc 127.0.0.1 5566.
  */
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE /* dl_iterate_phdr() */
 
 #include "common.h"
 
@@ -22,8 +22,7 @@
 #define STACK_SIZE 65536  /* for the buffer and for the calls below it */
 
 // ANCHOR: client
-/* Block until bytes arrive.  Returns what recv() returns: 0 at the end of input, -1 for an error.
- */
+/* Block until bytes arrive.  Returns what recv() returns: 0 at the end of input, -1: an error. */
 static ssize_t receive(int fd, char *buffer, size_t size)
 {
     ssize_t received;
@@ -32,10 +31,8 @@ static ssize_t receive(int fd, char *buffer, size_t size)
         back_off(errno);
     log_call("recv %zd", received);
     log_fd(fd, 0);
-    if (received == 0)
-        log_action("end of input; close");
-    if (received == -1)
-        log_action("%s; close", strerror(errno));
+    if (received <= 0)
+        log_action("%s; close", received == 0 ? "end of input" : strerror(errno));
     return received;
 }
 
@@ -44,15 +41,14 @@ static bool send_all(int fd, const char *data, size_t length)
 {
     for (size_t sent = 0; sent < length;) {
         ssize_t n = send(fd, data + sent, length - sent, 0);
-        if (n == -1 && is_transient(errno)) {
+        if (n != -1) {
+            sent += (size_t)n;
+        } else if (is_transient(errno)) {
             back_off(errno);
-            continue;
-        }
-        if (n == -1) {
+        } else {
             log_action("send: %s; close", strerror(errno));
             return false;
         }
-        sent += (size_t)n;
     }
     log_action("send %zu", length);
     return true;
@@ -74,19 +70,30 @@ static void serve_client(int fd)
 // ANCHOR: thread
 static pthread_attr_t small_stack;
 
+#ifdef __GLIBC__ /* It puts thread-local storage, also that of libraries, on the stack. */
+#include <link.h>
+static int add_thread_local_size(struct dl_phdr_info *object, size_t unused, void *sum)
+{
+    (void)unused;
+    for (int i = 0; i < object->dlpi_phnum; i++)
+        if (object->dlpi_phdr[i].p_type == PT_TLS)
+            *(size_t *)sum += object->dlpi_phdr[i].p_memsz + object->dlpi_phdr[i].p_align;
+    return 0;
+}
+#endif
+
 /* By default a thread's stack is 8 MiB of addresses on Linux; memory is used only where it is
- * touched.  A small stack makes room for thousands of threads, and their real cost is easy to see.
- */
+ * touched.  A small stack makes room for thousands of threads and shows their real cost. */
 static void choose_stack_size(void)
 {
-    size_t size = STACK_SIZE > PTHREAD_STACK_MIN ? STACK_SIZE : PTHREAD_STACK_MIN;
+    size_t least = (size_t)PTHREAD_STACK_MIN, size = STACK_SIZE > least ? STACK_SIZE : least;
 
-    errno = pthread_attr_init(&small_stack);
-    if (errno == 0)
-        errno = pthread_attr_setstacksize(&small_stack, size);
-    if (errno == 0)
-        errno = pthread_attr_setdetachstate(&small_stack, PTHREAD_CREATE_DETACHED);
-    if (errno != 0)
+#ifdef __GLIBC__
+    dl_iterate_phdr(add_thread_local_size, &size);
+#endif
+    if ((errno = pthread_attr_init(&small_stack)) != 0 ||
+        (errno = pthread_attr_setstacksize(&small_stack, size)) != 0 ||
+        (errno = pthread_attr_setdetachstate(&small_stack, PTHREAD_CREATE_DETACHED)) != 0)
         die("thread attributes");
 }
 
@@ -113,19 +120,15 @@ static void start_client_thread(int fd)
 /* accept() returned an error.  False: it will never succeed again. */
 static bool can_accept_again(int error)
 {
-    switch (accept_error(error)) {
-    case ACCEPT_NEXT:
-        log_action("%s; next", strerror(error));
-        return true;
-    case ACCEPT_SHORTAGE: /* new connections wait in the backlog meanwhile */
-        log_action("%s; pause", strerror(error));
+    enum accept_error kind = accept_error(error);
+
+    if (kind == ACCEPT_BROKEN)
+        report("accept: %s; no more clients are accepted", strerror(error));
+    else
+        log_action("%s; %s", strerror(error), kind == ACCEPT_NEXT ? "next" : "pause");
+    if (kind == ACCEPT_SHORTAGE) /* new connections wait in the backlog meanwhile */
         back_off(error);
-        return true;
-    case ACCEPT_BROKEN:
-        break;
-    }
-    report("accept: %s; no more clients are accepted", strerror(error));
-    return false;
+    return kind != ACCEPT_BROKEN;
 }
 
 // ANCHOR: loop
@@ -135,11 +138,10 @@ static void serve(void)
         int fd = accept(listener, NULL, NULL);
         log_call("accept");
         log_fd(fd, 0);
-        if (fd == -1) {
-            if (!can_accept_again(errno))
-                return;
+        if (fd == -1 && !can_accept_again(errno))
+            return;
+        if (fd == -1)
             continue;
-        }
         set_nodelay(fd);
         if (options.stage_flag) {
             log_action("serve this client to its end");

@@ -21,7 +21,8 @@
 #include <unistd.h>
 
 #define ENOBUFS_BACKOFF_MS 1
-#define MAX_LINE 320 /* bytes in a line of output */
+#define MAX_LINE 320             /* bytes in a line of output */
+#define MAX_CALLS (2 * MAX_LINE) /* of write() for one line */
 
 struct options options = {.address = "127.0.0.1", .port = "5566"};
 
@@ -55,21 +56,23 @@ static void make_nonblocking(int fd)
     close(own);
 }
 
-/* Write as much as fits now, and return how many bytes that was.  Where write() could block, poll()
- * is asked first: it promises room for a line in a pipe or socket, but for only one byte in a
- * terminal. */
+/* Write as much as fits now, and return how many bytes that was; if not all, errno says why.  Where
+ * write() could block, poll() is asked first: it promises room for a line in a pipe or socket, but
+ * for only one byte in a terminal.  The number of calls is bounded, even if each is interrupted. */
 static size_t write_now(int fd, const char *text, size_t length)
 {
     struct pollfd output = {.fd = fd, .events = POLLOUT};
+    bool in_bytes = may_block[fd] && isatty(fd);
     size_t written = 0;
 
-    while (written < length) {
-        size_t piece = length - written;
-        if (may_block[fd] && isatty(fd))
-            piece = 1;
-        if (may_block[fd] && poll(&output, 1, 0) != 1)
+    errno = 0;
+    for (int calls = 0; written < length && calls < MAX_CALLS; calls++) {
+        int room = may_block[fd] ? poll(&output, 1, 0) : 1;
+        if (room == 0)
+            errno = EAGAIN;
+        if (room != 1)
             break;
-        ssize_t n = write(fd, text + written, piece);
+        ssize_t n = write(fd, text + written, in_bytes ? 1 : length - written);
         if (n == -1 && errno != EINTR)
             break;
         written += n > 0 ? (size_t)n : 0;
@@ -367,13 +370,21 @@ static bool is_for_many(const struct sockaddr *address, socklen_t size)
 {
     const struct sockaddr_in *v4 = (const void *)address;
     const struct sockaddr_in6 *v6 = (const void *)address;
+    struct in_addr
+        inner; /* the IPv4 address, which may be inside an IPv6 address: ::ffff:1.2.3.4 */
 
-    if (address->sa_family == AF_INET6)
+    if (address->sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
         return IN6_IS_ADDR_MULTICAST(&v6->sin6_addr);
-    if (IN_MULTICAST(ntohl(v4->sin_addr.s_addr)) || v4->sin_addr.s_addr == INADDR_BROADCAST)
+    if (address->sa_family == AF_INET6)
+        memcpy(&inner, &v6->sin6_addr.s6_addr[12], sizeof inner);
+    else
+        inner = v4->sin_addr;
+    if (IN_MULTICAST(ntohl(inner.s_addr)) || inner.s_addr == INADDR_BROADCAST)
         return true;
-    int fd = socket(AF_INET, SOCK_DGRAM, 0);
-    bool broadcast = fd != -1 && connect(fd, address, size) == -1 && errno == EACCES;
+    int fd = socket(address->sa_family, SOCK_DGRAM, 0);
+    if (fd == -1)
+        return false;
+    bool broadcast = connect(fd, address, size) == -1 && errno == EACCES;
     close(fd);
     return broadcast;
 }
@@ -389,8 +400,10 @@ int listen_on(const char *address, const char *port)
     int on = 1;
     int problem = getaddrinfo(address, port, &hints, &found);
 
-    if (problem == EAI_SYSTEM || problem == EAI_MEMORY)
+    if (problem == EAI_SYSTEM)
         die("getaddrinfo");
+    if (problem == EAI_MEMORY)
+        cannot_listen(gai_strerror(problem), "end another program");
     if (problem != 0)
         cannot_listen(gai_strerror(problem), "try a numeric address such as 127.0.0.1 or ::1");
     if (is_for_many(found->ai_addr, found->ai_addrlen))
