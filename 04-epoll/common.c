@@ -370,8 +370,7 @@ static bool is_for_many(const struct sockaddr *address, socklen_t size)
 {
     const struct sockaddr_in *v4 = (const void *)address;
     const struct sockaddr_in6 *v6 = (const void *)address;
-    struct in_addr
-        inner; /* the IPv4 address, which may be inside an IPv6 address: ::ffff:1.2.3.4 */
+    struct in_addr inner; /* the IPv4 address, perhaps inside an IPv6 one: ::ffff:1.2.3.4 */
 
     if (address->sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
         return IN6_IS_ADDR_MULTICAST(&v6->sin6_addr);
