@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ENOBUFS_BACKOFF_MS 1
+#define MOMENT_MS 1
 #define MAX_LINE 320             /* bytes in a line of output */
 #define MAX_CALLS (2 * MAX_LINE) /* of write() for one line */
 
@@ -80,26 +80,30 @@ static size_t write_now(int fd, const char *text, size_t length)
     return written;
 }
 
+/* False: not all of it was written, or nothing. */
+static bool write_all(const char *text, size_t length)
+{
+    size_t written = write_now(STDERR_FILENO, text, length);
+
+    if (written > 0)
+        dropped.cut = written < length;
+    return written == length;
+}
+
 /* Print a line on stderr, and before it how many lines were dropped since the last one. */
 static void print_line(const char *line, size_t length)
 {
     char note[64];
     int error = errno;
-    size_t written = 0;
 
     flockfile(stderr); /* one thread at a time */
     if (dropped.count > 0) {
-        int n = snprintf(note, sizeof note, "%sserver: %lu log lines dropped\n",
-                         dropped.cut ? "\n" : "", dropped.count);
-        written = write_now(STDERR_FILENO, note, (size_t)n);
-        if (written == (size_t)n)
+        int n = snprintf(note, sizeof note, "%sserver: %lu log line%s dropped\n",
+                         dropped.cut ? "\n" : "", dropped.count, dropped.count == 1 ? "" : "s");
+        if (write_all(note, (size_t)n))
             dropped.count = 0;
     }
-    if (dropped.count == 0)
-        written = write_now(STDERR_FILENO, line, length);
-    if (written > 0)
-        dropped.cut = written < length;
-    if (dropped.count > 0 || written < length)
+    if (dropped.count > 0 || !write_all(line, length))
         dropped.count++;
     funlockfile(stderr);
     errno = error;
@@ -183,12 +187,15 @@ bool is_transient(int error)
     return error == EINTR || error == EAGAIN || error == ENOBUFS;
 }
 
+static void sleep_ms(long ms)
+{
+    nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+}
+
 void back_off(int error)
 {
-    long ms = error == ENOBUFS ? ENOBUFS_BACKOFF_MS : BACKOFF_MS;
-
     if (error != EINTR && error != EAGAIN)
-        nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+        sleep_ms(error == ENOBUFS ? MOMENT_MS : BACKOFF_MS);
 }
 // ANCHOR_END: errors
 
@@ -489,6 +496,8 @@ bool retry_wait(const char *call)
         report("%s: %s; clients wait until it succeeds", call, strerror(error));
         reported = true;
     }
+    if (error == EINTR) /* if something interrupts every wait, this loop must not use much CPU */
+        sleep_ms(MOMENT_MS);
     back_off(error);
     if (!stop_requested)
         return true;

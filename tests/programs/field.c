@@ -1,13 +1,12 @@
-/* What field-faults.bats needs and no command offers: copies of the server's sockets, an output that
- * nobody reads, and a client that waits for the server to be idle (Linux).
+/* What field-faults.bats needs and no command offers: copies of the server's sockets, an output
+ * that nobody reads, and a client that waits for the server to be idle (Linux).
  *
  *   field shutdown-listener PID    take a copy of the listening socket of PID, and shut it down
  *   field copy PID FD              hold a copy of this descriptor of PID until standard input ends
  *   field pace PORT PID N          one connection and N echoes of one byte; before each step, wait
- *                                  until PID sleeps, so that the server logs the same lines each time
- *   field output KIND USER DIRECTORY COMMAND...
- *                                  run the command as USER, with this as its stderr: pipe, fifo,
- *                                  stream, dgram, pty, or tostop.  See output() below.
+ *                                  until PID sleeps, so that the server logs the same lines each
+ * time field output KIND USER DIRECTORY COMMAND... run the command as USER, with this as its
+ * stderr: pipe, fifo, stream, dgram, pty, or tostop.  See output() below.
  *
  * Exit code: 0; 1, a call or the server failed, in one line on stderr; 2, a wrong command line. */
 #define _GNU_SOURCE
@@ -287,10 +286,10 @@ static void copy_output(int log, FILE *said)
     something = false;
 }
 
-/* Nothing is read until the command r arrives in DIRECTORY/commands; then all goes to DIRECTORY/log.
- * The other commands, each one letter: s and q type Ctrl-S and Ctrl-Q at a terminal, f asks whether
- * the open file that the server inherited is non-blocking.  DIRECTORY/said has the answers, and how
- * the server ended. */
+/* Nothing is read until the command r arrives in DIRECTORY/commands; then all goes to
+ * DIRECTORY/log. The other commands, each one letter: s and q type Ctrl-S and Ctrl-Q at a terminal,
+ * f asks whether the open file that the server inherited is non-blocking.  DIRECTORY/said has the
+ * answers, and how the server ended. */
 static int output(const char *kind, const char *user, const char *directory, char **command)
 {
     char path[4096], text[64], letter;
