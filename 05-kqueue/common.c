@@ -31,10 +31,12 @@ struct options options = {.address = "127.0.0.1", .port = "5566"};
 /* Whether write() to stdout or stderr could block: see make_nonblocking(). */
 static bool may_block[STDERR_FILENO + 1];
 
+/* What stderr has not taken yet.  A line is written whole or dropped whole. */
 static struct {
-    unsigned long count; /* lines that were dropped since the last one that was written */
-    bool cut;            /* the last line was written in part */
-} dropped;
+    unsigned long dropped; /* lines that were dropped since the last one that was written */
+    char rest[MAX_LINE];   /* of a line that was written in part; it comes before the next line */
+    size_t rest_length;
+} unwritten;
 
 /* Open the terminal or pipe behind fd once more.  O_NONBLOCK belongs to the open file, which we
  * share with the shell that started us, so we may set it only on an open file of our own. */
@@ -80,14 +82,16 @@ static size_t write_now(int fd, const char *text, size_t length)
     return written;
 }
 
-/* False: not all of it was written, or nothing. */
-static bool write_all(const char *text, size_t length)
+/* Write a line, or a part of it and keep the rest.  False: nothing was written. */
+static bool write_or_keep(const char *line, size_t length)
 {
-    size_t written = write_now(STDERR_FILENO, text, length);
+    size_t written = write_now(STDERR_FILENO, line, length);
 
-    if (written > 0)
-        dropped.cut = written < length;
-    return written == length;
+    if (written == 0)
+        return false;
+    unwritten.rest_length = length - written;
+    memmove(unwritten.rest, line + written, unwritten.rest_length);
+    return true;
 }
 
 /* Print a line on stderr, and before it how many lines were dropped since the last one. */
@@ -97,14 +101,16 @@ static void print_line(const char *line, size_t length)
     int error = errno;
 
     flockfile(stderr); /* one thread at a time */
-    if (dropped.count > 0) {
-        int n = snprintf(note, sizeof note, "%sserver: %lu log line%s dropped\n",
-                         dropped.cut ? "\n" : "", dropped.count, dropped.count == 1 ? "" : "s");
-        if (write_all(note, (size_t)n))
-            dropped.count = 0;
+    if (unwritten.rest_length > 0)
+        write_or_keep(unwritten.rest, unwritten.rest_length);
+    if (unwritten.rest_length == 0 && unwritten.dropped > 0) {
+        int n = snprintf(note, sizeof note, "server: %lu log line%s dropped\n", unwritten.dropped,
+                         unwritten.dropped == 1 ? "" : "s");
+        if (write_or_keep(note, (size_t)n))
+            unwritten.dropped = 0;
     }
-    if (dropped.count > 0 || !write_all(line, length))
-        dropped.count++;
+    if (unwritten.rest_length > 0 || unwritten.dropped > 0 || !write_or_keep(line, length))
+        unwritten.dropped++;
     funlockfile(stderr);
     errno = error;
 }

@@ -188,15 +188,8 @@ fail_wait() {
     need_strace
     [ -n "$(wait_call)" ] || skip "expected: a blocking server has no wait of its own"
     fail_wait EINTR
-    check "strace: each wait fails with EINTR" "little CPU is used" "the wait is repeated at once" little_cpu
+    check "strace: each wait fails with EINTR" "little CPU is used" "the wait is repeated at once" uses_no_cpu
     sigterm_ends_it "each wait fails with EINTR"
-}
-little_cpu() { # under strace, where each call costs ten times as much: a quarter of one processor
-    local before after
-    before=$(cpu_ticks)
-    tick 0.5
-    after=$(cpu_ticks)
-    [ $((after - before)) -le 12 ] || { echo "used $((after - before)) ticks of CPU in 0.5 seconds"; return 1; }
 }
 
 @test "a debugger closes the epoll descriptor" {
@@ -242,41 +235,51 @@ pace() { "$FIELD" pace "$PORT" "$SERVER_PID" "$1"; }
 all_left() { until_true 3 same_descriptors_as "$DESCRIPTORS"; }
 
 # How many lines the server logs in the test: the same clients, and a file that takes them all.
+# Prints the number without the last client, and the number for that client.
 lines_to_a_file() {
+    local first
     WRAP=()
     start_server -v
     pace "$ECHOES"
     all_left
+    first=$(wc -l <"$TMP/server.err")
     pace 1
     all_left
-    wc -l <"$TMP/server.err"
+    echo "$first" $(($(wc -l <"$TMP/server.err") - first))
     tr '0-9' 0 <"$TMP/server.err" | tr -s 0 | tr -s ' ' | sort -u >"$TMP/complete-lines"
     kill -KILL "$SERVER_PID"
 }
-# Complete lines that were read, and those that were dropped.  A fragment of a line is one of the
-# dropped; so is a line whose newline alone is missing, which cannot be told from a complete one.
-count_lines() {
-    tr -d '\r' <"$TMP/output/log" | tr '0-9' 0 | tr -s 0 | tr -s ' ' | grep -c -x -F -f "$TMP/complete-lines" >"$TMP/read"
-    tr -d '\r' <"$TMP/output/log" | awk '/^server: [0-9]+ log lines? dropped$/ { n += $2 } END { print n + 0 }' >"$TMP/dropped"
+# The lines that were read and those that were reported as dropped are all lines.
+number_is_right() { # WRITTEN
+    local got dropped
+    got=$(tr -d '\r' <"$TMP/output/log" | tr '0-9' 0 | tr -s 0 | tr -s ' ' | grep -c -x -F -f "$TMP/complete-lines")
+    dropped=$(tr -d '\r' <"$TMP/output/log" | awk '/^server: [0-9]+ log lines? dropped$/ { n += $2 } END { print n + 0 }')
+    echo "$1 lines were written; $got were read and $dropped reported as dropped"
+    [ "$dropped" -gt 0 ] && [ $((got + dropped)) = "$1" ]
 }
-number_is_right() {
-    local written=$1 got dropped
-    count_lines
-    got=$(cat "$TMP/read") dropped=$(cat "$TMP/dropped")
-    echo "$written lines were written; $got were read and $dropped reported as dropped"
-    [ "$dropped" -gt 0 ] && [ $((got + dropped)) -ge "$written" ] && [ $((got + dropped)) -le $((written + ${TOLERANCE:-0})) ]
+# The reader may still be behind when the next client comes.  Then another one tells the number.
+a_client_tells() { # WRITTEN EACH
+    local i written=$1
+    for i in 1 2 3 4 5; do
+        pace 1 && all_left || return 1
+        written=$((written + $2))
+        ! until_true 1 number_is_right "$written" >"$TMP/numbers" || return 0
+    done
+    tail -n 1 "$TMP/numbers"
+    sort <"$TMP/output/log" | uniq -c | sort -n | tail -n 20
+    return 1
 }
-
 answered_f_twice() { [ "$(grep -c '^blocking$' "$TMP/output/said")" = 2 ]; }
 
 # unread KIND USER [stopped]: the whole story.
 unread() {
-    local what written
+    local what written each
     [ -n "${OURS:-}" ] || skip "is about our own log; to run it: make test without SERVER="
     need_field
     [ "$(id -u)" = 0 ] || [ "$2" = 0 ] || skip "needs root (to start the server as another user); to run it: sudo make test"
     what="-v with a $1 that nobody reads as stderr, ${3:-as user $2}"
-    written=$(lines_to_a_file)
+    lines_to_a_file >"$TMP/lines"
+    read -r written each <"$TMP/lines"
     [ "$written" -gt "$ECHOES" ]
     start_with_output "$1" "$2" -v
     [ "${3:-}" != stopped ] || command_output s
@@ -293,10 +296,8 @@ unread() {
         command_output r
         until_true 5 has_text "$TMP/output/said" drained
     fi
-    check "$what; then all was read" "the server serves on" "the output is not tried again" pace 1
-    all_left
-    check "$what; then all was read" "the lines read and the lines reported as dropped are all lines" \
-        "a dropped line that is not counted, or counted twice" until_true 3 number_is_right "$written"
+    check "$what; then all was read" "the next line says how many were dropped, and the number is right" \
+        "a dropped line that is not counted, or counted twice" a_client_tells "$written" "$each"
     sigterm_ends_it "$what"
     check "$what" "exit code 0" "a signal that reports a failed write is not ignored" until_true 3 has_text "$TMP/output/said" '^exit 0$'
 }
@@ -324,12 +325,12 @@ unread_rule() { rule "nothing that reads the server's output can stop the server
 
 @test "a terminal that nobody reads" {
     unread_rule
-    TOLERANCE=1 unread pty 0
+    unread pty 0
 }
 
 @test "a terminal that nobody reads, and that the server may not open" {
     unread_rule
-    TOLERANCE=1 unread pty 65534
+    unread pty 65534
 }
 
 @test "a pipe that nobody reads, and that the server may not open" {
@@ -339,12 +340,12 @@ unread_rule() { rule "nothing that reads the server's output can stop the server
 
 @test "a terminal stopped with Ctrl-S" {
     unread_rule
-    TOLERANCE=1 unread pty 0 stopped
+    unread pty 0 stopped
 }
 
 @test "a terminal stopped with Ctrl-S, and that the server may not open" {
     unread_rule
-    TOLERANCE=1 unread pty 65534 stopped
+    unread pty 65534 stopped
 }
 
 @test "a background job of a terminal with stty tostop" {
@@ -416,7 +417,8 @@ unread_rule() { rule "nothing that reads the server's output can stop the server
     limit_threads "$user" 1
     check "prlimit --nproc=1, then 1,000 clients" "each is closed" "the accepting thread hangs in write()" refused 1000
     limit_threads "$user" 1000
-    check "prlimit --nproc=1000 after 1,000 refusals" "the next client is served" "the accepting thread hangs in write()" as_before
+    check "prlimit --nproc=1000 after 1,000 refusals" "the next client is served" "the accepting thread hangs in write()" next_client_works
+    as_before
     command_output r
     check "prlimit --nproc=1, then 1,000 clients" "stderr names the error" "no message" until_true 3 has_text "$TMP/output/log" 'no thread for fd [0-9]*: Resource temporarily unavailable'
     sigterm_ends_it "1,000 refused threads"
@@ -448,7 +450,8 @@ head_of() { local words; read -r -a words <<<"$1"; echo "${words[@]:0:$(($2 * 2)
         check "LD_PRELOAD with $size bytes of thread-local storage" "50 threads at once" "no memory" said one holding
         kill "$PID_one"
         rm -f "$TMP/one.in" "$TMP/one.out"
-        check "LD_PRELOAD with $size bytes of thread-local storage" "the server is well" "a thread that crashed" as_before
+        check "LD_PRELOAD with $size bytes of thread-local storage" "the server is well" "a thread that crashed" next_client_works
+        as_before
         [ ! -s "$TMP/server.err" ]
         stop_server
     done
@@ -583,14 +586,10 @@ END
     need_linux "to look at the descriptors"
     case $VARIANT in 02-select | *" -s select") ;; *) skip "expected: only select() has this limit" ;; esac
     [ "$(ulimit -Hn)" -ge 1200 ] || skip "needs 1,200 descriptors; to run it: ulimit -Hn 1200"
-    cat >"$TMP/within" <<'END'
-ulimit -n 1200
-for ((fd = 3; fd < 1100; fd++)); do eval "exec $fd</dev/null"; done
-exec "$@"
-END
-    local status=0
+    # shellcheck disable=SC2016 # the other shell expands them
+    local status=0 within='ulimit -n 1200; for ((fd = 3; fd < 1100; fd++)); do eval "exec $fd</dev/null"; done; exec "$@"'
     # shellcheck disable=SC2086
-    bash "$TMP/within" timeout 5 "$SERVER" ${VARIANT_ARGS:-} -p 0 >"$TMP/out" 2>"$TMP/err" || status=$?
+    bash -c "$within" - timeout 5 "$SERVER" ${VARIANT_ARGS:-} -p 0 >"$TMP/out" 2>"$TMP/err" || status=$?
     cat "$TMP/out" "$TMP/err"
     [ "$status" = 1 ]
     grep -q '^server: .*: Too many open files$' "$TMP/err"

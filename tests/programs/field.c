@@ -17,6 +17,7 @@
 #include <grp.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -256,12 +257,21 @@ static void say(FILE *said, const char *text)
 
 static bool reading;
 
+/* The terminal obeys the key a moment after it was typed: wait until it has stopped or started. */
+static void type_key(char key)
+{
+    struct pollfd terminal = {.fd = channel.theirs, .events = POLLOUT};
+    long long deadline = now_ms() + IDLE_MS;
+
+    must(write(channel.ours, &key, 1) == 1, "write");
+    while ((poll(&terminal, 1, 0) == 1) != (key == CTRL_Q) && now_ms() < deadline)
+        sched_yield();
+}
+
 static void obey(char command, FILE *said)
 {
-    char key = command == 's' ? CTRL_S : CTRL_Q;
-
     if (command == 's' || command == 'q')
-        must(write(channel.ours, &key, 1) == 1, "write");
+        type_key(command == 's' ? CTRL_S : CTRL_Q);
     if (command == 'r')
         reading = true;
     if (command == 'f')
