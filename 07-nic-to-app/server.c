@@ -127,7 +127,7 @@ static bool want(int fd, enum interest interest)
 static bool wait_ready(void)
 {
     if (!named && !stopping)
-        coroutine_wait();
+        coroutine_yield();
     named = false;
     if (stopping)
         errno = ECANCELED;
@@ -247,9 +247,9 @@ static bool make_room(int fd)
     return true;
 }
 
-// ANCHOR: start
+// ANCHOR: spawn
 /* A coroutine that will run body(fd), the first time that the kernel names fd. */
-static bool start(void (*body)(int), int fd)
+static bool spawn(void (*body)(int), int fd)
 {
     if (!make_room(fd) || !watch(fd))
         return false;
@@ -262,14 +262,14 @@ static void client_start(int fd)
     heard("accept");
     about(fd, 0);
     did("a coroutine for it");
-    if (set_nonblocking(fd) && start(client_serve, fd)) {
+    if (set_nonblocking(fd) && spawn(client_serve, fd)) {
         no_delay(fd);
         return;
     }
     did("%s; close fd %d", strerror(errno), fd);
     close(fd);
 }
-// ANCHOR_END: start
+// ANCHOR_END: spawn
 
 // ANCHOR: accept
 /* Let in who waits.  ECONNABORTED: it left before its turn.  EAGAIN: nobody waits now.
@@ -300,7 +300,7 @@ static void listener_rest(int fd)
     }
     do {
         rest_until = now_ms() + LISTENER_REST_MS;
-        coroutine_wait();
+        coroutine_yield();
     } while (!stopping && !want(fd, READ));
     rest_until = 0;
 }
@@ -331,7 +331,7 @@ static void coroutines_end(void)
         if (coroutines[fd] != NULL)
             resume(fd);
     free(coroutines);
-    coroutine_tidy();
+    coroutine_cleanup();
 }
 
 // ANCHOR: loop
@@ -363,7 +363,7 @@ int main(int argc, char **argv)
     prepare(argc, argv);
     stamps_open(); /* for trace, if it asks for them */
     epoll_fd = epoll_create1(0);
-    if (epoll_fd == -1 || !watch(stop_pipe[0]) || !start(listener_serve, listener))
+    if (epoll_fd == -1 || !watch(stop_pipe[0]) || !spawn(listener_serve, listener))
         die("epoll");
     announce(listener);
     serve();
