@@ -135,8 +135,13 @@ static void run_many(void (*body)(int), int count)
 
     check(all != NULL, "memory for the list");
     unchanged = 0;
-    for (int i = 0; i < count; i++)
-        all[i] = create(body, i + 1);
+    for (int i = 0; i < count; i++) {
+        all[i] = coroutine_new(body, i + 1);
+        if (all[i] == NULL && errno == ENOMEM && i >= 1000)
+            count = i; /* vm.max_map_count or another limit of this machine */
+        else
+            check(all[i] != NULL, "coroutine_new() finds memory for a stack");
+    }
     for (int yields = 0; yields <= YIELDS; yields++)
         for (int i = 0; i < count; i++) {
             own += 1;
@@ -260,6 +265,7 @@ static void handle_overflow(void)
  * nothing.  Without the guard page an overflow is silent in the first case only.  So the test
  * establishes each case itself, independently of the kernel's choice. */
 enum below_guard { UNMAPPED, WRITABLE };
+#define SPACERS 20
 
 /* Find the guard page of the coroutine, which yields before it overflows. */
 static void find_guard(struct coroutine *coroutine)
@@ -285,23 +291,28 @@ static void map_below_guard(void)
     check(mapped == wanted, "mmap() uses the page below the guard page");
 }
 
-/* Create coroutines until one has unmapped memory below its guard page.  Kernels fill holes first
- * and then continue downwards, QEMU upwards.  There the spacer leaves a hole below the next stack.
- */
+/* Create a coroutine with unmapped or writable memory below its guard page.  The kernel may place a
+ * new stack below the previous one, above it, or in a hole between other mappings.  So stacks and
+ * spacers alternate, and when the spacers are unmapped, they leave holes. */
 static struct coroutine *create_above(enum below_guard wanted)
 {
+    struct coroutine *spacers[SPACERS], *coroutines[SPACERS];
     struct mapping below;
 
-    for (int i = 0; i < 1000; i++) {
-        struct coroutine *spacer = create(log_number, 0), *coroutine = create(overflow, i);
-        coroutine_resume(spacer);
-        coroutine_cleanup();
-        find_guard(coroutine);
+    for (int i = 0; i < SPACERS; i++) {
+        spacers[i] = create(log_number, i);
+        coroutines[i] = create(overflow, i);
+    }
+    for (int i = 0; i < SPACERS; i++)
+        coroutine_resume(spacers[i]);
+    coroutine_cleanup();
+    for (int i = 0; i < SPACERS; i++) {
+        find_guard(coroutines[i]);
         if (find_mapping(guard_start - 1, &below))
             continue;
         if (wanted == WRITABLE)
             map_below_guard();
-        return coroutine;
+        return coroutines[i];
     }
     check(false, "a stack with unmapped memory below it");
     return NULL;

@@ -43,10 +43,10 @@ as_nobody() { # COMMAND...: as somebody who is not root, and may read what it ne
     [ -z "$(grep ' $' "$TMP/out")" ]
     grep -q '^lo: ' "$TMP/out"
     grep -q '^  RSS table  *not on this device  *128 entries$' "$TMP/out"
-    grep -q '^  receive ring  *not on this device  *512, of at most 4096$' "$TMP/out"
+    grep -q '^  receive ring  *not on this device  *512 (maximum 4096)$' "$TMP/out"
     local what
     for what in speed 'receive queues' 'RSS table' 'receive ring' 'interrupt delay' 'hardware timestamps' \
-        'its interrupts' 'checksum, receive' 'checksum, send' scatter-gather TSO GSO GRO LRO RPS RFS XPS \
+        'device interrupts' 'checksum, receive' 'checksum, send' scatter-gather TSO GSO GRO LRO RPS RFS XPS \
         'backlog weight' 'NAPI budget' backlog 'busy polling' 'softirq: dropped' 'softirq: squeezed'; do
         # each has a value, what a card has, and a reason below it
         grep -A 1 "^  $what  *[^ ]" "$TMP/out" | grep -q '^    [A-Z].*\.$' || { echo "lacks: $what"; return 1; }
@@ -74,8 +74,8 @@ as_nobody() { # COMMAND...: as somebody who is not root, and may read what it ne
     for device in /sys/class/net/*/; do
         device=${device%/}
         device=${device##*/}
-        "$NIC" "$device" | sed '/^What happened/,$d; /its interrupts/,/^$/d' >"$TMP/root"
-        as_nobody "$TMP/nic" "$device" | sed '/^What happened/,$d; /its interrupts/,/^$/d' >"$TMP/nobody"
+        "$NIC" "$device" | sed '/^Since boot/,$d; /device interrupts/,/^$/d' >"$TMP/root"
+        as_nobody "$TMP/nic" "$device" | sed '/^Since boot/,$d; /device interrupts/,/^$/d' >"$TMP/nobody"
         diff "$TMP/root" "$TMP/nobody"
         [ -z "$(LC_ALL=C.UTF-8 awk 'length > 80' "$TMP/root")" ]
     done
@@ -109,8 +109,8 @@ as_nobody() { # COMMAND...: as somebody who is not root, and may read what it ne
     [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null || skip "needs root, to take /sys away from it; to run it: sudo make test"
     unshare -m sh -c 'umount -l /sys && exec "$0" lo' "$NIC" >"$TMP/out"
     cat "$TMP/out"
-    grep -q '^lo: without /sys it is not seen' "$TMP/out"
-    grep -q '^  RPS  *not seen ' "$TMP/out"
+    grep -q '^lo: without /sys, nic cannot tell' "$TMP/out"
+    grep -q '^  RPS  *not readable ' "$TMP/out"
     ! grep -q 'not on this device' "$TMP/out"
 }
 
@@ -123,9 +123,9 @@ as_nobody() { # COMMAND...: as somebody who is not root, and may read what it ne
         count=$((count * 10))
     done >>"$TMP/interrupts"
     cat "$TMP/interrupts"
-    said() { unshare -m sh -c 'mount --bind "$1" /proc/interrupts && exec "$0" lo' "$NIC" "$1" | sed -n 's/^  its interrupts  *//p'; }
+    said() { unshare -m sh -c 'mount --bind "$1" /proc/interrupts && exec "$0" lo' "$NIC" "$1" | sed -n 's/^  device interrupts  *//p'; }
     said "$TMP/interrupts"
-    [[ $(said "$TMP/interrupts") == '111000, by all its vectors '* ]]
+    [[ $(said "$TMP/interrupts") == '111000 (all vectors) '* ]]
     head -n 4 "$TMP/interrupts" >"$TMP/of-others"
     [[ $(said "$TMP/of-others") == 'not on this device '* ]]
 }
