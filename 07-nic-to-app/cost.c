@@ -2,7 +2,7 @@
  *
  * It starts a server, opens N connections to it, and compares memory use before and after.  Both
  * ends of each connection are on this machine, so the kernel's figures contain the clients' ends
- * too. To separate the two, cost also opens connections to a listener that never accepts: there,
+ * too.  To separate the two, cost also opens connections to a listener that never accepts: there,
  * the server's end is only a TCP socket.  A separate process holds the clients, so that they are
  * not part of the server's figures. */
 #define _DEFAULT_SOURCE /* SO_MEMINFO is not in POSIX.1-2008 */
@@ -41,11 +41,11 @@ int main(void)
 #define TOTAL_TIMEOUT_S 120   /* for the whole run */
 #define EXTRA_DESCRIPTORS 64  /* in addition to the connections, in each process */
 #define CACHE_NAME_SIZE 32    /* bytes of a slab cache's name */
-#define RELIABLE_COUNT                                                                             \
-    500 /* with fewer connections, whole pages of objects distort the figures                      \
-         */
 #define MAX_SLAB_CACHES 512
 #define MAX_SIZES 512 /* different sizes of mappings */
+
+/* With fewer connections, partly filled pages of objects distort the figures too much. */
+#define RELIABLE_COUNT 500
 
 static const char message[64] = "sixty-four bytes, most of them zero";
 
@@ -109,8 +109,7 @@ static void catch_signals(void)
 
 /* Call fork() and store the result in *child.  Returns true in the child.  The child has its own
  * process group and is killed when this process ends, even by SIGKILL, prctl(2).  Signals are
- * blocked meanwhile, because a handler that runs before *child is set would leave the child behind.
- */
+ * blocked meanwhile: a handler that runs before *child is set would leave the child behind. */
 static bool fork_child(pid_t *child)
 {
     sigset_t all, before;
@@ -328,8 +327,7 @@ static void add_mapping(struct snapshot *snapshot, long size, long touched)
 }
 
 /* /proc/PID/smaps has a line for each mapping, followed by lines such as "Anonymous:  4 kB",
- * proc(5). Stacks are the writable private mappings without a file; their line has no sixth word.
- */
+ * proc(5).  Stacks are the writable private mappings without a file; their line has five words. */
 static void read_mappings(struct snapshot *snapshot)
 {
     char path[PATH_MAX], line[PATH_MAX];
@@ -455,8 +453,7 @@ static void start_server(char **command, in_port_t *port)
             return;
         }
         poll(NULL, 0, 10);
-        siginfo_t ended = {
-            0}; /* WNOWAIT keeps the zombie, so that kill_child() can kill its group */
+        siginfo_t ended = {0}; /* WNOWAIT keeps the zombie, and with it the process group */
         if (waitid(P_PID, (id_t)server, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
             ended.si_pid == server)
             fail("%s ended without listening", command[0]);
@@ -682,9 +679,9 @@ static void print_report(const struct measurement *m, const char *name)
 static void usage(FILE *stream)
 {
     fputs("usage: cost [N] [-- COMMAND...]\n"
-          "  opens N connections (default 1000) to a server and reports the bytes per connection\n"
-          "  COMMAND  starts the server; {port} in it is replaced by a port.  The default is the\n"
-          "           server in this directory.  Example:\n"
+          "  opens N connections (1000) to a server and reports what each costs, in bytes\n"
+          "  COMMAND  starts the server; {port} in it is replaced by a port number.  The\n"
+          "           default is the server of stage 07.  Example:\n"
           "           cost 1000 -- ../04-epoll/server -p {port}\n",
           stream);
 }
@@ -763,7 +760,7 @@ static const char *short_name(const char *path)
 }
 
 /* The path of the server in the directory of this program.  The kernel knows that directory,
- * proc(5). argv[0] is only "cost" if the shell found the program through PATH. */
+ * proc(5).  argv[0] is only "cost" if the shell found the program through PATH. */
 static char *path_of_own_server(void)
 {
     static const char self[] = "/proc/self/exe";

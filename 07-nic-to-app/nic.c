@@ -245,8 +245,7 @@ static void rfs(char *text)
     char entries[VALUE_SIZE];
 
     if (read_sysctl("rps_sock_flow_entries", entries) && strcmp(entries, "0") == 0)
-        snprintf(text, VALUE_SIZE,
-                 "off"); /* without entries, the queues' settings have no effect */
+        snprintf(text, VALUE_SIZE, "off"); /* the queues' settings have no effect then */
     else
         queue_setting("rx", "rps_flow_cnt", text);
 }
@@ -289,8 +288,7 @@ static void busy_polling(char *text)
         snprintf(text, VALUE_SIZE, "recv %.12s µs, poll %.12s µs", read, poll);
 }
 
-/* ---- per-CPU counters: the value is the total; the counts of the CPUs are printed below it ----
- */
+/* ---- per-CPU counters: the value is the total, and print_per_cpu() prints the parts ---- */
 
 static unsigned long long per_cpu[MAX_CPUS];
 
@@ -320,14 +318,14 @@ static bool contains_device_name(const char *text)
  * name of the interrupt, where most drivers put it. */
 static bool is_device_interrupt(const char *number, const char *name)
 {
-    static const char *const folders[] = {"device/msi_irqs", "device/../msi_irqs"};
+    static const char *const directories[] = {"device/msi_irqs", "device/../msi_irqs"};
     char path[PATH_MAX];
 
     for (int i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "/sys/class/net/%s/%s", device, folders[i]);
+        snprintf(path, sizeof path, "/sys/class/net/%s/%s", device, directories[i]);
         if (access(path, F_OK) == -1)
             continue;
-        snprintf(path, sizeof path, "/sys/class/net/%s/%s/%s", device, folders[i], number);
+        snprintf(path, sizeof path, "/sys/class/net/%s/%s/%s", device, directories[i], number);
         return access(path, F_OK) == 0;
     }
     return contains_device_name(name);
@@ -423,7 +421,7 @@ static void squeezed(char *text)
 
 /* One line of the report.  An entry with a label only is a heading.  The value comes from
  * read_value(), from a driver's command that answers on or off, or from a sysctl. */
-struct fact {
+struct feature {
     const char *label;
     void (*read_value)(char *text);
     enum ethtool_command on_off;
@@ -431,7 +429,7 @@ struct fact {
     const char *card, *purpose; /* the value of the 10 Gbit/s card, and what the feature does */
 };
 
-static const struct fact facts[] = {
+static const struct feature features[] = {
     {.label = "The card"},
     {"speed", speed, 0, NULL, "10000 Mbit/s",
      "At 10 Gbit/s a full frame takes 1.2 µs on the wire, the smallest 0.07 µs."},
@@ -493,15 +491,15 @@ static const struct fact facts[] = {
      "The budget ran out before the packets did. If often, the CPU is too busy."},
 };
 
-static void read_fact(const struct fact *fact, char *text)
+static void read_feature(const struct feature *feature, char *text)
 {
     text[0] = '\0';
     memset(per_cpu, 0, sizeof per_cpu);
-    if (fact->read_value != NULL)
-        fact->read_value(text);
-    else if (fact->on_off != 0)
-        write_on_off(fact->on_off, UINT32_MAX, text);
-    else if (!read_sysctl(fact->sysctl, text))
+    if (feature->read_value != NULL)
+        feature->read_value(text);
+    else if (feature->on_off != 0)
+        write_on_off(feature->on_off, UINT32_MAX, text);
+    else if (!read_sysctl(feature->sysctl, text))
         text[0] = '\0';
     if (text[0] == '\0')
         snprintf(text, VALUE_SIZE, has_sysfs_directory() ? "not on this device" : "not readable");
@@ -535,20 +533,21 @@ static int utf8_extra_bytes(const char *text)
     return extra;
 }
 
-static void print_fact(const struct fact *fact)
+static void print_feature(const struct feature *feature)
 {
     char text[VALUE_SIZE];
 
-    if (fact->purpose == NULL) {
-        printf("\n%s\n", fact->label);
+    if (feature->purpose == NULL) {
+        printf("\n%s\n", feature->label);
         return;
     }
-    read_fact(fact, text);
-    if (fact->card[0] == '\0')
-        printf("\n  %-19s  %s\n", fact->label, text);
+    read_feature(feature, text);
+    if (feature->card[0] == '\0')
+        printf("\n  %-19s  %s\n", feature->label, text);
     else
-        printf("\n  %-19s  %-*s  %s\n", fact->label, 30 + utf8_extra_bytes(text), text, fact->card);
-    printf("    %s\n", fact->purpose);
+        printf("\n  %-19s  %-*s  %s\n", feature->label, 30 + utf8_extra_bytes(text), text,
+               feature->card);
+    printf("    %s\n", feature->purpose);
     print_per_cpu();
 }
 
@@ -653,8 +652,8 @@ int main(int argc, char **argv)
         return 1;
     }
     print_device();
-    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
-        print_fact(&facts[i]);
+    for (size_t i = 0; i < sizeof features / sizeof *features; i++)
+        print_feature(&features[i]);
     return flush_stdout();
 }
 #endif

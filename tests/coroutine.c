@@ -240,8 +240,7 @@ static bool find_mapping(unsigned long address, struct mapping *found)
 
 static unsigned long guard_start, guard_end;
 
-/* SEGV_ACCERR means that the page is mapped without access, so this is no hit of unmapped memory.
- */
+/* SEGV_ACCERR means that the page is mapped without access; unmapped memory gives SEGV_MAPERR. */
 static void on_overflow(int signal_number, siginfo_t *info, void *context)
 {
     unsigned long address = (unsigned long)(uintptr_t)info->si_addr;
