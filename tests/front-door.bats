@@ -510,7 +510,7 @@ fake_server() { # STAGE, and the script on stdin
     if echo "$journey" | grep -q '^        [A-Z]'; then false; fi # no reasons: they are for trace itself
     # To an ordinary user too, who may not see the kernel's tracepoints.
     if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
-        chmod 755 "$BUILT"
+        chmod -R a+rX "$BUILT" # whatever the umask is
         run env TMPDIR=/tmp setpriv --reuid=65534 --regid=65534 --clear-groups bash tests/tour 07
         echo "$output"
         [ "$status" -eq 0 ]
