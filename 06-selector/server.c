@@ -4,9 +4,7 @@
  * selector_dispatch(), which calls the callback of each key that is ready.  selector.h is the
  * interface of Python's selectors module, in C.
  * Limit: a selector can hide the differences between its back ends, but not their limits.
- *
- * Try it: make tour STAGE=06.  By hand: make run-06 V=1, and in another terminal nc 127.0.0.1 5566.
- */
+ * Try it: make tour STAGE=06, and then make run-06 V=1. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "clients.h"

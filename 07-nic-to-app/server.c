@@ -4,9 +4,7 @@
  * block, a coroutine returns to the loop and keeps its stack; when epoll reports its descriptor,
  * the loop resumes it.  coroutine.c shows how. Limit: an idle client is not free, because its
  * coroutine holds a page of stack.
- *
- * Try it: make tour STAGE=07.  By hand: make run-07 V=1, and in another terminal nc 127.0.0.1 5566.
- */
+ * Try it: make tour STAGE=07, and then make run-07 V=1. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "common.h"
@@ -19,10 +17,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#define BUFFER_SIZE 65536 /* of one recv(), so that large messages need few calls */
-#define MAX_EVENTS 256    /* returned by one epoll_wait(); the rest come with the next */
-#define ACCEPT_BATCH 64   /* new connections per event, so that connected clients get a turn */
 
 // ANCHOR: coroutines
 /* The listener has a coroutine, and so has each client.  The invariant between two events: every
@@ -154,6 +148,8 @@ static bool send_all(int fd, const char *data, size_t length)
     return ok;
 }
 
+#define BUFFER_SIZE 65536 /* of one recv(), so that large messages need few calls */
+
 /* Serve one client from its first byte to its last. */
 static void serve_client(int fd)
 {
@@ -211,6 +207,8 @@ static void resume(int fd)
 // ANCHOR_END: spawn
 
 // ANCHOR: accept
+#define ACCEPT_BATCH 64 /* new connections per event, so that connected clients get a turn */
+
 static void open_client(int fd)
 {
     log_call("accept");
@@ -280,6 +278,8 @@ static int wait_timeout_ms(void)
 }
 
 // ANCHOR: loop
+#define MAX_EVENTS 256 /* returned by one epoll_wait(); the rest come with the next */
+
 static void serve(void)
 {
     struct epoll_event events[MAX_EVENTS];
