@@ -2,8 +2,9 @@
  *
  * accept(), recv() and send() block until they can do something, and the thread blocks with them.
  * So one thread can serve one client (-1), and many clients need many threads.
- * Limit: every idle client occupies a thread, with a stack, a kernel stack and a scheduler entry.
- * Try it: make tour STAGE=01, and then make run-01 V=1. */
+ * Try it: make tour STAGE=01, and then make run-01 V=1.
+ *
+ * Limit: every idle client occupies a thread, with a stack and a place in the scheduler. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "common.h"

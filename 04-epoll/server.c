@@ -2,8 +2,9 @@
  *
  * epoll_ctl() adds a descriptor to the kernel's interest list once.  epoll_wait() returns only the
  * descriptors that are ready, so an idle client costs the loop nothing.
- * Limit: only Linux has epoll.
- * Try it: make tour STAGE=04, and then make run-04 V=1. */
+ * Try it: make tour STAGE=04, and then make run-04 V=1.
+ *
+ * Limit: only Linux has epoll. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "clients.h"

@@ -1,10 +1,10 @@
 /* Stage 05: kqueue.  The kernel keeps the list, on macOS and the BSDs.
  *
- * kevent() changes the list and waits.  Each registration is for a descriptor and one filter, and
- * an event says more than epoll's: how many bytes are waiting (data), that the peer has closed
- * (EV_EOF), and which error occurred (fflags).
- * Limit: Linux has no kqueue.  There, this stage runs on an emulation, linux/kqueue.c.
- * Try it: make tour STAGE=05, and then make run-05 V=1. */
+ * kevent() changes the list and waits.  An event says more than epoll's: how many bytes are waiting
+ * (data), that the peer has closed (EV_EOF), and which error occurred (fflags).
+ * Try it: make tour STAGE=05, and then make run-05 V=1.
+ *
+ * Limit: Linux has no kqueue.  There, this stage runs on an emulation, linux/kqueue.c. */
 #define _DEFAULT_SOURCE /* not _POSIX_C_SOURCE: with that, NetBSD hides kqueue() */
 
 #include "clients.h"

@@ -1,10 +1,9 @@
 /* Stage 07: coroutines.  The loop of stage 04, and the code of stage 01 on top of it.
  *
- * Each client has a coroutine, and serve_client() reads as in stage 01.  Where a thread would
- * block, a coroutine returns to the loop and keeps its stack; when epoll reports its descriptor,
- * the loop resumes it.  coroutine.c shows how. Limit: an idle client is not free, because its
- * coroutine holds a page of stack.
- * Try it: make tour STAGE=07, and then make run-07 V=1. */
+ * Each client has a coroutine, so serve_client() reads as in stage 01.  Where a thread would block,
+ * a coroutine yields to the loop and keeps its stack; coroutine.c shows how.
+ * Try it: make tour STAGE=07, and then make run-07 V=1.
+ * Limit: an idle client is not free, because its coroutine holds a page of stack. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "common.h"
@@ -36,7 +35,7 @@ static long long accept_paused_until; /* by now_ms(); 0: accepting is not paused
 static bool wait_ready(void)
 {
     if (!fd_ready && !stopping)
-        coroutine_wait();
+        coroutine_yield();
     fd_ready = false;
     if (stopping)
         errno = ECANCELED;
@@ -248,7 +247,7 @@ static void accept_pause(void)
     unwatch(listener);
     do {
         accept_paused_until = now_ms() + BACKOFF_MS;
-        coroutine_wait();
+        coroutine_yield();
     } while (!stopping && !watch(listener));
     accept_paused_until = 0;
 }
@@ -313,7 +312,7 @@ static void end_coroutines(void)
     for (int fd = 0; fd < coroutine_capacity; fd++)
         resume(fd);
     free(coroutines);
-    coroutine_tidy();
+    coroutine_cleanup();
 }
 
 const struct stage_option stage_option = {"", "", ""};
