@@ -5,9 +5,9 @@ load support/helpers
 @test "expected limit: with -1 the second client waits until the first has left" {
     rule "one thread that waits for one client serves nobody else" "this is the limit of the stage; a change that lifts it belongs into stage 02" "chapter 1"
     start_server -1 -v
-    start_client one echo first say here wait echo still say again wait finish expect-end
+    start_client one echo first print here wait echo still print again wait shutdown expect-eof
     said one here
-    start_client two send second say sent expect second finish expect-end say served
+    start_client two send second print sent expect second shutdown expect-eof print served
     said two sent
     go one
     said one again # a whole echo later, the second client has no answer
@@ -22,7 +22,7 @@ load support/helpers
 @test "expected limit: with -1 a client that never reads stops everybody" {
     rule "one thread that waits for one client serves nobody else" "this is the limit of the stage" "chapter 1"
     start_server -1
-    start_client one narrow fill 50000000 wait
+    start_client one small-rcvbuf fill 50000000 wait
     said one filled
     CLIENT_SECONDS=1 run client echo "is anybody there"
     echo "$output"
@@ -36,7 +36,7 @@ load support/helpers
     rule "a thread for each client, and none that stays" "threads that are neither joined nor detached" "chapter 1"
     need_linux "to count threads"
     start_server
-    start_client one silent 50
+    start_client one idle 50
     said one "holding 50"
     until_true 5 has_threads 51
     go one
@@ -52,7 +52,7 @@ has_threads() { [ "$(find "/proc/$SERVER_PID/task" -mindepth 1 -maxdepth 1 | wc 
     start_server
     next_client_works
     before=$(memory_kib)
-    start_client one silent "$threads"
+    start_client one idle "$threads"
     said one holding
     until_true "${EVENT_SECONDS:-20}" has_threads $((threads + 1))
     after=$(memory_kib)
@@ -69,7 +69,7 @@ has_threads() { [ "$(find "/proc/$SERVER_PID/task" -mindepth 1 -maxdepth 1 | wc 
     need_strace
     WRAP=(strace -f -qq -o "$TMP/trace")
     start_server
-    client echo a echo b echo c echo d finish expect-end
+    client echo a echo b echo c echo d shutdown expect-eof
     until_true 5 has_text "$TMP/trace" 'recvfrom.*= 0$'
     local fd calls
     fd=$(sed -n 's/.*accept.*) *= \([0-9]*\).*/\1/p' "$TMP/trace" | head -n 1)

@@ -12,7 +12,7 @@ FD_SETSIZE=1024
     start_server
     local room=$((FD_SETSIZE - $(descriptors)))
     echo "room for $room clients"
-    start_client one silent "$room"
+    start_client one idle "$room"
     said one holding
     until_true 5 same_descriptors_as "$FD_SETSIZE"
     start_client two crowd 100 50
@@ -64,11 +64,11 @@ END
     [ "$(ulimit -Hn)" -ge 1200 ] || skip "needs 1200 descriptors; to run it: ulimit -Hn 2048"
     ulimit -Sn "$(ulimit -Hn)"
     start_server
-    start_client one silent $((FD_SETSIZE - $(descriptors)))
+    start_client one idle $((FD_SETSIZE - $(descriptors)))
     said one holding
     until_true 5 same_descriptors_as "$FD_SETSIZE"
     prlimit --pid "$SERVER_PID" --nofile=1200:
-    client open expect-gone
+    client connect expect-closed
     awk -v size=$FD_SETSIZE '/^Max open files/ { print; exit $4 != size }' "/proc/$SERVER_PID/limits"
     start_client two crowd 20 0
     does_not_spin

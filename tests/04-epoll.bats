@@ -8,7 +8,7 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
 @test "EPOLLIN: bytes are there; EPOLLRDHUP: the client's FIN" {
     rule "the narration names what the kernel said" "" "chapter 4"
     start_server -v
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     told 'epoll_wait  1 ready .*EPOLLIN  *recv 5, send 5'
     told 'EPOLLIN|EPOLLRDHUP .*recv 0: client done; close'
 }
@@ -16,9 +16,9 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
 @test "EPOLLOUT: there is room again, asked for only when a send was short" {
     rule "writability is asked for when a send was short, and no longer when all is sent" "EPOLLOUT left armed: a spin" "chapter 4"
     start_server -v
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     ! grep -q EPOLLOUT "$TMP/server.err"
-    client narrow fill 30000000 drain finish expect-end
+    client small-rcvbuf fill 30000000 drain shutdown expect-eof
     told 'EPOLLOUT .*epoll_ctl MOD'
     told 'epoll_wait  1 ready .*EPOLLOUT .*send [0-9]*, [0-9]* wait'
     told 'EPOLLIN|EPOLLRDHUP .*epoll_ctl MOD'
@@ -37,7 +37,7 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
 @test "EPOLLERR and EPOLLHUP while waiting to write" {
     rule "error flags lead to a write that finds the errno" "a flag without a branch: a spin, or a client for ever" "chapter 4"
     start_server -v
-    client narrow fill 30000000 reset
+    client small-rcvbuf fill 30000000 reset
     told 'EPOLLOUT|EPOLLERR|EPOLLHUP.*send: Connection reset by peer; close'
     next_client_works
     does_not_spin
@@ -46,7 +46,7 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
 @test "a client that sends FIN while the server waits to write does not wake it" {
     rule "EPOLLRDHUP is not asked for while bytes are pending" "EPOLLRDHUP, level-triggered, reported over and over" "chapter 4"
     start_server -v
-    start_client one narrow fill 6000000 finish say done wait drain expect-end
+    start_client one small-rcvbuf fill 6000000 shutdown print done wait drain expect-eof
     said one "done"
     told 'EPOLLOUT .*epoll_ctl MOD'
     does_not_spin
@@ -57,7 +57,7 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
 @test "EPOLLET: with -e, and then it reads until EAGAIN" {
     rule "edge-triggered: once for each arrival, so read until there is no more" "one read for each event: the rest is never told of" "chapter 4"
     start_server -v -e
-    start_client one echo hello say here wait random 3000000 finish expect-end
+    start_client one echo hello print here wait random 3000000 shutdown expect-eof
     said one here # it waits, so there is nothing left to read
     told 'EPOLLIN|EPOLLRDHUP|EPOLLET .*epoll_ctl ADD'
     told 'recv: EAGAIN, nothing left'
@@ -71,7 +71,7 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
     local i
     for i in 1 2 3 4 5; do
         kill -STOP "$SERVER_PID"
-        start_client one send "bytes and FIN" finish say sent expect "bytes and FIN" expect-end
+        start_client one send "bytes and FIN" shutdown print sent expect "bytes and FIN" expect-eof
         said one sent
         kill -CONT "$SERVER_PID"
         finished one
@@ -82,9 +82,9 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
 @test "edge-triggered, a client that has much to read does not keep another waiting" {
     rule "edge-triggered: the reading has a bound, and then the kernel is asked anew" "reading one client until there is no more, however much comes" "chapter 4"
     start_server -v -e
-    start_client one echo a say here wait fill 5000000 say full wait
+    start_client one echo a print here wait fill 5000000 print full wait
     said one here
-    start_client two echo b say here wait send hello say sent expect hello finish expect-end
+    start_client two echo b print here wait send hello print sent expect hello shutdown expect-eof
     said two here
     local before
     kill -STOP "$SERVER_PID"

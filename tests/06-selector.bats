@@ -12,7 +12,7 @@ backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
     local name
     for name in $(backends); do
         start_server -v -s "$name"
-        client echo hello finish expect-end
+        client echo hello shutdown expect-eof
         told "^$name calls back .*recv 5, send 5"
         [ "$(sed -n 's/ calls back .*//p' "$TMP/server.err" | sort -u)" = "$name" ]
         stop_server
@@ -26,7 +26,7 @@ backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
     for name in epoll poll select; do
         WRAP=(strace -f -qq -o "$TMP/trace" -e trace=epoll_wait,epoll_pwait,poll,ppoll,select,pselect6)
         start_server -s "$name"
-        client echo hello finish expect-end
+        client echo hello shutdown expect-eof
         case $name in
         epoll) ! grep -qv epoll "$TMP/trace" ;;
         poll) ! grep -v ' p\{0,1\}poll(' "$TMP/trace" ;;
@@ -39,13 +39,13 @@ backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
 @test "SELECTOR in the environment chooses, -s overrules it, an empty one chooses nothing" {
     rule "-s before SELECTOR before the best" "" "chapter 6"
     SELECTOR=poll start_server -v
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     told '^poll calls back'
     SELECTOR=poll start_server -v -s select
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     told '^select calls back'
     SELECTOR='' start_server -v
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     told "^$(backends | cut -d' ' -f1) calls back"
 }
 
@@ -54,7 +54,7 @@ backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
     need_strace
     WRAP=(strace -f -qq -o "$TMP/trace" -e trace=epoll_create1 -e inject=epoll_create1:error=ENOSYS)
     start_server -v
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     told '^poll calls back'
     grep -q INJECTED "$TMP/trace"
 }
@@ -82,7 +82,7 @@ backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
     [ "$(ulimit -Hn)" -ge 1200 ] || skip "needs 1200 descriptors; to run it: ulimit -Hn 2048"
     ulimit -Sn "$(ulimit -Hn)"
     start_server -s select
-    start_client one silent $((1024 - $(descriptors)))
+    start_client one idle $((1024 - $(descriptors)))
     said one holding
     until_true 15 same_descriptors_as 1024
     start_client two crowd 100 50
@@ -92,11 +92,11 @@ backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
     finished two
     if command -v prlimit >/dev/null; then # raised from outside: lowered again
         until_true 15 same_descriptors_as "$DESCRIPTORS"
-        start_client three silent $((1024 - $(descriptors)))
+        start_client three idle $((1024 - $(descriptors)))
         said three holding
         until_true 15 same_descriptors_as 1024
         prlimit --pid "$SERVER_PID" --nofile=1200:
-        client open expect-gone
+        client connect expect-closed
         awk '/^Max open files/ { print; exit $4 != 1024 }' "/proc/$SERVER_PID/limits"
         go three
         finished three
@@ -108,7 +108,7 @@ backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
     rule "the server still hears its clients, and SIGTERM" "poll() fails with EINVAL for ever, poll(2)" "chapter 6"
     need prlimit "to lower a running process's limit" "install util-linux"
     start_server -s poll
-    start_client one silent 50
+    start_client one idle 50
     said one holding
     until_true 5 same_descriptors_as $((DESCRIPTORS + 50))
     prlimit --pid "$SERVER_PID" --nofile=20:

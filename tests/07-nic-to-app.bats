@@ -32,7 +32,7 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
 @test "a wake-up names the coroutine, and the next line is what it did" {
     rule "the narration shows who was resumed, and why" "" "chapter 7"
     start_server -v
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     told 'recv 0 .*client done; close'
     grep -A 1 'epoll_wait  1 ready .*EPOLLIN  *resume coroutine [0-9]*$' "$TMP/server.err" |
         grep -q '^recv 5  *fd [0-9]*  *send 5$'
@@ -44,13 +44,13 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
 @test "EPOLLOUT: there is room again, asked for only when a send was short" {
     rule "writability is asked for when a send was short, and no longer when all is sent" "EPOLLOUT left armed: a spin" "chapter 4"
     start_server -v
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     ! grep -q EPOLLOUT "$TMP/server.err"
-    client narrow fill 30000000 drain finish expect-end
+    client small-rcvbuf fill 30000000 drain shutdown expect-eof
     told 'EPOLLOUT  *epoll_ctl MOD'
     told 'epoll_wait  1 ready .*EPOLLOUT  *resume coroutine'
     told 'EPOLLIN|EPOLLRDHUP  *epoll_ctl MOD'
-    client echo "reading again" finish expect-end
+    client echo "reading again" shutdown expect-eof
     does_not_spin
 }
 
@@ -59,7 +59,7 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     start_server -v
     client echo hello reset
     told '^recv -1 .*Connection reset by peer; close'
-    client narrow fill 30000000 reset
+    client small-rcvbuf fill 30000000 reset
     told 'EPOLLOUT|EPOLLERR|EPOLLHUP  *resume coroutine'
     [ "$(grep -c 'reset by peer; close' "$TMP/server.err")" = 2 ]
     as_before
@@ -68,7 +68,7 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
 @test "a client that sends FIN while its coroutine waits to write does not wake it" {
     rule "EPOLLRDHUP is not asked for while bytes are pending" "EPOLLRDHUP, level-triggered, reported over and over" "chapter 4"
     start_server -v
-    start_client one narrow fill 6000000 finish say done wait drain expect-end
+    start_client one small-rcvbuf fill 6000000 shutdown print done wait drain expect-eof
     said one "done"
     told 'EPOLLOUT  *epoll_ctl MOD'
     does_not_spin
@@ -79,12 +79,12 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
 @test "what one client is owed stays its own while others use the buffer" {
     rule "the buffer is shared, so what waits is a copy" "a rest that still points into the buffer of all" "chapter 7"
     start_server
-    start_client one narrow fill 6000000 say full wait drain finish expect-end
+    start_client one small-rcvbuf fill 6000000 print full wait drain shutdown expect-eof
     said one full
-    client random 3000000 finish expect-end
-    start_client two narrow fill 6000000 say full wait drain finish expect-end
+    client random 3000000 shutdown expect-eof
+    start_client two small-rcvbuf fill 6000000 print full wait drain shutdown expect-eof
     said two full
-    client bytes random 3000000 finish expect-end
+    client all-bytes random 3000000 shutdown expect-eof
     go two
     finished two
     go one
@@ -99,7 +99,7 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     [ "${SERVER_KIND:-}" != sanitized ] || calls=mprotect # the sanitizer needs its mmap()
     for call in $calls; do
         start_injected "$call" ENOMEM 1
-        client open expect-gone
+        client connect expect-closed
         as_before
         grep -q INJECTED "$TMP/trace"
     done
@@ -110,16 +110,16 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     need_plain_memory
     need prlimit "to change a running process's limit" "install util-linux"
     start_server
-    start_client one hold 100 say still wait
+    start_client one hold 100 print still wait
     said one holding
-    start_client two echo a say here wait echo b finish expect-end
+    start_client two echo a print here wait echo b shutdown expect-eof
     said two here
     prlimit --pid "$SERVER_PID" --as=1000000:
-    client open expect-gone
-    client send x expect-gone
+    client connect expect-closed
+    client send x expect-closed
     go two
     finished two # and leaves a stack that is kept
-    client echo "on the stack that was kept" finish expect-end
+    client echo "on the stack that was kept" shutdown expect-eof
     prlimit --pid "$SERVER_PID" --as=unlimited:
     client crowd 20 20
     go one
@@ -157,7 +157,7 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
         truncate -s $size "$TMP/small"
         WRAP=(env "ECHO_STAMPS=$TMP/small")
         start_server
-        client echo hello finish expect-end
+        client echo hello shutdown expect-eof
         as_before
         stop_server
         [ "$(tr -d '\0' <"$TMP/small" | wc -c)" = 0 ]

@@ -132,7 +132,7 @@ connects() { (exec 9<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
     SERVER_PID=$!
     PIDS="$SERVER_PID $PIDS"
     until_true 5 connects
-    client echo "no other bytes than these" finish expect-end
+    client echo "no other bytes than these" shutdown expect-eof
     local fd
     for fd in 0 1 2; do
         echo "$fd: $(readlink "/proc/$SERVER_PID/fd/$fd")"
@@ -151,7 +151,7 @@ connects() { (exec 9<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
 @test "-v tells in three columns, within 80" {
     setup_rule "the narration is one line for each thing that happened" "a line in several writes"
     start_server -v
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     until_true 5 has_text "$TMP/server.err" 'done; close'
     cat "$TMP/server.err"
     grep -q 'fd [0-9].*accept: fd [0-9]*$\|accept  *fd [0-9].* \(thread\|serve\|coroutine\)' "$TMP/server.err"

@@ -51,8 +51,8 @@ wait_call() {
     local call
     for call in recvfrom sendto accept,accept4; do
         inject "$call:error=EINTR:when=2+3"
-        client open echo a finish expect-end
-        client random 300000 echo b finish expect-end
+        client connect echo a shutdown expect-eof
+        client random 300000 echo b shutdown expect-eof
         as_before
         injected
     done
@@ -63,7 +63,7 @@ wait_call() {
     need_strace
     [ -n "$(wait_call)" ] || skip "expected: a blocking server has no wait of its own"
     inject "$(wait_call):error=EINTR:when=1+2"
-    client random 300000 finish expect-end
+    client random 300000 shutdown expect-eof
     as_before
     injected
 }
@@ -73,7 +73,7 @@ wait_call() {
     need_strace
     [ -n "$(wait_call)" ] || skip "expected: a blocking server has no wait of its own"
     inject "$(wait_call):error=ENOMEM:when=2+5"
-    client echo a echo b echo c finish expect-end
+    client echo a echo b echo c shutdown expect-eof
     as_before
     injected
 }
@@ -82,7 +82,7 @@ wait_call() {
     rule "a client that left before its turn is passed over" "ECONNABORTED treated as fatal (it is what BSD says)" "chapter 2"
     need_strace
     inject "accept,accept4:error=ECONNABORTED:when=1+2"
-    client echo a finish expect-end
+    client echo a shutdown expect-eof
     as_before
     injected
 }
@@ -93,7 +93,7 @@ wait_call() {
     local error
     for error in EMFILE ENFILE ENOBUFS ENOMEM EPERM; do
         inject "accept,accept4:error=$error:when=1..2"
-        client echo a finish expect-end
+        client echo a shutdown expect-eof
         as_before
         injected
     done
@@ -104,7 +104,7 @@ wait_call() {
     need_strace
     need_several_clients
     inject "accept,accept4:error=ENFILE:when=2+1"
-    start_client one echo a say here wait echo b finish expect-end
+    start_client one echo a print here wait echo b shutdown expect-eof
     said one here
     start_client two send x wait
     does_not_spin
@@ -120,11 +120,11 @@ wait_call() {
     local error
     for error in ENOBUFS EAGAIN; do
         inject "sendto:error=$error:when=1+2"
-        client echo a random 300000 finish expect-end
+        client echo a random 300000 shutdown expect-eof
         next_client_works
         injected
         inject "sendto:error=$error:when=2..5"
-        client echo a random 300000 finish expect-end
+        client echo a random 300000 shutdown expect-eof
         as_before
         injected
     done
@@ -134,7 +134,7 @@ wait_call() {
     rule "a shortage of buffers is waited for, not asked for without pause" "send() repeated at once" "chapter 2"
     need_shim
     with_shim "send:nobufs=2+1"
-    start_client one echo a say here wait send b wait
+    start_client one echo a print here wait send b wait
     said one here
     go one
     does_not_spin
@@ -149,7 +149,7 @@ wait_call() {
     for fault in recvfrom:error=ECONNRESET recvfrom:error=ETIMEDOUT recvfrom:error=ENOMEM \
         sendto:error=EPIPE:signal=SIGPIPE sendto:error=ECONNRESET sendto:error=ENOMEM; do
         inject "$fault:when=2"
-        client echo a send b expect-gone
+        client echo a send b expect-closed
         as_before
         injected
     done
@@ -162,13 +162,13 @@ wait_call() {
     local error
     for error in ENOSPC ENOMEM; do
         inject "epoll_ctl:error=$error:when=3" # 1 and 2 are the listener and the stop pipe
-        client send a expect-gone
+        client send a expect-closed
         next_client_works
         injected
     done
     inject "epoll_ctl:error=ENOMEM:when=4+2" # changes of mind
-    client narrow flood 30000000 expect-gone
-    client narrow flood 30000000 expect-gone
+    client small-rcvbuf try-fill 30000000 expect-closed
+    client small-rcvbuf try-fill 30000000 expect-closed
     injected
     does_not_spin
 }
@@ -183,12 +183,12 @@ wait_call() {
     local startup
     startup=$(grep -c '^[0-9]* *fcntl' "$TMP/count")
     inject "fcntl:error=EINVAL:when=$((startup + 1))..$((startup + 2))"
-    client open expect-gone
-    client open expect-gone
+    client connect expect-closed
+    client connect expect-closed
     next_client_works
     injected
     inject "setsockopt:error=ENOMEM:when=2" # 1 is SO_REUSEADDR
-    client echo "slower, perhaps" finish expect-end
+    client echo "slower, perhaps" shutdown expect-eof
     as_before
     injected
 }
@@ -206,9 +206,9 @@ wait_call() {
     rule "recv() may give less than was asked for" "a message taken to be one recv()" "chapter 1"
     need_shim
     with_shim "recv:short=1+1"
-    client random 50000 bytes finish expect-end
+    client random 50000 all-bytes shutdown expect-eof
     with_shim "recv:short=2+3"
-    client random 3000000 finish expect-end
+    client random 3000000 shutdown expect-eof
     as_before
 }
 
@@ -216,9 +216,9 @@ wait_call() {
     rule "send() may take less than was given" "the result of send() ignored" "chapter 2"
     need_shim
     with_shim "send:short=1+1"
-    client random 50000 bytes finish expect-end
+    client random 50000 all-bytes shutdown expect-eof
     with_shim "send:short=2+3"
-    client random 3000000 echo "reading again" finish expect-end
+    client random 3000000 echo "reading again" shutdown expect-eof
     as_before
 }
 
@@ -226,8 +226,8 @@ wait_call() {
     rule "writability is asked for when a send was short, and no longer when all is sent" "write interest that is never armed, or never dropped" "chapter 2"
     need_shim
     with_shim "send:short=1+1,send:again=2+2"
-    client random 20000 echo "reading again" finish expect-end
-    start_client one random 20000 say done wait
+    client random 20000 echo "reading again" shutdown expect-eof
+    start_client one random 20000 print done wait
     said one "done"
     does_not_spin # while a client is here for whom a send was short once
     go one
@@ -243,13 +243,13 @@ wait_call() {
     long=$(printf '%01000d' 0)
     for n in 1 2 3; do
         with_shim "send:short=1+1,malloc:fail=$n+0"
-        client send "$long" finish expect-gone
-        client echo "$long" finish expect-end || client echo "$long" finish expect-end
+        client send "$long" shutdown expect-closed
+        client echo "$long" shutdown expect-eof || client echo "$long" shutdown expect-eof
         does_not_spin
     done
     with_shim "send:short=1+1,malloc:fail=1+1"
-    client send "$long" expect-gone
-    client send "$long" expect-gone
+    client send "$long" expect-closed
+    client send "$long" expect-closed
     until_true 3 same_descriptors_as "$(descriptors)"
 }
 
@@ -258,13 +258,13 @@ wait_call() {
     need_shim
     [ "$VARIANT" = 01-blocking ] || skip "expected: this stage makes no threads"
     with_shim "thread:fail=2+2"
-    client echo a finish expect-end
+    client echo a shutdown expect-eof
     local fds
     until_true 3 same_descriptors_as "$(descriptors)"
     fds=$(descriptors)
-    client open expect-gone
+    client connect expect-closed
     grep -q 'no thread for fd [0-9]*: .*; close$' "$TMP/server.err"
-    client echo b finish expect-end
+    client echo b shutdown expect-eof
     until_true 3 same_descriptors_as "$fds"
 }
 
@@ -272,7 +272,7 @@ wait_call() {
     rule "signals have no effect on what the clients see" "EINTR treated as fatal, or as the end of a client" "chapter 2"
     need_shim
     with_shim "usr1"
-    start_client one random 100000000 finish expect-end
+    start_client one random 100000000 shutdown expect-eof
     ten_thousand_signals
     finished one
     as_before
@@ -282,7 +282,7 @@ wait_call() {
     rule "a signal is not lost between the check and the wait" "a flag that is checked before the wait: set a moment later, the wait lasts for ever" "chapter 2"
     need_shim
     with_shim "wait:term=2+0"
-    client echo a finish expect-end || true # brings the server to its second wait
+    client echo a shutdown expect-eof || true # brings the server to its second wait
     until_true 2 gone "$SERVER_PID"
     wait "$SERVER_PID"
 }
@@ -302,7 +302,7 @@ five_nodelays() { [ "$(grep -c 'TCP_NODELAY, \[1\].*= 0' "$TMP/trace")" = 5 ]; }
     rule "a debugger has no effect on what the clients see" "EINTR from epoll_wait(), which no handler restarts, treated as fatal" "chapter 4"
     need_strace
     start_server
-    start_client one echo a say here wait echo b finish expect-end
+    start_client one echo a print here wait echo b shutdown expect-eof
     said one here
     local i
     for i in 1 2 3; do

@@ -48,10 +48,10 @@ live_with() {
         server=${server%% *}
         PIDS="$server $PIDS"
         # two victims: each gets right bytes, or is told that it is alone
-        "$CLIENT" -t 5 "$PORT" send "$LONG" finish expect-gone || { echo "a client hangs"; return 1; }
-        "$CLIENT" -t 5 "$PORT" narrow flood 5000000 finish expect-gone || { echo "a client hangs"; return 1; }
-        "$CLIENT" -t 5 "$PORT" echo "next" finish expect-end ||
-            "$CLIENT" -t 5 "$PORT" echo "the one after" finish expect-end ||
+        "$CLIENT" -t 5 "$PORT" send "$LONG" shutdown expect-closed || { echo "a client hangs"; return 1; }
+        "$CLIENT" -t 5 "$PORT" small-rcvbuf try-fill 5000000 shutdown expect-closed || { echo "a client hangs"; return 1; }
+        "$CLIENT" -t 5 "$PORT" echo "next" shutdown expect-eof ||
+            "$CLIENT" -t 5 "$PORT" echo "the one after" shutdown expect-eof ||
             { echo "the next client is not served"; return 1; }
         kill -TERM "$server"
     fi
@@ -90,8 +90,8 @@ up_or_ended() {
     SERVER_PID=$!
     PIDS=$SERVER_PID
     until_true 5 up_or_ended
-    client echo a finish expect-end
-    client narrow fill 8000000 drain finish expect-end
+    client echo a shutdown expect-eof
+    client small-rcvbuf fill 8000000 drain shutdown expect-eof
     kill -TERM "$(cat "/proc/$SERVER_PID/task/$SERVER_PID/children")"
     until_true 3 gone "$SERVER_PID"
     local call error n lives=0 calls

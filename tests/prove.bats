@@ -87,7 +87,7 @@ cpu_ns() { awk '{ print $1 }' "/proc/$SERVER_PID/schedstat"; }
     [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -gt $((size + 100)) ] || skip "needs $((size + 100)) descriptors; to run it: ulimit -Hn $((size + 100))"
     ulimit -Sn "$(ulimit -Hn)"
     start_server -v
-    start_client one silent $((size + 10))
+    start_client one idle $((size + 10))
     said one holding
     until_true 10 has_text "$TMP/server.err" '; rest$'
     seen "$((size + 10)) connect, and it accepts $(grep -c 'accept: fd' "$TMP/server.err"); its highest descriptor is $(sed -n 's/.*accept: fd //p' "$TMP/server.err" | sort -n | tail -n 1)"
@@ -100,7 +100,7 @@ cpu_ns() { awk '{ print $1 }' "/proc/$SERVER_PID/schedstat"; }
     [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge 3100 ] || skip "needs 3,100 descriptors; to run it: ulimit -Hn 3100"
     ulimit -Sn "$(ulimit -Hn)"
     start_server
-    start_client one silent 3000
+    start_client one idle 3000
     said one holding
     next_client_works
     seen "3,000 connections are there, and the next one has its echo"
@@ -250,7 +250,7 @@ share_of_kernel() {
     need_linux "the page's server uses epoll"
     python epoll
     start_server
-    client fill 20000000 drain finish expect-end >"$TMP/words"
+    client fill 20000000 drain shutdown expect-eof >"$TMP/words"
     seen "sent before the client read: $(sed -n 's/filled //p' "$TMP/words") bytes, and all came back"
 }
 
@@ -260,7 +260,7 @@ share_of_kernel() {
     need_linux "to ask the kernel for its queue"
     stage 04-epoll
     start_server
-    start_client one echo hi say there wait send "$(printf '%04000d' 0)" send "$(printf '%03000d' 0)" say sent wait
+    start_client one echo hi print there wait send "$(printf '%04000d' 0)" send "$(printf '%03000d' 0)" print sent wait
     said one there
     kill -STOP "$SERVER_PID"
     go one
@@ -306,7 +306,7 @@ share_of_kernel() {
     [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -gt 15100 ] || count=$(($(ulimit -Hn) - 100))
     ulimit -Sn "$(ulimit -Hn)"
     start_server
-    start_client one silent "$count"
+    start_client one idle "$count"
     said one holding
     until_true 20 same_descriptors_as $((DESCRIPTORS + count))
     next_client_works

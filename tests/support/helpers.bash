@@ -207,7 +207,7 @@ said() { until_true "${EVENT_SECONDS:-15}" has_text "$TMP/$1.out" "$2" || { cat 
 # The server is alive and serves a newcomer.  Every test of a fault ends with it.
 next_client_works() {
     gone "$SERVER_PID" && { echo "the server has ended"; return 1; }
-    CLIENT_SECONDS=${NEXT_SECONDS:-5} client open echo "next" finish expect-end
+    CLIENT_SECONDS=${NEXT_SECONDS:-5} client connect echo "next" shutdown expect-eof
 }
 
 # After a fault: the next client works, the descriptors are as many as at the start, no CPU is used.
@@ -263,7 +263,7 @@ idle_costs_at_most() {
     start_server
     client crowd 64 64
     before=$(memory_kib)
-    start_client one silent "$count" # an echo for each would take minutes with poll()
+    start_client one idle "$count" # an echo for each would take minutes with poll()
     said one holding
     until_true "${EVENT_SECONDS:-20}" same_descriptors_as $((DESCRIPTORS + count))
     after=$(memory_kib)
