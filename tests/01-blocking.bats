@@ -6,16 +6,16 @@ load support/helpers
     rule "one thread that waits for one client serves nobody else" "this is the limit of the stage; a change that lifts it belongs into stage 02" "chapter 1"
     start_server -1 -v
     start_client one echo first print here wait echo still print again wait shutdown expect-eof
-    said one here
+    client_printed one here
     start_client two send second print sent expect second shutdown expect-eof print served
-    said two sent
-    go one
-    said one again # a whole echo later, the second client has no answer
+    client_printed two sent
+    resume_client one
+    client_printed one again # a whole echo later, the second client has no answer
     ! grep -q served "$TMP/two.out"
     [ "$(grep -c '^accept' "$TMP/server.err")" = 1 ]
-    go one
-    finished one
-    finished two
+    resume_client one
+    client_succeeded one
+    client_succeeded two
     [ "$(grep -c '^accept' "$TMP/server.err")" = 2 ]
 }
 
@@ -23,7 +23,7 @@ load support/helpers
     rule "one thread that waits for one client serves nobody else" "this is the limit of the stage" "chapter 1"
     start_server -1
     start_client one small-rcvbuf fill 50000000 wait
-    said one filled
+    client_printed one filled
     CLIENT_SECONDS=1 run client echo "is anybody there"
     echo "$output"
     [ "$status" = 1 ]
@@ -37,11 +37,11 @@ load support/helpers
     need_linux "to count threads"
     start_server
     start_client one idle 50
-    said one "holding 50"
-    until_true 5 has_threads 51
-    go one
-    finished one
-    until_true 5 has_threads 1
+    client_printed one "holding 50"
+    wait_until 5 has_threads 51
+    resume_client one
+    client_succeeded one
+    wait_until 5 has_threads 1
 }
 has_threads() { [ "$(find "/proc/$SERVER_PID/task" -mindepth 1 -maxdepth 1 | wc -l)" = "$1" ]; }
 
@@ -53,15 +53,15 @@ has_threads() { [ "$(find "/proc/$SERVER_PID/task" -mindepth 1 -maxdepth 1 | wc 
     next_client_works
     before=$(memory_kib)
     start_client one idle "$threads"
-    said one holding
-    until_true "${EVENT_SECONDS:-20}" has_threads $((threads + 1))
+    client_printed one holding
+    wait_until "${EVENT_SECONDS:-20}" has_threads $((threads + 1))
     after=$(memory_kib)
     local user=$(((after - before) * 1024 / threads)) kernel_stack=16384
     # the kernel's own: a 16 KiB stack for each thread (x86-64, arm64), and about 10 KiB of task
     echo "each of $threads threads: $user bytes of user memory, $kernel_stack of kernel stack"
     [ $((user + kernel_stack)) -le $((48 * 1024)) ]
-    go one
-    finished one
+    resume_client one
+    client_succeeded one
 }
 
 @test "no call but accept, recv, send, close and what a thread needs" {
@@ -70,10 +70,10 @@ has_threads() { [ "$(find "/proc/$SERVER_PID/task" -mindepth 1 -maxdepth 1 | wc 
     WRAP=(strace -f -qq -o "$TMP/trace")
     start_server
     client echo a echo b echo c echo d shutdown expect-eof
-    until_true 5 has_text "$TMP/trace" 'recvfrom.*= 0$'
+    wait_until 5 has_text "$TMP/trace" 'recvfrom.*= 0$'
     local fd calls
     fd=$(sed -n 's/.*accept.*) *= \([0-9]*\).*/\1/p' "$TMP/trace" | head -n 1)
-    until_true 5 has_text "$TMP/trace" "close($fd)"
+    wait_until 5 has_text "$TMP/trace" "close($fd)"
     calls=$(sed -n "/accept.*= $fd/,/close($fd)/p" "$TMP/trace" | sed '/resumed/d; s/^[0-9]* *//; s/[( ].*//' | sort | uniq -c)
     echo "$calls"
     echo "$calls" | grep -q ' 4 sendto$'

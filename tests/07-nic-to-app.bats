@@ -2,7 +2,7 @@
 # What only stage 07's server does: a coroutine for each client, and code that reads as stage 01's.
 load support/helpers
 
-told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
+told() { wait_until 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
 
 # start_injected CALL ERROR MORE: the server under strace; CALL fails once, MORE calls after those
 # that it makes before it listens.
@@ -10,14 +10,14 @@ start_injected() {
     local startup
     WRAP=(strace -f -qq -o "$TMP/count" -e "trace=$1")
     start_server
-    until_true 3 has_child
+    wait_until 3 find_child
     startup=$(grep -c "$1(" "$TMP/count")
     WRAP=(strace -f -qq -o "$TMP/trace" -e "trace=$1" -e "inject=$1:error=$2:when=$((startup + $3))")
     start_server
-    until_true 3 has_child
+    wait_until 3 find_child
     SERVER_PID=$CHILD
     PIDS="$SERVER_PID $PIDS"
-    DESCRIPTORS=$(descriptors)
+    FDS_AT_START=$(fd_count)
 }
 mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
 
@@ -62,34 +62,34 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     client small-rcvbuf fill 30000000 reset
     told 'EPOLLOUT|EPOLLERR|EPOLLHUP  *resume coroutine'
     [ "$(grep -c 'reset by peer; close' "$TMP/server.err")" = 2 ]
-    as_before
+    server_unaffected
 }
 
 @test "a client that sends FIN while its coroutine waits to write does not wake it" {
     rule "EPOLLRDHUP is not asked for while bytes are pending" "EPOLLRDHUP, level-triggered, reported over and over" "chapter 4"
     start_server -v
     start_client one small-rcvbuf fill 6000000 shutdown print done wait drain expect-eof
-    said one "done"
+    client_printed one "done"
     told 'EPOLLOUT  *epoll_ctl MOD'
     does_not_spin
-    go one
-    finished one
+    resume_client one
+    client_succeeded one
 }
 
 @test "what one client is owed stays its own while others use the buffer" {
     rule "the buffer is shared, so what waits is a copy" "a rest that still points into the buffer of all" "chapter 7"
     start_server
     start_client one small-rcvbuf fill 6000000 print full wait drain shutdown expect-eof
-    said one full
+    client_printed one full
     client random 3000000 shutdown expect-eof
     start_client two small-rcvbuf fill 6000000 print full wait drain shutdown expect-eof
-    said two full
+    client_printed two full
     client all-bytes random 3000000 shutdown expect-eof
-    go two
-    finished two
-    go one
-    finished one
-    as_before
+    resume_client two
+    client_succeeded two
+    resume_client one
+    client_succeeded one
+    server_unaffected
 }
 
 @test "no memory for a stack: that client goes, the next is served" {
@@ -100,7 +100,7 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     for call in $calls; do
         start_injected "$call" ENOMEM 1
         client connect expect-closed
-        as_before
+        server_unaffected
         grep -q INJECTED "$TMP/trace"
     done
 }
@@ -111,18 +111,18 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     need prlimit "to change a running process's limit" "install util-linux"
     start_server
     start_client one hold 100 print still wait
-    said one holding
+    client_printed one holding
     start_client two echo a print here wait echo b shutdown expect-eof
-    said two here
+    client_printed two here
     prlimit --pid "$SERVER_PID" --as=1000000:
     client connect expect-closed
     client send x expect-closed
-    go two
-    finished two # and leaves a stack that is kept
+    resume_client two
+    client_succeeded two # and leaves a stack that is kept
     client echo "on the stack that was kept" shutdown expect-eof
     prlimit --pid "$SERVER_PID" --as=unlimited:
     client crowd 20 20
-    go one
+    resume_client one
     does_not_spin
 }
 
@@ -135,16 +135,16 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     local before kept
     before=$(mappings)
     start_client one hold 1000
-    said one holding
+    client_printed one holding
     [ "$(mappings)" -ge $((before + 1900)) ] # a stack and its guard, for each
-    go one
-    finished one
-    until_true 5 same_descriptors_as "$DESCRIPTORS"
+    resume_client one
+    client_succeeded one
+    wait_until 5 fd_count_is "$FDS_AT_START"
     kept=$(($(mappings) - before))
     echo "mappings kept: $kept"
     [ "$kept" -le 140 ]
     client churn 200
-    until_true 5 same_descriptors_as "$DESCRIPTORS"
+    wait_until 5 fd_count_is "$FDS_AT_START"
     [ $(($(mappings) - before)) -le 140 ]
     stop_server # and none of those who left is resumed once more
 }
@@ -158,7 +158,7 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
         WRAP=(env "ECHO_STAMPS=$TMP/small")
         start_server
         client echo hello shutdown expect-eof
-        as_before
+        server_unaffected
         stop_server
         [ "$(tr -d '\0' <"$TMP/small" | wc -c)" = 0 ]
     done
@@ -182,7 +182,7 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
 @test "an echo costs two system calls and a share of the wait, and no epoll_ctl" {
     rule "a switch between coroutines is no system call" "swapcontext(), which sets the signal mask" "chapter 7"
     need_strace
-    calls_for_each_echo_at_most 2.10
+    syscalls_per_echo_at_most 2.10
 }
 
 @test "more clients than FD_SETSIZE" {
@@ -196,7 +196,7 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
 
 @test "an idle client costs at most the pages of its stack that are in use, two" {
     rule "an idle client costs its stack's used pages and no buffer" "a buffer on each stack" "chapter 7"
-    idle_costs_at_most $((2 * $(getconf PAGESIZE)))
+    idle_client_costs_at_most $((2 * $(getconf PAGESIZE)))
 }
 
 # Two servers in turn, five times: the least of each, for what is more is the machine's noise.

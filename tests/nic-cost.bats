@@ -17,7 +17,7 @@ teardown() {
     rm -rf "$TMP"
 }
 need() { command -v "$1" >/dev/null 2>&1 || skip "needs $1 ($2); to run it: install $3"; }
-until_true() {
+wait_until() {
     local i
     for ((i = 0; i < 250; i++)); do
         ! "$@" || return 0
@@ -258,7 +258,7 @@ number() { sed -n "s/^ *$1.* \([0-9][0-9]*\)\( .*\)\{0,1\}\$/\1/p" "$2" | head -
         [ "$status" = 1 ]
         [ "${#lines[@]}" = 1 ]
         [[ $output == 'cost: sh does not hold the clients'*'put exec before the server' ]]
-        until_true none_left
+        wait_until none_left
     done
     "$COST" 300 -- sh -c 'true; exec "$0" -p {port}' "$TMP/server" | grep -q 'a stack, of 64 KiB'
 }
@@ -273,7 +273,7 @@ number() { sed -n "s/^ *$1.* \([0-9][0-9]*\)\( .*\)\{0,1\}\$/\1/p" "$2" | head -
     code=0
     "$TMP/cost" 5 -- sh -c '"$0" -p {port} &' "$TMP/server" >/dev/null 2>&1 3>&- || code=$?
     [ $code = 1 ]
-    until_true none_left
+    wait_until none_left
     # a command that never listens: cost waits for it
     printf '#!/bin/sh\nwhile :; do sleep 1; done\n' >"$TMP/silent"
     chmod 755 "$TMP/silent"
@@ -281,12 +281,12 @@ number() { sed -n "s/^ *$1.* \([0-9][0-9]*\)\( .*\)\{0,1\}\$/\1/p" "$2" | head -
         "$TMP/cost" 5 -- "$TMP/silent" '{port}' >/dev/null 2>&1 3>&- &
         pid=$!
         PIDS="$pid $PIDS"
-        until_true three_run
+        wait_until three_run
         kill "-$signal" "$pid"
         code=0
         wait "$pid" || code=$?
         echo "SIG$signal: exit code $code"
         [ "$code" -gt 128 ]
-        until_true none_left
+        wait_until none_left
     done
 }

@@ -15,14 +15,14 @@ load support/helpers
         client small-rcvbuf fill 20000000 drain shutdown expect-eof
         client crowd 60 30 close-alternate 20
         start_client one small-rcvbuf fill 20000000 wait
-        said one filled
+        client_printed one filled
     fi
     client churn 20 || [ "$VARIANT" = "01-blocking -1" ]
     if [ "$VARIANT" = 01-blocking ]; then
         kill "$PID_one"
         next_client_works
         client churn 3
-        until_true 5 alone
+        wait_until 5 alone
     fi
     stop_server
     cat "$TMP/valgrind.log"
