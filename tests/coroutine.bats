@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Unit tests of coroutine.c and context.c (the program tests/coroutine.c), for each way to switch.
+# Unit tests of coroutine.c and context.c (the program tests/programs/coroutine.c), for each way to switch.
 TESTS=${TESTS:-$(cd "$BATS_TEST_DIRNAME" && pwd)}
 ALL='order variables registers many alignment guard signals shortage switch'
 
@@ -11,7 +11,7 @@ build() { # COMPILER FLAGS..., which override the Makefile's flags
     local compiler=$1
     shift
     "$compiler" -fcf-protection=none "$@" -std=c11 -Wall -Wextra -I"$TESTS/../07-nic-to-app" -o "$TMP/coroutine" \
-        "$TESTS/coroutine.c" "$TESTS"/../07-nic-to-app/{coroutine,context}.c
+        "$TESTS/programs/coroutine.c" "$TESTS"/../07-nic-to-app/{coroutine,context}.c
 }
 run_all() { # [EMULATOR]
     local test

@@ -17,7 +17,7 @@ teardown() {
     rm -rf "$TMP"
 }
 need() { command -v "$1" >/dev/null 2>&1 || skip "needs $1 ($2); to run it: install $3"; }
-until_true() {
+wait_until() {
     local i
     for ((i = 0; i < 250; i++)); do
         ! "$@" || return 0
@@ -259,7 +259,7 @@ as_nobody() { # COMMAND...: run it as an unprivileged user
         [ "$status" = 1 ]
         [ "${#lines[@]}" = 1 ]
         [[ $output == 'cost: the clients are not connected to sh'*'put exec before the server' ]]
-        until_true none_left
+        wait_until none_left
     done
     "$COST" 300 -- sh -c 'true; exec "$0" -p {port}' "$TMP/server" | grep -q 'a stack (64 KiB'
 }
@@ -274,7 +274,7 @@ as_nobody() { # COMMAND...: run it as an unprivileged user
     code=0
     "$TMP/cost" 5 -- sh -c '"$0" -p {port} &' "$TMP/server" >/dev/null 2>&1 3>&- || code=$?
     [ $code = 1 ]
-    until_true none_left
+    wait_until none_left
     # A command that never listens: cost waits for it.
     printf '#!/bin/sh\nwhile :; do sleep 1; done\n' >"$TMP/never-listens"
     chmod 755 "$TMP/never-listens"
@@ -282,12 +282,12 @@ as_nobody() { # COMMAND...: run it as an unprivileged user
         "$TMP/cost" 5 -- "$TMP/never-listens" '{port}' >/dev/null 2>&1 3>&- &
         pid=$!
         PIDS="$pid $PIDS"
-        until_true three_run
+        wait_until three_run
         kill "-$signal" "$pid"
         code=0
         wait "$pid" || code=$?
         echo "SIG$signal: exit code $code"
         [ "$code" -gt 128 ]
-        until_true none_left
+        wait_until none_left
     done
 }

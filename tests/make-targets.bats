@@ -1,0 +1,764 @@
+#!/usr/bin/env bats
+# The targets of the Makefile, with every make that is here, the tour, the doctor, the READMEs and
+# the picture.  Everything runs in copies, so that it disturbs nobody and nobody disturbs it.
+
+setup_file() {
+    ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
+    BUILT=$(mktemp -d "${TMPDIR:-/tmp}/make-targets.XXXXXX")
+    export ROOT BUILT
+    clean_environment
+    copy_to "$BUILT"
+    make -C "$BUILT" >"$BUILT/build.log" 2>&1 || { cat "$BUILT/build.log"; return 1; }
+    # Who runs us may have us ignore SIGINT or SIGHUP, and a shell cannot undo that for what it starts.
+    printf '%s\n' '#include <signal.h>' '#include <unistd.h>' 'int main(int n, char **args)' \
+        '{ signal(SIGINT, SIG_DFL); signal(SIGHUP, SIG_DFL); execvp(args[1], args + 1); return n; }' >"$BUILT/interruptible.c"
+    cc -o "$BUILT/interruptible" "$BUILT/interruptible.c"
+}
+teardown_file() { rm -rf "$BUILT"; }
+
+setup() {
+    clean_environment
+    T=$(mktemp -d "${TMPDIR:-/tmp}/make-targets.XXXXXX")
+    mkdir "$T/tmp"
+    cd "$BUILT" || return 1
+    PIDS=
+}
+teardown() {
+    for pid in $PIDS; do kill -KILL "$pid" 2>/dev/null || :; done
+    cd / && rm -rf "$T"
+}
+
+# `make test` may have brought us here: what it was told is not meant for what we start.
+clean_environment() {
+    unset MAKEFLAGS MFLAGS MAKELEVEL MAKE V PORT ARGS ALL STAGE SERVER SERVER_ARGS ONLY LONG NO_COLOR \
+        CC CPPFLAGS LDFLAGS LDLIBS TOUR_DEADLINE CDPATH
+    export CFLAGS=-O0 # we build often
+}
+
+# The files that the targets need, and no binary.
+copy_to() {
+    local stage file
+    mkdir -p "$1/tests/commands" "$1/book/src" "$1/book/tools"
+    cp "$ROOT/Makefile" "$ROOT/README.md" "$1"
+    for file in targets tour doctor; do cp "$ROOT/tests/commands/$file" "$1/tests/commands"; done
+    cp "$ROOT/book/tools/picture" "$1/book/tools"
+    cp -R "$ROOT/book/src/images" "$1/book/src"
+    for stage in "$ROOT"/0*-*; do
+        [ -f "$stage/server.c" ] || continue
+        cp -R "$stage" "$1"
+        rm -f "$1/${stage##*/}/server" "$1/${stage##*/}/nic" "$1/${stage##*/}/cost" "$1/${stage##*/}/trace"
+    done
+}
+# A copy of our own, built: for tests that change a file.
+own_copy() {
+    cp -pR "$BUILT" "$T/copy"
+    cd "$T/copy" || return 1
+}
+
+makes() {
+    echo make
+    if command -v bmake >/dev/null; then echo bmake; fi
+}
+stages() { sh tests/commands/targets stages; } # lines of "04-epoll", with a reason if it cannot run
+runnable() { stages | sed -n 's/^\([^ ]*\) *$/\1/p'; }
+
+# What `run` caught, less what make itself adds when a recipe fails.
+ours() { printf '%s\n' "$output" | grep -v -e '^b*make.*: ' -e '^\*\*\* ' -e '^Stop\.$' -e '^$'; }
+one_line() { # that contains $1
+    ours
+    [ "$(ours | wc -l)" -eq 1 ] && ours | grep -qF -e "$1"
+}
+# bats does not see a failure behind "!" nor before "&&", so each check is a command of its own.
+lacks() { # the output has no line that matches
+    if printf '%s\n' "$output" | grep -e "$1"; then
+        echo "and that should not be there: $1"
+        return 1
+    fi
+}
+narrow() { # no line over 80 columns, nothing for a terminal only
+    printf '%s\n' "$output" | awk 'length > 80 { print "over 80 columns: " $0; bad = 1 } END { exit bad }' &&
+        lacks "$(printf '\033')"
+}
+wait_until() { # SECONDS COMMAND...
+    local tries=$(($1 * 50))
+    shift
+    until "$@"; do
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || { echo "waited in vain for: $*"; return 1; }
+        sleep 0.02
+    done
+}
+has() { grep -q -e "$2" "$1" 2>/dev/null; }
+has_exited() { ! kill -0 "$1" 2>/dev/null; }
+
+# Every server of this copy leaves its number in $T/pids before it is the server.
+note_pids() {
+    local stage
+    for stage in $(runnable); do
+        mv "$stage/server" "$stage/real"
+        printf '#!/bin/sh\necho $$ >>"%s/pids"\nexec "%s/real" "$@"\n' "$T" "$PWD/$stage" >"$stage/server"
+        chmod +x "$stage/server"
+    done
+    export TMPDIR=$T/tmp
+}
+nothing_left() {
+    local pid directory
+    while read -r pid; do
+        wait_until 2 has_exited "$pid" || return 1
+    done <"$T/pids"
+    for directory in "$T"/tmp/tour.*; do
+        if [ -e "$directory" ]; then
+            echo "left behind: $directory"
+            return 1
+        fi
+    done
+}
+# A server in place of the real one; make leaves it alone, for it is newer than server.c.
+fake_server() { # STAGE, and the script on stdin
+    cat >"$1/server"
+    chmod +x "$1/server"
+}
+
+# ---- make ----
+
+@test "BSD make is here, so that every test below runs with both" {
+    command -v bmake >/dev/null || make -V MAKE_VERSION 2>/dev/null | grep -q . ||
+        skip "needs bmake; to run it: sh tests/commands/doctor how bmake"
+}
+
+@test "make help: every target in one screen" {
+    for make in $(makes); do
+        run $make help
+        echo "$output"
+        [ "$status" -eq 0 ]
+        narrow
+        [ "$(printf '%s\n' "$output" | wc -l)" -le 27 ]
+        for target in tour test test-NN NN run-NN diff-NN limit-NN bench prove doctor check book clean; do
+            printf '%s\n' "$output" | grep -q "^  make $target "
+        done
+    done
+}
+
+@test "every target that make help shows exists" {
+    own_copy
+    mkdir .ci bin tests/bench
+    for file in tests/commands/run tests/commands/limit tests/bench/run tests/commands/prove tests/commands/tour tests/commands/doctor .ci/run bin/mdbook; do
+        printf '#!/bin/sh\necho stand-in\n' >$file
+        chmod +x $file
+    done
+    for make in $(makes); do
+        for target in $($make help | sed -n 's/^  make \([a-zN-]*\).*/\1/p' | sed 's/NN/03/' | sort -u); do
+            PATH=$PWD/bin:$PATH run $make "$target" ARGS=-h
+            echo "$make $target: $output"
+            [ "$status" -eq 0 ]
+            [ "$target" = clean ] || [ "$target" = diff-03 ] || [ -n "$output" ]
+        done
+    done
+}
+
+@test "make builds what can run here, says what it leaves out, and builds once" {
+    for make in $(makes); do
+        copy_to "$T/$make"
+        cd "$T/$make"
+        run $make
+        echo "$output"
+        [ "$status" -eq 0 ]
+        narrow
+        [ "$(printf '%s\n' "$output" | sed 's/ .*//' | uniq | wc -l)" -eq 7 ] # 07 builds more than one
+        stages | while read -r stage reason; do
+            if [ -n "$reason" ]; then
+                printf '%s\n' "$output" | grep -qx "$stage *skipped: $reason"
+            else
+                [ -x "$stage/server" ]
+                printf '%s\n' "$output" | grep -q "^$stage .*-o server "
+            fi
+        done
+        run $make
+        [ "$status" -eq 0 ]
+        [ "$(printf '%s\n' "$output" | grep -c ' up to date$')" -eq "$(runnable | wc -l)" ]
+    done
+}
+
+@test "make 03, make 03-poll, make 03-poll/ and make 3 build one stage" {
+    own_copy
+    for make in $(makes); do
+        for target in 03 03-poll 03-poll/ 3; do
+            rm -f 0*/server
+            run $make $target
+            echo "$make $target: $output"
+            [ "$status" -eq 0 ]
+            [ "$(echo 0*/server)" = 03-poll/server ]
+        done
+    done
+}
+
+@test "CC and CFLAGS reach the compiler, quoted as they were given" {
+    own_copy
+    for make in $(makes); do
+        rm -f 03-poll/server
+        run $make 03 CC=cc CFLAGS='-O0 -DMARK=\"one\"'
+        echo "$output"
+        [ "$status" -eq 0 ]
+        printf '%s\n' "$output" | grep -qF -e 'cc -O0 -DMARK=\"one\" -o server'
+    done
+}
+
+@test "where there is no Linux, 04 is left out with a reason, and can still be read" {
+    own_copy
+    mkdir bin
+    # shellcheck disable=SC2016
+    printf '#!/bin/sh\n[ "$1" = -s ] && echo Darwin || exec "%s" "$@"\n' "$(command -v uname)" >bin/uname
+    chmod +x bin/uname
+    PATH=$PWD/bin:$PATH
+    run make
+    echo "$output"
+    [ "$status" -eq 0 ]
+    printf '%s\n' "$output" | grep -qx '04-epoll  *skipped: needs Linux, and this is Darwin'
+    run make run-04
+    [ "$status" -ne 0 ]
+    one_line '04-epoll: needs Linux, and this is Darwin.'
+    run make diff-04
+    [ "$status" -eq 0 ]
+    run make tour
+    echo "$output"
+    [ "$status" -eq 0 ]
+    printf '%s\n' "$output" | grep -qx '04-epoll  *needs Linux, and this is Darwin'
+}
+
+@test "a stage that does not build says so, and what to do" {
+    own_copy
+    echo 'not C' >>03-poll/server.c
+    run make 03
+    echo "$output"
+    [ "$status" -ne 0 ]
+    ours | tail -n 1 | grep -q '^03-poll does not build'
+    rm -f 03-poll/server
+    run make 03 CC=no-such-compiler
+    [ "$status" -ne 0 ]
+    one_line 'There is no C compiler here (no-such-compiler). "make doctor"'
+}
+
+@test "a numbered folder stands alone" {
+    for stage in $(runnable); do
+        cp -R "$stage" "$T/alone"
+        cd "$T/alone"
+        rm -f server
+        run make
+        echo "$output"
+        [ "$status" -eq 0 ]
+        [ -x server ]
+        ./server -h
+        cd "$BUILT" && rm -rf "$T/alone"
+    done
+}
+
+# Each of these ends by itself, also if one of the three were lost.
+@test "make run-NN: in the foreground, with PORT, V and ARGS" {
+    for make in $(makes); do
+        for name in 03 03-poll; do
+            run $make run-$name PORT=70000 ARGS=-h
+            echo "$output"
+            [ "$status" -eq 0 ]
+            [ "${lines[0]}" = 'usage: server [-v] [-b ADDRESS] [-p PORT]' ]
+        done
+        run $make run-03 PORT=70000 ARGS='-b 300'
+        [ "$status" -ne 0 ]
+        [ "${lines[0]}" = 'server: "70000": not a port; a port is a number from 0 to 65535' ]
+        run $make run-03 V=1 PORT=0 ARGS='-b 300'
+        [ "$status" -ne 0 ]
+        one_line 'server: cannot listen on 300 port 0'
+    done
+}
+
+@test "make run-NN becomes the server: Ctrl-C ends it, with exit code 0 and no more words" {
+    V=1 PORT=0 sh tests/commands/targets run-03 >"$T/out" 2>"$T/err" 3>&- &
+    PIDS=$!
+    wait_until 5 has "$T/out" 'listening on 127.0.0.1:'
+    kill -INT "$PIDS"
+    wait_until 5 has_exited "$PIDS"
+    wait "$PIDS"
+    cat "$T/out" "$T/err"
+    [ "$(wc -l <"$T/out")" -eq 1 ]
+    tail -n 1 "$T/err" | grep -q 'told to stop'
+}
+
+@test "make test hands on what it was given, whatever is in it" {
+    own_copy
+    # shellcheck disable=SC2016
+    echo 'printf "%s|" "$STAGE" "${SERVER-}" "${SERVER_ARGS-}" "${ONLY-}"' >tests/commands/run
+    for make in $(makes); do
+        run $make test
+        [ "$output" = '||||' ]
+        run $make tests
+        [ "$output" = '||||' ]
+        for target in test-03 test-03-poll; do
+            run $make $target
+            [ "$output" = '03-poll||||' ]
+        done
+        run $make test STAGE=03
+        [ "$output" = '03-poll||||' ]
+        run $make test STAGE='03-poll -e'
+        [ "$output" = '03-poll -e||||' ]
+        run $make test SERVER="./it's mine" STAGE=3 SERVER_ARGS='-p  PORT "a b" *' ONLY="one 'x' \"y\""
+        echo "$output"
+        [ "$output" = "03-poll|./it's mine|-p  PORT \"a b\" *|one 'x' \"y\"|" ]
+        run $make test STAGE=99
+        [ "$status" -ne 0 ]
+        one_line 'There is no stage "99".'
+    done
+}
+
+@test "make test builds first what it is to test" {
+    own_copy
+    echo 'ls 0*/server' >tests/commands/run
+    rm -f 0*/server
+    run make test-03
+    echo "$output"
+    [ "${lines[1]}" = 03-poll/server ]
+    run make test
+    [ "$status" -eq 0 ]
+    for stage in $(runnable); do [ -x "$stage/server" ]; done
+}
+
+@test "make diff-NN: the stage's own part, and a word about the toolbox" {
+    for make in $(makes); do
+        for name in 03 03-poll; do
+            run $make diff-$name
+            [ "$status" -eq 0 ]
+            [ "${lines[0]}" = '--- 02-select/server.c' ]
+            [ "${lines[1]}" = '+++ 03-poll/server.c' ]
+            printf '%s\n' "$output" | grep -q '^+.*poll(list, (nfds_t)listed, patience())'
+            lacks '---- toolbox'
+            lacks "$(printf '\033')"
+            printf '%s\n' "$output" | tail -n 1 | grep -qx 'The toolbox, [0-9]* lines to the end of the file, is identical in both.'
+        done
+        run $make diff-02
+        [ "$status" -eq 0 ]
+        printf '%s\n' "$output" | tail -n 3 | head -n 1 | grep -qx 'The toolbox grew: its [0-9]* lines are unchanged, and [0-9]* lines follow them:'
+        run $make diff-01
+        echo "$output"
+        [ "$status" -eq 0 ]
+        [ "$output" = '01-blocking is the first stage: nothing comes before it.' ]
+    done
+}
+
+@test "make diff-NN says it when the toolbox differs; ALL=1 shows where" {
+    own_copy
+    sed 's/^#define REST_MS 100 .*/#define REST_MS 99/' "$ROOT/03-poll/server.c" >03-poll/server.c
+    run make diff-03
+    [ "$status" -eq 0 ]
+    printf '%s\n' "$output" | tail -n 1 | grep -qx 'The toolbox differs. "make diff-03 ALL=1" shows it.'
+    for make in $(makes); do
+        run $make diff-03 ALL=1
+        [ "$status" -eq 0 ]
+        printf '%s\n' "$output" | grep -qx '+#define REST_MS 99'
+    done
+}
+
+@test "make limit-NN, make check and make book call what they should, or say what is missing" {
+    own_copy
+    mkdir bin
+    for make in $(makes); do
+        for target in limit-03 bench prove check; do
+            run $make $target
+            [ "$status" -ne 0 ]
+            one_line 'is not in this checkout.'
+        done
+    done
+    mkdir .ci
+    # shellcheck disable=SC2016
+    echo 'echo limit "$1"' >tests/commands/limit
+    printf '#!/bin/sh\necho checked\n' >.ci/run
+    # shellcheck disable=SC2016
+    printf '#!/bin/sh\necho mdbook "$@"\n' >bin/mdbook
+    chmod +x .ci/run bin/mdbook
+    for make in $(makes); do
+        run $make limit-03-poll
+        [ "$output" = 'limit 03' ]
+        run $make check
+        [ "$output" = checked ]
+        PATH=$PWD/bin:$PATH run $make book
+        [ "$output" = 'mdbook build book' ]
+    done
+    if command -v mdbook; then return; fi
+    run make book
+    echo "$output"
+    [ "$status" -ne 0 ]
+    [ "${lines[0]}" = "The book needs mdBook. To get it: $(sh tests/commands/doctor how mdbook)" ]
+}
+
+@test "make clean leaves what git has, and nothing else" {
+    for make in $(makes); do
+        own_copy
+        mkdir -p tests/build/x book/book
+        run $make clean
+        [ "$status" -eq 0 ]
+        [ -z "$output" ]
+        copy_to "$T/fresh"
+        rm -f build.log interruptible*
+        diff -r "$T/fresh" .
+        cd / && rm -rf "$T/fresh" "$T/copy"
+    done
+}
+
+@test "what does not exist gets one clear line, and no exit code 0" {
+    own_copy
+    rm -rf 03-poll
+    for make in $(makes); do
+        for target in 99-foo tets run- 04-epol doctors; do
+            run $make $target
+            [ "$status" -ne 0 ]
+            one_line "There is no target \"$target\". \"make help\" lists what there is."
+        done
+        for target in run-9 diff-99 test-0 limit-x run-04-epol; do
+            run $make $target
+            [ "$status" -ne 0 ]
+            one_line "There is no stage \"${target#*-}\". \"make help\" lists them: 01 to 07."
+        done
+        for target in run diff limit; do
+            run $make $target
+            [ "$status" -ne 0 ]
+            one_line "Which stage? For example: make $target-04"
+        done
+        for target in 03 03-poll run-03 diff-03-poll limit-03 test-03; do
+            run $make $target
+            [ "$status" -ne 0 ]
+            one_line '03-poll: not in this checkout yet.'
+        done
+        run $make tour STAGE=9
+        [ "$status" -ne 0 ]
+        one_line 'There is no stage "9".'
+    done
+}
+
+@test "it works in a path with spaces, and with an empty environment" {
+    copy_to "$T/a path with spaces"
+    cd "$T/a path with spaces"
+    for make in $(makes); do
+        run env -i PATH=/usr/local/bin:/usr/bin:/bin $make 03
+        echo "$output"
+        [ "$status" -eq 0 ]
+        [ -x 03-poll/server ]
+        run env -i PATH=/usr/local/bin:/usr/bin:/bin $make tour STAGE=03
+        echo "$output"
+        [ "$status" -eq 0 ]
+        run env -i PATH=/usr/local/bin:/usr/bin:/bin $make diff-03
+        [ "$status" -eq 0 ]
+        rm -f 03-poll/server
+    done
+}
+
+# ---- the tour ----
+
+@test "make tour: every scene in order, in under 20 seconds and 80 columns, with nothing left over" {
+    own_copy
+    note_pids
+    SECONDS=0
+    run make tour
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ $SECONDS -lt 20 ]
+    narrow
+    nothing_left
+    heads='---- 01-blocking -1: ---- 01-blocking: ---- 02-select: ---- 03-poll:'
+    if runnable | grep -q 04; then heads="$heads ---- 04-epoll: ---- 04-epoll -e:"; fi
+    if runnable | grep -q 05; then heads="$heads ---- 05-kqueue:"; fi
+    heads="$heads ---- 06-selector: ---- 06-selector -s poll:"
+    if runnable | grep -q 07; then heads="$heads ---- 07-nic-to-app: ---- trace:"; fi
+    [ "$(printf '%s\n' "$output" | sed -n 's/^\(---- [^:]*:\).*/\1/p' | tr '\n' ' ')" = "$heads " ]
+    # A server for each scene; the tracer starts one more where it may see it.
+    scenes=$(printf '%s\n' "$output" | grep -c '^Notice: ')
+    [ "$scenes" -eq "$(wc -l <"$T/pids")" ] || [ "$scenes" -eq $(($(wc -l <"$T/pids") - 1)) ]
+    # The two scenes of stage 06 share their last line.
+    [ "$(printf '%s\n' "$output" | grep -c '^What it cannot do: ')" -eq $((scenes - 1)) ]
+    stages | while read -r stage reason; do
+        [ -z "$reason" ] || printf '%s\n' "$output" | grep -qx "$stage *$reason"
+    done
+    printf '%s\n' "$output" | grep -q '^  make test '
+    printf '%s\n' "$output" | grep -q '^  make run-.. V=1 '
+}
+
+@test "the tour shows what a server is told: one waits in vain, two are ready at once" {
+    run make tour
+    printf '%s\n' "$output" | grep -q '^> B waits .* no answer'
+    printf '%s\n' "$output" | grep -q '^recv 5  *fd 4  *send 5$'
+    printf '%s\n' "$output" | grep -A 1 '^select  2 ready ' | grep -c 'recv 2, send 2$' | grep -qx 2
+    printf '%s\n' "$output" | grep -A 1 '^poll  2 ready ' | grep -c 'recv 2, send 2$' | grep -qx 2
+    lacks 'wait again'
+    runnable | grep -q 04 || skip "scenes of 04; to run it: Linux"
+    [ "$(printf '%s\n' "$output" | grep -c 'epoll_ctl ADD$')" -eq 15 ]
+    [ "$(printf '%s\n' "$output" | grep -c 'recv: EAGAIN, nothing left$')" -eq 3 ]
+}
+
+@test "the tour is the same from run to run, but for its numbers" {
+    # Two packets do not take the same time, and need not meet the same hops.
+    masked() { sed -e '/^---- trace:/,/^Each hop with its reason/d' -e 's/[0-9][0-9]*/N/g'; }
+    make tour | masked >"$T/one"
+    for make in $(makes); do
+        $make tour | masked | diff "$T/one" -
+    done
+}
+
+@test "make tour ends with the journey of a packet, in what this user may see of it" {
+    runnable | grep -q 07 || skip "the journey of stage 07; to run it: Linux"
+    run make tour STAGE=07
+    echo "$output"
+    [ "$status" -eq 0 ]
+    narrow
+    journey=$(printf '%s\n' "$output" | sed -n '/^---- trace:/,/^Each hop with its reason/p')
+    echo "$journey" | grep -q '^\[your code reads\]$'
+    echo "$journey" | grep -q ' µs in all, and where they went$'
+    if echo "$journey" | grep -q '^        [A-Z]'; then false; fi # no reasons: they are for trace itself
+    # To an ordinary user too, who may not see the kernel's tracepoints.
+    if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
+        chmod -R a+rX "$BUILT" # whatever the umask is
+        run env TMPDIR=/tmp setpriv --reuid=65534 --regid=65534 --clear-groups bash tests/commands/tour 07
+        echo "$output"
+        [ "$status" -eq 0 ]
+        narrow
+        printf '%s\n' "$output" | grep -q '^Next best: '
+        printf '%s\n' "$output" | grep -q '^\[your code reads\]$'
+    fi
+}
+
+@test "make tour STAGE=03 shows one stage, by its number or its name" {
+    for make in $(makes); do
+        for name in 03 03-poll 3; do
+            run $make tour STAGE=$name
+            [ "$status" -eq 0 ]
+            [ "$(printf '%s\n' "$output" | grep '^---- ' | cut -c 1-13)" = '---- 03-poll:' ]
+        done
+    done
+}
+
+@test "the tour, told to stop in the middle, leaves nothing running" {
+    own_copy
+    note_pids
+    while read -r signal moment; do
+        : >"$T/pids"
+        : >"$T/out"
+        "$BUILT/interruptible" bash tests/commands/tour >"$T/out" 2>&1 </dev/null 3>&- &
+        PIDS=$!
+        wait_until 10 has "$T/out" "$moment"
+        kill "-$signal" "$PIDS"
+        wait_until 5 has_exited "$PIDS"
+        status=0
+        wait "$PIDS" || status=$?
+        echo "$signal at \"$moment\": $status"
+        [ "$status" -gt 128 ]
+        nothing_left
+    done <<'END'
+INT A connects
+TERM B connects
+HUP one thread, many
+INT we hold the server
+TERM What it cannot do: watch
+END
+}
+
+@test "the tour leaves nothing when nobody reads it to the end" {
+    own_copy
+    note_pids
+    for length in 1 9 12; do
+        : >"$T/pids"
+        run bash -c "bash tests/commands/tour 2>&1 | head -n $length"
+        echo "$output"
+        [ "$(printf '%s\n' "$output" | wc -l)" -eq $length ]
+        nothing_left
+    done
+}
+
+@test "the doctor and make diff-NN leave nothing either" {
+    export TMPDIR=$T/tmp
+    for target in doctor diff-02; do
+        for length in 1 99999; do
+            run bash -c "sh tests/commands/targets $target 2>&1 | head -n $length"
+            [ -n "$output" ]
+            lacks 'I/O error'
+            lacks 'write error'
+            run ls "$TMPDIR"
+            echo "$output"
+            lacks '^\(doctor\|diff\)\.'
+        done
+    done
+}
+
+@test "the tour fails, and says why, when a server echoes wrong" {
+    own_copy
+    # shellcheck disable=SC2016
+    sed 's/^    ssize_t sent = send_some(fd, buffer, (size_t)got);/    if (got > 1) buffer[1] ^= 32;\n&/' "$ROOT/03-poll/server.c" >03-poll/server.c
+    run cmp -s "$ROOT/03-poll/server.c" 03-poll/server.c
+    [ "$status" -eq 1 ]
+    make 03
+    note_pids
+    run make tour
+    echo "$output"
+    [ "$status" -ne 0 ]
+    printf '%s\n' "$output" | grep -qx 'The tour stops in 03-poll: client B said "hel" and got "hEl" back.'
+    printf '%s\n' "$output" | grep -q 'make test STAGE=03$'
+    nothing_left
+}
+
+@test "the tour fails, and says why, when a server does not listen, ends or keeps silent" {
+    own_copy
+    export TMPDIR=$T/tmp TOUR_DEADLINE=1
+    : >"$T/pids"
+    printf '#!/bin/sh\necho $$ >>"%s/pids"\nexec sleep 30\n' "$T" | fake_server 03-poll
+    run make tour STAGE=03
+    echo "$output"
+    [ "$status" -ne 0 ]
+    printf '%s\n' "$output" | grep -qx 'The tour stops in 03-poll: it does not listen after 1 seconds.'
+    printf '%s\n' "$output" | grep -qx 'Start it by hand to see more: make run-03 V=1'
+    printf '#!/bin/sh\necho "server: no luck today" >&2\nexit 3\n' | fake_server 03-poll
+    run make tour STAGE=03
+    echo "$output"
+    [ "$status" -ne 0 ]
+    printf '%s\n' "$output" | grep -qx 'The tour stops in 03-poll: the server has ended with status 3.'
+    printf '%s\n' "$output" | grep -qx '    server: no luck today'
+    printf '#!/bin/sh\necho $$ >>"%s/pids"\nshift\nexec "%s/02-select/server" "$@"\n' "$T" "$PWD" | fake_server 03-poll
+    run make tour STAGE=03
+    echo "$output"
+    [ "$status" -ne 0 ]
+    printf '%s\n' "$output" | grep -qx 'The tour stops in 03-poll: it is silent for 1 seconds, and has yet to say "accept: fd".'
+    nothing_left
+}
+
+@test "the tour without a compiler says what to do" {
+    copy_to "$T/copy"
+    cd "$T/copy"
+    run make tour CC=no-such-compiler
+    echo "$output"
+    [ "$status" -ne 0 ]
+    printf '%s\n' "$output" | grep -qx 'The tour stops in 01-blocking: it could not be built.'
+    printf '%s\n' "$output" | grep -q 'make doctor$'
+}
+
+@test "colour on a terminal, and none there with NO_COLOR" {
+    script -qec true /dev/null >/dev/null 2>&1 </dev/null || skip "needs script of util-linux; to run it: apt-get install bsdutils"
+    escape=$(printf '\033')
+    for target in 'tour STAGE=03' diff-03 doctor; do
+        run script -qec "make $target" /dev/null </dev/null
+        [ "$status" -eq 0 ]
+        printf '%s\n' "$output" | grep -q "$escape\\["
+        NO_COLOR=1 run script -qec "make $target" /dev/null </dev/null
+        [ "$status" -eq 0 ]
+        lacks "$escape\\["
+    done
+}
+
+# ---- the doctor ----
+
+doctor_line() { printf '%s\n' "$output" | grep -e "^.. $1 "; }
+
+@test "make doctor: one aligned line for each thing, and exit code 0 where the tests can run" {
+    for make in $(makes); do
+        run $make doctor
+        echo "$output"
+        [ "$status" -eq 0 ]
+        narrow
+        for thing in compiler make bash bats 'open files' 'port 5566' kernel FD_SETSIZE events tracefs QEMU mdBook gnuplot strace; do
+            doctor_line "$thing"
+        done
+        if [ $make = bmake ]; then doctor_line make | grep -q 'BSD make'; fi
+        # The second and third column begin at the same place in every line.
+        output=$(printf '%s\n' "$output" | sed '/^$/,$d' | grep -v '^.. .\{10\} .\{22\} [^ ]') || :
+        [ -z "$output" ]
+    done
+}
+
+@test "the doctor without what may be missing: still 0, and a command for each" {
+    mkdir "$T/bin"
+    for tool in sh bash cc as ld make awk cat dirname env grep head id kill mktemp rm sed sleep uname; do
+        ln -s "$(command -v $tool)" "$T/bin/$tool"
+    done
+    run env -i PATH="$T/bin" make doctor
+    echo "$output"
+    [ "$status" -eq 0 ]
+    narrow
+    for thing in bats QEMU mdBook gnuplot; do
+        doctor_line "$thing" | grep -q '^-- '
+    done
+    [ "${lines[${#lines[@]} - 1]}" = 'The tour and the tests can run. Begin with: make tour' ]
+    rm "$T/bin/cc"
+    run env -i PATH="$T/bin" make doctor
+    echo "$output"
+    [ "$status" -ne 0 ]
+    narrow
+    doctor_line compiler | grep -q '^no '
+    doctor_line FD_SETSIZE | grep -q 'cannot tell without a compiler'
+    printf '%s\n' "$output" | grep -qx 'no: needed, and missing: compiler. Then: make doctor'
+    rm "$T/bin/bash"
+    run env -i PATH="$T/bin" sh tests/commands/doctor
+    [ "$status" -eq 1 ]
+    doctor_line bash | grep -q '^no '
+    run env -i PATH="$T/bin" make tour
+    [ "$status" -ne 0 ]
+    one_line 'This needs bash. To get it: '
+}
+
+@test "the doctor sees whether the port is taken" {
+    ./03-poll/server -p 0 >"$T/out" 3>&- &
+    PIDS=$!
+    wait_until 5 has "$T/out" listening
+    port=$(sed 's/.*://' "$T/out")
+    run make doctor PORT="$port"
+    doctor_line "port $port" | grep -q '^-- .* taken'
+    [ "$status" -eq 0 ]
+    kill "$PIDS"
+    wait_until 5 has_exited "$PIDS"
+    run make doctor PORT="$port"
+    doctor_line "port $port" | grep -q '^ok .* free$'
+}
+
+# ---- what one reads ----
+
+@test "README.md: two commands, and what it names exists" {
+    run awk '/^```sh$/ { on = 1; next } /^```$/ { on = 0 } on' "$ROOT/README.md"
+    echo "$output"
+    [ "${lines[0]}" = 'make tour' ]
+    [ "${lines[1]}" = 'make test' ]
+    # Commands stand in a block, or between backquotes.
+    sed -n -e '/^```sh$/,/^```$/p' -e 's/`/\
+`/gp' "$ROOT/README.md" "$ROOT"/0*/README.md | sed -n 's/^`*make \([a-z0-9-]*\).*/\1/p' |
+        sed 's/-0[0-9]$/-NN/' | sort -u >"$T/targets"
+    cat "$T/targets"
+    [ "$(wc -l <"$T/targets")" -ge 9 ]
+    make help >"$T/help"
+    while read -r target; do
+        echo "README: make $target"
+        [ "$target" = help ] || grep -q "^  make $target " "$T/help"
+    done <"$T/targets"
+    for link in $(grep -o -e '](\([^)#]*\))' -e 'srcset="[^"]*"' -e 'src="[^"]*"' "$ROOT/README.md" | sed 's/^](//; s/)$//; s/.*="//; s/"$//'); do
+        case $link in http*) continue ;; esac
+        echo "link: $link"
+        [ -e "$ROOT/$link" ]
+    done
+}
+
+@test "every stage has a short README that leads on" {
+    for stage in $(stages | cut -d ' ' -f 1); do
+        [ -d "$stage" ] || continue
+        number=${stage%%-*}
+        length=$(wc -l <"$stage/README.md")
+        echo "$stage: $length lines"
+        [ "$length" -ge 15 ]
+        [ "$length" -le 40 ]
+        grep -qx "make tour STAGE=$number" "$stage/README.md"
+        grep -q "^make run-$number" "$stage/README.md"
+        grep -q 'What it cannot do' "$stage/README.md"
+        grep -q "^| \[$stage\]($stage) |" "$ROOT/README.md"
+        [ "$number" = 01 ] || grep -q "make diff-$number" "$stage/README.md"
+    done
+}
+
+@test "the picture in README.md is a run of the tour" {
+    runnable | grep -q 04 || skip "a picture of stage 04; to run it: Linux"
+    bash book/tools/picture "$T"
+    for name in tour-04 tour-04-narrow; do
+        grep -q "book/src/images/$name.svg" "$ROOT/README.md"
+        diff <(sed "s/[0-9][0-9]*/N/g" "$ROOT/book/src/images/$name.svg") <(sed "s/[0-9][0-9]*/N/g" "$T/$name.svg") ||
+            { echo "To make it anew: book/tools/picture"; return 1; }
+    done
+    grep -q 'role="img"' "$T/tour-04.svg"
+    grep -q '<title id="title">' "$T/tour-04.svg"
+}
