@@ -76,7 +76,8 @@ lacks() { # the output has no line that matches
     fi
 }
 narrow() { # no line over 80 columns, nothing for a terminal only
-    printf '%s\n' "$output" | awk 'length > 80 { print "over 80 columns: " $0; bad = 1 } END { exit bad }' &&
+    # Some awks count bytes, so leave one byte of each UTF-8 character.
+    printf '%s\n' "$output" | LC_ALL=C tr -d '\200-\277' | awk 'length > 80 { print "over 80 columns: " $0; bad = 1 } END { exit bad }' &&
         lacks "$(printf '\033')"
 }
 wait_until() { # SECONDS COMMAND...

@@ -39,7 +39,8 @@ instances() { all_instances | grep -vxF -e "${OTHERS:-none}" || :; }
 has_instance() { [ -n "$(instances)" ]; }
 no_instance() { [ -z "$(instances)" ]; }
 narrow() { # no line is wider than 80 columns
-    LC_ALL=C.UTF-8 awk 'length($0) > 80 { print "too wide: " $0; wide = 1 } END { exit wide }' "$1"
+    # Some awks count bytes, so leave one byte of each UTF-8 character.
+    LC_ALL=C tr -d '\200-\277' <"$1" | awk 'length($0) > 80 { print "too wide: " $0; wide = 1 } END { exit wide }'
 }
 figure() { sed -n "s/.*[^0-9]\([0-9]*\) $2.*/\1/p" "$1"; }
 nothing_left() { wait_until 5 no_instance || { echo "an instance is left:"; instances; return 1; }; }
