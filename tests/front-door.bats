@@ -452,7 +452,7 @@ fake_server() { # STAGE, and the script on stdin
 # ---- the tour ----
 
 # The names of the scenes, on one line.
-scenes() { printf '%s\n' "$output" | sed -n 's/^---- \([^:]*\):.*/\1/p' | tr '\n' ',' | sed 's/,$//'; }
+scenes() { printf '%s\n' "$output" | sed -n 's/^---- \([^:]*\):.*/\1/p' | paste -s -d , -; }
 notices_and_limits() { # as many as there are scenes
     [ "$(printf '%s\n' "$output" | grep -c '^Notice: ')" -eq "$1" ]
     [ "$(printf '%s\n' "$output" | grep -c '^Limit: ')" -eq "$1" ]
