@@ -9,7 +9,7 @@ setup_file() {
     clean_environment
     copy_to "$BUILT"
     make -C "$BUILT" >"$BUILT/build.log" 2>&1 || { cat "$BUILT/build.log"; return 1; }
-    # Who runs us may have us ignore SIGINT or SIGHUP, and a shell cannot undo that for what it starts.
+    # SIGINT or SIGHUP may be ignored when the tests start, and a shell cannot undo that for its children.
     printf '%s\n' '#include <signal.h>' '#include <unistd.h>' 'int main(int n, char **args)' \
         '{ signal(SIGINT, SIG_DFL); signal(SIGHUP, SIG_DFL); execvp(args[1], args + 1); return n; }' >"$BUILT/interruptible.c"
     cc -o "$BUILT/interruptible" "$BUILT/interruptible.c"
@@ -28,14 +28,14 @@ teardown() {
     cd / && rm -rf "$T"
 }
 
-# `make test` may have brought us here: what it was told is not meant for what we start.
+# `make test` may have started us; its variables must not reach the commands that we test.
 clean_environment() {
     unset MAKEFLAGS MFLAGS MAKELEVEL MAKE V PORT ARGS ALL STAGE SERVER SERVER_ARGS ONLY LONG NO_COLOR \
         CC CPPFLAGS LDFLAGS LDLIBS TOUR_DEADLINE CDPATH
     export CFLAGS=-O0 # we build often
 }
 
-# The files of the front door, and no binary.
+# copy_to FOLDER: the files that these tests need, without binaries.
 copy_to() {
     local stage file
     mkdir -p "$1/tests" "$1/book/src"
@@ -48,7 +48,7 @@ copy_to() {
         rm -f "$1/${stage##*/}/server" "$1/${stage##*/}/nic" "$1/${stage##*/}/cost" "$1/${stage##*/}/trace"
     done
 }
-# A copy of our own, built: for tests that change a file.
+# A built copy, for tests that change a file.
 own_copy() {
     cp -pR "$BUILT" "$T/copy"
     cd "$T/copy" || return 1
@@ -61,16 +61,16 @@ makes() {
 stages() { sh tests/front stages; } # lines of "04-epoll", with a reason if it cannot run
 runnable() { stages | sed -n 's/^\([^ ]*\) *$/\1/p'; }
 
-# What `run` caught, less what make itself adds when a recipe fails.
+# The output that `run` captured, without the lines that make adds when a recipe fails.
 ours() { printf '%s\n' "$output" | grep -v -e '^b*make.*: ' -e '^\*\*\* ' -e '^Stop\.$' -e '^$'; }
 one_line() { # that contains $1
     ours
     [ "$(ours | wc -l)" -eq 1 ] && ours | grep -qF -e "$1"
 }
-# bats does not see a failure behind "!" nor before "&&", so each check is a command of its own.
+# bats ignores a failure after "!" or before "&&", so each check is a separate command.
 lacks() { # the output has no line that matches
     if printf '%s\n' "$output" | grep -e "$1"; then
-        echo "and that should not be there: $1"
+        echo "the output must not contain: $1"
         return 1
     fi
 }
@@ -83,14 +83,14 @@ until_true() { # SECONDS COMMAND...
     shift
     until "$@"; do
         tries=$((tries - 1))
-        [ $tries -gt 0 ] || { echo "waited in vain for: $*"; return 1; }
+        [ $tries -gt 0 ] || { echo "this did not happen in time: $*"; return 1; }
         sleep 0.02
     done
 }
 has() { grep -q -e "$2" "$1" 2>/dev/null; }
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
-# Every server of this copy leaves its number in $T/pids before it is the server.
+# Replace each server by a script that appends its pid to $T/pids and then becomes the server.
 note_pids() {
     local stage
     for stage in $(runnable); do
@@ -112,7 +112,7 @@ nothing_left() {
         fi
     done
 }
-# A server in place of the real one; make leaves it alone, for it is newer than server.c.
+# Replace a server by a script; make does not rebuild it, because it is newer than server.c.
 fake_server() { # STAGE, and the script on stdin
     cat >"$1/server"
     chmod +x "$1/server"
@@ -120,12 +120,12 @@ fake_server() { # STAGE, and the script on stdin
 
 # ---- make ----
 
-@test "BSD make is here, so that every test below runs with both" {
+@test "BSD make is installed, so that the tests below run with both" {
     command -v bmake >/dev/null || make -V MAKE_VERSION 2>/dev/null | grep -q . ||
         skip "needs bmake; to run it: sh tests/doctor how bmake"
 }
 
-@test "make help: every target in one screen" {
+@test "make help lists every target, on one screen" {
     for make in $(makes); do
         run $make help
         echo "$output"
@@ -144,7 +144,7 @@ fake_server() { # STAGE, and the script on stdin
     own_copy
     mkdir .ci bin tests/bench
     for file in tests/run tests/limit tests/bench/run tests/prove tests/tour tests/doctor .ci/run bin/mdbook; do
-        printf '#!/bin/sh\necho stand-in\n' >$file
+        printf '#!/bin/sh\necho replaced\n' >$file
         chmod +x $file
     done
     for make in $(makes); do
@@ -157,7 +157,7 @@ fake_server() { # STAGE, and the script on stdin
     done
 }
 
-@test "make builds what can run here, says what it leaves out, and builds once" {
+@test "make builds what this system can run, lists what it skips, and builds once" {
     for make in $(makes); do
         copy_to "$T/$make"
         cd "$T/$make"
@@ -193,7 +193,7 @@ fake_server() { # STAGE, and the script on stdin
     done
 }
 
-@test "CC and CFLAGS reach the compiler, quoted as they were given" {
+@test "CC and CFLAGS reach the compiler with their quotes" {
     own_copy
     for make in $(makes); do
         rm -f 03-poll/server
@@ -204,7 +204,7 @@ fake_server() { # STAGE, and the script on stdin
     done
 }
 
-@test "where there is no Linux, 04 is left out with a reason, and can still be read" {
+@test "on a system other than Linux, 04 is skipped with a reason, and can still be read" {
     own_copy
     mkdir bin
     # shellcheck disable=SC2016
@@ -226,7 +226,7 @@ fake_server() { # STAGE, and the script on stdin
     printf '%s\n' "$output" | grep -qx '04-epoll  *needs Linux, and this is Darwin'
 }
 
-@test "a stage that does not build says so, and what to do" {
+@test "if a stage does not build, the message says what to do" {
     own_copy
     echo 'not C' >>03-poll/server.c
     run make 03
@@ -239,7 +239,7 @@ fake_server() { # STAGE, and the script on stdin
     one_line 'No C compiler found (no-such-compiler). "make doctor"'
 }
 
-@test "a numbered folder stands alone" {
+@test "each numbered folder builds on its own" {
     for stage in $(runnable); do
         cp -R "$stage" "$T/alone"
         cd "$T/alone"
@@ -253,8 +253,8 @@ fake_server() { # STAGE, and the script on stdin
     done
 }
 
-# Each of these ends by itself, also if one of the three were lost.
-@test "make run-NN: in the foreground, with PORT, V and ARGS" {
+# Each of these servers exits by itself, even if one of the three variables were lost.
+@test "make run-NN runs the server in the foreground, with PORT, V and ARGS" {
     for make in $(makes); do
         for name in 03 03-poll; do
             run $make run-$name PORT=70000 ARGS=-h
@@ -271,7 +271,7 @@ fake_server() { # STAGE, and the script on stdin
     done
 }
 
-@test "make run-NN becomes the server: Ctrl-C ends it, with exit code 0 and no more words" {
+@test "make run-NN becomes the server: Ctrl-C ends it with exit code 0 and no further output" {
     V=1 PORT=0 sh tests/front run-03 >"$T/out" 2>"$T/err" 3>&- &
     PIDS=$!
     until_true 5 has "$T/out" 'listening on 127.0.0.1:'
@@ -283,7 +283,7 @@ fake_server() { # STAGE, and the script on stdin
     tail -n 1 "$T/err" | grep -q 'told to stop'
 }
 
-@test "make test hands on what it was given, whatever is in it" {
+@test "make test passes its variables on, whatever they contain" {
     own_copy
     # shellcheck disable=SC2016
     echo 'printf "%s|" "$STAGE" "${SERVER-}" "${SERVER_ARGS-}" "${ONLY-}"' >tests/run
@@ -309,7 +309,7 @@ fake_server() { # STAGE, and the script on stdin
     done
 }
 
-@test "make test builds first what it is to test" {
+@test "make test builds before it tests" {
     own_copy
     echo 'ls 0*/server' >tests/run
     rm -f 0*/server
@@ -356,7 +356,7 @@ fake_server() { # STAGE, and the script on stdin
     [ "${lines[1]}" = "  make run-04-epoll ARGS='-e -v' PORT=0" ]
 }
 
-@test "make limit-NN, make check and make book call what they should, or say what is missing" {
+@test "make limit-NN, make check and make book run their scripts, or say what is missing" {
     own_copy
     mkdir bin
     for make in $(makes); do
@@ -388,7 +388,7 @@ fake_server() { # STAGE, and the script on stdin
     [ "${lines[0]}" = "The book needs mdBook. To install it: $(sh tests/doctor how mdbook)" ]
 }
 
-@test "make clean leaves what git has, and nothing else" {
+@test "make clean leaves only the files that git tracks" {
     for make in $(makes); do
         own_copy
         mkdir -p tests/build/x book/book
@@ -402,7 +402,7 @@ fake_server() { # STAGE, and the script on stdin
     done
 }
 
-@test "what does not exist gets one clear line, and no exit code 0" {
+@test "an unknown name gets one clear line, and a failing exit code" {
     own_copy
     rm -rf 03-poll
     for make in $(makes); do
@@ -526,8 +526,8 @@ notices_and_limits() { # as many as there are scenes
     done
 }
 
-@test "the tour is the same from run to run, but for its numbers" {
-    # Two packets do not take the same time, and need not meet the same hops.
+@test "two runs of the tour differ only in their numbers" {
+    # Two packets do not take the same time, and may not pass the same hops.
     masked() { sed -e '/^---- trace:/,/^To explain each hop/d' -e 's/[0-9][0-9]*/N/g'; }
     make tour | masked >"$T/one"
     for make in $(makes); do
@@ -535,7 +535,7 @@ notices_and_limits() { # as many as there are scenes
     done
 }
 
-@test "make tour ends with the journey of a packet, in what this user may see of it" {
+@test "make tour ends with the journey of a packet, as far as this user can see it" {
     runnable | grep -q 07 || skip "the journey of stage 07; to run it: Linux"
     run make tour STAGE=07
     echo "$output"
@@ -545,7 +545,7 @@ notices_and_limits() { # as many as there are scenes
     echo "$journey" | grep -q '^\[your code reads\]$'
     echo "$journey" | grep -q ' µs in all, and where they went$'
     if echo "$journey" | grep -q '^        [A-Z]'; then false; fi # no reasons: they are for trace itself
-    # To an ordinary user too, who may not see the kernel's tracepoints.
+    # The same as an ordinary user, who cannot see the kernel's tracepoints.
     if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
         chmod 755 "$BUILT"
         run env TMPDIR=/tmp setpriv --reuid=65534 --regid=65534 --clear-groups bash tests/tour 07
@@ -567,7 +567,7 @@ notices_and_limits() { # as many as there are scenes
     done
 }
 
-@test "the tour, told to stop in the middle, leaves nothing running" {
+@test "a tour that is interrupted leaves nothing running" {
     own_copy
     note_pids
     while read -r signal moment; do
@@ -592,7 +592,7 @@ TERM Limit: select
 END
 }
 
-@test "the tour leaves nothing when nobody reads it to the end" {
+@test "the tour leaves nothing running when its reader closes the pipe" {
     own_copy
     note_pids
     for length in 1 9 12; do
@@ -604,7 +604,7 @@ END
     done
 }
 
-@test "the doctor and make diff-NN leave nothing either" {
+@test "the doctor and make diff-NN leave no temporary files" {
     export TMPDIR=$T/tmp
     for target in doctor diff-02; do
         for length in 1 99999; do
@@ -619,7 +619,7 @@ END
     done
 }
 
-@test "the tour fails, and says why, when a server echoes wrong" {
+@test "the tour fails and says why when a server changes a byte" {
     own_copy
     # shellcheck disable=SC2016
     sed 's/^    ssize_t sent = send_some(fd, buffer, (size_t)got);/    if (got > 1) buffer[1] ^= 32;\n&/' "$ROOT/03-poll/server.c" >03-poll/server.c
@@ -635,7 +635,7 @@ END
     nothing_left
 }
 
-@test "the tour fails, and says why, when a server does not listen, ends or keeps silent" {
+@test "the tour fails and says why when a server does not listen, ends or logs nothing" {
     own_copy
     export TMPDIR=$T/tmp TOUR_DEADLINE=1
     : >"$T/pids"
@@ -669,7 +669,7 @@ END
     printf '%s\n' "$output" | grep -q 'make doctor$'
 }
 
-@test "colour on a terminal, and none there with NO_COLOR" {
+@test "colour on a terminal, unless NO_COLOR is set" {
     script -qec true /dev/null >/dev/null 2>&1 </dev/null || skip "needs script of util-linux; to run it: apt-get install bsdutils"
     escape=$(printf '\033')
     export TERM=xterm
@@ -687,7 +687,7 @@ END
 
 doctor_line() { printf '%s\n' "$output" | grep -e "^.. $1 "; }
 
-@test "make doctor: one aligned line for each thing, and exit code 0 where the tests can run" {
+@test "make doctor: one aligned line for each item, and exit code 0 if the tests can run" {
     for make in $(makes); do
         run $make doctor
         echo "$output"
@@ -703,7 +703,7 @@ doctor_line() { printf '%s\n' "$output" | grep -e "^.. $1 "; }
     done
 }
 
-@test "the doctor without what may be missing: still 0, and a command for each" {
+@test "the doctor prints a command for each optional item that is missing, and still exits with 0" {
     mkdir "$T/bin"
     for tool in sh bash cc as ld make awk cat dirname env grep head id kill mktemp rm sed sleep uname; do
         ln -s "$(command -v $tool)" "$T/bin/$tool"
@@ -733,7 +733,7 @@ doctor_line() { printf '%s\n' "$output" | grep -e "^.. $1 "; }
     one_line 'This needs bash. To install it: '
 }
 
-@test "the doctor sees whether the port is taken" {
+@test "the doctor reports whether the port is taken" {
     ./03-poll/server -p 0 >"$T/out" 3>&- &
     PIDS=$!
     until_true 5 has "$T/out" listening
@@ -747,14 +747,14 @@ doctor_line() { printf '%s\n' "$output" | grep -e "^.. $1 "; }
     doctor_line "port $port" | grep -q '^ok .* free$'
 }
 
-# ---- what one reads ----
+# ---- the READMEs and the picture ----
 
-@test "README.md: two commands, and what it names exists" {
+@test "README.md starts with two commands, and everything that it names exists" {
     run awk '/^```sh$/ { on = 1; next } /^```$/ { on = 0 } on' "$ROOT/README.md"
     echo "$output"
     [ "${lines[0]}" = 'make tour' ]
     [ "${lines[1]}" = 'make test' ]
-    # Commands stand in a block, or between backquotes.
+    # Commands are in a code block, or between backquotes.
     sed -n -e '/^```sh$/,/^```$/p' -e 's/`/\
 `/gp' "$ROOT/README.md" "$ROOT"/0*/README.md | sed -n 's/^`*make \([a-z0-9-]*\).*/\1/p' |
         sed 's/-0[0-9]$/-NN/' | sort -u >"$T/targets"
@@ -772,7 +772,7 @@ doctor_line() { printf '%s\n' "$output" | grep -e "^.. $1 "; }
     done
 }
 
-@test "every stage has a short README that leads on" {
+@test "every stage has a short README with its commands and its limit" {
     for stage in $(stages | cut -d ' ' -f 1); do
         [ -d "$stage" ] || continue
         number=${stage%%-*}
