@@ -1357,7 +1357,7 @@ static void no_events_wait_for_nothing(void)
     close(ends[0]);
 }
 
-/* A key without events stays without them in a new set, where it may have the highest number. */
+/* A key without events stays without them in a new set, beside others or alone. */
 static void no_events_in_a_new_set(void)
 {
     struct selector *s = open_one();
@@ -1371,6 +1371,9 @@ static void no_events_in_a_new_set(void)
     CHECK(selector_after_fork(s) == 0);
     say(pair[1]);
     CHECK(events_at(s, high) == 0 && events_at(s, pair[0]) == EVENT_READ);
+    CHECK(selector_unregister(s, pair[0]) == 0);
+    CHECK(selector_after_fork(s) == 0);
+    check_quiet(s);
     CHECK(selector_modify(s, high, BOTH, NULL, NULL) == 0);
     CHECK(events_at(s, high) == BOTH);
     selector_close(s);
