@@ -128,7 +128,7 @@ int selector_unregister(struct selector *selector, int fd);
 
 // ANCHOR: wait
 /* Wait until a descriptor is ready, and fill ready[], which has room for max entries.  Each
- * descriptor appears once.  If more than max are ready, the next calls return the others first.
+ * descriptor appears once.  If more than max are ready, the next calls return the others.
  * timeout: NULL waits for ever.  A tv_sec below 0, or zero, does not wait.  Any other time is
  * rounded up to a millisecond; a thousand million seconds (31 years) or more are for ever.
  * Returns the number of entries.  0 means that the time is up, and never comes early.
