@@ -553,7 +553,7 @@ static void driver_decides(void)
 {
 #if defined __linux__ && defined HAVE_EPOLL
     static const char *const names[] = {
-        "/proc/self/mounts", "/proc/self/status", "/sys/kernel/profiling",
+        "/proc/self/mounts", "/proc/self/status", "/sys/kernel/uevent_seqnum",
         "/dev/null",         "/dev/zero",         "/proc",
         "/sys/kernel"};
     struct selector *s = open_selector();
@@ -2213,12 +2213,12 @@ static const struct test tests[] = {
      "is not a socket or a pipe: a regular file on a disk, a directory and /dev/null are "
      "refused; /proc/self/mounts and the files of sysfs are accepted."},
     {"epoll-cannot-be-asked", epoll_cannot_be_asked,
-     "On other systems the type decides: every regular file and every directory is refused."},
+     "Without epoll the type decides: every regular file and every directory is refused"},
     {"registered-twice", registered_twice, "EEXIST the descriptor already has a key"},
     {"unknown-descriptors", unknown_descriptors, "ENOENT the descriptor has no key"},
     {"too-large-for-select", too_large_for_select,
      "ERANGE the back end is select and the descriptor is FD_SETSIZE or above: an fd_set has "
-     "no bit for it, whatever RLIMIT_NOFILE allows."},
+     "no bit for it, whatever RLIMIT_NOFILE allows;"},
     {"pipe-that-nobody-reads", pipe_that_nobody_reads,
      "EPIPE the back end is kqueue, and EVENT_WRITE is for a pipe that nobody reads "
      "(FreeBSD; NetBSD sets EBADF)"},
@@ -2288,7 +2288,7 @@ static const struct test tests[] = {
      "This also works if fd has been closed, or closed and its number given to a new file."},
     {"all-have-their-turn", all_have_their_turn,
      "Each descriptor appears once. If more than max are ready, the next calls return the "
-     "others first."},
+     "others."},
     {"new-one-has-its-turn", new_one_has_its_turn,
      "If more than max are ready, the next calls return the others."},
     {"many-at-once", many_at_once,
