@@ -217,14 +217,16 @@ static void test_modify(void)
     /* modify unknown file obj */
     CHECK_RAISES(ENOENT, selector_modify(s, UNKNOWN, EVENT_READ, NULL, NULL));
 
-    /* modify use a shortcut: it is the same registration still, selector-unit counts the calls */
+    /* modify use a shortcut; selector-unit counts the system calls */
     CHECK(selector_modify(s, rd, EVENT_READ, NULL, &d3) == 0);
-    CHECK(selector_get_key(s, rd)->id == key.id && selector_get_key(s, rd)->data == &d3);
+    CHECK(selector_get_key(s, rd)->data == &d3);
     end(s, rd, wr);
 }
 
-/* Python lets the inner modify() fail.  Ours fails since the descriptor was closed, and since there
- * are no such events. */
+/* Python's case makes the kernel's modify() fail, and the key is gone; selector-unit has that case
+ * as failed-modify-forgets.  What Python also does after a bad argument, ours does not: the key
+ * stays.
+ */
 static void test_modify_unregister(void)
 {
     struct selector *s = open_selector();
@@ -234,11 +236,11 @@ static void test_modify_unregister(void)
     add(s, rd, EVENT_READ, NULL);
     add(s, wr, EVENT_READ, NULL);
     CHECK(selector_count(s) == 2);
+    CHECK_RAISES(EINVAL, selector_modify(s, wr, UNKNOWN, NULL, NULL));
     close(rd);
     CHECK_RAISES(EBADF, selector_modify(s, rd, EVENT_WRITE, NULL, NULL));
-    CHECK(selector_count(s) == 1 && has_no_key(s, rd));
-    CHECK_RAISES(EINVAL, selector_modify(s, wr, UNKNOWN, NULL, NULL));
-    CHECK(selector_count(s) == 0 && has_no_key(s, wr));
+    CHECK(selector_count(s) == 2 && selector_get_key(s, rd)->events == EVENT_READ);
+    CHECK(selector_get_key(s, wr)->events == EVENT_READ);
     end(s, -1, wr);
 }
 

@@ -188,8 +188,15 @@ start_server() {
     return 1
 }
 listening_or_exited() { has_exited "$SERVER_PID" || server_is_listening; }
-# bats has descriptors of its own open, up to 255: the server starts without them.
-close_inherited() { eval "exec$(printf ' %d>&-' {3..255})"; }
+# bats and whatever started it have descriptors open.  The server starts without them, so that a test
+# can count on the numbers that are free.  Runs in a subshell.
+close_inherited() {
+    local fd
+    for fd in /proc/self/fd/* {3..255}; do
+        fd=${fd##*/}
+        case $fd in '*' | 0 | 1 | 2) ;; *) eval "exec $fd>&-" ;; esac
+    done
+}
 # Sets PORT from the line that our servers print when they are ready.
 server_is_listening() {
     has_exited "$SERVER_PID" && { echo "the server exited at once"; return 1; }
@@ -201,11 +208,16 @@ server_is_listening() {
         (exec 9<>"/dev/tcp/$ADDRESS/$PORT") 2>/dev/null
     fi
 }
-# A port that nobody uses just now.
+# Print a port that no socket uses now.  It is outside the range from which the kernel takes the
+# ports of clients, unless that range covers all of 10000 to 32767.  A connection in TIME_WAIT counts
+# as a use, because a server without SO_REUSEADDR cannot bind its port.
 free_port() {
-    local port
-    for port in 1 2 3 4 5 6 7 8 9; do
-        port=$((20000 + (RANDOM % 10000)))
+    local port i low=0 high=0
+    read -r low high 2>/dev/null </proc/sys/net/ipv4/ip_local_port_range || :
+    for ((i = 0; i < 1000; i++)); do
+        port=$((10000 + RANDOM % 22768))
+        [ "$i" -gt 500 ] || [ "$port" -lt "$low" ] || [ "$port" -gt "$high" ] || continue
+        ! grep -qi "^ *[0-9]*: [0-9A-F]*:$(printf '%04X' "$port") " /proc/net/tcp /proc/net/tcp6 2>/dev/null || continue
         (exec 9<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
     done
     echo "$port"
