@@ -1,23 +1,28 @@
-/* The back end kqueue: macOS and the BSDs.  The kernel keeps the list. */
-#define _DEFAULT_SOURCE /* not _POSIX_C_SOURCE: with that, NetBSD hides kqueue() */
+/* The back end kqueue, for macOS and the BSDs.  The kernel keeps the interest list. */
+#define _DEFAULT_SOURCE /* instead of _POSIX_C_SOURCE, with which NetBSD hides kqueue() */
+#define _NETBSD_SOURCE
 
 #include "backend.h"
 
 #ifdef HAVE_KQUEUE
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/event.h>
 #include <unistd.h>
 
-#define MAX_EVENTS 256 /* events of one kevent(); more if there are more */
+#define MAX_EVENTS 256 /* the room of one kevent(), which is called again if it was full */
 
+/* kqueue() has no flag for close-on-exec on most systems.  fcntl() cannot fail here, because the
+ * descriptor is open. */
 static int open_kqueue(struct selector *selector)
 {
     selector->fd = kqueue();
-    return selector->fd == -1 ? -1 : 0;
+    return selector->fd == -1 ? -1 : fcntl(selector->fd, F_SETFD, FD_CLOEXEC);
 }
 
-/* A child made by fork() does not have the queue, kqueue(2): the number may be another's there. */
+/* A child made by fork() does not inherit the queue, kqueue(2).  There its number may already
+ * belong to another file. */
 static void close_kqueue(struct selector *selector)
 {
     if (selector->owner == getpid())
@@ -25,7 +30,7 @@ static void close_kqueue(struct selector *selector)
 }
 
 // ANCHOR: change
-/* One of the two filters of fd. */
+/* Add or delete one of the two filters of fd. */
 static int change_filter(struct selector *selector, int fd, int event, unsigned short flags)
 {
     struct kevent change = {.ident = (unsigned)fd, .filter = EVFILT_READ, .flags = flags};
@@ -35,15 +40,15 @@ static int change_filter(struct selector *selector, int fd, int event, unsigned 
     return kevent(selector->fd, &change, 1, NULL, 0, NULL);
 }
 
-/* One at a time, so that an error is the error of that one.  EV_ADD of what is there is no error,
- * and is needed if fd was closed and its number given to another.  EV_DELETE fails if fd was
- * closed, and it is gone all the same. */
-static int change(struct selector *selector, int fd, int was, int now)
+/* Each filter has a call of its own, so that an error belongs to that filter.  EV_ADD of a filter
+ * that exists is not an error; it is needed if fd was closed and its number given to a new file.
+ * EV_DELETE fails if fd was closed, and then the filter is already gone. */
+static int change_kqueue(struct selector *selector, int fd, int old_events, int new_events)
 {
     for (int event = EVENT_READ; event <= EVENT_WRITE; event <<= 1) {
-        if ((now & event) != 0 && change_filter(selector, fd, event, EV_ADD) == -1)
+        if ((new_events & event) != 0 && change_filter(selector, fd, event, EV_ADD) == -1)
             return -1;
-        if ((was & ~now & event) != 0)
+        if ((old_events & ~new_events & event) != 0)
             change_filter(selector, fd, event, EV_DELETE);
     }
     return 0;
@@ -51,45 +56,45 @@ static int change(struct selector *selector, int fd, int was, int now)
 // ANCHOR_END: change
 
 // ANCHOR: wait
-/* The filters of a descriptor are two events, and a batch that is full may end between them.  Ask
- * poll() for the other half. */
-static void complete(struct selector *selector)
+/* The two filters of a descriptor report two events, and a full batch may end between them.  Ask
+ * poll() for the missing one. */
+static void report_missing_events(struct selector *selector)
 {
-    for (int i = 0; i < selector->found; i++) {
+    for (int i = 0; i < selector->ready_count; i++) {
         struct selector_ready *ready = &selector->ready[i];
-        struct pollfd other = {.fd = ready->key.fd, .events = POLLIN | POLLOUT};
-        if (ready->events != ready->key.events && poll(&other, 1, 0) == 1 &&
-            (other.revents & POLLNVAL) == 0)
-            selector_found(selector, other.fd, 0,
-                           selector_events((unsigned)other.revents, POLLIN, POLLOUT));
+        struct pollfd pollfd = {.fd = ready->key.fd, .events = POLLIN | POLLOUT};
+        if (ready->events != ready->key.events && poll(&pollfd, 1, 0) == 1 &&
+            (pollfd.revents & POLLNVAL) == 0)
+            selector_report(selector, pollfd.fd, 0,
+                            selector_events_from((unsigned)pollfd.revents, POLLIN, POLLOUT));
     }
 }
 
-static int wait_for(struct selector *selector, int max, int ms)
+static int wait_kqueue(struct selector *selector, int max, int ms)
 {
     struct timespec limit = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
     const struct timespec *timeout = ms < 0 ? NULL : &limit;
     struct kevent events[MAX_EVENTS];
     int count, before;
-    unsigned short room; /* kevent() takes an int here and a size_t there: it fits into both */
+    unsigned short room; /* fits into an int and a size_t: kevent() takes one or the other */
 
     do {
-        before = selector->found;
+        before = selector->ready_count;
         room = (unsigned short)(max - before < MAX_EVENTS ? max - before : MAX_EVENTS);
         count = kevent(selector->fd, NULL, 0, events, room, timeout);
         for (int i = 0; i < count; i++)
-            selector_found(selector, (int)events[i].ident, 0,
-                           events[i].filter == EVFILT_READ ? EVENT_READ : EVENT_WRITE);
+            selector_report(selector, (int)events[i].ident, 0,
+                            events[i].filter == EVFILT_READ ? EVENT_READ : EVENT_WRITE);
         limit = (struct timespec){0};
         timeout = &limit;
-    } while (count == room && selector->found > before && selector->found < max);
+    } while (count == room && selector->ready_count > before && selector->ready_count < max);
     if (count == room)
-        complete(selector);
+        report_missing_events(selector);
     return count == -1 ? -1 : 0;
 }
 // ANCHOR_END: wait
 
-const struct selector_backend backend_kqueue = {"kqueue", open_kqueue, close_kqueue, change,
-                                                wait_for};
+const struct selector_backend backend_kqueue = {"kqueue", open_kqueue, close_kqueue, change_kqueue,
+                                                wait_kqueue};
 
 #endif

@@ -1,14 +1,16 @@
-/* The back end poll: everywhere.  A list of any length, which goes to the kernel with each call. */
+/* The back end poll, for every system.  The array has any length and goes to the kernel with each
+ * call. */
 #define _POSIX_C_SOURCE 200809L
+#define _NETBSD_SOURCE /* NetBSD hides parts of POSIX without it */
 
 #include "backend.h"
 
 #include <poll.h>
 #include <stdlib.h>
 
-/* What we wait for at fd stands in list[fd].  poll() passes over an entry whose .fd is negative. */
+/* pollfds[fd] holds the events of fd.  poll() ignores an entry whose .fd is negative. */
 struct state {
-    struct pollfd *list;
+    struct pollfd *pollfds;
     int length;
 };
 
@@ -20,53 +22,55 @@ static int open_poll(struct selector *selector)
 
 static void close_poll(struct selector *selector)
 {
-    free(((struct state *)selector->state)->list);
+    free(((struct state *)selector->state)->pollfds);
     free(selector->state);
 }
 
 // ANCHOR: change
-static int change(struct selector *selector, int fd, int was, int now)
+/* With 0 events the entry is ignored, because poll() reports errors and hang-ups unasked. */
+static int change_poll(struct selector *selector, int fd, int old_events, int new_events)
 {
     struct state *state = selector->state;
 
-    (void)was;
-    if (fd >= state->length && now != 0) {
+    (void)old_events;
+    if (fd >= state->length && new_events != 0) {
         size_t length = (size_t)selector->capacity;
-        struct pollfd *longer = realloc(state->list, length * sizeof *longer);
-        if (longer == NULL)
+        struct pollfd *larger = realloc(state->pollfds, length * sizeof *larger);
+        if (larger == NULL)
             return -1;
-        state->list = longer;
+        state->pollfds = larger;
         while (state->length < selector->capacity)
-            longer[state->length++] = (struct pollfd){.fd = -1};
+            larger[state->length++] = (struct pollfd){.fd = -1};
     }
     if (fd >= state->length)
         return 0;
-    state->list[fd].fd = now == 0 ? -1 : fd;
-    state->list[fd].events = (now & EVENT_READ) != 0 ? POLLIN : 0;
-    state->list[fd].events |= (now & EVENT_WRITE) != 0 ? POLLOUT : 0;
+    state->pollfds[fd].fd = new_events == 0 ? -1 : fd;
+    state->pollfds[fd].events = (new_events & EVENT_READ) != 0 ? POLLIN : 0;
+    state->pollfds[fd].events |= (new_events & EVENT_WRITE) != 0 ? POLLOUT : 0;
     return 0;
 }
 // ANCHOR_END: change
 
 // ANCHOR: wait
-/* A descriptor that was closed and not unregistered would end every wait at once, so it is taken
- * out of the list; its key stays. */
-static int wait_for(struct selector *selector, int max, int ms)
+/* A descriptor that was closed but not unregistered would end every wait at once, so it is removed
+ * from the array.  Its key stays. */
+static int wait_poll(struct selector *selector, int max, int ms)
 {
     struct state *state = selector->state;
-    int length = selector->highest + 1, first = selector->first, status = 0;
+    int used = selector->highest + 1, start = selector->scan_start, status = 0;
+    int length = used < state->length ? used : state->length;
 
-    int ready = poll(state->list, (nfds_t)length, ms);
-    for (int i = 0; i < length && ready > 0 && selector->found < max; i++) {
-        struct pollfd *one = &state->list[(first + i) % length];
-        if (one->fd < 0 || one->revents == 0)
+    int ready = poll(state->pollfds, (nfds_t)length, ms);
+    for (int i = 0; i < length && ready > 0 && selector->ready_count < max; i++) {
+        struct pollfd *pollfd = &state->pollfds[(start + i) % length];
+        if (pollfd->fd < 0 || pollfd->revents == 0)
             continue;
         ready--;
-        if ((one->revents & POLLNVAL) == 0) {
-            int events = selector_events((unsigned)one->revents, POLLIN, POLLOUT);
-            selector_found(selector, one->fd, 0, events);
+        if ((pollfd->revents & POLLNVAL) == 0) {
+            int events = selector_events_from((unsigned)pollfd->revents, POLLIN, POLLOUT);
+            selector_report(selector, pollfd->fd, 0, events);
         } else {
-            one->fd = -1;
+            pollfd->fd = -1;
             status = 1;
         }
     }
@@ -74,4 +78,5 @@ static int wait_for(struct selector *selector, int max, int ms)
 }
 // ANCHOR_END: wait
 
-const struct selector_backend backend_poll = {"poll", open_poll, close_poll, change, wait_for};
+const struct selector_backend backend_poll = {"poll", open_poll, close_poll, change_poll,
+                                              wait_poll};

@@ -1,21 +1,24 @@
-/* What every back end has in common: the keys, the clock, and the order of things. */
+/* What all back ends have in common: the keys, the timeout and the callbacks. */
 #define _POSIX_C_SOURCE 200809L
+#define _NETBSD_SOURCE /* NetBSD hides parts of POSIX without it */
 
 #include "backend.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-#define FIRST_ROUND 256 /* ready ones in one selector_dispatch(), to begin with */
+#define FIRST_BATCH 256 /* the room of the first selector_dispatch() */
 #define NS_PER_MS 1000000LL
-#define FOR_EVER_S 1000000000LL /* a timeout of thirty years or more need not end */
+#define NS_PER_S 1000000000LL
+#define ENDLESS_S 1000000000LL /* a timeout of 31 years or more never ends */
+#define FOREVER (-1LL)         /* the same, as a number of nanoseconds */
 
-/* The best first.  Where there are both, epoll is made of kqueue: on NetBSD. */
+/* Best first.  A system that has both kqueue and epoll, such as NetBSD, builds epoll on kqueue. */
 static const struct selector_backend *const backends[] = {
 #ifdef HAVE_KQUEUE
     &backend_kqueue,
@@ -26,7 +29,18 @@ static const struct selector_backend *const backends[] = {
     &backend_poll,
     &backend_select,
 };
-#define BACKENDS (sizeof backends / sizeof backends[0])
+#define BACKEND_COUNT (sizeof backends / sizeof backends[0])
+
+static int fail(int error)
+{
+    errno = error;
+    return -1;
+}
+
+static bool is_shortage(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
 
 /* ---- open and close ---- */
 
@@ -39,14 +53,14 @@ struct selector *selector_open(const char *backend)
         return NULL;
     *selector = (struct selector){.fd = -1, .highest = -1, .owner = getpid()};
     errno = EINVAL;
-    for (size_t i = 0; i < BACKENDS; i++) {
+    for (size_t i = 0; i < BACKEND_COUNT; i++) {
         if (backend != NULL && strcmp(backend, backends[i]->name) != 0)
             continue;
         selector->backend = backends[i];
         if (backends[i]->open(selector) == 0)
             return selector;
-        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
-            break; /* a shortage says nothing of what the kernel accepts */
+        if (is_shortage(errno)) /* does not mean that the kernel lacks this back end */
+            break;
     }
     free(selector);
     return NULL;
@@ -55,35 +69,48 @@ struct selector *selector_open(const char *backend)
 
 void selector_close(struct selector *selector)
 {
-    if (selector != NULL) {
-        selector->backend->close(selector);
-        for (int i = 0; i < selector->capacity / BLOCK; i++)
-            free(selector->blocks[i]);
-        free(selector->blocks);
-        free(selector->round);
-    }
+    if (selector == NULL)
+        return;
+    selector->backend->close(selector);
+    for (int i = 0; i < selector->capacity / BLOCK_SIZE; i++)
+        free(selector->blocks[i]);
+    free(selector->blocks);
+    free(selector->batch);
     free(selector);
 }
 
-int selector_renew(struct selector *selector)
+/* Register every key with a back end that has just been opened.  A key that the kernel does not
+ * accept is left out, because its descriptor has been closed and not unregistered, and the number
+ * may belong to another file.  Returns -1 only for a shortage. */
+static int register_all(struct selector *selector)
+{
+    const struct selector_key *key = selector_next_key(selector, 0);
+
+    for (; key != NULL; key = selector_next_key(selector, key->fd + 1)) {
+        if (key->events == 0 || key->fd == selector->fd)
+            continue;
+        if (selector->backend->change(selector, key->fd, 0, key->events) == -1 &&
+            (errno == ENOMEM || errno == ENOSPC))
+            return -1;
+    }
+    return 0;
+}
+
+int selector_rebuild(struct selector *selector)
 {
     struct selector fresh = *selector;
-    const struct selector_key *key = selector_next_key(selector, 0);
 
     fresh.owner = getpid();
     fresh.fd = -1;
     if (fresh.backend->open(&fresh) == -1)
         return -1;
-    for (; key != NULL; key = selector_next_key(selector, key->fd + 1)) {
-        if (key->fd == fresh.fd || fresh.backend->change(&fresh, key->fd, 0, key->events) == 0 ||
-            (errno != ENOMEM && errno != ENOSPC))
-            continue; /* closed and not unregistered, its number perhaps another's: let it be */
+    if (register_all(&fresh) == -1) {
         int error = errno;
         fresh.backend->close(&fresh);
-        errno = error;
-        return -1;
+        return fail(error);
     }
-    if (fresh.fd == -1 || fresh.fd != selector->fd) /* else the child has closed the old one */
+    /* A kqueue that fork() did not pass on is closed, and the new one may have its number. */
+    if (fresh.fd == -1 || fresh.fd != selector->fd)
         selector->backend->close(selector);
     *selector = fresh;
     return 0;
@@ -91,98 +118,103 @@ int selector_renew(struct selector *selector)
 
 int selector_after_fork(struct selector *selector)
 {
-    return selector_renew(selector);
+    return selector_rebuild(selector);
 }
 
 /* ---- keys ---- */
 
-static int fail(int error)
-{
-    errno = error;
-    return -1;
-}
-
-/* The entry of fd; NULL: it has no key, and errno says so. */
-static struct selector_entry *find(const struct selector *selector, int fd)
+/* The entry of fd.  If fd has no key, returns NULL and sets errno. */
+static struct selector_entry *find_entry(const struct selector *selector, int fd)
 {
     errno = fd < 0 ? EBADF : ENOENT;
-    if (fd < 0 || fd >= selector->capacity || selector->blocks[fd / BLOCK] == NULL)
+    if (fd < 0 || fd >= selector->capacity || selector->blocks[fd / BLOCK_SIZE] == NULL)
         return NULL;
-    struct selector_entry *entry = &selector->blocks[fd / BLOCK][fd % BLOCK];
-    return entry->key.id != 0 ? entry : NULL;
+    struct selector_entry *entry = &selector->blocks[fd / BLOCK_SIZE][fd % BLOCK_SIZE];
+    return entry->id != 0 ? entry : NULL;
 }
 
-/* Make the blocks reach as far as fd.  False: no memory. */
-static bool make_room(struct selector *selector, int fd)
+/* An entry for fd, which has no key yet.  Returns NULL if there is no memory. */
+static struct selector_entry *allocate_entry(struct selector *selector, int fd)
 {
-    int first = selector->capacity / BLOCK, blocks = fd / BLOCK + 1;
+    int old_count = selector->capacity / BLOCK_SIZE, new_count = fd / BLOCK_SIZE + 1;
 
-    if (blocks > first) {
-        struct selector_entry **longer = realloc(selector->blocks, (size_t)blocks * sizeof *longer);
-        if (longer == NULL)
-            return false;
-        for (int i = first; i < blocks; i++)
-            longer[i] = NULL;
-        selector->blocks = longer;
-        selector->capacity = blocks * BLOCK;
+    if (new_count > old_count) {
+        struct selector_entry **larger =
+            realloc(selector->blocks, (size_t)new_count * sizeof *larger);
+        if (larger == NULL)
+            return NULL;
+        for (int i = old_count; i < new_count; i++)
+            larger[i] = NULL;
+        selector->blocks = larger;
+        selector->capacity = new_count * BLOCK_SIZE;
     }
-    if (selector->blocks[fd / BLOCK] == NULL)
-        selector->blocks[fd / BLOCK] = calloc(BLOCK, sizeof(struct selector_entry));
-    return selector->blocks[fd / BLOCK] != NULL;
+    struct selector_entry **block = &selector->blocks[fd / BLOCK_SIZE];
+    if (*block == NULL)
+        *block = calloc(BLOCK_SIZE, sizeof **block);
+    return *block == NULL ? NULL : &(*block)[fd % BLOCK_SIZE];
 }
 
-/* Left to themselves, poll and select would say only when they wait what epoll says at once. */
-static bool can_wait(const struct selector *selector, int fd)
-{
-    struct stat status;
-
-    if (fcntl(fd, F_GETFD) == -1)
-        return false;
-    if (selector->fd != -1 || fstat(fd, &status) == -1)
-        return true;
-    errno = EPERM;
-    return !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
-}
-
-static bool are_events(int events)
-{
-    errno = EINVAL;
-    return events != 0 && (events & ~(EVENT_READ | EVENT_WRITE)) == 0;
-}
-
-/* The key goes, and with it all that the back end has of it; errno stays. */
-static void drop(struct selector *selector, struct selector_entry *entry, int events)
+/* Remove the key and its events from the back end.  errno is preserved. */
+static void remove_entry(struct selector *selector, struct selector_entry *entry, int events)
 {
     int error = errno;
 
     selector->backend->change(selector, entry->key.fd, events, 0);
-    entry->key.id = 0;
+    entry->id = 0;
     selector->count--;
-    while (selector->highest >= 0 && find(selector, selector->highest) == NULL)
+    while (selector->highest >= 0 && find_entry(selector, selector->highest) == NULL)
         selector->highest--;
     errno = error;
+}
+
+/* Whether the kernel can wait for fd.  If it cannot, sets errno.  Every back end gets its answer
+ * here: poll() and select() would report a closed descriptor only when they wait, and a file that
+ * is always ready not at all. */
+static bool can_wait(int fd)
+{
+    struct stat status;
+
+    if (fstat(fd, &status) == -1)
+        return errno != EBADF;
+    if (S_ISSOCK(status.st_mode) || S_ISFIFO(status.st_mode))
+        return true;
+#ifdef __linux__ /* where the driver decides and not the type */
+    int accepted = selector_ask_epoll(fd);
+    if (accepted != -1 || is_shortage(errno))
+        return accepted == 1;
+#endif
+    errno = EPERM;
+    return !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
+}
+
+static bool are_valid(int events)
+{
+    errno = EINVAL;
+    return (events & ~(EVENT_READ | EVENT_WRITE)) == 0;
 }
 
 // ANCHOR: register
 int selector_register(struct selector *selector, int fd, int events, selector_callback *callback,
                       void *data)
 {
-    if (!are_events(events))
-        return -1;
-    if (find(selector, fd) != NULL)
+    if (events == 0 || !are_valid(events))
+        return fail(EINVAL);
+    if (find_entry(selector, fd) != NULL)
         return fail(EEXIST);
-    if (!can_wait(selector, fd) || !make_room(selector, fd))
+    if (!can_wait(fd))
         return -1;
-    struct selector_entry *entry = &selector->blocks[fd / BLOCK][fd % BLOCK];
-    if (++selector->last_id == 0)
-        selector->last_id = 1; /* 0 is an entry that is not in use */
-    entry->key = (struct selector_key){fd, events, callback, data, selector->last_id};
+    struct selector_entry *entry = allocate_entry(selector, fd);
+    if (entry == NULL)
+        return -1;
+    if (++selector->last_id == 0) /* after four billion registrations the ids start again */
+        selector->last_id = 1;
+    *entry = (struct selector_entry){{fd, events, callback, data}, .id = selector->last_id};
     selector->count++;
     if (fd > selector->highest)
         selector->highest = fd;
     if (selector->backend->change(selector, fd, 0, events) == 0)
         return 0;
-    drop(selector, entry, EVENT_READ | EVENT_WRITE);
+    remove_entry(selector, entry, EVENT_READ | EVENT_WRITE);
     return -1;
 }
 // ANCHOR_END: register
@@ -190,35 +222,35 @@ int selector_register(struct selector *selector, int fd, int events, selector_ca
 int selector_modify(struct selector *selector, int fd, int events, selector_callback *callback,
                     void *data)
 {
-    struct selector_entry *entry = find(selector, fd);
+    struct selector_entry *entry = find_entry(selector, fd);
 
     if (entry == NULL)
         return -1;
-    if (events != entry->key.events &&
-        (!are_events(events) || !can_wait(selector, fd) ||
-         selector->backend->change(selector, fd, entry->key.events, events) == -1)) {
-        drop(selector, entry, EVENT_READ | EVENT_WRITE);
-        return -1;
+    if (events != entry->key.events) {
+        if (!are_valid(events) || !can_wait(fd))
+            return -1;
+        if (selector->backend->change(selector, fd, entry->key.events, events) == -1) {
+            remove_entry(selector, entry, EVENT_READ | EVENT_WRITE);
+            return -1;
+        }
     }
-    entry->key.events = events;
-    entry->key.callback = callback;
-    entry->key.data = data;
+    entry->key = (struct selector_key){fd, events, callback, data};
     return 0;
 }
 
 int selector_unregister(struct selector *selector, int fd)
 {
-    struct selector_entry *entry = find(selector, fd);
+    struct selector_entry *entry = find_entry(selector, fd);
 
     if (entry == NULL)
         return -1;
-    drop(selector, entry, entry->key.events);
+    remove_entry(selector, entry, entry->key.events);
     return 0;
 }
 
 const struct selector_key *selector_get_key(const struct selector *selector, int fd)
 {
-    struct selector_entry *entry = find(selector, fd);
+    struct selector_entry *entry = find_entry(selector, fd);
 
     return entry == NULL ? NULL : &entry->key;
 }
@@ -226,11 +258,16 @@ const struct selector_key *selector_get_key(const struct selector *selector, int
 const struct selector_key *selector_next_key(const struct selector *selector, int from)
 {
     for (int fd = from < 0 ? 0 : from; fd <= selector->highest; fd++) {
-        const struct selector_entry *entry = find(selector, fd);
+        const struct selector_entry *entry = find_entry(selector, fd);
         if (entry != NULL)
             return &entry->key;
     }
     return NULL;
+}
+
+unsigned selector_registration(const struct selector *selector, int fd)
+{
+    return find_entry(selector, fd)->id;
 }
 
 /* ---- wait ---- */
@@ -241,116 +278,164 @@ static long long now_ns(void)
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * (1000 * NS_PER_MS) + now.tv_nsec;
+    return now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
-/* How long the back end may wait for now: in whole milliseconds, rounded up, and no more of them
- * than an int can hold, which is 24.8 days. */
-static int milliseconds(long long nanoseconds)
+static long long remaining_ns(long long end)
 {
-    long long rounded = (nanoseconds + NS_PER_MS - 1) / NS_PER_MS;
+    long long left = end - now_ns();
 
-    if (rounded > INT_MAX)
-        return INT_MAX;
-    return rounded > 0 ? (int)rounded : 0;
+    return left > 0 ? left : 0;
+}
+
+/* The timeout in nanoseconds: 0 does not wait; FOREVER also stands for every timeout that is so
+ * long that the sum of it and the time of the clock might overflow. */
+static long long timeout_ns(const struct timespec *timeout)
+{
+    if (timeout == NULL || timeout->tv_sec >= ENDLESS_S)
+        return FOREVER;
+    return timeout->tv_sec < 0 ? 0 : timeout->tv_sec * NS_PER_S + timeout->tv_nsec;
+}
+
+/* How long the back end may wait: whole milliseconds, rounded up, and no more than an int can hold,
+ * which is 24.8 days.  -1 is for ever. */
+static int timeout_ms(long long ns)
+{
+    if (ns == FOREVER)
+        return -1;
+    long long ms = ns / NS_PER_MS + (ns % NS_PER_MS > 0);
+    return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
 // ANCHOR: select
-int selector_select(struct selector *selector, struct selector_ready ready[], int max,
-                    const struct timespec *timeout)
+/* Wait, and again if the back end has ended its wait early, until the time is up. */
+static int wait_until_ready(struct selector *selector, int max, const struct timespec *timeout)
 {
-    bool for_ever = timeout == NULL || timeout->tv_sec >= FOR_EVER_S;
-    long long left = for_ever || timeout->tv_sec < 0
-                         ? 0
-                         : timeout->tv_sec * (1000 * NS_PER_MS) + timeout->tv_nsec;
-    long long end = left > 0 ? now_ns() + left : 0;
-
     if (max < 1)
         return fail(EINVAL);
-    selector->ready = ready;
-    selector->found = 0;
+    if (timeout != NULL && (timeout->tv_nsec < 0 || timeout->tv_nsec >= NS_PER_S))
+        return fail(EINVAL);
+    long long left = timeout_ns(timeout), end = left > 0 ? now_ns() + left : 0;
+    selector->ready_count = 0;
     for (;;) {
-        int status = selector->backend->wait(selector, max, for_ever ? -1 : milliseconds(left));
-        if (selector->found > 0)
-            return selector->found;
+        int status = selector->backend->wait(selector, max, timeout_ms(left));
+        if (selector->ready_count > 0)
+            return selector->ready_count;
         if (status == -1)
             return -1;
-        left = left > 0 ? end - now_ns() : 0;
-        if (status == 0 && !for_ever && left <= 0)
+        if (left > 0)
+            left = remaining_ns(end);
+        if (left == 0 && status == 0)
             return 0;
     }
 }
+
+int selector_select(struct selector *selector, struct selector_ready ready[], int max,
+                    const struct timespec *timeout)
+{
+    selector->ready = ready;
+    selector->ready_ids = NULL;
+    return wait_until_ready(selector, max, timeout);
+}
 // ANCHOR_END: select
 
-// ANCHOR: found
-bool selector_found(struct selector *selector, int fd, unsigned id, int events)
+// ANCHOR: report
+bool selector_report(struct selector *selector, int fd, unsigned id, int events)
 {
-    struct selector_entry *entry = find(selector, fd);
+    struct selector_entry *entry = find_entry(selector, fd);
 
-    if (entry == NULL || (id != 0 && id != entry->key.id))
+    if (entry == NULL || (id != 0 && (id != entry->id || entry->key.events == 0)))
         return false;
     events &= entry->key.events;
     if (events == 0)
         return true;
-    int at = entry->found_at;
-    if (at < selector->found && selector->ready[at].key.fd == fd) {
-        selector->ready[at].events |= events; /* kqueue tells of reading and writing apart */
+    int index = entry->ready_index;
+    if (index < selector->ready_count && selector->ready[index].key.fd == fd) {
+        selector->ready[index].events |= events; /* kqueue reports reading and writing separately */
         return true;
     }
-    selector->first = fd + 1;
-    entry->found_at = selector->found++;
-    selector->ready[entry->found_at] = (struct selector_ready){entry->key, events};
+    index = selector->ready_count++;
+    entry->ready_index = index;
+    selector->ready[index] = (struct selector_ready){entry->key, events};
+    if (selector->ready_ids != NULL)
+        selector->ready_ids[index] = entry->id;
+    selector->scan_start = fd + 1;
     return true;
 }
-// ANCHOR_END: found
+// ANCHOR_END: report
 
-// ANCHOR: dispatch
-/* Call who is ready, if nobody before him in this round has ended that: the number alone could be
- * another's by now. */
-static void call(struct selector *selector, const struct selector_ready *ready)
-{
-    const struct selector_entry *entry = find(selector, ready->key.fd);
-
-    if (entry == NULL || entry->key.id != ready->key.id)
-        return;
-    struct selector_key key = entry->key;
-    int events = ready->events & key.events;
-    if (events != 0 && key.callback != NULL)
-        key.callback(selector, &key, events);
-}
-
-int selector_dispatch(struct selector *selector, const struct timespec *timeout)
-{
-    struct selector_ready *ready = selector->round;
-    int room = ready != NULL ? selector->room : FIRST_ROUND;
-
-    selector->round = NULL; /* it is in use: a callback may dispatch too */
-    if (ready == NULL)
-        ready = malloc((size_t)room * sizeof *ready);
-    if (ready == NULL)
-        return -1;
-    int count = selector_select(selector, ready, room, timeout);
-    for (int i = 0; i < count; i++)
-        call(selector, &ready[i]);
-    if (count ==
-        room) { /* poll and select walk through all for each round, so take more at a time */
-        struct selector_ready *larger = realloc(ready, (size_t)room * 2 * sizeof *ready);
-        ready = larger != NULL ? larger : ready;
-        room = larger != NULL ? room * 2 : room;
-    }
-    free(selector->round);
-    selector->round = ready;
-    selector->room = room;
-    return count;
-}
-// ANCHOR_END: dispatch
-
-int selector_events(unsigned flags, unsigned in, unsigned out)
+int selector_events_from(unsigned flags, unsigned in, unsigned out)
 {
     return ((flags & ~out) != 0 ? EVENT_READ : 0) | ((flags & ~in) != 0 ? EVENT_WRITE : 0);
 }
 
-/* ---- tell ---- */
+/* ---- dispatch ---- */
+
+static struct selector_batch *allocate_batch(int capacity)
+{
+    size_t entry_size = sizeof(struct selector_ready) + sizeof(unsigned);
+    struct selector_batch *batch = malloc(sizeof *batch + (size_t)capacity * entry_size);
+
+    if (batch != NULL) {
+        batch->capacity = capacity;
+        batch->ids = (unsigned *)&batch->ready[capacity];
+    }
+    return batch;
+}
+
+/* The batch, or one with twice the room if there is memory for it. */
+static struct selector_batch *enlarge_batch(struct selector_batch *batch)
+{
+    struct selector_batch *larger =
+        batch->capacity <= INT_MAX / 2 ? allocate_batch(batch->capacity * 2) : NULL;
+
+    if (larger == NULL)
+        return batch;
+    free(batch);
+    return larger;
+}
+
+// ANCHOR: dispatch
+/* Call the callback of a key that is ready, unless an earlier callback of the batch has removed the
+ * key.  The descriptor cannot tell, because it may belong to a new key by now; the id can. */
+static void run_callback(const struct selector *selector, int fd, unsigned id, int ready_events)
+{
+    const struct selector_entry *entry = find_entry(selector, fd);
+
+    if (entry == NULL || entry->id != id)
+        return;
+    struct selector_key key = entry->key;
+    int events = ready_events & key.events;
+    if (events != 0 && key.callback != NULL)
+        key.callback(&key, events);
+}
+
+int selector_dispatch(struct selector *selector, const struct timespec *timeout)
+{
+    struct selector_batch *batch = selector->batch;
+
+    selector->batch = NULL; /* it is in use: a callback may dispatch too */
+    if (batch == NULL)
+        batch = allocate_batch(FIRST_BATCH);
+    if (batch == NULL)
+        return -1;
+    selector->ready = batch->ready;
+    selector->ready_ids = batch->ids;
+    int count = wait_until_ready(selector, batch->capacity, timeout);
+    for (int i = 0; i < count; i++) {
+        const struct selector_ready *ready = &batch->ready[i];
+        run_callback(selector, ready->key.fd, batch->ids[i], ready->events);
+    }
+    /* poll and select examine every key for each batch, so many ready keys need large batches. */
+    if (count == batch->capacity)
+        batch = enlarge_batch(batch);
+    free(selector->batch); /* left by a callback that dispatched */
+    selector->batch = batch;
+    return count;
+}
+// ANCHOR_END: dispatch
+
+/* ---- questions about the selector ---- */
 
 int selector_count(const struct selector *selector)
 {
@@ -364,9 +449,9 @@ const char *selector_backend(const struct selector *selector)
 
 const char *const *selector_backends(void)
 {
-    static const char *names[BACKENDS + 1];
+    static const char *names[BACKEND_COUNT + 1];
 
-    for (size_t i = 0; i < BACKENDS; i++)
+    for (size_t i = 0; i < BACKEND_COUNT; i++)
         names[i] = backends[i]->name;
     return names;
 }

@@ -1,43 +1,67 @@
-/* selector.h: wait for many descriptors, with whatever this system does best.
+/* selector.h: wait for events on many file descriptors, with the best mechanism of this system.
  *
- * The verbs and their meaning are those of Python's module selectors, in C.  A selector keeps a set
- * of keys.  A key is a descriptor, the events that you wait for there, and what you want to find
- * again when they come.  selector_select() returns the keys that are ready, selector_dispatch()
- * calls them:
+ * The functions and their meaning are those of Python's module selectors, in C.  A selector holds
+ * a set of keys.  A key consists of a descriptor, the events to wait for, a callback, and a pointer
+ * of yours.  selector_select() returns the keys that are ready; selector_dispatch() calls their
+ * callbacks.  A server's loop, with one callback for the listener and one for each client:
  *
- *     static void on_client(struct selector *s, const struct selector_key *key, int events)
+ *     static void on_client(const struct selector_key *key, int events)
  *     {
- *         ...recv(key->fd, ...)...
- *         if (it has ended) {
- *             selector_unregister(s, key->fd);
- *             close(key->fd);
- *         }
+ *         struct client *client = key->data;
+ *
+ *         if ((events & EVENT_READ) != 0 && client_receive(client))
+ *             return;
+ *         selector_unregister(client->selector, key->fd);
+ *         client_close(client);
  *     }
  *
- *     struct selector *s = selector_open(NULL);
- *     selector_register(s, fd, EVENT_READ, on_client, NULL);
- *     while (running)
- *         if (selector_dispatch(s, NULL) == -1 && errno != EINTR)
- *             ...
+ *     static void on_listener(const struct selector_key *key, int events)
+ *     {
+ *         struct selector *selector = key->data;
+ *         struct client *client = client_accept(key->fd, selector);
  *
- * What is true of every function and every back end:
- * - It is level-triggered: a descriptor is reported as long as it is ready.  Make descriptors
- *   non-blocking all the same: what was ready may no longer be so when you come to it.
- * - A function that fails returns -1, or NULL, and sets errno; after success errno means nothing.
- *     EINVAL  events that are not EVENT_READ, EVENT_WRITE or both; max below 1; no such back end
- *     EBADF   the descriptor is negative, or not open
- *     EPERM   a regular file or a directory, which are always ready (epoll: some devices too;
- *             a BSD's kqueue takes them)
- *     EEXIST  the descriptor has a key already         (Python: KeyError)
- *     ENOENT  the descriptor has no key                (Python: KeyError)
- *     ERANGE  a descriptor of FD_SETSIZE or above, with the back end select
- *     EPIPE   to wait to write into a pipe that nobody reads, with kqueue on a BSD
- *   and whatever else the kernel says, as ENOMEM.
- * - Unregister a descriptor before you close it.  If you forget, it is reported no more, and its
- *   key stays until you unregister it.  But if the number is given to another, poll and select may
- *   report that one by the old key.  And if the descriptor has a copy, by dup() or fork(), epoll
- *   goes on reporting it.
- * - A selector is for one thread at a time. */
+ *         log_events("listener", events);
+ *         if (client != NULL &&
+ *             selector_register(selector, client->fd, EVENT_READ, on_client, client) == -1)
+ *             client_close(client);
+ *     }
+ *
+ *     static int serve(struct selector *selector, int listener)
+ *     {
+ *         if (selector_register(selector, listener, EVENT_READ, on_listener, selector) == -1)
+ *             return -1;
+ *         while (selector_dispatch(selector, NULL) != -1 || errno == EINTR)
+ *             continue;
+ *         return -1;
+ *     }
+ *
+ * A callback that needs the selector finds it through its data, as here, or in a variable.
+ *
+ * These rules hold for every function and every back end:
+ * - Events are level-triggered: a descriptor is reported as long as it is ready.  Make descriptors
+ *   non-blocking nevertheless, because a descriptor that was ready may no longer be ready when you
+ *   use it.
+ * - A function that fails returns -1 or NULL and sets errno.  After success errno has no meaning.
+ *     EINVAL  events is not EVENT_READ, EVENT_WRITE or both (selector_modify() also takes 0); max
+ * is below 1; tv_nsec is not between 0 and 999,999,999; there is no such back end EBADF   the
+ * descriptor is negative or not open EPERM   the file is always ready, so that the kernel does not
+ * wait for it: see below EEXIST  the descriptor already has a key         (Python: KeyError) ENOENT
+ * the descriptor has no key                (Python: KeyError) ERANGE  the back end is select and
+ * the descriptor is FD_SETSIZE or above: an fd_set has no bit for it, whatever RLIMIT_NOFILE
+ * allows.  FD_SETSIZE is 1,024 on Linux, 256 on NetBSD EPIPE   the back end is kqueue, and
+ * EVENT_WRITE is for a pipe that nobody reads (FreeBSD; NetBSD sets EBADF) or another errno of the
+ * kernel, such as ENOMEM.
+ * - EPERM is the same for every back end.  On Linux the file's driver decides, and the selector
+ *   asks epoll about everything that is not a socket or a pipe: a regular file on a disk, a
+ *   directory and /dev/null are refused; /proc/self/mounts and the files of sysfs are accepted.  On
+ *   other systems the type decides: every regular file and every directory is refused.  (There,
+ *   poll() and select() would report them as always ready, and kqueue would report a regular file
+ *   as readable up to its end.)
+ * - Unregister a descriptor before you close it.  If you forget to, it is no longer reported, and
+ *   its key stays until you unregister it.  There are two exceptions.  If its number is given to a
+ *   new file, poll and select may report the new file under the old key.  If the descriptor has a
+ *   duplicate, made by dup() or fork(), epoll continues to report it.
+ * - A selector may be used by one thread at a time. */
 #ifndef SELECTOR_H
 #define SELECTOR_H
 
@@ -49,105 +73,113 @@ enum { EVENT_READ = 1, EVENT_WRITE = 2 };
 struct selector;
 struct selector_key;
 
-/* What selector_dispatch() calls: the key, a copy made for this call, and which of its events are
- * there.  It may register, modify and unregister anything, itself too, and wait again.  It may not
- * close the selector. */
-typedef void selector_callback(struct selector *selector, const struct selector_key *key,
-                               int events);
+/* selector_dispatch() calls this function with a copy of the key and with those of its events that
+ * are ready.  It may register, modify and unregister any descriptor, including its own, and it may
+ * wait again.  It may not close the selector. */
+typedef void selector_callback(const struct selector_key *key, int events);
 
 struct selector_key {
     int fd;
-    int events;                  /* EVENT_READ, EVENT_WRITE, or EVENT_READ | EVENT_WRITE */
+    int events;                  /* EVENT_READ, EVENT_WRITE, both, or 0: wait for nothing */
     selector_callback *callback; /* NULL if you only use selector_select() */
-    void *data;                  /* yours; the selector does not look at it */
-    unsigned id;                 /* of this registration: a new one, a new id, up to four billion */
+    void *data;                  /* yours; the selector does not use it */
 };
 
-/* One ready descriptor.  An error or a hang-up counts as every event of the key, so that the read
- * or the write that you were waiting for finds it.  (select() tells of a hang-up only to who waits
- * to read, if there is no room to write: the reading end of a pipe, a local socket that is full.)
- */
+/* A descriptor that is ready.  An error or a hang-up counts as every event of the key, so that the
+ * read or the write that you were waiting for returns the error.  A hang-up is missed in two cases:
+ * select() reports it only as EVENT_READ if there is no room to write (the reading end of a pipe, a
+ * local socket that is full), and NetBSD's kqueue does not report that the reader of a full pipe
+ * has closed its end. */
 struct selector_ready {
     struct selector_key key; /* a copy */
-    int events;              /* those of the key that are there; never 0 */
+    int events;              /* the events of the key that are ready; never 0 */
 };
 // ANCHOR_END: key
 
-/* A selector with this back end ("epoll", "kqueue", "poll", "select"); NULL takes the best that
- * this kernel accepts.  NULL and errno if that fails.  Python: DefaultSelector(), PollSelector()
- * ... */
+/* Make a selector with this back end: "epoll", "kqueue", "poll" or "select".  NULL chooses the best
+ * one that this kernel supports.  Returns NULL and sets errno if it fails.
+ * Python: DefaultSelector(), PollSelector() ... */
 struct selector *selector_open(const char *backend);
 
-/* Give back all that the selector has, and not your descriptors.  NULL is allowed.
+/* Free the selector and all its keys.  Your descriptors stay open.  NULL is allowed.
  * Python: close(). */
 void selector_close(struct selector *selector);
 
 // ANCHOR: set
-/* Begin to wait for these events at fd.  0; or -1, and then nothing has changed.
- * Python: register(). */
+/* Give fd a key, and wait for these events from now on.  Returns 0, or -1, and then nothing has
+ * changed.  Python: register(). */
 int selector_register(struct selector *selector, int fd, int events, selector_callback *callback,
                       void *data);
 
-/* Give the key of fd other events, callback and data.  With the events that it has, this is no
- * system call.  0; or -1, whatever the reason, and then fd has no key any more, as in Python.
- * Python: modify(). */
+/* Change the events, the callback and the data of fd's key.  With 0 events the key stays and waits
+ * for nothing: not even a hang-up is reported.  If the events are the same as before, this makes no
+ * system call.  Returns 0 or -1.  A bad argument (EINVAL, EBADF, ENOENT, EPERM) changes nothing. If
+ * the kernel refuses the change itself (ENOMEM, ENOSPC, the errors of kqueue for a pipe), it may be
+ * half done, and fd has no key any more, as in Python.  selector_get_key() tells whether the key is
+ * still there.  Python: modify(). */
 int selector_modify(struct selector *selector, int fd, int events, selector_callback *callback,
                     void *data);
 
-/* Wait for fd no more.  It does not matter if fd was closed, or closed and its number given to
- * another.  0; or -1: ENOENT, EBADF for a negative one.  Python: unregister(). */
+/* Remove the key of fd.  This also works if fd has been closed, or closed and its number given to a
+ * new file.  Returns 0, or -1 with ENOENT, or with EBADF if fd is negative.
+ * Python: unregister(). */
 int selector_unregister(struct selector *selector, int fd);
 // ANCHOR_END: set
 
 // ANCHOR: wait
-/* Wait until something is ready, and put it into ready[], which has room for max entries.  Each
- * descriptor is there once.  If more are ready than there is room for, all have their turn in the
- * calls that follow.
- * timeout: NULL waits for ever, zero or less does not wait.  It is rounded up to a millisecond.
- * Returns how many; 0: the time is up, and never before it is.  -1: EINTR, a signal was handled,
- * even with SA_RESTART, or with epoll the process was stopped and goes on; or the kernel's errno,
- * as poll's EINVAL while RLIMIT_NOFILE is below the highest descriptor.  A signal that comes just
- * before the wait does not end it: to stop a loop, let the handler write into a pipe that is
- * registered. Python: select(), which waits on after a signal. */
+/* Wait until a descriptor is ready, and fill ready[], which has room for max entries.  Each
+ * descriptor appears once.  If more than max are ready, the next calls return the others first.
+ * timeout: NULL waits for ever.  A tv_sec below 0, or zero, does not wait.  Any other time is
+ * rounded up to a millisecond; a thousand million seconds (31 years) or more are for ever.
+ * Returns the number of entries.  0 means that the time is up, and never comes early.
+ * -1 with EINTR: a signal was handled, even one with SA_RESTART, or, with epoll, the process was
+ * stopped and continued.  -1 with another errno: the kernel refused to wait, for example poll with
+ * EINVAL while RLIMIT_NOFILE is below the highest descriptor.
+ * A signal that arrives just before the wait does not end it.  To stop a loop from a signal
+ * handler, write to a pipe whose reading end is registered (the self-pipe trick).
+ * Python: select(), which continues to wait after a signal. */
 int selector_select(struct selector *selector, struct selector_ready ready[], int max,
                     const struct timespec *timeout);
 
-/* Wait likewise, and call the callback of each that is ready.  A round has room for 256, and for
- * more once that was not enough; the others have their turn in the next one.  Not called are
+/* Wait like selector_select(), then call the callback of each key that is ready.  The first batch
+ * has room for 256 keys; after a full batch the room doubles.  These keys are skipped:
  * - keys without a callback,
- * - keys that an earlier callback of this round has unregistered, even if it closed the descriptor
- *   and registered another with the same number,
- * - keys that it has modified so that they do not wait any more for what happened.
- * Returns how many were ready, these included; 0: the time is up.  -1 as selector_select().
- * Python: for key, events in select(): key.data(...). */
+ * - keys that an earlier callback of the same batch has unregistered, even if it has closed the
+ *   descriptor and registered a new one with the same number,
+ * - keys that an earlier callback has modified, so that they no longer wait for what is ready.
+ * Returns how many keys were ready, including those that were skipped; 0 if the time is up; or -1,
+ * as selector_select() does.  Python: for key, events in select(): key.data(...). */
 int selector_dispatch(struct selector *selector, const struct timespec *timeout);
 // ANCHOR_END: wait
 
-/* The key of fd; NULL: ENOENT, EBADF for a negative one.  It is valid until the set changes.
- * Python: get_key(). */
+/* The key of fd, or NULL with ENOENT, or with EBADF if fd is negative.  The pointer is valid until
+ * a key is registered, modified or unregistered.  Python: get_key(). */
 const struct selector_key *selector_get_key(const struct selector *selector, int fd);
 
-/* The first key whose descriptor is `from` or above; NULL, which is no error: there are no more.
- *     for (key = selector_next_key(s, 0); key != NULL; key = selector_next_key(s, key->fd + 1))
- * is all of them.  It is valid until the set changes.  Python: get_map(). */
+/* The first key whose descriptor is `from` or above.  NULL means that there are no more keys, and
+ * is not an error.  This loop visits all keys in the order of their descriptors: for (key =
+ * selector_next_key(s, 0); key != NULL; key = selector_next_key(s, key->fd + 1)) The pointer is
+ * valid until a key is registered, modified or unregistered.  Python: get_map(). */
 const struct selector_key *selector_next_key(const struct selector *selector, int from);
 
-/* How many keys there are.  Python: len(get_map()). */
+/* The number of keys.  Python: len(get_map()). */
 int selector_count(const struct selector *selector);
 
-/* The name of the back end that is in use. */
+/* The name of the back end that this selector uses. */
 const char *selector_backend(const struct selector *selector);
 
-/* The names of those compiled in, the best first; the last entry is NULL. */
+/* The names of the back ends that are compiled in, best first.  NULL ends the list. */
 const char *const *selector_backends(void);
 
-/* The descriptor of epoll or kqueue, readable when one of ours is ready.  -1: there is none, for
- * poll and select: ENOTSUP.  It can be another one after selector_after_fork(), and after
- * selector_select() where a descriptor was closed and has a copy.  Python: fileno(). */
+/* The descriptor of the epoll or kqueue instance, which is readable when one of the registered
+ * descriptors is ready, and which exec() closes.  -1 with ENOTSUP: poll and select have none.  The
+ * descriptor can change in selector_after_fork(), and in selector_select() if a descriptor with a
+ * duplicate was closed before it was unregistered.  Python: fileno(). */
 int selector_fileno(const struct selector *selector);
 
-/* Call this first in a child made by fork() that goes on to use the selector.  Until then an epoll
- * selector shares its set with the parent, and a kqueue selector has none.  0; or -1 and errno. */
+/* In a child process made by fork(), call this before any other function of the selector, except
+ * selector_close().  Without it, an epoll selector shares its interest list with the parent, and a
+ * kqueue selector has none.  Returns 0, or -1 and sets errno, and then nothing has changed. */
 int selector_after_fork(struct selector *selector);
 
 #endif

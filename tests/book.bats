@@ -11,7 +11,7 @@ setup_file() {
     export FRESH
     mkdir "$FRESH/now"
     if [ "$(uname -s)" = Linux ]; then
-        KEEP=$FRESH/now "$BATS_TEST_DIRNAME/transcripts" --check >"$FRESH/report" 2>&1 3>&- || echo "$?" >"$FRESH/parted"
+        KEEP=$FRESH/now "$ROOT/book/tools/transcripts" --check >"$FRESH/report" 2>&1 3>&- || echo "$?" >"$FRESH/parted"
     fi
 }
 teardown_file() { rm -rf "$FRESH"; }
@@ -51,7 +51,7 @@ lines_of() {
 @test "every anchor in the code has an end, and is shown in the book" {
     local file name used
     used=$(for page in "$SRC"/*.md; do includes "$page"; done | sed "s#^\(\.\./\)*##")
-    for file in "$ROOT"/0*/*.[ch] "$ROOT"/tests/*.c; do
+    for file in "$ROOT"/0*/*.[ch] "$ROOT"/tests/programs/*.c; do
         [ -f "$file" ] || continue
         for name in $(sed -n 's#^// ANCHOR: ##p' "$file"); do
             [ "$(grep -c "^// ANCHOR: $name\$" "$file")" = 1 ] && [ "$(grep -c "^// ANCHOR_END: $name\$" "$file")" = 1 ] &&
@@ -97,7 +97,7 @@ shown() {
     for target in "$SRC"/transcripts/*.txt; do
         target=${target##*/}
         grep -q "transcripts/${target}[:}]" "$SRC"/*.md || { echo "no page shows transcripts/$target"; return 1; }
-        "$ROOT/tests/transcripts" --list | grep -qx "${target%.txt}" || { echo "nothing makes transcripts/$target"; return 1; }
+        "$ROOT/book/tools/transcripts" --list | grep -qx "${target%.txt}" || { echo "nothing makes transcripts/$target"; return 1; }
     done
 }
 
@@ -137,7 +137,7 @@ prose() { awk '/^```/ { open = !open; next } !open' "$1" | sed 's/<[^>]*>/ /g; s
 
 @test "the commands that the book names exist, and so do their stages" {
     local number command
-    sh "$ROOT/tests/front" help >"$FRESH/help"
+    sh "$ROOT/tests/commands/targets" help >"$FRESH/help"
     for command in $(grep -ohE '(`|^[12]?\$ )make [a-z]+(-[0-9]+)?' "$SRC"/*.md | sed 's/.*make //; s/[0-9][0-9]*$/NN/' | grep -vx help | sort -u); do
         grep -qE "make $command( |\$)" "$FRESH/help" || { echo "make help does not know: make $command"; return 1; }
     done
@@ -185,7 +185,7 @@ part() { lines_of "$ROOT/$1" "$2"; }
     grep -q '^#define close kqueue_close$' "$stand_in/sys/event.h"                         # "replaces that word"
     grep -q 'ioctl(fd, FIONREAD' "$stand_in/kqueue.c"                                      # "`data` costs a call"
     [ "$(wc -l <"$stand_in/kqueue.c")" -ge 200 ] && [ "$(wc -l <"$stand_in/kqueue.c")" -lt 500 ] # "a few hundred lines"
-    [ "$(sh "$ROOT/tests/front" diff-05 | wc -l)" -lt "$(sh "$ROOT/tests/front" diff-04 | wc -l)" ] # "is short"
+    [ "$(sh "$ROOT/tests/commands/targets" diff-05 | wc -l)" -lt "$(sh "$ROOT/tests/commands/targets" diff-04 | wc -l)" ] # "is short"
     cmp <(part 04-epoll/server.c verbs) <(part 05-kqueue/server.c verbs)
     local system
     for system in macos freebsd netbsd openbsd; do # "`.ci/run cross` compiles this stage"
@@ -305,7 +305,7 @@ coroutine_cost() {
 
 @test "mdbook builds it without a warning, and no block is empty" {
     local mdbook=${MDBOOK:-mdbook}
-    command -v "$mdbook" >/dev/null || skip "needs mdbook; to run it: $(sh "$ROOT/tests/doctor" how mdbook), or MDBOOK=/path/to/mdbook"
+    command -v "$mdbook" >/dev/null || skip "needs mdbook; to run it: $(sh "$ROOT/tests/commands/doctor" how mdbook), or MDBOOK=/path/to/mdbook"
     "$mdbook" build -d "$FRESH/html" "$ROOT/book" >"$FRESH/build" 2>&1 || { cat "$FRESH/build"; return 1; }
     without grep -E 'WARN|ERROR' "$FRESH/build"
     without grep -l '{{#' "$FRESH"/html/*.html
@@ -334,7 +334,7 @@ both() {
     for _ in 1 2 3; do
         ! grep -qs '^This needs' "$FRESH/now/$1.txt" || skip "$(grep '^This needs' "$FRESH/now/$1.txt")"
         if [ -f "$FRESH/now/$1.txt" ] && "$2" "$FRESH/now/$1.txt"; then return; fi
-        "$ROOT/tests/limit" "${1#limit-}" >"$FRESH/now/$1.txt" 2>&1 3>&-
+        "$ROOT/tests/commands/limit" "${1#limit-}" >"$FRESH/now/$1.txt" 2>&1 3>&-
     done
     cat "$FRESH/now/$1.txt"
     return 1

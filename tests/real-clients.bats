@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Clients that nobody here wrote.
-load helpers
+load support/helpers
 
 @test "redis-benchmark: an echoed array command is a valid reply" {
     rule "any client works" "answers that are not what was sent" "chapter 1"

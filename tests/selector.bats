@@ -2,7 +2,7 @@
 # The library of stage 06 by itself: a case for each sentence of selector.h, the cases of Python's
 # own test_selectors.py, and all back ends compared with each other and with poll().  On Linux kqueue
 # is the stand-in of stage 05.
-load helpers
+load support/helpers
 
 BUILT=$TESTS/build/selector-tests
 HEADER=$TESTS/../06-selector/selector.h
@@ -10,12 +10,12 @@ STRICT='-std=c11 -O2 -g -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror'
 SANITIZERS='-std=c11 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all'
 SEEDS=${SEEDS:-10} STEPS=${STEPS:-3000}
 
-setup_file() { make -s -C "$BATS_TEST_DIRNAME" selector-tests; }
+setup_file() { make -s -C "$BATS_TEST_DIRNAME/programs" selector-tests; }
 
 # build FOLDER CC CFLAGS: the same programs in another way.
 build() {
     mkdir -p "$1"
-    make -s -C "$TESTS" selector-tests SELECTOR_TESTS="$1" CC="$2" CFLAGS="$3" >"$TMP/make" 2>&1 || {
+    make -s -C "$TESTS/programs" selector-tests SELECTOR_TESTS="$1" CC="$2" CFLAGS="$3" >"$TMP/make" 2>&1 || {
         cat "$TMP/make"
         return 1
     }
@@ -78,13 +78,13 @@ words() { sed -e 's,^ *\(/\*\|\*/\|\*\),,' -e 's, \*/$,,' -e 's,/\* , ,' -e 's, 
 @test "every function that looks like a case is in its program's list" {
     rule "a case that is not in the list is never run" "a function that was written and not entered" "chapter 6"
     local written listed
-    written=$(grep -c '^static void test_[a-z_]*(void)$' "$TESTS/test_selectors.c")
+    written=$(grep -c '^static void test_[a-z_]*(void)$' "$TESTS/programs/test_selectors.c")
     listed=$("$BUILT/test_selectors" -l | sort -u | wc -l)
     [ "$written" -eq "$listed" ] && [ "$listed" -ge 23 ]
-    sed -nE 's/^static void (test_[a-z_]*)\(void\)$/\1/p' "$TESTS/test_selectors.c" | sort | diff - <("$BUILT/test_selectors" -l | sort)
+    sed -nE 's/^static void (test_[a-z_]*)\(void\)$/\1/p' "$TESTS/programs/test_selectors.c" | sort | diff - <("$BUILT/test_selectors" -l | sort)
     # Those of the other take nothing and return nothing; the compiler complains of one that is not used.
-    written=$(grep -c '^static void [a-z_]*(void)$' "$TESTS/selector.c")
-    written=$((written - $(grep -c '^static void allow_descriptors(void)$' "$TESTS/selector.c")))
+    written=$(grep -c '^static void [a-z_]*(void)$' "$TESTS/programs/selector.c")
+    written=$((written - $(grep -c '^static void allow_descriptors(void)$' "$TESTS/programs/selector.c")))
     listed=$("$BUILT/selector-unit" -l | cut -f 1 | sort -u | wc -l)
     echo "selector.c: $written written, $listed listed"
     [ "$written" -eq "$listed" ]

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # A stock kernel in a virtual machine, with an emulated network card: journeys that begin with the
 # card's interrupt.  Order and presence of hops are checked, never times: there is no KVM.
-load helpers
+load support/helpers
 
 ROOM=$TESTS/../07-nic-to-app
 

@@ -49,10 +49,8 @@ int kqueue(void);
 int kevent(int queue, const struct kevent *changes, int nchanges, struct kevent *events,
            int nevents, const struct timespec *timeout);
 
-/* On a BSD, close() takes a descriptor off every queue.  On Linux it knows nothing of these queues.
- * So whoever includes this file closes with this function instead.  (A descriptor that goes in
- * another way, as by dup2() onto it, is not noticed.) */
-int kqueue_close(int fd);
-#define close kqueue_close
+/* On a BSD, close() also removes a descriptor from every queue.  linux/kqueue.c therefore defines
+ * close() itself.  (A descriptor that is closed in another way, for example by dup2() onto it, is not
+ * noticed.) */
 
 #endif

@@ -1,0 +1,98 @@
+/* common.h: what every stage needs besides its lesson.  Chapter 1 explains it.
+ *
+ * This file, common.c, clients.h and clients.c are the same in every folder that has them.  To
+ * change one, edit it in one folder and run `make sync FROM=that-folder`. */
+#ifndef COMMON_H
+#define COMMON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* ---- What server.c provides ---- */
+
+/* A bit that the kernel sets for a ready descriptor, and its name for the log. */
+struct flag_name {
+    unsigned bit;
+    const char *name;
+};
+extern const struct flag_name flag_names[]; /* ends with an entry whose name is NULL */
+
+/* The one command-line option that a stage adds to the common ones; empty strings for none. */
+struct stage_option {
+    const char *letter;   /* for getopt(3): "e", or "s:" for an option that takes a value */
+    const char *synopsis; /* " [-e]" */
+    const char *help;     /* its line in the usage text, with the newline */
+};
+extern const struct stage_option stage_option;
+
+/* ---- Start-up.  A failure ends the program: one line on stderr, exit code 1 (2 for bad usage)
+ * ---- */
+
+extern struct options {
+    const char *address, *port;
+    bool verbose;
+    bool stage_flag;         /* the stage's own option was given, */
+    const char *stage_value; /* with this value, if it takes one */
+} options;
+
+void reserve_std_fds(void);                /* no socket may become descriptor 0, 1 or 2 */
+void read_options(int argc, char **argv);  /* fills `options`; -h prints the usage and exits */
+void handle_signals(void (*on_stop)(int)); /* on_stop for SIGINT, SIGTERM; ignore failed writes */
+int listen_on(const char *address, const char *port); /* a listening TCP socket */
+void announce(int listening_fd);                      /* prints "listening on ADDRESS:PORT" */
+_Noreturn void bad_usage(const char *what, const char *why);
+_Noreturn void die(const char *what); /* prints what failed and why, from errno */
+
+/* ---- Errors while serving.  Each function takes an errno ---- */
+
+/* True if the same call may succeed when it is made again. */
+bool is_transient(int error);
+
+/* Sleeps as long as the error deserves before another attempt: not at all for EINTR and EAGAIN, a
+ * moment for ENOBUFS, BACKOFF_MS for any other. */
+void back_off(int error);
+#define BACKOFF_MS 100
+
+/* What a failed accept() means for the listener. */
+enum accept_error {
+    ACCEPT_NEXT,     /* the error of one new connection: accept the next one */
+    ACCEPT_SHORTAGE, /* no descriptor or memory left: pause, then accept again */
+    ACCEPT_BROKEN    /* the listener itself has failed and will never accept again */
+};
+enum accept_error accept_error(int error);
+
+/* Small replies leave at once instead of waiting for an acknowledgement, tcp(7). */
+void set_nodelay(int fd);
+
+/* ---- Logging.  No reader of the output can stop the server: what does not fit is dropped ---- */
+
+#ifdef __GNUC__
+#define PRINTF_LIKE __attribute__((format(printf, 1, 2)))
+#else
+#define PRINTF_LIKE
+#endif
+
+/* With -v, one line has three columns: what a call returned, for which descriptor, and what the
+ * server did.  The first two functions fill in columns; log_action() completes the line and prints
+ * it.  Each thread has a line of its own.  None of the functions changes errno. */
+void log_call(const char *format, ...) PRINTF_LIKE;
+void log_fd(int fd, unsigned flags); /* the flags are named by flag_names[] */
+void log_action(const char *format, ...) PRINTF_LIKE;
+
+/* Prints "server: " and one line, with or without -v. */
+void report(const char *format, ...) PRINTF_LIKE;
+
+/* ---- One thread that must not block: stages 02 to 07 ---- */
+
+extern int listener;         /* the socket that clients connect to */
+extern int shutdown_pipe[2]; /* [0] becomes readable when SIGINT or SIGTERM arrives */
+
+void start_up(int argc, char **argv); /* all of the start-up above, except announce() */
+bool set_nonblocking(int fd);         /* false: errno says why */
+long long now_ms(void);               /* milliseconds on a clock that is never set back */
+
+/* Call this when the wait itself failed.  It backs off and returns true: wait again.  False: the
+ * server was told to stop. */
+bool retry_wait(const char *call);
+
+#endif

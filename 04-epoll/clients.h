@@ -1,0 +1,63 @@
+/* clients.h: accept, read, echo and close, for the loops of stages 02 to 06.  See chapter 2.
+ *
+ * A stage brings the three functions of the first section, and its loop calls those of the second.
+ * If a function is missing, the linker names it. */
+#ifndef CLIENTS_H
+#define CLIENTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* ---- What server.c provides: the mechanism ---- */
+
+// ANCHOR: mechanism
+enum interest { INTEREST_READ, INTEREST_WRITE };
+
+/* Start to wait until fd is readable.  False: errno says why not. */
+bool watch(int fd);
+
+/* From now on, wait for this at a client's fd.  False: errno says why not. */
+bool set_interest(int fd, enum interest interest);
+
+/* Stop waiting: from now on, no event on fd can end the wait. */
+void unwatch(int fd);
+// ANCHOR_END: mechanism
+
+/* ---- What the loop of server.c calls ---- */
+
+// ANCHOR: client
+/* A client and the bytes that send() did not take.  The invariant between two events:
+ *   pending == NULL: we wait to read from the client.
+ *   pending != NULL: we wait to write to the client, and do not read from it.
+ * So an idle client costs only this struct, and a client that never reads costs one buffer. */
+struct client {
+    char *pending;
+    size_t length; /* of pending */
+    size_t sent;   /* how much of it has been sent */
+    int fd;
+    bool open;
+};
+// ANCHOR_END: client
+
+/* The open client with this descriptor.  NULL if there is none: an event may arrive for a client
+ * that was closed earlier in the same batch.  The pointer is valid until the client is closed. */
+struct client *client_at(int fd);
+
+/* Accept the connections that wait in the backlog. */
+void client_accept(void);
+
+/* Make the one call that this client is waiting for.  True: it may succeed again at once.  False:
+ * wait for the next event, or the client is closed.  NULL is allowed and does nothing. */
+bool client_ready(struct client *client);
+
+/* Change what we wait for; a client for which this fails is closed.  Always returns false, for use
+ * as the result of client_ready(). */
+bool client_set_interest(struct client *client, enum interest interest);
+
+/* How long the next wait may take: milliseconds, or -1 for no limit. */
+int wait_timeout_ms(void);
+
+/* Close the clients, the listener and the shutdown pipe. */
+void clients_close(void);
+
+#endif

@@ -1,0 +1,500 @@
+/* The common code of all stages: options, signals, the listening socket, errors and the log. */
+#define _POSIX_C_SOURCE 200809L
+#define _NETBSD_SOURCE 1 /* without it, NetBSD hides struct sockaddr_storage */
+
+#include "common.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ENOBUFS_BACKOFF_MS 1
+#define MAX_LINE 320 /* bytes in a line of output */
+
+struct options options = {.address = "127.0.0.1", .port = "5566"};
+
+/* ---- Output that cannot block ---- */
+
+/* Whether write() to stdout or stderr could block: see make_nonblocking(). */
+static bool may_block[STDERR_FILENO + 1];
+
+static struct {
+    unsigned long count; /* lines that were dropped since the last one that was written */
+    bool cut;            /* the last line was written in part */
+} dropped;
+
+/* Open the terminal or pipe behind fd once more.  O_NONBLOCK belongs to the open file, which we
+ * share with the shell that started us, so we may set it only on an open file of our own. */
+static void make_nonblocking(int fd)
+{
+    char path[64];
+    struct stat status;
+
+    may_block[fd] = fstat(fd, &status) == -1 || !S_ISREG(status.st_mode);
+    if (!may_block[fd])
+        return;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd); /* Linux */
+    int own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY);
+    if (own == -1 && ttyname_r(fd, path, sizeof path) == 0)
+        own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY);
+    if (own == -1)
+        return;
+    may_block[fd] = dup2(own, fd) == -1;
+    close(own);
+}
+
+/* Write as much as fits now, and return how many bytes that was.  Where write() could block, poll()
+ * is asked first: it promises room for a line in a pipe or socket, but for only one byte in a
+ * terminal. */
+static size_t write_now(int fd, const char *text, size_t length)
+{
+    struct pollfd output = {.fd = fd, .events = POLLOUT};
+    size_t written = 0;
+
+    while (written < length) {
+        size_t piece = length - written;
+        if (may_block[fd] && isatty(fd))
+            piece = 1;
+        if (may_block[fd] && poll(&output, 1, 0) != 1)
+            break;
+        ssize_t n = write(fd, text + written, piece);
+        if (n == -1 && errno != EINTR)
+            break;
+        written += n > 0 ? (size_t)n : 0;
+    }
+    return written;
+}
+
+/* Print a line on stderr, and before it how many lines were dropped since the last one. */
+static void print_line(const char *line, size_t length)
+{
+    char note[64];
+    int error = errno;
+    size_t written = 0;
+
+    flockfile(stderr); /* one thread at a time */
+    if (dropped.count > 0) {
+        int n = snprintf(note, sizeof note, "%sserver: %lu log lines dropped\n",
+                         dropped.cut ? "\n" : "", dropped.count);
+        written = write_now(STDERR_FILENO, note, (size_t)n);
+        if (written == (size_t)n)
+            dropped.count = 0;
+    }
+    if (dropped.count == 0)
+        written = write_now(STDERR_FILENO, line, length);
+    if (written > 0)
+        dropped.cut = written < length;
+    if (dropped.count > 0 || written < length)
+        dropped.count++;
+    funlockfile(stderr);
+    errno = error;
+}
+
+void report(const char *format, ...)
+{
+    char text[MAX_LINE - 16], line[MAX_LINE];
+    va_list values;
+
+    va_start(values, format);
+    vsnprintf(text, sizeof text, format, values);
+    va_end(values);
+    int length = snprintf(line, sizeof line, "server: %s\n", text);
+    print_line(line, (size_t)length);
+}
+
+/* ---- Logging ---- */
+
+// ANCHOR: log
+/* The first two columns of this thread's next line.  log_action() adds the third. */
+static _Thread_local struct {
+    char call[40];
+    char fd[100];
+} columns;
+
+void log_call(const char *format, ...)
+{
+    va_list values;
+
+    if (!options.verbose)
+        return;
+    va_start(values, format);
+    vsnprintf(columns.call, sizeof columns.call, format, values);
+    va_end(values);
+}
+
+void log_fd(int fd, unsigned flags)
+{
+    const char *separator = " ";
+
+    if (!options.verbose)
+        return;
+    size_t length = (size_t)snprintf(columns.fd, sizeof columns.fd, "fd %d", fd);
+    for (const struct flag_name *flag = flag_names; flag->name != NULL; flag++) {
+        size_t room = sizeof columns.fd - length;
+        if ((flags & flag->bit) == 0 || strlen(flag->name) + 1 >= room)
+            continue;
+        length += (size_t)snprintf(columns.fd + length, room, "%s%s", separator, flag->name);
+        separator = "|";
+    }
+}
+
+void log_action(const char *format, ...)
+{
+    char action[120], line[MAX_LINE];
+    va_list values;
+
+    if (!options.verbose)
+        return;
+    va_start(values, format);
+    vsnprintf(action, sizeof action, format, values);
+    va_end(values);
+    int length = snprintf(line, sizeof line, "%-20s %-31s %s\n", columns.call, columns.fd, action);
+    print_line(line, (size_t)length);
+    columns.call[0] = columns.fd[0] = '\0';
+}
+// ANCHOR_END: log
+
+/* ---- Errors ---- */
+
+// ANCHOR: errors
+void die(const char *what)
+{
+    report("%s: %s", what, strerror(errno));
+    exit(1);
+}
+
+bool is_transient(int error)
+{
+    return error == EINTR || error == EAGAIN || error == ENOBUFS;
+}
+
+void back_off(int error)
+{
+    long ms = error == ENOBUFS ? ENOBUFS_BACKOFF_MS : BACKOFF_MS;
+
+    if (error != EINTR && error != EAGAIN)
+        nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+}
+// ANCHOR_END: errors
+
+// ANCHOR: accept_error
+/* accept() also returns errors of the connection that it was about to return, accept(2), "Error
+ * handling".  They say nothing about the connections behind it. */
+enum accept_error accept_error(int error)
+{
+    switch (error) {
+    case EBADF:
+    case EINVAL:
+    case ENOTSOCK:
+        return ACCEPT_BROKEN;
+    case EINTR:
+    case ECONNABORTED: /* the client left before its turn */
+    case EPERM:        /* a firewall rule */
+    case EPROTO:
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ETIMEDOUT:
+#ifdef ENONET /* Linux */
+    case ENONET:
+#endif
+        return ACCEPT_NEXT;
+    default: /* EMFILE, ENFILE, ENOBUFS, ENOMEM */
+        return ACCEPT_SHORTAGE;
+    }
+}
+// ANCHOR_END: accept_error
+
+// ANCHOR: nodelay
+/* Nagle's algorithm holds a small segment back until the one before it is acknowledged, and the
+ * client's kernel delays that acknowledgement.  If this call fails, only time is lost. */
+void set_nodelay(int fd)
+{
+    int on = 1;
+
+    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == -1)
+        log_action("TCP_NODELAY: %s", strerror(errno));
+}
+// ANCHOR_END: nodelay
+
+/* ---- Start-up ---- */
+
+static void usage(FILE *stream)
+{
+    fprintf(stream,
+            "usage: server [-v] [-b ADDRESS] [-p PORT]%s\n"
+            "  -v          log on stderr what each call returned and what the server did\n"
+            "  -b ADDRESS  listen on this numeric address (127.0.0.1)\n"
+            "  -p PORT     listen on this port; 0 picks any free port (5566)\n"
+            "%s"
+            "  -h          print this text\n",
+            stage_option.synopsis, stage_option.help);
+}
+
+void bad_usage(const char *what, const char *why)
+{
+    report("\"%s\": %s", what, why);
+    usage(stderr);
+    exit(2);
+}
+
+static bool is_port(const char *text)
+{
+    size_t digits = strspn(text, "0123456789");
+
+    return digits > 0 && digits <= 5 && text[digits] == '\0' && strtol(text, NULL, 10) <= 65535;
+}
+
+static void take_option(int letter)
+{
+    char name[] = {'-', (char)optopt, '\0'};
+
+    switch (letter) {
+    case 'h':
+        usage(stdout);
+        exit(0);
+    case '?':
+        bad_usage(name, "no such option");
+    case ':':
+        bad_usage(name, "needs a value");
+    case 'v':
+        options.verbose = true;
+        break;
+    case 'b':
+        options.address = optarg;
+        break;
+    case 'p':
+        options.port = optarg;
+        break;
+    default:
+        options.stage_flag = true;
+        options.stage_value = optarg;
+    }
+}
+
+void read_options(int argc, char **argv)
+{
+    char letters[16];
+    int letter;
+
+    snprintf(letters, sizeof letters, ":hvb:p:%s", stage_option.letter);
+    opterr = 0; /* our messages instead of getopt()'s */
+    while ((letter = getopt(argc, argv, letters)) != -1)
+        take_option(letter);
+    if (optind < argc)
+        bad_usage(argv[optind], "the server takes options only");
+    if (!is_port(options.port))
+        bad_usage(options.port, "not a port; a port is a number from 0 to 65535");
+}
+
+/* If the server was started with descriptors 0 to 2 closed, the next sockets would get these
+ * numbers, and a printf() would reach a client. */
+void reserve_std_fds(void)
+{
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDWR) == -1)
+            die("/dev/null");
+    make_nonblocking(STDOUT_FILENO);
+    make_nonblocking(STDERR_FILENO);
+}
+
+// ANCHOR: signals
+/* Three signals report a failed write: nobody reads any more (SIGPIPE), the file has reached its
+ * size limit (SIGXFSZ), the terminal belongs to another job (SIGTTOU).  When they are ignored, the
+ * call returns the error, and the server lives. */
+void handle_signals(void (*on_stop)(int))
+{
+    static const int stopping[] = {SIGINT, SIGTERM}, failed_write[] = {SIGPIPE, SIGXFSZ, SIGTTOU};
+    struct sigaction stop = {.sa_handler = on_stop}, ignore = {.sa_handler = SIG_IGN};
+    sigset_t unblocked;
+
+    sigemptyset(&stop.sa_mask);
+    sigemptyset(&ignore.sa_mask);
+    sigemptyset(&unblocked);
+    for (int i = 0; i < 2; i++) {
+        sigaddset(&unblocked, stopping[i]);
+        if (sigaction(stopping[i], &stop, NULL) == -1)
+            die("sigaction");
+    }
+    for (int i = 0; i < 3; i++)
+        if (sigaction(failed_write[i], &ignore, NULL) == -1)
+            die("sigaction");
+    if (sigprocmask(SIG_UNBLOCK, &unblocked, NULL) == -1) /* our parent may have blocked them */
+        die("sigprocmask");
+}
+// ANCHOR_END: signals
+
+_Noreturn static void cannot_listen(const char *reason, const char *advice)
+{
+    report("cannot listen on %s port %s: %s (%s)", options.address, options.port, reason, advice);
+    exit(1);
+}
+
+static const char *bind_advice(int error)
+{
+    switch (error) {
+    case EADDRINUSE:
+        return "another program has it; try -p 0 for any free port";
+    case EACCES:
+        return "ports below 1024 need root; try -p 5566";
+    case EADDRNOTAVAIL:
+    case EAFNOSUPPORT:
+        return "not an address of this machine; try -b 127.0.0.1";
+    default:
+        return "try -b 127.0.0.1 -p 0";
+    }
+}
+
+/* bind() accepts multicast and broadcast addresses, to which nobody can connect.  The address of a
+ * subnet's broadcast depends on the subnet, so we ask the kernel: connect() on a UDP socket sends
+ * nothing, and fails with EACCES for a broadcast address, ip(7). */
+static bool is_for_many(const struct sockaddr *address, socklen_t size)
+{
+    const struct sockaddr_in *v4 = (const void *)address;
+    const struct sockaddr_in6 *v6 = (const void *)address;
+
+    if (address->sa_family == AF_INET6)
+        return IN6_IS_ADDR_MULTICAST(&v6->sin6_addr);
+    if (IN_MULTICAST(ntohl(v4->sin_addr.s_addr)) || v4->sin_addr.s_addr == INADDR_BROADCAST)
+        return true;
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    bool broadcast = fd != -1 && connect(fd, address, size) == -1 && errno == EACCES;
+    close(fd);
+    return broadcast;
+}
+
+// ANCHOR: listen
+/* SO_REUSEADDR: connections that the last server closed first keep its address in use for a while
+ * (TIME_WAIT), and must not keep the next server from starting. */
+int listen_on(const char *address, const char *port)
+{
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+                             .ai_socktype = SOCK_STREAM};
+    struct addrinfo *found;
+    int on = 1;
+    int problem = getaddrinfo(address, port, &hints, &found);
+
+    if (problem == EAI_SYSTEM || problem == EAI_MEMORY)
+        die("getaddrinfo");
+    if (problem != 0)
+        cannot_listen(gai_strerror(problem), "try a numeric address such as 127.0.0.1 or ::1");
+    if (is_for_many(found->ai_addr, found->ai_addrlen))
+        cannot_listen("a multicast or broadcast address",
+                      "nobody can connect to it; try -b 0.0.0.0");
+    int fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
+    if (fd == -1 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == -1 ||
+        bind(fd, found->ai_addr, found->ai_addrlen) == -1 || listen(fd, SOMAXCONN) == -1)
+        cannot_listen(strerror(errno), bind_advice(errno));
+    freeaddrinfo(found);
+    return fd;
+}
+// ANCHOR_END: listen
+
+/* Print the address and the port, which the kernel chose if it was 0.  A server whose stdout takes
+ * no output can still be used, so this only reports the failure. */
+void announce(int listening_fd)
+{
+    bool v6 = strchr(options.address, ':') != NULL;
+    struct sockaddr_storage name;
+    socklen_t size = sizeof name;
+    char port[8], line[MAX_LINE];
+
+    if (getsockname(listening_fd, (struct sockaddr *)&name, &size) == -1)
+        die("getsockname");
+    int problem =
+        getnameinfo((struct sockaddr *)&name, size, NULL, 0, port, sizeof port, NI_NUMERICSERV);
+    if (problem != 0) {
+        report("getnameinfo: %s", gai_strerror(problem));
+        exit(1);
+    }
+    int length = snprintf(line, sizeof line, v6 ? "listening on [%s]:%s\n" : "listening on %s:%s\n",
+                          options.address, port);
+    if (write_now(STDOUT_FILENO, line, (size_t)length) < (size_t)length)
+        report("stdout takes no output (%s); %.*s", strerror(errno), length - 1, line);
+}
+
+/* ---- One thread that must not block ---- */
+
+int listener;
+int shutdown_pipe[2];
+
+bool set_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags != -1 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
+}
+
+long long now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+// ANCHOR: stop
+/* A handler that only sets a flag is a race condition: a signal that arrives after the loop has
+ * checked the flag and before it waits would not end the wait.  A byte in a pipe stays there, so
+ * the wait itself returns.  This is the self-pipe trick.  The flag is for the case that the wait
+ * fails and never reports the pipe. */
+static volatile sig_atomic_t stop_requested;
+
+static void on_stop_signal(int signal_number)
+{
+    int error = errno;
+    ssize_t written = write(shutdown_pipe[1], "", 1);
+
+    (void)written; /* if the pipe is full, it is readable already */
+    (void)signal_number;
+    stop_requested = 1;
+    errno = error;
+}
+
+bool retry_wait(const char *call)
+{
+    static bool reported, last_chance;
+    int error = errno;
+
+    log_call("%s", call);
+    log_action("%s; wait again", strerror(error));
+    if (error != EINTR && !reported) {
+        report("%s: %s; clients wait until it succeeds", call, strerror(error));
+        reported = true;
+    }
+    back_off(error);
+    if (!stop_requested)
+        return true;
+    if (error != EINTR || last_chance)
+        return false;
+    last_chance = true; /* the signal itself ended this wait; the next one reports the pipe */
+    return true;
+}
+// ANCHOR_END: stop
+
+void start_up(int argc, char **argv)
+{
+    reserve_std_fds();
+    read_options(argc, argv);
+    if (pipe(shutdown_pipe) == -1 || !set_nonblocking(shutdown_pipe[1]))
+        die("pipe");
+    handle_signals(on_stop_signal);
+    listener = listen_on(options.address, options.port);
+    if (!set_nonblocking(listener)) /* the client may leave between the wait and accept() */
+        die("fcntl");
+}

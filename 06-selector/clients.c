@@ -1,0 +1,254 @@
+/* The clients of an event loop: accept, read and echo, keep what was not sent, close. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "clients.h"
+#include "common.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BUFFER_SIZE 65536     /* of one recv(), so that large messages need few calls */
+#define ACCEPT_BATCH 64       /* new connections per event, so that connected clients get a turn */
+#define CLIENTS_PER_BLOCK 256 /* of the table */
+
+/* ---- The table of clients, by descriptor ---- */
+
+/* It consists of blocks because a block never moves, so a pointer to a client stays valid. */
+static struct client **blocks;
+static int block_count;
+
+struct client *client_at(int fd)
+{
+    if (fd / CLIENTS_PER_BLOCK >= block_count)
+        return NULL;
+    struct client *client = &blocks[fd / CLIENTS_PER_BLOCK][fd % CLIENTS_PER_BLOCK];
+    return client->open ? client : NULL;
+}
+
+/* Add blocks until the table has a place for fd.  False: no memory. */
+static bool extend_table(int fd)
+{
+    while (fd / CLIENTS_PER_BLOCK >= block_count) {
+        struct client **more = realloc(blocks, (size_t)(block_count + 1) * sizeof *more);
+        if (more == NULL)
+            return false;
+        blocks = more;
+        blocks[block_count] = calloc(CLIENTS_PER_BLOCK, sizeof **blocks);
+        if (blocks[block_count] == NULL)
+            return false;
+        block_count++;
+    }
+    return true;
+}
+
+/* ---- Pause and resume accepting ---- */
+
+static long long accept_paused_until; /* by now_ms(); 0: accepting is not paused */
+
+// ANCHOR: pause
+/* While the shortage lasts, accept() would fail again at once, so we stop watching the listener.
+ * New connections wait in its backlog, and nothing is lost. */
+static void accept_pause(void)
+{
+    log_action("accept: %s; pause", strerror(errno));
+    unwatch(listener);
+    accept_paused_until = now_ms() + BACKOFF_MS;
+}
+
+static void accept_resume(void)
+{
+    log_action("accept again");
+    accept_paused_until = watch(listener) ? 0 : now_ms() + BACKOFF_MS;
+}
+
+/* The shortage may be system-wide, and then none of our clients may ever free a descriptor.  So
+ * time is a reason to accept again, too. */
+int wait_timeout_ms(void)
+{
+    if (accept_paused_until != 0 && now_ms() >= accept_paused_until)
+        accept_resume();
+    return accept_paused_until != 0 ? BACKOFF_MS : -1;
+}
+// ANCHOR_END: pause
+
+/* ---- Open and close a client ---- */
+
+static void client_close(struct client *client)
+{
+    unwatch(client->fd);
+    close(client->fd);
+    free(client->pending);
+    *client = (struct client){0};
+    if (accept_paused_until != 0) /* a descriptor is free now */
+        accept_resume();
+}
+
+/* An error of one client: close that client and keep serving.  Returns false for client_ready(). */
+static bool client_fail(struct client *client, const char *call)
+{
+    log_action("%s: %s; close", call, strerror(errno));
+    client_close(client);
+    return false;
+}
+
+static void client_open(int fd)
+{
+    log_action("accept: fd %d", fd);
+    if (!set_nonblocking(fd) || !extend_table(fd)) {
+        log_action("%s; close fd %d", strerror(errno), fd);
+        close(fd);
+        return;
+    }
+    struct client *client = &blocks[fd / CLIENTS_PER_BLOCK][fd % CLIENTS_PER_BLOCK];
+    *client = (struct client){.fd = fd, .open = true};
+    if (watch(fd))
+        set_nodelay(fd);
+    else
+        client_fail(client, "watch");
+}
+
+// ANCHOR: accept
+void client_accept(void)
+{
+    for (int i = 0; i < ACCEPT_BATCH; i++) {
+        int fd = accept(listener, NULL, NULL);
+        if (fd != -1) {
+            client_open(fd);
+            continue;
+        }
+        if (errno == EAGAIN) /* the backlog is empty */
+            return;
+        switch (accept_error(errno)) {
+        case ACCEPT_NEXT:
+            log_action("accept: %s; next", strerror(errno));
+            break;
+        case ACCEPT_SHORTAGE:
+            accept_pause();
+            return;
+        case ACCEPT_BROKEN:
+            report("accept: %s; no more clients are accepted", strerror(errno));
+            unwatch(listener);
+            return;
+        }
+    }
+}
+// ANCHOR_END: accept
+
+/* ---- Read and write ---- */
+
+bool client_set_interest(struct client *client, enum interest interest)
+{
+    if (!set_interest(client->fd, interest))
+        client_fail(client, "set_interest");
+    return false;
+}
+
+// ANCHOR: buffer
+/* Returns how many bytes the socket took; 0 if it takes none now; -1 if the client has failed. */
+static ssize_t send_some(struct client *client, const char *data, size_t length)
+{
+    ssize_t sent = send(client->fd, data, length, 0);
+
+    if (sent == -1 && is_transient(errno)) {
+        back_off(errno);
+        return 0;
+    }
+    return sent;
+}
+
+/* The socket is full: keep the rest, and wait for room instead of input. */
+static bool client_buffer_output(struct client *client, const char *rest, size_t length)
+{
+    client->pending = malloc(length);
+    if (client->pending == NULL)
+        return client_fail(client, "malloc");
+    memcpy(client->pending, rest, length);
+    client->length = length;
+    client->sent = 0;
+    return client_set_interest(client, INTEREST_WRITE);
+}
+// ANCHOR_END: buffer
+
+// ANCHOR: read
+/* Read once, and send it back at once.  The socket nearly always takes all of it. */
+static bool client_read(struct client *client)
+{
+    static char buffer[BUFFER_SIZE]; /* one for all clients: between two events it holds nothing */
+    ssize_t received = recv(client->fd, buffer, sizeof buffer, 0);
+
+    if (received == -1 && errno == EAGAIN) {
+        log_action("recv: EAGAIN, nothing left");
+        return false;
+    }
+    if (received == -1 && is_transient(errno)) {
+        log_action("recv: %s; again", strerror(errno));
+        back_off(errno);
+        return true;
+    }
+    if (received == -1)
+        return client_fail(client, "recv");
+    if (received == 0) {
+        log_action("recv 0: end of input; close");
+        client_close(client);
+        return false;
+    }
+    ssize_t sent = send_some(client, buffer, (size_t)received);
+    if (sent == -1)
+        return client_fail(client, "send");
+    log_action("recv %zd, send %zd", received, sent);
+    if (sent < received)
+        return client_buffer_output(client, buffer + sent, (size_t)(received - sent));
+    return true;
+}
+// ANCHOR_END: read
+
+// ANCHOR: write
+/* Send the next part of what is pending.  When nothing is left, wait for input again. */
+static bool client_write(struct client *client)
+{
+    size_t left = client->length - client->sent;
+    ssize_t sent = send_some(client, client->pending + client->sent, left);
+
+    if (sent == -1)
+        return client_fail(client, "send");
+    client->sent += (size_t)sent;
+    log_action("send %zd, %zu left", sent, left - (size_t)sent);
+    if (sent == 0) /* an edge-triggered wait must be re-armed, see chapter 4 */
+        return client_set_interest(client, INTEREST_WRITE);
+    if (client->sent < client->length)
+        return true;
+    free(client->pending);
+    client->pending = NULL;
+    return client_set_interest(client, INTEREST_READ);
+}
+// ANCHOR_END: write
+
+// ANCHOR: ready
+/* It does not matter which flags the kernel reported.  Bytes, room, an error or a hang-up: the one
+ * call that this client is waiting for returns what happened. */
+bool client_ready(struct client *client)
+{
+    if (client == NULL)
+        return false;
+    return client->pending != NULL ? client_write(client) : client_read(client);
+}
+// ANCHOR_END: ready
+
+void clients_close(void)
+{
+    log_action("told to stop; close all");
+    accept_paused_until = 0;
+    for (int i = 0; i < block_count; i++) {
+        for (int j = 0; j < CLIENTS_PER_BLOCK; j++)
+            if (blocks[i][j].open)
+                client_close(&blocks[i][j]);
+        free(blocks[i]);
+    }
+    free(blocks);
+    close(listener);
+    close(shutdown_pipe[0]);
+    close(shutdown_pipe[1]);
+}

@@ -1,0 +1,2395 @@
+/* Unit tests of stage 06's library: a case for each sentence of selector.h, for each back end.
+ *
+ * selector-unit               run all; a line for each, "ok BACKEND CASE" or "not ok BACKEND CASE"
+ * selector-unit BACKEND [CASE]  only these
+ * selector-unit -l            the cases, and the sentence that each is for
+ * Exit code: 0, all is well; 1, a case failed; 2, there is no such case.
+ *
+ * Each case runs in a process of its own, ended by alarm(), and has to leave as many descriptors
+ * and as much memory as it found.  The library is compiled so that its system calls and allocations
+ * come to unit_poll(), unit_malloc() and so on (Makefile): these count, can fail, and can
+ * pretend that time passes. */
+#define _DEFAULT_SOURCE
+
+#include "selector.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#if __has_include(<sys/epoll.h>)
+#include <sys/epoll.h>
+#define HAVE_EPOLL
+#endif
+#if __has_include(<sys/event.h>)
+#include <sys/event.h>
+#define HAVE_KQUEUE
+#endif
+#ifdef __NetBSD__
+typedef size_t kevent_count;
+#else
+typedef int kevent_count;
+#endif
+
+#define BOTH (EVENT_READ | EVENT_WRITE)
+#define LIMIT_S 60 /* no case takes so long, not even under valgrind */
+#define SKIPPED 77
+#define MS 1000000LL /* in nanoseconds */
+#define DAY (86400LL * 1000 * MS)
+#define ROOM 64
+
+static const char *backend;      /* of the case that runs */
+static struct selector *current; /* for the callbacks */
+static const struct timespec no_time, brief = {.tv_nsec = 20 * MS}, second = {.tv_sec = 1};
+
+#define CHECK(what) ((what) ? (void)0 : fail(__LINE__, #what))
+#define CHECK_FAILS(call, error) (errno = 0, CHECK((call) == -1), CHECK(errno == (error)))
+
+static void fail(int line, const char *what)
+{
+    printf("selector.c:%d: not so: %s (errno: %s)\n", line, what, strerror(errno));
+    exit(1);
+}
+
+static void skip(const char *why)
+{
+    printf("skipped: %s\n", why);
+    exit(SKIPPED);
+}
+
+/* ---- what the library calls instead of the system ---- */
+
+static struct {
+    int calls, waits, opens; /* made by the library: all, those that wait, those for a new list */
+    const char *failing;     /* calls of this name fail; NULL: of any name */
+    int fail_at;             /* the first that fails; 1 is the next, 0 is none */
+    int error;               /* with this errno */
+    int blocks;              /* of memory that it has now */
+    bool pretends;           /* time passes only in waits, */
+    long long time;          /* and is this, in nanoseconds */
+    long long nap;           /* a wait is over after so long, even if it is not */
+    int for_ever;            /* waits without an end that were asked for */
+} library;
+
+static void let_fail(const char *name, int at, int error)
+{
+    library.failing = name;
+    library.fail_at = at;
+    library.error = error;
+}
+
+static bool fails(const char *name)
+{
+    library.calls++;
+    if (library.fail_at == 0 || (library.failing != NULL && strcmp(library.failing, name) != 0))
+        return false;
+    if (--library.fail_at > 0)
+        return false;
+    if (library.pretends)
+        library.time += library.nap;
+    errno = library.error;
+    return true;
+}
+
+/* A wait of so many nanoseconds, -1 for ever, in which nothing happens. */
+static int pretend(long long asked)
+{
+    CHECK(library.waits < 1000); /* or it spins */
+    if (asked < 0 && ++library.for_ever == 3) {
+        errno = EINTR;
+        return -1;
+    }
+    if (asked >= 0)
+        library.time += asked < library.nap ? asked : library.nap;
+    return 0;
+}
+
+void *unit_malloc(size_t size);
+void *unit_calloc(size_t count, size_t size);
+void *unit_realloc(void *old, size_t size);
+void unit_free(void *old);
+int unit_fstat(int fd, struct stat *status);
+int unit_clock_gettime(clockid_t clock, struct timespec *now);
+int unit_poll(struct pollfd *list, nfds_t count, int ms);
+int unit_select(int count, fd_set *in, fd_set *out, fd_set *except, struct timeval *limit);
+
+void *unit_malloc(size_t size)
+{
+    void *block = fails("memory") ? NULL : malloc(size);
+
+    library.blocks += block != NULL;
+    return block;
+}
+
+void *unit_calloc(size_t count, size_t size)
+{
+    void *block = fails("memory") ? NULL : calloc(count, size);
+
+    library.blocks += block != NULL;
+    return block;
+}
+
+void *unit_realloc(void *old, size_t size)
+{
+    bool is_new = old == NULL;
+    void *block = fails("memory") ? NULL : realloc(old, size);
+
+    library.blocks += block != NULL && is_new;
+    return block;
+}
+
+void unit_free(void *old)
+{
+    library.blocks -= old != NULL;
+    free(old);
+}
+
+/* If this fails the selector goes on without: it is not among the calls that make a verb fail. */
+int unit_fstat(int fd, struct stat *status)
+{
+    library.calls++;
+    return fstat(fd, status);
+}
+
+int unit_clock_gettime(clockid_t clock, struct timespec *now)
+{
+    if (!library.pretends)
+        return clock_gettime(clock, now);
+    now->tv_sec = (time_t)(library.time / (1000 * MS));
+    now->tv_nsec = (long)(library.time % (1000 * MS));
+    return 0;
+}
+
+int unit_poll(struct pollfd *list, nfds_t count, int ms)
+{
+    library.waits++;
+    if (fails("wait"))
+        return -1;
+    return library.pretends ? pretend(ms < 0 ? -1 : ms * MS) : poll(list, count, ms);
+}
+
+int unit_select(int count, fd_set *in, fd_set *out, fd_set *except, struct timeval *limit)
+{
+    library.waits++;
+    if (fails("wait"))
+        return -1;
+    if (!library.pretends)
+        return select(count, in, out, except, limit);
+    return pretend(limit == NULL ? -1 : (limit->tv_sec * 1000000LL + limit->tv_usec) * 1000);
+}
+
+#ifdef HAVE_EPOLL
+int unit_epoll_create1(int flags);
+int unit_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
+int unit_epoll_wait(int epoll, struct epoll_event *events, int max, int ms);
+
+int unit_epoll_create1(int flags)
+{
+    library.opens++;
+    return fails("open") ? -1 : epoll_create1(flags);
+}
+
+/* To remove what is there cannot fail. */
+int unit_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
+{
+    if (operation != EPOLL_CTL_DEL && fails("change"))
+        return -1;
+    library.calls += operation == EPOLL_CTL_DEL;
+    return epoll_ctl(epoll, operation, fd, event);
+}
+
+int unit_epoll_wait(int epoll, struct epoll_event *events, int max, int ms)
+{
+    library.waits++;
+    if (fails("wait"))
+        return -1;
+    return library.pretends ? pretend(ms < 0 ? -1 : ms * MS) : epoll_wait(epoll, events, max, ms);
+}
+#endif
+
+#ifdef HAVE_KQUEUE
+int unit_kqueue(void);
+int unit_kevent(int queue, const struct kevent *changes, kevent_count nchanges,
+                struct kevent *events, kevent_count nevents, const struct timespec *timeout);
+
+int unit_kqueue(void)
+{
+    library.opens++;
+    if (fails("open"))
+        return -1;
+    int queue = kqueue();
+    CHECK(queue == -1 ||
+          fcntl(queue, F_SETFD, 0) == 0); /* the emulation sets FD_CLOEXEC, a BSD not */
+    return queue;
+}
+
+int unit_kevent(int queue, const struct kevent *changes, kevent_count nchanges,
+                struct kevent *events, kevent_count nevents, const struct timespec *timeout)
+{
+    bool deletes = nchanges > 0 && (changes->flags & EV_DELETE) != 0;
+
+    library.waits += nevents > 0;
+    library.calls += deletes;
+    if (!deletes && fails(nevents > 0 ? "wait" : "change"))
+        return -1;
+    if (nevents == 0 || !library.pretends)
+        return kevent(queue, changes, nchanges, events, nevents, timeout);
+    return pretend(timeout == NULL ? -1 : timeout->tv_sec * 1000 * MS + timeout->tv_nsec);
+}
+#endif
+
+/* ---- what the cases have in common ---- */
+
+static bool is(const char *name)
+{
+    return strcmp(backend, name) == 0;
+}
+
+static struct selector *open_one(void)
+{
+    struct selector *s = selector_open(backend);
+
+    CHECK(s != NULL);
+    return s;
+}
+
+static void do_not_block(int fd)
+{
+    CHECK(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+}
+
+static void make_pair(int fds[2])
+{
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
+    do_not_block(fds[0]);
+    do_not_block(fds[1]);
+}
+
+static void make_pipe(int fds[2])
+{
+    CHECK(pipe(fds) == 0);
+    do_not_block(fds[0]);
+    do_not_block(fds[1]);
+}
+
+/* Two ends of a TCP connection over the loopback. */
+static void make_connection(int fds[2])
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    struct sockaddr *name = (struct sockaddr *)&address;
+    socklen_t size = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK(listener >= 0 && bind(listener, name, size) == 0 && listen(listener, 1) == 0);
+    CHECK(getsockname(listener, name, &size) == 0);
+    fds[0] = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(connect(fds[0], name, size) == 0);
+    fds[1] = accept(listener, NULL, NULL);
+    CHECK(fds[1] >= 0);
+    close(listener);
+    do_not_block(fds[0]);
+    do_not_block(fds[1]);
+}
+
+static void close_both(const int fds[2])
+{
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void say(int fd)
+{
+    CHECK(write(fd, "x", 1) == 1);
+}
+
+static void drain(int fd)
+{
+    char text[4096];
+
+    while (read(fd, text, sizeof text) > 0)
+        continue;
+}
+
+/* Write until there is no room. */
+static void fill(int fd)
+{
+    static const char text[4096];
+
+    while (write(fd, text, sizeof text) > 0 || write(fd, text, 1) > 0)
+        continue;
+    CHECK(errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+/* The other end sees a reset. */
+static void reset(int fd)
+{
+    struct linger linger = {.l_onoff = 1};
+
+    CHECK(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger) == 0);
+    close(fd);
+}
+
+static void add(struct selector *s, int fd, int events)
+{
+    CHECK(selector_register(s, fd, events, NULL, NULL) == 0);
+}
+
+/* The events that are reported of fd now; 0: it is not among the ready. */
+static int events_at(struct selector *s, int fd)
+{
+    struct selector_ready ready[ROOM];
+    int count = selector_select(s, ready, ROOM, &no_time), events = 0;
+
+    CHECK(count >= 0);
+    for (int i = 0; i < count; i++) {
+        CHECK(ready[i].events != 0);
+        if (ready[i].key.fd != fd)
+            continue;
+        CHECK(events == 0); /* each descriptor is there once */
+        events = ready[i].events;
+    }
+    return events;
+}
+
+/* Wait until it is reported like this; alarm() ends it if that never happens. */
+static void wait_until(struct selector *s, int fd, int events)
+{
+    while (events_at(s, fd) != events)
+        poll(NULL, 0, 1);
+}
+
+/* Nothing is reported, and the selector really waits meanwhile. */
+static void check_quiet(struct selector *s)
+{
+    struct selector_ready ready[ROOM];
+
+    library.waits = 0;
+    CHECK(selector_select(s, ready, ROOM, &brief) == 0);
+    CHECK(library.waits <= 5);
+}
+
+static int open_descriptors(void)
+{
+    int count = 0;
+
+    for (int fd = 0; fd < 5000; fd++)
+        count += fcntl(fd, F_GETFD) != -1;
+    return count;
+}
+
+/* Copies of fd, all above the last: they are as ready as it is.  Their numbers. */
+static void make_copies(int fd, int from, int count, int copies[])
+{
+    for (int i = 0; i < count; i++) {
+        copies[i] = fcntl(fd, F_DUPFD, i == 0 ? from : copies[i - 1] + 1);
+        if (copies[i] == -1 && (errno == EMFILE || errno == EINVAL))
+            skip("needs more descriptors; to run it: ulimit -Hn 4096");
+        CHECK(copies[i] >= 0);
+    }
+}
+
+static void allow_descriptors(void)
+{
+    struct rlimit limit;
+
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    if (limit.rlim_cur < 4096 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max < 4096 ? limit.rlim_max : 4096;
+        CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    }
+}
+
+/* A regular file, and a directory. */
+static void open_files(int files[2])
+{
+    char name[] = "/tmp/selector-unit.XXXXXX";
+
+    files[0] = mkstemp(name);
+    CHECK(files[0] >= 0 && unlink(name) == 0);
+    files[1] = open("/", O_RDONLY);
+    CHECK(files[1] >= 0);
+}
+
+/* ---- what is true of every function ---- */
+
+static void level_triggered(void)
+{
+    struct selector *s = open_one();
+    int pair[2];
+
+    make_pair(pair);
+    add(s, pair[0], BOTH);
+    say(pair[1]);
+    for (int i = 0; i < 3; i++)
+        CHECK(events_at(s, pair[0]) == BOTH);
+    drain(pair[0]);
+    for (int i = 0; i < 3; i++)
+        CHECK(events_at(s, pair[0]) == EVENT_WRITE);
+    fill(pair[0]);
+    CHECK(events_at(s, pair[0]) == 0);
+    drain(pair[1]);
+    CHECK(events_at(s, pair[0]) == EVENT_WRITE);
+    selector_close(s);
+    close_both(pair);
+}
+
+static void invalid_arguments(void)
+{
+    static const int wrong[] = {4, 5, 7, -1, 999999, INT_MIN};
+    struct selector *s = open_one();
+    struct selector_ready ready[1];
+    int pair[2];
+
+    make_pair(pair);
+    CHECK_FAILS(selector_register(s, pair[0], 0, NULL, NULL), EINVAL);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        CHECK_FAILS(selector_register(s, pair[0], wrong[i], NULL, NULL), EINVAL);
+        CHECK_FAILS(selector_register(s, -1, wrong[i], NULL, NULL), EINVAL);
+        add(s, pair[0], EVENT_READ);
+        CHECK_FAILS(selector_modify(s, pair[0], wrong[i], NULL, NULL), EINVAL);
+        CHECK(selector_unregister(s, pair[0]) == 0);
+    }
+    for (int max = -1; max <= 0; max++)
+        CHECK_FAILS(selector_select(s, ready, max, &no_time), EINVAL);
+    CHECK_FAILS(selector_select(s, ready, INT_MIN, NULL), EINVAL);
+    errno = 0;
+    CHECK(selector_open("quantum") == NULL && errno == EINVAL);
+    errno = 0;
+    CHECK(selector_open("") == NULL && errno == EINVAL);
+    selector_close(s);
+    close_both(pair);
+}
+
+/* An invalid time is refused before anything is waited for, ready or not. */
+static void invalid_timeouts(void)
+{
+    static const struct timespec wrong[] = {
+        {0, LONG_MAX}, {999999999, LONG_MAX}, {0, 1000000000}, {0, -1},
+        {-1, -1},      {-1, 1000000000},      {5, LONG_MIN},   {LONG_MAX, LONG_MAX}};
+    struct selector *s = open_one();
+    struct selector_ready ready[1];
+    int pair[2];
+
+    make_pair(pair);
+    add(s, pair[0], BOTH);
+    library.waits = 0;
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        CHECK_FAILS(selector_select(s, ready, 1, &wrong[i]), EINVAL);
+        CHECK_FAILS(selector_dispatch(s, &wrong[i]), EINVAL);
+    }
+    CHECK(library.waits == 0 && selector_count(s) == 1);
+    CHECK(selector_select(s, ready, 1, &(struct timespec){0, 999999999}) == 1);
+    selector_close(s);
+    close_both(pair);
+}
+
+static void bad_descriptors(void)
+{
+    static const int negative[] = {-1, -10, INT_MIN};
+    struct selector *s = open_one();
+    int pair[2];
+
+    make_pair(pair);
+    for (size_t i = 0; i < sizeof negative / sizeof negative[0]; i++) {
+        CHECK_FAILS(selector_register(s, negative[i], EVENT_READ, NULL, NULL), EBADF);
+        CHECK_FAILS(selector_modify(s, negative[i], EVENT_READ, NULL, NULL), EBADF);
+        CHECK_FAILS(selector_unregister(s, negative[i]), EBADF);
+        errno = 0;
+        CHECK(selector_get_key(s, negative[i]) == NULL && errno == EBADF);
+    }
+    add(s, pair[0], EVENT_READ);
+    close_both(pair);
+    CHECK_FAILS(selector_register(s, pair[1], EVENT_READ, NULL, NULL), EBADF);
+    CHECK_FAILS(selector_modify(s, pair[0], EVENT_WRITE, NULL, NULL), EBADF);
+    CHECK_FAILS(selector_modify(s, pair[0], 0, NULL, NULL), EBADF);
+    CHECK_FAILS(selector_register(s, INT_MAX, EVENT_READ, NULL, NULL), EBADF);
+    CHECK(selector_count(s) == 1);
+    check_quiet(s);
+    selector_close(s);
+}
+
+static void files_and_directories(void)
+{
+    struct selector *s = open_one();
+    int files[2], pair[2];
+
+    open_files(files);
+    for (int i = 0; i < 2; i++) {
+        make_pair(pair);
+        CHECK_FAILS(selector_register(s, files[i], EVENT_READ, NULL, NULL), EPERM);
+        CHECK_FAILS(selector_register(s, files[i], BOTH, NULL, NULL), EPERM);
+        CHECK_FAILS(selector_unregister(s, files[i]), ENOENT);
+        add(s, pair[0], EVENT_READ);
+        close(pair[0]);
+        CHECK(fcntl(files[i], F_DUPFD, pair[0]) == pair[0]);
+        CHECK_FAILS(selector_modify(s, pair[0], EVENT_WRITE, NULL, NULL), EPERM);
+        CHECK(selector_get_key(s, pair[0])->events == EVENT_READ);
+        CHECK(selector_unregister(s, pair[0]) == 0 && selector_count(s) == 0);
+        close_both(pair);
+    }
+    check_quiet(s);
+    selector_close(s);
+    close_both(files);
+}
+
+/* Files of which the type does not tell whether the kernel waits for them: the answer is that of
+ * epoll, which is asked here too. */
+static void driver_decides(void)
+{
+#if defined __linux__ && defined HAVE_EPOLL
+    static const char *const names[] = {
+        "/proc/self/mounts", "/proc/self/status", "/sys/kernel/profiling",
+        "/dev/null",         "/dev/zero",         "/proc",
+        "/sys/kernel"};
+    struct selector *s = open_one();
+    int accepted = 0, refused = 0;
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        int fd = open(names[i], O_RDONLY), epoll = epoll_create1(0);
+        if (fd != -1) {
+            struct epoll_event event = {.events = EPOLLIN};
+            bool waits = epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+            int result = selector_register(s, fd, EVENT_READ, NULL, NULL);
+            CHECK(waits ? result == 0 : result == -1 && errno == EPERM);
+            CHECK(result == -1 || selector_unregister(s, fd) == 0);
+            accepted += waits;
+            refused += !waits;
+            close(fd);
+        }
+        close(epoll);
+    }
+    CHECK(accepted >= 1 && refused >= 2); /* /proc/self/mounts; /dev/null and /proc */
+    selector_close(s);
+#else
+    skip("only Linux asks the driver; to run it: Linux");
+#endif
+}
+
+/* A kernel without epoll decides by the type; a shortage is reported and decides nothing. */
+static void nobody_to_ask(void)
+{
+#if defined __linux__ && defined HAVE_EPOLL
+    struct selector *s = open_one();
+    int files[2], null = open("/dev/null", O_RDONLY), pair[2];
+
+    open_files(files);
+    make_pair(pair);
+    for (int i = 0; i < 2; i++) {
+        let_fail("open", 1, ENOSYS);
+        CHECK_FAILS(selector_register(s, files[i], EVENT_READ, NULL, NULL), EPERM);
+        let_fail("open", 1, EMFILE);
+        CHECK_FAILS(selector_register(s, files[i], EVENT_READ, NULL, NULL), EMFILE);
+    }
+    let_fail("open", 1, ENOSYS);
+    if (is("poll") || is("select"))
+        add(s, null, EVENT_READ);
+    else
+        CHECK_FAILS(selector_register(s, null, EVENT_READ, NULL, NULL), EPERM);
+    let_fail("open", 1, EMFILE);
+    add(s, pair[0], EVENT_READ); /* a socket: there is nothing to ask */
+    let_fail(NULL, 0, 0);
+    selector_close(s);
+    close_both(pair);
+    close_both(files);
+    close(null);
+#else
+    skip("only Linux asks the driver; to run it: Linux");
+#endif
+}
+
+/* The errno that this system's kqueue has for EVENT_WRITE at a pipe that nobody reads; 0: none. */
+static int error_of_broken_pipe(void)
+{
+#ifdef __NetBSD__
+    return is("kqueue") ? EBADF : 0;
+#elif defined __FreeBSD__
+    return is("kqueue") ? EPIPE : 0;
+#else
+    return 0;
+#endif
+}
+
+static void pipe_that_nobody_reads(void)
+{
+    struct selector *s = open_one();
+    int ends[2], error = error_of_broken_pipe();
+
+    make_pipe(ends);
+    close(ends[0]);
+    if (error != 0) {
+        CHECK_FAILS(selector_register(s, ends[1], EVENT_WRITE, NULL, NULL), error);
+        CHECK(selector_count(s) == 0);
+    } else {
+        add(s, ends[1], EVENT_WRITE);
+        CHECK(events_at(s, ends[1]) == EVENT_WRITE);
+        CHECK(write(ends[1], "x", 1) == -1 && errno == EPIPE);
+    }
+    selector_close(s);
+    close(ends[1]);
+}
+
+static void registered_twice(void)
+{
+    struct selector *s = open_one();
+    int pair[2], mark;
+
+    make_pair(pair);
+    CHECK(selector_register(s, pair[0], EVENT_READ, NULL, &mark) == 0);
+    say(pair[1]);
+    CHECK_FAILS(selector_register(s, pair[0], EVENT_WRITE, NULL, NULL), EEXIST);
+    CHECK_FAILS(selector_register(s, pair[0], EVENT_READ, NULL, NULL), EEXIST);
+    CHECK(selector_get_key(s, pair[0])->data == &mark);
+    CHECK(events_at(s, pair[0]) == EVENT_READ && selector_count(s) == 1);
+    close(pair[0]); /* closed or not, it has its key */
+    CHECK_FAILS(selector_register(s, pair[0], EVENT_WRITE, NULL, NULL), EEXIST);
+    selector_close(s);
+    close(pair[1]);
+}
+
+static void unknown_descriptors(void)
+{
+    struct selector *s = open_one();
+    int pair[2];
+
+    make_pair(pair);
+    add(s, pair[1], EVENT_READ);
+    CHECK(selector_unregister(s, pair[1]) == 0);
+    for (int i = 0; i < 3; i++) {
+        int fd = i == 2 ? INT_MAX : pair[i];
+        CHECK_FAILS(selector_modify(s, fd, EVENT_READ, NULL, NULL), ENOENT);
+        CHECK_FAILS(selector_unregister(s, fd), ENOENT);
+        errno = 0;
+        CHECK(selector_get_key(s, fd) == NULL && errno == ENOENT);
+    }
+    selector_close(s);
+    close_both(pair);
+}
+
+static void too_large_for_select(void)
+{
+    struct selector *s = open_one();
+    int pair[2], copies[2];
+
+    allow_descriptors();
+    make_pair(pair);
+    make_copies(pair[0], FD_SETSIZE - 1, 2, copies);
+    CHECK(copies[0] == FD_SETSIZE - 1);
+    add(s, copies[0], BOTH);
+    say(pair[1]);
+    if (is("select")) {
+        CHECK_FAILS(selector_register(s, copies[1], EVENT_READ, NULL, NULL), ERANGE);
+        CHECK_FAILS(selector_unregister(s, copies[1]), ENOENT);
+        CHECK(selector_next_key(s, FD_SETSIZE) == NULL);
+    } else {
+        add(s, copies[1], EVENT_READ);
+        CHECK(events_at(s, copies[1]) == EVENT_READ);
+    }
+    CHECK(events_at(s, copies[0]) == BOTH);
+    selector_close(s);
+    close_both(pair);
+    close_both(copies);
+}
+
+/* Each allocation fails once, and so does each call for a new list: then there is no selector. */
+static void no_memory_to_open(void)
+{
+    static const char *const calls[] = {"memory", "open"};
+
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
+        for (int at = 1; at <= 3; at++) {
+            let_fail(calls[i], at, ENOMEM);
+            struct selector *s = selector_open(backend);
+            CHECK((s == NULL) == (library.fail_at == 0));
+            CHECK(s != NULL || (errno == ENOMEM && library.blocks == 0));
+            selector_close(s);
+        }
+    let_fail(NULL, 0, 0);
+}
+
+/* Each allocation of a register fails once: there is no key, and the next register has one. */
+static void no_memory_to_register(void)
+{
+    int pair[2], failures = 0;
+
+    make_pair(pair);
+    for (int at = 1; at <= 4; at++) {
+        struct selector *s = open_one();
+        let_fail("memory", at, ENOMEM);
+        int result = selector_register(s, pair[0], BOTH, NULL, NULL);
+        CHECK((result == -1) == (library.fail_at == 0));
+        CHECK(result == 0 || (errno == ENOMEM && selector_count(s) == 0));
+        let_fail(NULL, 0, 0);
+        failures += result == -1;
+        if (result == -1)
+            add(s, pair[0], BOTH);
+        CHECK(events_at(s, pair[0]) == EVENT_WRITE);
+        selector_close(s);
+    }
+    CHECK(failures >= 1);
+    close_both(pair);
+}
+
+/* ---- closed and not unregistered ---- */
+
+static void closed_and_forgotten(void)
+{
+    struct selector *s = open_one();
+    int pairs[3][2];
+
+    for (int i = 0; i < 3; i++) {
+        make_pair(pairs[i]);
+        add(s, pairs[i][0], BOTH);
+        fill(pairs[i][0]);
+    }
+    close_both(pairs[0]); /* one below and one above the one that is left */
+    close_both(pairs[2]);
+    check_quiet(s);
+    check_quiet(s);
+    CHECK(selector_count(s) == 3 && selector_get_key(s, pairs[0][0]) != NULL);
+    say(pairs[1][1]);
+    CHECK(events_at(s, pairs[1][0]) == EVENT_READ);
+    CHECK(events_at(s, pairs[0][0]) == 0 && events_at(s, pairs[2][0]) == 0);
+    CHECK(selector_unregister(s, pairs[0][0]) == 0 && selector_unregister(s, pairs[2][0]) == 0);
+    CHECK(events_at(s, pairs[1][0]) == EVENT_READ && selector_count(s) == 1);
+    selector_close(s);
+    close_both(pairs[1]);
+}
+
+/* The number is given to another before it is unregistered. */
+static void forgotten_and_reused(void)
+{
+    struct selector *s = open_one();
+    int pair[2], other[2];
+    bool by_number = is("poll") || is("select");
+
+    make_pair(pair);
+    make_pair(other);
+    say(other[1]);
+    add(s, pair[0], EVENT_READ);
+    close(pair[0]);
+    CHECK(fcntl(other[0], F_DUPFD, pair[0]) == pair[0]);
+    CHECK(events_at(s, pair[0]) == (by_number ? EVENT_READ : 0));
+    CHECK(selector_count(s) == 1 && selector_unregister(s, pair[0]) == 0);
+    check_quiet(s);
+    selector_close(s);
+    close_both(pair);
+    close_both(other);
+}
+
+/* A descriptor that had a copy, was closed, and is unregistered after all.  epoll still has it. */
+static int make_stale(struct selector *s, int pair[2])
+{
+    make_pair(pair);
+    add(s, pair[0], EVENT_READ);
+    say(pair[1]);
+    int copy = dup(pair[0]);
+    CHECK(copy >= 0);
+    close(pair[0]);
+    CHECK(events_at(s, pair[0]) == (is("epoll") ? EVENT_READ : 0)); /* too often */
+    CHECK(selector_unregister(s, pair[0]) == 0);
+    return copy;
+}
+
+static void stale_is_removed(void)
+{
+    struct selector *s = open_one();
+    int pair[2], other[2], copy;
+
+    make_pair(other);
+    add(s, other[0], EVENT_READ);
+    copy = make_stale(s, pair);
+    check_quiet(s);
+    check_quiet(s);
+    library.waits = 0;
+    CHECK(events_at(s, pair[0]) == 0 && library.waits == 1); /* it is not even told of */
+    say(other[1]);
+    CHECK(events_at(s, other[0]) == EVENT_READ);
+    selector_close(s);
+    close_both(other);
+    close(pair[1]);
+    close(copy);
+}
+
+/* The number of a stale registration is given to a new file. */
+static void stale_with_a_number_in_use(void)
+{
+    struct selector *s = open_one();
+    int pair[2], other[2], copy = make_stale(s, pair);
+
+    make_pair(other);
+    CHECK(other[0] == pair[0] || dup2(other[0], pair[0]) == pair[0]);
+    add(s, pair[0], EVENT_READ);
+    check_quiet(s);
+    say(other[1]);
+    CHECK(events_at(s, pair[0]) == EVENT_READ);
+    drain(pair[0]);
+    check_quiet(s);
+    selector_close(s);
+    if (other[0] != pair[0])
+        close(pair[0]);
+    close_both(other);
+    close(pair[1]);
+    close(copy);
+}
+
+/* Many of them, and a selector that is asked for one at a time, or that is at its limit. */
+static void many_stale(void)
+{
+    struct selector *s = open_one();
+    struct selector_ready ready[1];
+    int pairs[5][2], copies[5], other[2];
+
+    make_pair(other);
+    for (int i = 0; i < 5; i++)
+        copies[i] = make_stale(s, pairs[i]);
+    let_fail("open", 1, EMFILE);
+    int result = selector_select(s, ready, 1, &no_time);
+    CHECK(is("epoll") ? result == -1 && errno == EMFILE : result == 0);
+    let_fail(NULL, 0, 0);
+    for (int i = 0; i < 5; i++) {
+        close(copies[i]);
+        close(pairs[i][1]);
+        copies[i] = make_stale(s, pairs[i]);
+    }
+    add(s, other[0], BOTH);
+    CHECK(selector_select(s, ready, 1, &no_time) == 1 && ready[0].key.fd == other[0]);
+    fill(other[0]);
+    check_quiet(s);
+    selector_close(s);
+    close_both(other);
+    for (int i = 0; i < 5; i++) {
+        close(copies[i]);
+        close(pairs[i][1]);
+    }
+}
+
+static void same_file_same_number(void)
+{
+    struct selector *s = open_one();
+    int pair[2], copy = make_stale(s, pair);
+
+    CHECK(dup2(copy, pair[0]) == pair[0]);
+    add(s, pair[0], BOTH);
+    CHECK(events_at(s, pair[0]) == BOTH);
+    CHECK(selector_unregister(s, pair[0]) == 0);
+    check_quiet(s);
+    selector_close(s);
+    close_both(pair);
+    close(copy);
+}
+
+/* A new list is made, and a number that was forgotten is not open, or is the list's own. */
+static void forgotten_in_a_new_list(void)
+{
+    struct selector *s = open_one();
+    int forgotten[2], other[2];
+
+    make_pair(forgotten);
+    make_pair(other);
+    add(s, forgotten[0], EVENT_READ);
+    add(s, forgotten[1], EVENT_READ);
+    add(s, other[0], EVENT_READ);
+    close_both(forgotten);
+    CHECK(selector_after_fork(s) == 0);
+    CHECK(selector_after_fork(s) == 0);
+    CHECK(selector_count(s) == 3);
+    check_quiet(s);
+    say(other[1]);
+    CHECK(events_at(s, other[0]) == EVENT_READ);
+    CHECK(selector_unregister(s, forgotten[0]) == 0 && selector_unregister(s, forgotten[1]) == 0);
+    CHECK(events_at(s, other[0]) == EVENT_READ);
+    selector_close(s);
+    close_both(other);
+}
+
+/* The number that was forgotten is now a file's, for which nobody can wait. */
+static void forgotten_and_now_a_file(void)
+{
+    struct selector *s = open_one();
+    int forgotten[2], other[2], files[2], pair[2];
+
+    make_pair(forgotten);
+    make_pair(other);
+    open_files(files);
+    add(s, forgotten[0], EVENT_READ);
+    add(s, other[0], EVENT_READ);
+    close_both(forgotten);
+    check_quiet(s); /* poll and select notice here */
+    CHECK(fcntl(files[0], F_DUPFD, forgotten[0]) == forgotten[0]);
+    int copy = make_stale(s, pair);
+    say(other[1]);
+    CHECK(events_at(s, other[0]) == EVENT_READ);
+    CHECK(selector_unregister(s, other[0]) == 0);
+    check_quiet(s);
+    close_both(other);
+    CHECK(selector_after_fork(s) == 0);
+    CHECK(selector_unregister(s, forgotten[0]) == 0);
+    check_quiet(s);
+    selector_close(s);
+    close_both(files);
+    close(forgotten[0]);
+    close(pair[1]);
+    close(copy);
+}
+
+/* ---- keys ---- */
+
+static struct {
+    int fds[4];
+    int pairs[4][2];
+    int calls, wrong, mode;
+    struct selector_key seen; /* of the last call */
+    int events;
+    int *many;
+} scene;
+
+static void note(const struct selector_key *key, int events)
+{
+    scene.calls++;
+    scene.seen = *key;
+    scene.events = events;
+}
+
+static void note_wrong(const struct selector_key *key, int events)
+{
+    scene.wrong += key->fd >= 0 && events != 0;
+}
+
+static void key_has_what_was_given(void)
+{
+    struct selector *s = open_one();
+    int pair[2], mark, other;
+
+    make_pair(pair);
+    CHECK(selector_register(s, pair[0], EVENT_READ, note, &mark) == 0);
+    const struct selector_key *key = selector_get_key(s, pair[0]);
+    CHECK(key->fd == pair[0] && key->events == EVENT_READ);
+    CHECK(key->callback == note && key->data == &mark);
+    CHECK(selector_modify(s, pair[0], BOTH, note_wrong, &other) == 0);
+    key = selector_get_key(s, pair[0]);
+    CHECK(key->fd == pair[0] && key->events == BOTH);
+    CHECK(key->callback == note_wrong && key->data == &other);
+    selector_close(s);
+    close_both(pair);
+}
+
+static void ready_is_a_copy(void)
+{
+    struct selector *s = open_one();
+    struct selector_ready ready[2];
+    int pair[2], mark;
+
+    make_pair(pair);
+    CHECK(selector_register(s, pair[0], BOTH, note, &mark) == 0);
+    CHECK(selector_select(s, ready, 2, NULL) == 1);
+    struct selector_key key = *selector_get_key(s, pair[0]);
+    CHECK(selector_unregister(s, pair[0]) == 0);
+    CHECK(ready[0].key.fd == key.fd && ready[0].key.events == BOTH);
+    CHECK(ready[0].key.callback == note && ready[0].key.data == &mark);
+    CHECK(ready[0].events == EVENT_WRITE);
+    selector_close(s);
+    close_both(pair);
+}
+
+/* The key of a descriptor that sees a reset, with each choice of events. */
+static void reset_is_every_event(void)
+{
+    for (int events = EVENT_READ; events <= BOTH; events++) {
+        struct selector *s = open_one();
+        int ends[2];
+        make_connection(ends);
+        fill(ends[0]);
+        add(s, ends[0], events);
+        CHECK(events_at(s, ends[0]) == 0);
+        reset(ends[1]);
+        wait_until(s, ends[0], events);
+        CHECK(write(ends[0], "x", 1) == -1 && errno == ECONNRESET);
+        CHECK(events_at(s, ends[0]) == events); /* the error is taken; the hang-up stays */
+        selector_close(s);
+        close(ends[0]);
+    }
+}
+
+static void closed_peer_is_every_event(void)
+{
+    for (int events = EVENT_READ; events <= BOTH; events++) {
+        struct selector *s = open_one();
+        int pair[2], ends[2];
+        make_pair(pair);
+        fill(pair[0]);
+        add(s, pair[0], events);
+        CHECK(events_at(s, pair[0]) == 0);
+        close(pair[1]);
+        wait_until(s, pair[0], events);
+        make_connection(ends); /* both sides have said that they send no more */
+        add(s, ends[0], events);
+        CHECK(shutdown(ends[0], SHUT_WR) == 0 && shutdown(ends[1], SHUT_WR) == 0);
+        wait_until(s, ends[0], events);
+        selector_close(s);
+        close(pair[0]);
+        close_both(ends);
+    }
+}
+
+static void half_closed_peer_is_a_read(void)
+{
+    struct selector *s = open_one();
+    int ends[2];
+
+    make_connection(ends);
+    fill(ends[0]);
+    add(s, ends[0], BOTH);
+    CHECK(events_at(s, ends[0]) == 0);
+    CHECK(shutdown(ends[1], SHUT_WR) == 0);
+    wait_until(s, ends[0], EVENT_READ);
+    selector_close(s);
+    close_both(ends);
+}
+
+/* On NetBSD kqueue does not report that the reader of a full pipe has closed its end. */
+static bool misses_closed_reader(void)
+{
+#ifdef __NetBSD__
+    return is("kqueue");
+#else
+    return false;
+#endif
+}
+
+static void broken_pipe_is_every_event(void)
+{
+    struct selector *s = open_one();
+    int first[2], second_pipe[2];
+
+    make_pipe(first);
+    make_pipe(second_pipe);
+    add(s, first[0], EVENT_READ);
+    fill(second_pipe[1]);
+    add(s, second_pipe[1], EVENT_WRITE);
+    check_quiet(s);
+    CHECK(selector_modify(s, first[0], BOTH, NULL, NULL) == 0);
+    close(first[1]);
+    CHECK(events_at(s, first[0]) == (is("select") ? EVENT_READ : BOTH));
+    CHECK(selector_modify(s, first[0], EVENT_READ, NULL, NULL) == 0);
+    CHECK(events_at(s, first[0]) == EVENT_READ);
+    close(second_pipe[0]);
+    CHECK(events_at(s, second_pipe[1]) == (misses_closed_reader() ? 0 : EVENT_WRITE));
+    CHECK(events_at(s, first[0]) == EVENT_READ);
+    selector_close(s);
+    close(first[0]);
+    close(second_pipe[1]);
+}
+
+/* ---- open and close ---- */
+
+static void best_back_end(void)
+{
+    const char *const *names = selector_backends();
+    struct selector *s = selector_open(NULL);
+
+    CHECK(s != NULL && strcmp(selector_backend(s), names[0]) == 0);
+    selector_close(s);
+    if (strcmp(names[0], "poll") != 0) { /* this kernel does not have the first */
+        let_fail("open", 1, ENOSYS);
+        s = selector_open(NULL);
+        CHECK(library.fail_at == 0 && s != NULL);
+        CHECK(strcmp(selector_backend(s), names[1]) == 0);
+        let_fail(NULL, 0, 0);
+        selector_close(s);
+    }
+    let_fail("memory", 1, ENOMEM);
+    CHECK(selector_open(NULL) == NULL && errno == ENOMEM);
+}
+
+static void open_fails(void)
+{
+    bool in_kernel = is("epoll") || is("kqueue");
+
+    let_fail("open", 1, EMFILE);
+    errno = 0;
+    struct selector *s = selector_open(backend);
+    CHECK(in_kernel ? s == NULL && errno == EMFILE : s != NULL);
+    if (s != NULL)
+        selector_close(s);
+}
+
+static void close_leaves_descriptors(void)
+{
+    struct selector *s = open_one();
+    int pair[2];
+
+    make_pair(pair);
+    add(s, pair[0], BOTH);
+    add(s, pair[1], EVENT_READ);
+    selector_close(s);
+    selector_close(NULL);
+    CHECK(fcntl(pair[0], F_GETFD) != -1 && fcntl(pair[1], F_GETFD) != -1);
+    say(pair[1]);
+    drain(pair[0]);
+    s = open_one();
+    add(s, pair[0], BOTH);
+    CHECK(events_at(s, pair[0]) == EVENT_WRITE);
+    selector_close(s);
+    close_both(pair);
+}
+
+static void name_of_the_back_end(void)
+{
+    const char *const *names = selector_backends();
+    struct selector *s = open_one();
+    bool found = false;
+    int last = 0;
+
+    CHECK(strcmp(selector_backend(s), backend) == 0);
+    for (; names[last] != NULL; last++)
+        found = found || strcmp(names[last], backend) == 0;
+    CHECK(found && last >= 2);
+    CHECK(strcmp(names[last - 2], "poll") == 0 && strcmp(names[last - 1], "select") == 0);
+    selector_close(s);
+}
+
+/* ---- register, modify, unregister ---- */
+
+/* Like the set before: one key, quiet and then ready, and no trace of a second. */
+static void check_unchanged(struct selector *s, const int pair[2], int failed)
+{
+    CHECK(selector_count(s) == 1 && selector_next_key(s, 0)->fd == pair[0]);
+    CHECK(selector_next_key(s, pair[0] + 1) == NULL);
+    errno = 0;
+    CHECK(selector_get_key(s, failed) == NULL && errno == ENOENT);
+    check_quiet(s);
+    say(pair[1]);
+    CHECK(events_at(s, pair[0]) == EVENT_READ);
+    drain(pair[0]);
+}
+
+static void failed_register_changes_nothing(void)
+{
+    struct selector *s = open_one();
+    int pair[2], other[2];
+
+    allow_descriptors();
+    make_pair(pair);
+    make_pair(other);
+    add(s, pair[0], EVENT_READ);
+    say(other[1]);
+    for (int at = 1; at <= 5; at++) { /* the table, the back end's own, each filter of kqueue */
+        library.opens = 0;
+        let_fail(at < 3 ? "change" : "memory", at < 3 ? at : at - 2, ENOSPC);
+        int far = at < 3 ? other[0] : fcntl(other[0], F_DUPFD, 200 * at);
+        int result = selector_register(s, far, BOTH, NULL, NULL);
+        CHECK((result == -1) == (library.fail_at == 0));
+        CHECK(result == 0 || errno == ENOSPC);
+        let_fail(NULL, 0, 0);
+        CHECK(result == -1 || selector_unregister(s, far) == 0);
+        check_unchanged(s, pair, far);
+        CHECK(library.opens == 0); /* and nothing had to be mended */
+        if (far != other[0])
+            close(far);
+    }
+    CHECK_FAILS(selector_register(s, other[0], 9, NULL, NULL), EINVAL);
+    check_unchanged(s, pair, other[0]);
+    add(s, other[0], BOTH);
+    CHECK(events_at(s, other[0]) == BOTH);
+    selector_close(s);
+    close_both(pair);
+    close_both(other);
+}
+
+static void modify_changes_events(void)
+{
+    struct selector *s = open_one();
+    int pair[2];
+
+    make_pair(pair);
+    say(pair[1]);
+    for (int was = EVENT_READ; was <= BOTH; was++)
+        for (int now = EVENT_READ; now <= BOTH; now++) {
+            add(s, pair[0], was);
+            CHECK(events_at(s, pair[0]) == was);
+            CHECK(selector_modify(s, pair[0], now, NULL, NULL) == 0);
+            CHECK(events_at(s, pair[0]) == now && selector_count(s) == 1);
+            CHECK(selector_unregister(s, pair[0]) == 0);
+            check_quiet(s);
+        }
+    selector_close(s);
+    close_both(pair);
+}
+
+static void modify_makes_no_call_for_the_same_events(void)
+{
+    struct selector *s = open_one();
+    int pair[2], mark;
+
+    make_pair(pair);
+    CHECK(selector_register(s, pair[0], BOTH, note, &mark) == 0);
+    int before = library.calls;
+    CHECK(selector_modify(s, pair[0], BOTH, note_wrong, &before) == 0);
+    CHECK(library.calls == before);
+    CHECK(selector_get_key(s, pair[0])->callback == note_wrong);
+    CHECK(selector_get_key(s, pair[0])->data == &before);
+    close_both(pair);
+    CHECK(selector_modify(s, pair[0], BOTH, NULL, NULL) == 0);
+    CHECK(library.calls == before);
+    selector_close(s);
+}
+
+/* The key of pair[0] is as it was: quiet, then ready to be read, with the same data. */
+static void check_key_stays(struct selector *s, const int pair[2], const void *data)
+{
+    const struct selector_key *key = selector_get_key(s, pair[0]);
+
+    CHECK(key != NULL && key->events == EVENT_READ && key->data == data && key->callback == note);
+    CHECK(selector_count(s) == 1);
+    check_quiet(s);
+    say(pair[1]);
+    CHECK(events_at(s, pair[0]) == EVENT_READ);
+    drain(pair[0]);
+}
+
+static void bad_modify_changes_nothing(void)
+{
+    static const int wrong[] = {4, 7, -1, INT_MIN};
+    struct selector *s = open_one();
+    int pair[2], files[2], mark;
+
+    make_pair(pair);
+    open_files(files);
+    CHECK(selector_register(s, pair[0], EVENT_READ, note, &mark) == 0);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        CHECK_FAILS(selector_modify(s, pair[0], wrong[i], note_wrong, NULL), EINVAL);
+    CHECK_FAILS(selector_modify(s, pair[1], BOTH, note_wrong, NULL), ENOENT);
+    CHECK_FAILS(selector_modify(s, -1, BOTH, note_wrong, NULL), EBADF);
+    check_key_stays(s, pair, &mark);
+    library.opens = 0;
+    int copy = dup(pair[0]);
+    close(pair[0]);
+    CHECK_FAILS(selector_modify(s, pair[0], BOTH, note_wrong, NULL), EBADF);
+    CHECK(dup2(files[0], pair[0]) == pair[0]);
+    CHECK_FAILS(selector_modify(s, pair[0], BOTH, note_wrong, NULL), EPERM);
+    CHECK(selector_get_key(s, pair[0])->data == &mark && selector_count(s) == 1);
+    CHECK(dup2(copy, pair[0]) == pair[0]); /* the file that the key was made for is back */
+    CHECK(selector_modify(s, pair[0], EVENT_WRITE, note, &mark) == 0);
+    CHECK(selector_modify(s, pair[0], EVENT_READ, note, &mark) == 0);
+    check_key_stays(s, pair, &mark);
+    selector_close(s);
+    close_both(pair);
+    close_both(files);
+    close(copy);
+}
+
+static void failed_modify_forgets_the_key(void)
+{
+    struct selector *s = open_one();
+    int pair[2], other[2];
+    bool in_kernel = is("epoll") || is("kqueue");
+
+    make_pair(pair);
+    make_pair(other);
+    add(s, other[0], EVENT_READ);
+    say(pair[1]);
+    for (int at = 1; at <= 2; at++) { /* the first call of a change, or the second */
+        int was = at == 1 ? EVENT_WRITE : EVENT_READ, now = at == 1 ? EVENT_READ : BOTH;
+        bool can_fail = is("kqueue") || (in_kernel && at == 1);
+        add(s, pair[0], was);
+        library.opens = 0;
+        let_fail("change", at, ENOMEM);
+        int result = selector_modify(s, pair[0], now, NULL, NULL);
+        CHECK(can_fail ? result == -1 && errno == ENOMEM : result == 0);
+        let_fail(NULL, 0, 0);
+        CHECK(result == -1 || selector_unregister(s, pair[0]) == 0);
+        CHECK_FAILS(selector_modify(s, pair[0], EVENT_READ, NULL, NULL), ENOENT);
+        check_unchanged(s, other, pair[0]);
+        CHECK(library.opens == 0); /* no trace had to be removed */
+    }
+    selector_close(s);
+    close_both(pair);
+    close_both(other);
+}
+
+/* Neither data nor a hang-up is reported, and both are once the key waits again. */
+static void no_events_wait_for_nothing(void)
+{
+    struct selector *s = open_one();
+    int pair[2], ends[2], mark;
+
+    make_pair(pair);
+    make_connection(ends);
+    CHECK(selector_register(s, pair[0], BOTH, note, &mark) == 0);
+    add(s, ends[0], EVENT_READ);
+    CHECK(selector_modify(s, pair[0], 0, note, &mark) == 0);
+    CHECK(selector_modify(s, ends[0], 0, NULL, NULL) == 0);
+    say(pair[1]);
+    check_quiet(s);
+    close(pair[1]); /* a hang-up here, an error there: poll and epoll report both unasked */
+    reset(ends[1]);
+    check_quiet(s);
+    CHECK(selector_count(s) == 2 && selector_get_key(s, pair[0])->events == 0);
+    CHECK(selector_get_key(s, pair[0])->callback == note);
+    CHECK(selector_get_key(s, pair[0])->data == &mark);
+    int before = library.calls;
+    CHECK(selector_modify(s, pair[0], 0, note, &mark) == 0 && library.calls == before);
+    CHECK(selector_modify(s, pair[0], BOTH, NULL, NULL) == 0);
+    CHECK(events_at(s, pair[0]) == BOTH);
+    CHECK(selector_modify(s, pair[0], 0, NULL, NULL) == 0);
+    check_quiet(s);
+    CHECK(selector_modify(s, ends[0], EVENT_WRITE, NULL, NULL) == 0);
+    wait_until(s, ends[0], EVENT_WRITE);
+    CHECK(selector_unregister(s, pair[0]) == 0 && selector_unregister(s, ends[0]) == 0);
+    selector_close(s);
+    close(pair[0]);
+    close(ends[0]);
+}
+
+/* A key without events stays without them in a new set, where it may have the highest number. */
+static void no_events_in_a_new_set(void)
+{
+    struct selector *s = open_one();
+    int pair[2], high;
+
+    make_pair(pair);
+    high = fcntl(pair[0], F_DUPFD, 300);
+    add(s, pair[0], EVENT_READ);
+    add(s, high, EVENT_READ);
+    CHECK(selector_modify(s, high, 0, NULL, NULL) == 0);
+    CHECK(selector_after_fork(s) == 0);
+    say(pair[1]);
+    CHECK(events_at(s, high) == 0 && events_at(s, pair[0]) == EVENT_READ);
+    CHECK(selector_modify(s, high, BOTH, NULL, NULL) == 0);
+    CHECK(events_at(s, high) == BOTH);
+    selector_close(s);
+    close_both(pair);
+    close(high);
+}
+
+/* What is left in epoll of a file whose number has been given to another does not end the wait of a
+ * key without events. */
+static void no_events_and_stale(void)
+{
+    struct selector *s = open_one();
+    int pair[2], other[2], copy;
+
+    make_pair(pair);
+    make_pair(other);
+    add(s, pair[0], EVENT_READ);
+    say(pair[1]);
+    copy = dup(pair[0]);
+    close(pair[0]);
+    CHECK(copy >= 0 && fcntl(other[0], F_DUPFD, pair[0]) == pair[0]);
+    CHECK(selector_modify(s, pair[0], 0, NULL, NULL) == 0);
+    check_quiet(s);
+    check_quiet(s);
+    selector_close(s);
+    close_both(pair);
+    close_both(other);
+    close(copy);
+}
+
+/* The number is another's now: the key then waits for that. */
+static void modify_after_close_and_reuse(void)
+{
+    struct selector *s = open_one();
+    int pair[2], other[2];
+
+    make_pair(pair);
+    make_pair(other);
+    add(s, pair[0], EVENT_READ);
+    close(pair[0]);
+    CHECK(fcntl(other[0], F_DUPFD, pair[0]) == pair[0]);
+    say(other[1]);
+    CHECK(selector_modify(s, pair[0], BOTH, NULL, NULL) == 0);
+    CHECK(events_at(s, pair[0]) == BOTH);
+    CHECK(selector_unregister(s, pair[0]) == 0);
+    check_quiet(s);
+    selector_close(s);
+    close_both(pair);
+    close_both(other);
+}
+
+static void unregister_waits_no_more(void)
+{
+    struct selector *s = open_one();
+    int pair[2], other[2];
+
+    make_pair(pair);
+    make_pair(other);
+    add(s, pair[0], BOTH);
+    add(s, other[0], EVENT_READ);
+    say(pair[1]);
+    CHECK(events_at(s, pair[0]) == BOTH);
+    CHECK(selector_unregister(s, pair[0]) == 0);
+    library.opens = 0;
+    check_quiet(s);
+    CHECK(library.opens == 0); /* it was really taken out, and not only ignored */
+    CHECK(selector_count(s) == 1);
+    CHECK_FAILS(selector_unregister(s, pair[0]), ENOENT);
+    add(s, pair[0], EVENT_READ);
+    CHECK(events_at(s, pair[0]) == EVENT_READ);
+    selector_close(s);
+    close_both(pair);
+    close_both(other);
+}
+
+static void unregister_after_close(void)
+{
+    struct selector *s = open_one();
+    int pair[2], other[2];
+
+    make_pair(pair);
+    make_pair(other);
+    for (int events = EVENT_READ; events <= BOTH; events++) {
+        add(s, pair[0], events);
+        close(pair[0]);
+        CHECK(selector_unregister(s, pair[0]) == 0);
+        CHECK(fcntl(other[0], F_DUPFD, pair[0]) == pair[0]);
+        add(s, pair[0], events);
+        close(pair[0]);
+        CHECK(fcntl(other[1], F_DUPFD, pair[0]) == pair[0]);
+        CHECK(selector_unregister(s, pair[0]) == 0); /* closed, and its number is another's */
+        CHECK(selector_count(s) == 0);
+        check_quiet(s);
+        add(s, pair[0], BOTH); /* which can be registered now */
+        CHECK(events_at(s, pair[0]) == EVENT_WRITE);
+        CHECK(selector_unregister(s, pair[0]) == 0);
+    }
+    selector_close(s);
+    close_both(pair);
+    close_both(other);
+}
+
+/* ---- select ---- */
+
+/* Seven are ready, and there is room for so few: nobody is left out for long, ever. */
+static void check_turns(int max, int events)
+{
+    struct selector *s = open_one();
+    struct selector_ready ready[3];
+    int pairs[7][2], last_seen[7] = {0}, bound = 2 * ((7 + max - 1) / max) + 1;
+
+    for (int i = 0; i < 7; i++) {
+        make_pair(pairs[i]);
+        say(pairs[i][1]);
+        add(s, pairs[i][0], i == 6 ? BOTH : events);
+    }
+    for (int turn = 1; turn <= 20 * bound; turn++) {
+        int count = selector_select(s, ready, max, &no_time);
+        CHECK(count >= 1 && count <= max);
+        for (int at = 0; at < count; at++)
+            for (int i = 0; i < 7; i++) {
+                if (ready[at].key.fd != pairs[i][0])
+                    continue;
+                CHECK(ready[at].events == (i == 6 ? BOTH : events));
+                CHECK(last_seen[i] < turn); /* each is there once */
+                last_seen[i] = turn;
+            }
+        for (int i = 0; i < 7; i++)
+            CHECK(turn - last_seen[i] < bound);
+    }
+    selector_close(s);
+    for (int i = 0; i < 7; i++)
+        close_both(pairs[i]);
+}
+
+static void all_have_their_turn(void)
+{
+    for (int max = 1; max <= 3; max++)
+        for (int events = EVENT_READ; events <= BOTH; events++)
+            check_turns(max, events);
+}
+
+/* Those that are always ready do not keep out one that becomes ready. */
+static void newcomer_has_its_turn(void)
+{
+    struct selector *s = open_one();
+    struct selector_ready ready[1];
+    int pairs[5][2], calls = 0;
+
+    for (int i = 0; i < 5; i++) {
+        make_pair(pairs[i]);
+        add(s, pairs[i][0], i == 2 ? EVENT_READ : BOTH);
+    }
+    for (int i = 0; i < 7; i++)
+        CHECK(selector_select(s, ready, 1, &no_time) == 1 && ready[0].key.fd != pairs[2][0]);
+    say(pairs[2][1]);
+    do
+        CHECK(selector_select(s, ready, 1, &no_time) == 1 && ++calls <= 10);
+    while (ready[0].key.fd != pairs[2][0]);
+    selector_close(s);
+    for (int i = 0; i < 5; i++)
+        close_both(pairs[i]);
+}
+
+/* How often each of these is among the ready must be once. */
+static void check_each_once(const struct selector_ready ready[], int count, const int fds[],
+                            int expected)
+{
+    static unsigned char seen[8192];
+
+    CHECK(count == expected);
+    memset(seen, 0, sizeof seen);
+    for (int i = 0; i < count; i++) {
+        CHECK(ready[i].key.fd < (int)sizeof seen && seen[ready[i].key.fd]++ == 0);
+        CHECK(ready[i].events == ready[i].key.events);
+    }
+    for (int i = 0; i < expected; i++)
+        CHECK(seen[fds[i]] == 1);
+}
+
+/* More than one system call of the library gives out. */
+static void many_at_once(void)
+{
+    static struct selector_ready ready[1000];
+    static int copies[600];
+    int pair[2];
+
+    allow_descriptors();
+    make_pair(pair);
+    say(pair[1]);
+    make_copies(pair[0], 300, 600, copies);
+    for (int events = EVENT_READ; events <= BOTH; events++) {
+        struct selector *s = open_one();
+        for (int i = 0; i < 600; i++)
+            add(s, copies[i], events);
+        check_each_once(ready, selector_select(s, ready, 1000, NULL), copies, 600);
+        for (int max = 600; max > 250; max -= 49) { /* kqueue's pairs need not fill the room */
+            int count = selector_select(s, ready, max, NULL);
+            CHECK(is("kqueue") ? count > max / 2 && count <= max : count == max);
+        }
+        selector_close(s);
+    }
+    for (int i = 0; i < 600; i++)
+        close(copies[i]);
+    close_both(pair);
+}
+
+static void many_above_fd_setsize(void)
+{
+    static struct selector_ready ready[1000];
+    static int copies[600];
+    struct selector *s = open_one();
+    int pair[2];
+
+    allow_descriptors();
+    make_pair(pair);
+    say(pair[1]);
+    make_copies(pair[0], FD_SETSIZE, 600, copies);
+    for (int i = 0; i < 600; i++)
+        if (is("select"))
+            CHECK_FAILS(selector_register(s, copies[i], BOTH, NULL, NULL), ERANGE);
+        else
+            add(s, copies[i], BOTH);
+    if (!is("select"))
+        check_each_once(ready, selector_select(s, ready, 1000, &second), copies, 600);
+    CHECK(selector_count(s) == (is("select") ? 0 : 600));
+    selector_close(s);
+    for (int i = 0; i < 600; i++)
+        close(copies[i]);
+    close_both(pair);
+}
+
+static void no_timeout_does_not_wait(void)
+{
+    static const struct timespec none[] = {{.tv_sec = 0},
+                                           {.tv_sec = -1},
+                                           {.tv_sec = -1, .tv_nsec = 5 * MS},
+                                           {.tv_sec = -1000000000000}};
+    struct selector *s = open_one();
+    struct selector_ready ready[1];
+    int pair[2];
+
+    make_pair(pair);
+    add(s, pair[0], EVENT_READ);
+    library.pretends = true;
+    library.nap = DAY;
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
+        library.waits = 0;
+        CHECK(selector_select(s, ready, 1, &none[i]) == 0);
+        CHECK(library.waits == 1 && library.time == 0 && library.for_ever == 0);
+    }
+    library.pretends = false;
+    say(pair[1]);
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+        CHECK(selector_select(s, ready, 1, &none[i]) == 1);
+    selector_close(s);
+    close_both(pair);
+}
+
+/* In pretended time: a wait of `asked`, in which each of the kernel's waits is over after `nap`. */
+static void check_wait(struct selector *s, long long asked, long long nap, bool dispatches)
+{
+    struct timespec timeout = {.tv_sec = (time_t)(asked / (1000 * MS))};
+    struct selector_ready ready[1];
+
+    timeout.tv_nsec = (long)(asked % (1000 * MS));
+    library.pretends = true;
+    library.time = 12345678987654321;
+    library.nap = nap;
+    library.waits = 0;
+    int result =
+        dispatches ? selector_dispatch(s, &timeout) : selector_select(s, ready, 1, &timeout);
+    CHECK(result == 0 && library.for_ever == 0);
+    CHECK(library.time - 12345678987654321 >= asked);
+    CHECK(library.time - 12345678987654321 <= asked + MS);
+    library.pretends = false;
+}
+
+/* What is mended in the middle of a wait makes it neither shorter nor longer.  select() alone says
+ * by an errno that there is something to mend, which can be pretended. */
+static void check_mended_wait(struct selector *s)
+{
+    int pair[2];
+
+    if (!is("select"))
+        return;
+    make_pair(pair);
+    add(s, pair[0], EVENT_READ);
+    close(pair[0]); /* and not unregistered */
+    let_fail("wait", 1, EBADF);
+    check_wait(s, 10000 * MS, 6000 * MS, false);
+    CHECK(library.fail_at == 0 && library.waits == 2);
+    CHECK(selector_unregister(s, pair[0]) == 0);
+    close(pair[1]);
+}
+
+static void timeout_is_never_cut_short(void)
+{
+    static const long long times[] = {1,          MS - 1,       MS,         MS + 1,
+                                      3 * MS / 2, 123456789012, DAY,        24 * DAY,
+                                      25 * DAY,   60 * DAY,     3650 * DAY, 999999999999999999};
+    struct selector *s = open_one();
+
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        check_wait(s, times[i], LLONG_MAX, false);
+        check_wait(s, times[i], LLONG_MAX, true);
+        check_wait(s, times[i], times[i] / 3 + 1, false); /* the kernel returns early */
+        check_wait(s, times[i], times[i] / 100 + 1, true);
+    }
+    check_mended_wait(s);
+    selector_close(s);
+}
+
+/* With the kernel's own clock: short ones, and a set that is not empty. */
+static void short_waits_are_not_cut_short(void)
+{
+    static const long times[] = {1, 999999, 1500000, 7000001};
+    struct selector *s = open_one();
+    struct selector_ready ready[1];
+    struct timespec begin, end;
+    int pair[2];
+
+    make_pair(pair);
+    add(s, pair[0], EVENT_READ);
+    for (int round = 0; round < 5; round++)
+        for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+            struct timespec timeout = {.tv_nsec = times[i]};
+            clock_gettime(CLOCK_MONOTONIC, &begin);
+            CHECK(selector_select(s, ready, 1, &timeout) == 0);
+            clock_gettime(CLOCK_MONOTONIC, &end);
+            long long took =
+                (end.tv_sec - begin.tv_sec) * 1000 * MS + (end.tv_nsec - begin.tv_nsec);
+            CHECK(took >= times[i]);
+        }
+    selector_close(s);
+    close_both(pair);
+}
+
+/* Without a timeout, and with one that is longer than anybody lives: woken twice, it goes on. */
+static void waits_for_ever(void)
+{
+    struct selector *s = open_one();
+    struct selector_ready ready[1];
+    struct timespec longest = {.tv_sec = LONG_MAX, .tv_nsec = 999999999};
+
+    library.pretends = true;
+    library.nap = DAY;
+    CHECK_FAILS(selector_select(s, ready, 1, NULL), EINTR);
+    CHECK(library.for_ever == 3 && library.waits == 3);
+    library.for_ever = library.waits = 0;
+    CHECK_FAILS(selector_select(s, ready, 1, &longest), EINTR);
+    library.for_ever = library.waits = 0;
+    CHECK_FAILS(selector_dispatch(s, &longest), EINTR);
+    longest = (struct timespec){.tv_sec = 1000000000};
+    library.for_ever = library.waits = 0;
+    CHECK_FAILS(selector_select(s, ready, 1, &longest), EINTR);
+    library.for_ever = library.waits = 0;
+    CHECK_FAILS(selector_dispatch(s, NULL), EINTR);
+    selector_close(s);
+}
+
+/* One that is forgotten is noticed within the wait, which then is as long as it was to be. */
+static void mending_does_not_cut_short(void)
+{
+    struct selector *s = open_one();
+    struct timespec begin, end;
+    struct selector_ready ready[1];
+    int pair[2], stale[2], copy;
+
+    make_pair(pair);
+    add(s, pair[0], EVENT_READ);
+    copy = make_stale(s, stale);
+    close_both(pair);
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    CHECK(selector_select(s, ready, 1, &brief) == 0);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    CHECK((end.tv_sec - begin.tv_sec) * 1000 * MS + (end.tv_nsec - begin.tv_nsec) >= 20 * MS);
+    selector_close(s);
+    close(stale[1]);
+    close(copy);
+}
+
+static volatile sig_atomic_t signals;
+
+static void on_alarm(int signal_number)
+{
+    (void)signal_number;
+    if (++signals > 200)
+        _exit(1); /* nobody notices */
+}
+
+/* Signals, one each 50 ms: the first that comes in the wait ends it. */
+static void signals_are_seen(void)
+{
+    const struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
+    const struct itimerval often = {{.tv_usec = 50000}, {.tv_usec = 50000}}, never = {{0}, {0}};
+    const struct timespec minute = {.tv_sec = 60};
+    struct selector *s = open_one();
+    struct selector_ready ready[1];
+    int pair[2];
+
+    make_pair(pair);
+    add(s, pair[0], EVENT_READ);
+    CHECK(sigaction(SIGALRM, &action, NULL) == 0 && setitimer(ITIMER_REAL, &often, NULL) == 0);
+    CHECK_FAILS(selector_select(s, ready, 1, NULL), EINTR);
+    CHECK_FAILS(selector_select(s, ready, 1, &minute), EINTR);
+    CHECK_FAILS(selector_dispatch(s, NULL), EINTR);
+    CHECK(selector_unregister(s, pair[0]) == 0);
+    CHECK_FAILS(selector_select(s, ready, 1, NULL), EINTR); /* nobody is there */
+    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0 && signals >= 4);
+    selector_close(s);
+    close_both(pair);
+}
+
+static void kernel_says_no(void)
+{
+    struct selector *s = open_one();
+    struct selector_ready ready[1];
+    int pair[2];
+
+    make_pair(pair);
+    add(s, pair[0], EVENT_WRITE);
+    let_fail("wait", 1, ENOMEM);
+    CHECK_FAILS(selector_select(s, ready, 1, NULL), ENOMEM);
+    let_fail("wait", 1, EFAULT);
+    CHECK_FAILS(selector_dispatch(s, &no_time), EFAULT);
+    CHECK(selector_select(s, ready, 1, NULL) == 1);
+    selector_close(s);
+    close_both(pair);
+}
+
+/* ---- dispatch ---- */
+
+/* Three that are ready to be read from, each with this callback. */
+static struct selector *set_scene(selector_callback *callback, int mode)
+{
+    struct selector *s = open_one();
+
+    memset(&scene, 0, sizeof scene);
+    current = s;
+    scene.mode = mode;
+    for (int i = 0; i < 3; i++) {
+        make_pair(scene.pairs[i]);
+        scene.fds[i] = scene.pairs[i][0];
+        say(scene.pairs[i][1]);
+        CHECK(selector_register(s, scene.fds[i], EVENT_READ, callback, &scene.pairs[i]) == 0);
+    }
+    return s;
+}
+
+static void end_scene(struct selector *s)
+{
+    selector_close(s);
+    for (int i = 0; i < 3; i++)
+        close_both(scene.pairs[i]);
+}
+
+enum { UNREGISTER, REUSE, AGAIN, NOT_FOR_THAT, NO_CALLBACK, ANOTHER, MODES };
+
+/* What the first callback does to the others of its batch. */
+static void disturb(struct selector *s, int fd, int peer)
+{
+    int copy;
+
+    if (scene.mode == NOT_FOR_THAT)
+        CHECK(selector_modify(s, fd, EVENT_WRITE, note_wrong, NULL) == 0);
+    if (scene.mode == NO_CALLBACK)
+        CHECK(selector_modify(s, fd, EVENT_READ, NULL, NULL) == 0);
+    if (scene.mode == ANOTHER)
+        CHECK(selector_modify(s, fd, BOTH, note, &scene) == 0);
+    if (scene.mode > AGAIN)
+        return;
+    CHECK(selector_unregister(s, fd) == 0);
+    if (scene.mode == REUSE) { /* ready too, and registered with the same number */
+        copy = dup(peer);
+        close(fd);
+        CHECK(dup2(copy, fd) == fd);
+        close(copy);
+    }
+    if (scene.mode != UNREGISTER)
+        CHECK(selector_register(s, fd, BOTH, note_wrong, NULL) == 0);
+}
+
+static void disturb_the_others(const struct selector_key *key, int events)
+{
+    CHECK(events == EVENT_READ && ++scene.wrong == 1);
+    scene.wrong = 0;
+    for (int i = 0; i < 3; i++)
+        if (scene.fds[i] != key->fd)
+            disturb(current, scene.fds[i], scene.pairs[i][1]);
+    scene.wrong = scene.mode == ANOTHER || scene.mode == NO_CALLBACK ? 1 : 0;
+}
+
+static void stale_ones_are_left_out(void)
+{
+    for (int mode = 0; mode < MODES; mode++) {
+        struct selector *s = set_scene(disturb_the_others, mode);
+        CHECK(selector_dispatch(s, &second) == 3);
+        CHECK(scene.wrong == (mode == ANOTHER || mode == NO_CALLBACK ? 1 : 0));
+        CHECK(scene.calls == (mode == ANOTHER ? 2 : 0));
+        if (mode == ANOTHER) /* the new callback, with what is new and with what happened */
+            CHECK(scene.seen.data == &scene && scene.events == EVENT_READ);
+        for (int i = 0; i < 3; i++) /* the first is not to be called again */
+            if (mode != ANOTHER && (mode != NO_CALLBACK || selector_get_key(s, scene.fds[i])))
+                selector_unregister(s, scene.fds[i]);
+        end_scene(s);
+    }
+}
+
+/* In the next call, who was registered anew is called after all. */
+static void new_ones_are_called_next(void)
+{
+    struct selector *s = set_scene(disturb_the_others, AGAIN);
+
+    CHECK(selector_dispatch(s, &second) == 3 && scene.wrong == 0);
+    for (int i = 0; i < 3; i++)
+        if (selector_get_key(s, scene.fds[i])->callback != note_wrong)
+            CHECK(selector_unregister(s, scene.fds[i]) == 0);
+    CHECK(selector_dispatch(s, &second) == 2 && scene.wrong == 2);
+    end_scene(s);
+}
+
+/* It takes itself out, its key is a copy, and it registers so many that the table has to move. */
+static void change_everything(const struct selector_key *key, int events)
+{
+    const struct selector_key before = *key;
+    struct selector *s = current;
+
+    scene.calls++;
+    CHECK(events == EVENT_READ && key->events == EVENT_READ && key->callback == change_everything);
+    CHECK(selector_modify(s, key->fd, BOTH, note_wrong, NULL) == 0);
+    CHECK(key->events == before.events && key->data == before.data && key->fd == before.fd);
+    CHECK(selector_unregister(s, key->fd) == 0);
+    CHECK(key->callback == before.callback);
+    for (int i = 0; i < 600; i++)
+        if (scene.calls == 1)
+            CHECK(selector_register(s, scene.many[i], EVENT_READ, note_wrong, NULL) == 0);
+    CHECK(key->fd == before.fd && key->data == before.data);
+    struct selector_ready ready[1];
+    CHECK(selector_select(s, ready, 1, &no_time) == 1); /* even this does no harm */
+}
+
+static void callback_may_change_anything(void)
+{
+    static int copies[600];
+    struct selector *s = set_scene(change_everything, 0);
+
+    allow_descriptors();
+    make_copies(scene.fds[0], 300, 600, copies);
+    scene.many = copies;
+    CHECK(selector_dispatch(s, NULL) == 3);
+    CHECK(scene.calls == 3 && scene.wrong == 0 && selector_count(s) == 600);
+    CHECK(selector_dispatch(s, NULL) == 256); /* the others have their turn, */
+    CHECK(selector_dispatch(s, NULL) == 512); /* and more at a time */
+    CHECK(selector_dispatch(s, NULL) == 600);
+    CHECK(scene.wrong >= 600);
+    for (int i = 0; i < 600; i++)
+        close(copies[i]);
+    end_scene(s);
+}
+
+static void dispatch_calls_with_key_and_events(void)
+{
+    struct selector *s = open_one();
+    int pair[2], other[2], mark;
+
+    memset(&scene, 0, sizeof scene);
+    make_pair(pair);
+    make_pair(other);
+    CHECK(selector_register(s, pair[0], BOTH, note, &mark) == 0);
+    CHECK(selector_dispatch(s, NULL) == 1);
+    CHECK(scene.calls == 1 && scene.events == EVENT_WRITE);
+    CHECK(scene.seen.fd == pair[0] && scene.seen.events == BOTH && scene.seen.data == &mark);
+    CHECK(scene.seen.callback == note);
+    say(pair[1]);
+    add(s, other[0], EVENT_WRITE); /* which has no callback, and counts */
+    CHECK(selector_dispatch(s, &no_time) == 2 && scene.calls == 2 && scene.events == BOTH);
+    CHECK(selector_unregister(s, other[0]) == 0);
+    drain(pair[0]);
+    fill(pair[0]);
+    CHECK(selector_dispatch(s, &brief) == 0 && scene.calls == 2);
+    selector_close(s);
+    close_both(pair);
+    close_both(other);
+}
+
+/* ---- the map ---- */
+
+static void keys_in_order(void)
+{
+    struct selector *s = open_one();
+    int pair[2], copies[3], count = 0, last = -1;
+
+    CHECK(selector_next_key(s, 0) == NULL && selector_count(s) == 0);
+    make_pair(pair);
+    make_copies(pair[0], 400, 3, copies);
+    for (int i = 2; i >= 0; i--)
+        add(s, copies[i], EVENT_READ);
+    add(s, pair[1], EVENT_WRITE);
+    const struct selector_key *key;
+    for (key = selector_next_key(s, 0); key != NULL; key = selector_next_key(s, key->fd + 1)) {
+        CHECK(key->fd > last && key == selector_get_key(s, key->fd));
+        last = key->fd;
+        count++;
+    }
+    CHECK(count == 4 && selector_count(s) == 4 && last == copies[2]);
+    CHECK(selector_next_key(s, -5)->fd == pair[1] && selector_next_key(s, INT_MIN) != NULL);
+    CHECK(selector_next_key(s, copies[1])->fd == copies[1]);
+    CHECK(selector_next_key(s, copies[1] + 1)->fd == copies[2]);
+    CHECK(selector_next_key(s, copies[2] + 1) == NULL && selector_next_key(s, INT_MAX) == NULL);
+    CHECK(selector_unregister(s, copies[2]) == 0 && selector_count(s) == 3);
+    CHECK(selector_next_key(s, copies[1] + 1) == NULL);
+    while ((key = selector_next_key(s, 0)) != NULL)
+        CHECK(selector_unregister(s, key->fd) == 0);
+    CHECK(selector_count(s) == 0);
+    check_quiet(s);
+    selector_close(s);
+    close_both(pair);
+    for (int i = 0; i < 3; i++)
+        close(copies[i]);
+}
+
+/* ---- fileno ---- */
+
+static void fileno_nests(void)
+{
+    struct selector *s = open_one(), *outer = open_one();
+    struct pollfd nested = {.fd = selector_fileno(s), .events = POLLIN};
+    int pair[2];
+
+    if (is("poll") || is("select")) {
+        CHECK_FAILS(selector_fileno(s), ENOTSUP);
+    } else {
+        make_pair(pair);
+        CHECK(nested.fd >= 0 && (fcntl(nested.fd, F_GETFD) & FD_CLOEXEC) != 0);
+        add(s, pair[0], EVENT_READ);
+        CHECK(poll(&nested, 1, 0) == 0);
+        add(outer, nested.fd, EVENT_READ);
+        check_quiet(outer);
+        say(pair[1]);
+        CHECK(poll(&nested, 1, 1000) == 1 && nested.revents == POLLIN);
+        CHECK(events_at(outer, nested.fd) == EVENT_READ);
+        drain(pair[0]);
+        check_quiet(s);
+        CHECK(poll(&nested, 1, 0) == 0);
+        close_both(pair);
+    }
+    selector_close(outer);
+    selector_close(s);
+}
+
+/* ---- fork ---- */
+
+/* Both use the selector, the child all of it, and neither sees what the other does. */
+static void child_has_its_own(void)
+{
+    struct selector *s = open_one();
+    int pair[2], other[2], status;
+
+    make_pair(pair);
+    make_pair(other);
+    add(s, pair[0], EVENT_READ);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(LIMIT_S);
+        CHECK(selector_after_fork(s) == 0 && selector_count(s) == 1);
+        check_quiet(s);
+        say(pair[1]);
+        CHECK(events_at(s, pair[0]) == EVENT_READ);
+        add(s, other[0], EVENT_WRITE);
+        CHECK(events_at(s, other[0]) == EVENT_WRITE);
+        CHECK(selector_modify(s, pair[0], BOTH, NULL, NULL) == 0);
+        CHECK(events_at(s, pair[0]) == BOTH && selector_unregister(s, pair[0]) == 0);
+        CHECK(selector_after_fork(s) == 0 && events_at(s, other[0]) == EVENT_WRITE);
+        selector_close(s);
+        exit(0);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+    CHECK(events_at(s, pair[0]) == EVENT_READ && events_at(s, other[0]) == 0);
+    drain(pair[0]);
+    library.opens = 0;
+    check_quiet(s);
+    CHECK(library.opens == 0 && selector_count(s) == 1);
+    CHECK(selector_after_fork(s) == 0); /* nor does it harm the parent */
+    say(pair[1]);
+    CHECK(events_at(s, pair[0]) == EVENT_READ);
+    selector_close(s);
+    close_both(pair);
+    close_both(other);
+}
+
+/* A child that only gives it back closes nothing of its own, and takes nothing from the parent. */
+static void child_closes_it(void)
+{
+    struct selector *s = open_one();
+    int pair[2], status;
+
+    make_pair(pair);
+    add(s, pair[0], EVENT_READ);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(LIMIT_S);
+        int fd = dup(0); /* kqueue: it has the number that the queue had */
+        selector_close(s);
+        CHECK(fcntl(fd, F_GETFD) != -1 && fcntl(pair[0], F_GETFD) != -1);
+        exit(0);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+    say(pair[1]);
+    CHECK(events_at(s, pair[0]) == EVENT_READ);
+    selector_close(s);
+    close_both(pair);
+}
+
+static void after_fork_fails(void)
+{
+    struct selector *s = open_one();
+    int pair[2], failures = 0;
+
+    make_pair(pair);
+    add(s, pair[0], EVENT_READ);
+    add(s, pair[1], EVENT_READ);
+    say(pair[1]);
+    for (int at = 1;; at++) {
+        let_fail(NULL, at, ENOMEM);
+        int result = selector_after_fork(s);
+        CHECK((result == -1) == (library.fail_at == 0));
+        if (result == 0)
+            break;
+        CHECK(errno == ENOMEM && selector_count(s) == 2);
+        let_fail(NULL, 0, 0);
+        CHECK(events_at(s, pair[0]) == EVENT_READ); /* all is as it was */
+        failures++;
+    }
+    let_fail(NULL, 0, 0);
+    CHECK(failures >= 1 && failures <= 4 && events_at(s, pair[0]) == EVENT_READ);
+    selector_close(s);
+    close_both(pair);
+}
+
+/* ---- every call of the library fails once ---- */
+
+/* What the keys should be by what the functions said, and whether they are. */
+static void check_keys(struct selector *s, const int fds[], const int events[], int count)
+{
+    int keys = 0;
+
+    for (int i = 0; i < count; i++) {
+        const struct selector_key *key = selector_get_key(s, fds[i]);
+        CHECK((key == NULL) == (events[i] == 0));
+        CHECK(key == NULL || key->events == events[i]);
+        keys += key != NULL;
+    }
+    CHECK(selector_count(s) == keys);
+}
+
+/* 1: the call that was to fail has failed.  What was said is true, and afterwards all goes well. */
+static int all_verbs(const int fds[4])
+{
+    int has[4] = {0}, failures = 0;
+    struct selector *s = selector_open(backend);
+
+    if (s == NULL)
+        return 1;
+    for (int round = 0; round < 4; round++)
+        for (int i = 0; i < 4; i++) {
+            int events = 1 + (i + round) % 3, result;
+            if (has[i] == 0)
+                result = selector_register(s, fds[i], events, NULL, NULL);
+            else
+                result = selector_modify(s, fds[i], events, NULL, NULL);
+            has[i] = result == 0 ? events : 0;
+            failures += result == -1;
+            check_keys(s, fds, has, 4);
+        }
+    failures += selector_after_fork(s) == -1;
+    check_keys(s, fds, has, 4);
+    let_fail(NULL, 0, 0);
+    for (int i = 0; i < 4; i++) {
+        CHECK(events_at(s, fds[i]) == (has[i] & EVENT_WRITE));
+        CHECK(has[i] == 0 || selector_unregister(s, fds[i]) == 0);
+    }
+    check_quiet(s);
+    selector_close(s);
+    return failures;
+}
+
+static void every_call_fails(void)
+{
+    int pairs[2][2], fds[4], at = 1, failures;
+
+    make_pair(pairs[0]);
+    make_pair(pairs[1]);
+    allow_descriptors();
+    memcpy(fds, pairs, sizeof pairs);
+    fds[3] = fcntl(pairs[1][1], F_DUPFD, 500); /* a larger table in the middle of things */
+    do {
+        let_fail(NULL, at, ENOMEM);
+        failures = all_verbs(fds);
+        CHECK(failures <= 1);
+        let_fail(NULL, 0, 0);
+    } while (failures > 0 && ++at < 1000);
+    CHECK(at > 5);
+    close(fds[3]);
+    close_both(pairs[0]);
+    close_both(pairs[1]);
+}
+
+/* ---- the cases ---- */
+
+struct test {
+    const char *name;
+    void (*run)(void);
+    const char *sentence; /* of selector.h, word for word */
+};
+
+static const struct test tests[] = {
+    {"level-triggered", level_triggered,
+     "Events are level-triggered: a descriptor is reported as long as it is ready."},
+    {"invalid-arguments", invalid_arguments,
+     "EINVAL events is not EVENT_READ, EVENT_WRITE or both (selector_modify() also takes 0); "
+     "max is below 1;"},
+    {"invalid-timeouts", invalid_timeouts, "tv_nsec is not between 0 and 999,999,999;"},
+    {"bad-descriptors", bad_descriptors, "EBADF the descriptor is negative or not open"},
+    {"files-and-directories", files_and_directories,
+     "EPERM the file is always ready, so that the kernel does not wait for it"},
+    {"driver-decides", driver_decides,
+     "On Linux the file's driver decides, and the selector asks epoll about everything that "
+     "is not a socket or a pipe: a regular file on a disk, a directory and /dev/null are "
+     "refused; /proc/self/mounts and the files of sysfs are accepted."},
+    {"nobody-to-ask", nobody_to_ask,
+     "On other systems the type decides: every regular file and every directory is refused."},
+    {"registered-twice", registered_twice, "EEXIST the descriptor already has a key"},
+    {"unknown-descriptors", unknown_descriptors, "ENOENT the descriptor has no key"},
+    {"too-large-for-select", too_large_for_select,
+     "ERANGE the back end is select and the descriptor is FD_SETSIZE or above: an fd_set has "
+     "no bit for it, whatever RLIMIT_NOFILE allows."},
+    {"pipe-that-nobody-reads", pipe_that_nobody_reads,
+     "EPIPE the back end is kqueue, and EVENT_WRITE is for a pipe that nobody reads "
+     "(FreeBSD; NetBSD sets EBADF)"},
+    {"no-memory-to-open", no_memory_to_open, "or another errno of the kernel, such as ENOMEM."},
+    {"no-memory-to-register", no_memory_to_register,
+     "or another errno of the kernel, such as ENOMEM."},
+    {"every-call-fails", every_call_fails,
+     "A function that fails returns -1 or NULL and sets errno."},
+    {"closed-and-forgotten", closed_and_forgotten,
+     "If you forget to, it is no longer reported, and its key stays until you unregister it."},
+    {"forgotten-and-reused", forgotten_and_reused,
+     "If its number is given to a new file, poll and select may report the new file under "
+     "the old key."},
+    {"stale-is-removed", stale_is_removed,
+     "If the descriptor has a duplicate, made by dup() or fork(), epoll continues to report "
+     "it."},
+    {"stale-with-a-number-in-use", stale_with_a_number_in_use,
+     "Give fd a key, and wait for these events from now on."},
+    {"many-stale", many_stale, "Remove the key of fd."},
+    {"same-file-same-number", same_file_same_number,
+     "Give fd a key, and wait for these events from now on."},
+    {"forgotten-in-a-new-list", forgotten_in_a_new_list, "its key stays until you unregister it."},
+    {"forgotten-and-now-a-file", forgotten_and_now_a_file,
+     "its key stays until you unregister it."},
+    {"key", key_has_what_was_given,
+     "A key consists of a descriptor, the events to wait for, a callback, and a pointer of "
+     "yours."},
+    {"ready-is-a-copy", ready_is_a_copy, "the events of the key that are ready; never 0"},
+    {"reset-is-every-event", reset_is_every_event,
+     "An error or a hang-up counts as every event of the key, so that the read or the write "
+     "that you were waiting for returns the error."},
+    {"closed-peer-is-every-event", closed_peer_is_every_event,
+     "An error or a hang-up counts as every event of the key"},
+    {"half-closed-peer-is-a-read", half_closed_peer_is_a_read,
+     "the events of the key that are ready; never 0"},
+    {"broken-pipe-is-every-event", broken_pipe_is_every_event,
+     "A hang-up is missed in two cases: select() reports it only as EVENT_READ if there is "
+     "no room to write (the reading end of a pipe, a local socket that is full), and "
+     "NetBSD's kqueue does not report that the reader of a full pipe has closed its end."},
+    {"best-back-end", best_back_end, "NULL chooses the best one that this kernel supports."},
+    {"open-fails", open_fails, "Returns NULL and sets errno if it fails."},
+    {"close-leaves-descriptors", close_leaves_descriptors,
+     "Free the selector and all its keys. Your descriptors stay open. NULL is allowed."},
+    {"name-of-the-back-end", name_of_the_back_end,
+     "The names of the back ends that are compiled in, best first. NULL ends the list."},
+    {"failed-register-changes-nothing", failed_register_changes_nothing,
+     "Returns 0, or -1, and then nothing has changed."},
+    {"modify-changes-events", modify_changes_events,
+     "Change the events, the callback and the data of fd's key."},
+    {"modify-makes-no-call", modify_makes_no_call_for_the_same_events,
+     "If the events are the same as before, this makes no system call."},
+    {"no-events", no_events_wait_for_nothing,
+     "With 0 events the key stays and waits for nothing: not even a hang-up is reported."},
+    {"no-events-in-a-new-set", no_events_in_a_new_set,
+     "With 0 events the key stays and waits for nothing"},
+    {"no-events-and-stale", no_events_and_stale,
+     "With 0 events the key stays and waits for nothing"},
+    {"bad-modify-changes-nothing", bad_modify_changes_nothing,
+     "A bad argument (EINVAL, EBADF, ENOENT, EPERM) changes nothing."},
+    {"failed-modify-forgets", failed_modify_forgets_the_key,
+     "If the kernel refuses the change itself (ENOMEM, ENOSPC, the errors of kqueue for a "
+     "pipe), it may be half done, and fd has no key any more, as in Python."},
+    {"modify-after-close-and-reuse", modify_after_close_and_reuse,
+     "Change the events, the callback and the data of fd's key."},
+    {"unregister-waits-no-more", unregister_waits_no_more, "Remove the key of fd."},
+    {"unregister-after-close", unregister_after_close,
+     "This also works if fd has been closed, or closed and its number given to a new file."},
+    {"all-have-their-turn", all_have_their_turn,
+     "Each descriptor appears once. If more than max are ready, the next calls return the "
+     "others first."},
+    {"newcomer-has-its-turn", newcomer_has_its_turn,
+     "If more than max are ready, the next calls return the others first."},
+    {"many-at-once", many_at_once,
+     "Wait until a descriptor is ready, and fill ready[], which has room for max entries."},
+    {"many-above-fd-setsize", many_above_fd_setsize, "Returns the number of entries."},
+    {"no-timeout", no_timeout_does_not_wait, "A tv_sec below 0, or zero, does not wait."},
+    {"timeout-is-never-cut-short", timeout_is_never_cut_short,
+     "Any other time is rounded up to a millisecond;"},
+    {"short-waits", short_waits_are_not_cut_short,
+     "0 means that the time is up, and never comes early."},
+    {"waits-for-ever", waits_for_ever,
+     "a thousand million seconds (31 years) or more are for ever."},
+    {"mending-does-not-cut-short", mending_does_not_cut_short,
+     "0 means that the time is up, and never comes early."},
+    {"signals-are-seen", signals_are_seen,
+     "-1 with EINTR: a signal was handled, even one with SA_RESTART"},
+    {"kernel-says-no", kernel_says_no, "-1 with another errno: the kernel refused to wait"},
+    {"stale-ones-are-left-out", stale_ones_are_left_out,
+     "keys that an earlier callback of the same batch has unregistered, even if it has "
+     "closed the descriptor and registered a new one with the same number, - keys that an "
+     "earlier callback has modified, so that they no longer wait for what is ready."},
+    {"new-ones-are-called-next", new_ones_are_called_next,
+     "Wait like selector_select(), then call the callback of each key that is ready."},
+    {"callback-may-change-anything", callback_may_change_anything,
+     "It may register, modify and unregister any descriptor, including its own, and it may "
+     "wait again."},
+    {"dispatch", dispatch_calls_with_key_and_events,
+     "Returns how many keys were ready, including those that were skipped; 0 if the time is "
+     "up; or -1, as selector_select() does."},
+    {"keys-in-order", keys_in_order,
+     "The first key whose descriptor is `from` or above. NULL means that there are no more "
+     "keys, and is not an error."},
+    {"fileno-nests", fileno_nests,
+     "The descriptor of the epoll or kqueue instance, which is readable when one of the "
+     "registered descriptors is ready, and which exec() closes."},
+    {"child-has-its-own", child_has_its_own,
+     "In a child process made by fork(), call this before any other function of the "
+     "selector, except selector_close()."},
+    {"child-closes-it", child_closes_it,
+     "Without it, an epoll selector shares its interest list with the parent, and a kqueue "
+     "selector has none."},
+    {"after-fork-fails", after_fork_fails,
+     "Returns 0, or -1 and sets errno, and then nothing has changed."},
+};
+#define TESTS (sizeof tests / sizeof tests[0])
+
+/* In the child: the case, and that it leaves nothing behind. */
+static void run(const struct test *test)
+{
+    int descriptors = open_descriptors();
+
+    alarm(LIMIT_S);
+    signal(SIGPIPE, SIG_IGN);
+    memset(&library, 0, sizeof library);
+    test->run();
+    let_fail(NULL, 0, 0);
+    CHECK(library.blocks == 0);
+    CHECK(open_descriptors() == descriptors);
+    exit(0);
+}
+
+/* 0: it went well, or was skipped; 1: it did not. */
+static int report(const struct test *test)
+{
+    int status;
+
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0)
+        run(test);
+    if (child == -1 || waitpid(child, &status, 0) != child)
+        status = 1;
+    bool skipped = WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED;
+    printf("%s %s %s\n", status == 0 ? "ok" : skipped ? "skip" : "not ok", backend, test->name);
+    if (status == 0 || skipped)
+        return 0;
+    if (WIFSIGNALED(status))
+        printf("    ended by signal %d%s\n", WTERMSIG(status),
+               WTERMSIG(status) == SIGALRM ? ": it took too long" : "");
+    printf("    the sentence of selector.h: %s\n", test->sentence);
+    return 1;
+}
+
+/* Run these; which is NULL for all.  How many failed, or -1: there is none of that name. */
+static int run_all(const char *which_backend, const char *which_case)
+{
+    int failed = 0, count = 0;
+
+    for (const char *const *name = selector_backends(); *name != NULL; name++) {
+        if (which_backend != NULL && strcmp(which_backend, *name) != 0)
+            continue;
+        backend = *name;
+        struct selector *s = selector_open(backend); /* the stand-in for kqueue says what it is */
+        if (s != NULL)
+            selector_close(s);
+        for (size_t i = 0; i < TESTS; i++) {
+            if (which_case != NULL && strcmp(which_case, tests[i].name) != 0)
+                continue;
+            failed += report(&tests[i]);
+            count++;
+        }
+    }
+    return count == 0 ? -1 : failed;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "-l") == 0) {
+        for (size_t i = 0; i < TESTS; i++)
+            printf("%s\t%s\n", tests[i].name, tests[i].sentence);
+        return 0;
+    }
+    int failed = run_all(argc > 1 ? argv[1] : NULL, argc > 2 ? argv[2] : NULL);
+    if (failed == -1)
+        fprintf(stderr, "There is no such back end or case; selector-unit -l names the cases.\n");
+    return failed == -1 ? 2 : failed > 0;
+}
