@@ -141,7 +141,7 @@ static void serve(void)
         }
         set_nodelay(fd);
         if (options.stage_flag) {
-            log_action("serve until it disconnects");
+            log_action("serve this client");
             serve_client(fd);
         } else {
             log_action("start a thread for it");
