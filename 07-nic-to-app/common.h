@@ -35,11 +35,12 @@ extern struct options {
     const char *stage_value; /* with this value, if it takes one */
 } options;
 
-void reserve_std_fds(void);                /* no socket may become descriptor 0, 1 or 2 */
-void read_options(int argc, char **argv);  /* fills `options`; -h prints the usage and exits */
-void handle_signals(void (*on_stop)(int)); /* on_stop for SIGINT, SIGTERM; ignore failed writes */
+void reserve_std_fds(void);               /* no socket may become descriptor 0, 1 or 2 */
+void read_options(int argc, char **argv); /* fills `options`; -h prints the usage and exits */
+void install_signal_handlers(
+    void (*on_stop)(int)); /* on_stop for SIGINT, SIGTERM; ignore failed writes */
 int listen_on(const char *address, const char *port); /* a listening TCP socket */
-void announce(int listening_fd);                      /* prints "listening on ADDRESS:PORT" */
+void print_listening_address(int listening_fd);       /* prints "listening on ADDRESS:PORT" */
 _Noreturn void bad_usage(const char *what, const char *why);
 _Noreturn void die(const char *what); /* prints what failed and why, from errno */
 
@@ -59,7 +60,7 @@ enum accept_error {
     ACCEPT_SHORTAGE, /* no descriptor or memory left: pause, then accept again */
     ACCEPT_BROKEN    /* the listener itself has failed and will never accept again */
 };
-enum accept_error accept_error(int error);
+enum accept_error classify_accept_error(int error);
 
 /* Small replies leave at once instead of waiting for an acknowledgement, tcp(7). */
 void set_nodelay(int fd);
@@ -80,19 +81,20 @@ void log_fd(int fd, unsigned flags); /* the flags are named by flag_names[] */
 void log_action(const char *format, ...) PRINTF_LIKE;
 
 /* Prints "server: " and one line, with or without -v. */
-void report(const char *format, ...) PRINTF_LIKE;
+void report_error(const char *format, ...) PRINTF_LIKE;
 
 /* ---- One thread that must not block: stages 02 to 07 ---- */
 
 extern int listener;         /* the socket that clients connect to */
 extern int shutdown_pipe[2]; /* [0] becomes readable when SIGINT or SIGTERM arrives */
 
-void start_up(int argc, char **argv); /* all of the start-up above, except announce() */
-bool set_nonblocking(int fd);         /* false: errno says why */
-long long now_ms(void);               /* milliseconds on a clock that is never set back */
+void start_up(int argc,
+              char **argv);   /* all of the start-up above, except print_listening_address() */
+bool set_nonblocking(int fd); /* false: errno says why */
+long long now_ms(void);       /* milliseconds on a clock that is never set back */
 
 /* Call this when the wait itself failed.  It backs off and returns true: wait again.  False: the
  * server was told to stop. */
-bool retry_wait(const char *call);
+bool handle_wait_error(const char *call);
 
 #endif
