@@ -2,10 +2,9 @@
  *
  * accept(), recv() and send() block until they can do something, and the thread blocks with them.
  * So one thread can serve one client (-1), and many clients need many threads.
- * Limit: every idle client occupies a thread, with a stack, a kernel stack and a scheduler entry.
+ * Try it: make tour STAGE=01, and then make run-01 V=1.
  *
- * Try it: make tour STAGE=01.  By hand: make run-01 V=1, and in another terminal nc 127.0.0.1 5566.
- */
+ * Limit: every idle client occupies a thread, with a stack and a place in the scheduler. */
 #define _GNU_SOURCE /* dl_iterate_phdr() */
 
 #include "common.h"
@@ -18,11 +17,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BUFFER_SIZE 16384 /* on each thread's stack */
-#define STACK_SIZE 65536  /* for the buffer and for the calls below it */
-
 // ANCHOR: client
-/* Block until bytes arrive.  Returns what recv() returns: 0 at the end of input, -1: an error. */
+/* Block until bytes arrive.  Returns what recv() returns: 0 at the end of input, -1 for errors. */
 static ssize_t receive(int fd, char *buffer, size_t size)
 {
     ssize_t received;
@@ -41,18 +37,21 @@ static bool send_all(int fd, const char *data, size_t length)
 {
     for (size_t sent = 0; sent < length;) {
         ssize_t n = send(fd, data + sent, length - sent, 0);
-        if (n != -1) {
-            sent += (size_t)n;
-        } else if (is_transient(errno)) {
+        if (n == -1 && is_transient(errno)) {
             back_off(errno);
-        } else {
+            continue;
+        }
+        if (n == -1) {
             log_action("send: %s; close", strerror(errno));
             return false;
         }
+        sent += (size_t)n;
     }
     log_action("send %zu", length);
     return true;
 }
+
+#define BUFFER_SIZE 16384 /* on each thread's stack */
 
 /* Serve one client from its first byte to its last. */
 static void serve_client(int fd)
@@ -68,8 +67,8 @@ static void serve_client(int fd)
 // ANCHOR_END: client
 
 // ANCHOR: thread
-static pthread_attr_t small_stack;
-
+#define STACK_SIZE 65536 /* for the buffer and for the calls below it */
+static pthread_attr_t small_stack_attr;
 #ifdef __GLIBC__ /* It puts thread-local storage, also that of libraries, on the stack. */
 #include <link.h>
 static int add_thread_local_size(struct dl_phdr_info *object, size_t unused, void *sum)
@@ -91,9 +90,9 @@ static void choose_stack_size(void)
 #ifdef __GLIBC__
     dl_iterate_phdr(add_thread_local_size, &size);
 #endif
-    if ((errno = pthread_attr_init(&small_stack)) != 0 ||
-        (errno = pthread_attr_setstacksize(&small_stack, size)) != 0 ||
-        (errno = pthread_attr_setdetachstate(&small_stack, PTHREAD_CREATE_DETACHED)) != 0)
+    if ((errno = pthread_attr_init(&small_stack_attr)) != 0 ||
+        (errno = pthread_attr_setstacksize(&small_stack_attr, size)) != 0 ||
+        (errno = pthread_attr_setdetachstate(&small_stack_attr, PTHREAD_CREATE_DETACHED)) != 0)
         die("thread attributes");
 }
 
@@ -108,22 +107,22 @@ static void *client_thread(void *fd)
 static void start_client_thread(int fd)
 {
     pthread_t thread;
-    int error = pthread_create(&thread, &small_stack, client_thread, (void *)(intptr_t)fd);
+    int error = pthread_create(&thread, &small_stack_attr, client_thread, (void *)(intptr_t)fd);
 
     if (error == 0)
         return;
-    report("no thread for fd %d: %s; close", fd, strerror(error));
+    report_error("no thread for fd %d: %s; close", fd, strerror(error));
     close(fd);
 }
 // ANCHOR_END: thread
 
 /* accept() returned an error.  False: it will never succeed again. */
-static bool can_accept_again(int error)
+static bool handle_accept_error(int error)
 {
-    enum accept_error kind = accept_error(error);
+    enum accept_error kind = classify_accept_error(error);
 
     if (kind == ACCEPT_BROKEN)
-        report("accept: %s; no more clients are accepted", strerror(error));
+        report_error("accept: %s; no more clients are accepted", strerror(error));
     else
         log_action("%s; %s", strerror(error), kind == ACCEPT_NEXT ? "next" : "pause");
     if (kind == ACCEPT_SHORTAGE) /* new connections wait in the backlog meanwhile */
@@ -138,13 +137,14 @@ static void serve(void)
         int fd = accept(listener, NULL, NULL);
         log_call("accept");
         log_fd(fd, 0);
-        if (fd == -1 && !can_accept_again(errno))
-            return;
-        if (fd == -1)
+        if (fd == -1) {
+            if (!handle_accept_error(errno))
+                return;
             continue;
+        }
         set_nodelay(fd);
         if (options.stage_flag) {
-            log_action("serve this client to its end");
+            log_action("serve this client");
             serve_client(fd);
         } else {
             log_action("start a thread for it");
@@ -156,7 +156,7 @@ static void serve(void)
 
 /* Every thread is blocked in some call and none would look at a flag, so the handler ends the
  * process; the kernel closes what is open. */
-static void on_terminate(int signal_number)
+static void on_stop_signal(int signal_number)
 {
     (void)signal_number;
     _exit(0);
@@ -170,10 +170,10 @@ int main(int argc, char **argv)
 {
     reserve_std_fds();
     read_options(argc, argv);
-    handle_signals(on_terminate);
+    install_signal_handlers(on_stop_signal);
     choose_stack_size();
     listener = listen_on(options.address, options.port);
-    announce(listener);
+    print_listening_address(listener);
     serve();
     for (;;)
         pause(); /* the connected clients still have their threads */

@@ -2,10 +2,9 @@
  *
  * Each descriptor has an entry, a struct pollfd: .events says what to wait for, and poll() writes
  * what happened into .revents.
- * Limit: the whole array goes to the kernel and back with every call, so idle clients slow it down.
+ * Try it: make tour STAGE=03, and then make run-03 V=1.
  *
- * Try it: make tour STAGE=03.  By hand: make run-03 V=1, and in another terminal nc 127.0.0.1 5566.
- */
+ * Limit: every call passes the whole array to the kernel and back, so idle clients slow it down. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "clients.h"
@@ -79,8 +78,8 @@ static size_t raise_nofile_limit(void)
     if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur == needed)
         return pollfd_count;
     if (!reported)
-        report("poll: RLIMIT_NOFILE is too low; only %llu of %zu descriptors are served",
-               (unsigned long long)limit.rlim_cur, pollfd_count);
+        report_error("poll: RLIMIT_NOFILE is too low; only %llu of %zu descriptors are served",
+                     (unsigned long long)limit.rlim_cur, pollfd_count);
     reported = true;
     return limit.rlim_cur > 0 ? (size_t)limit.rlim_cur : 1;
 }
@@ -100,7 +99,7 @@ static void serve(void)
             ready = poll(pollfds, (nfds_t)count, timeout_ms);
         }
         if (ready == -1) {
-            if (!retry_wait("poll"))
+            if (!handle_wait_error("poll"))
                 return;
             continue;
         }
@@ -115,7 +114,7 @@ static void serve(void)
             if (fd == listener)
                 client_accept();
             else
-                client_ready(client_at(fd));
+                client_ready(client_by_fd(fd));
         }
     }
 }
@@ -131,7 +130,7 @@ int main(int argc, char **argv)
     start_up(argc, argv);
     if (!watch(shutdown_pipe[0]) || !watch(listener))
         die("poll");
-    announce(listener);
+    print_listening_address(listener);
     serve();
     clients_close();
     free(pollfds);

@@ -2,10 +2,9 @@
  *
  * epoll_ctl() adds a descriptor to the kernel's interest list once.  epoll_wait() returns only the
  * descriptors that are ready, so an idle client costs the loop nothing.
- * Limit: only Linux has epoll.
+ * Try it: make tour STAGE=04, and then make run-04 V=1.
  *
- * Try it: make tour STAGE=04.  By hand: make run-04 V=1, and in another terminal nc 127.0.0.1 5566.
- */
+ * Limit: only Linux has epoll. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "clients.h"
@@ -14,9 +13,6 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <unistd.h>
-
-#define MAX_EVENTS 256         /* returned by one epoll_wait(); the rest come with the next */
-#define MAX_READS_PER_EVENT 16 /* from one edge-triggered client, then the others get a turn */
 
 // ANCHOR: epoll
 static int epoll_fd;
@@ -37,7 +33,7 @@ static bool update_epoll(int operation, int fd, unsigned flags)
 
 /* EPOLLERR and EPOLLHUP are reported in any case, epoll_ctl(2).  EPOLLRDHUP, the client's FIN,
  * stays true once it is: while we wait to write, it would end every wait at once. */
-static unsigned flags_for(int fd, enum interest interest)
+static unsigned epoll_events_for(int fd, enum interest interest)
 {
     unsigned flags = interest == INTEREST_READ ? EPOLLIN | EPOLLRDHUP : EPOLLOUT;
 
@@ -46,12 +42,12 @@ static unsigned flags_for(int fd, enum interest interest)
 
 bool watch(int fd)
 {
-    return update_epoll(EPOLL_CTL_ADD, fd, flags_for(fd, INTEREST_READ));
+    return update_epoll(EPOLL_CTL_ADD, fd, epoll_events_for(fd, INTEREST_READ));
 }
 
 bool set_interest(int fd, enum interest interest)
 {
-    return update_epoll(EPOLL_CTL_MOD, fd, flags_for(fd, interest));
+    return update_epoll(EPOLL_CTL_MOD, fd, epoll_events_for(fd, interest));
 }
 
 /* close() has the same effect, unless another process has a copy of the descriptor, epoll(7). */
@@ -62,6 +58,8 @@ void unwatch(int fd)
 // ANCHOR_END: epoll
 
 // ANCHOR: drain
+#define MAX_READS_PER_EVENT 16 /* then the other clients get a turn */
+
 /* An edge-triggered wait reports each arrival once, so read until nothing is left.  A client that
  * always has more data must not starve the others: after some reads we re-arm it instead, because
  * EPOLL_CTL_MOD
@@ -76,6 +74,8 @@ static void client_drain(struct client *client)
 // ANCHOR_END: drain
 
 // ANCHOR: loop
+#define MAX_EVENTS 256 /* returned by one epoll_wait(); the rest come with the next */
+
 static void serve(void)
 {
     struct epoll_event events[MAX_EVENTS];
@@ -83,7 +83,7 @@ static void serve(void)
     for (;;) {
         int ready = epoll_wait(epoll_fd, events, MAX_EVENTS, wait_timeout_ms());
         if (ready == -1) {
-            if (!retry_wait("epoll_wait"))
+            if (!handle_wait_error("epoll_wait"))
                 return;
             continue;
         }
@@ -96,9 +96,9 @@ static void serve(void)
             if (fd == listener)
                 client_accept();
             else if (edge_triggered)
-                client_drain(client_at(fd));
+                client_drain(client_by_fd(fd));
             else
-                client_ready(client_at(fd));
+                client_ready(client_by_fd(fd));
         }
     }
 }
@@ -121,7 +121,7 @@ int main(int argc, char **argv)
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (epoll_fd == -1 || !watch(shutdown_pipe[0]) || !watch(listener))
         die("epoll");
-    announce(listener);
+    print_listening_address(listener);
     serve();
     clients_close();
     close(epoll_fd);

@@ -1,12 +1,10 @@
 /* Stage 05: kqueue.  The kernel keeps the list, on macOS and the BSDs.
  *
- * kevent() changes the list and waits.  Each registration is for a descriptor and one filter, and
- * an event says more than epoll's: how many bytes are waiting (data), that the peer has closed
- * (EV_EOF), and which error occurred (fflags).
- * Limit: Linux has no kqueue.  There, this stage runs on an emulation, linux/kqueue.c.
+ * kevent() changes the list and waits.  An event says more than epoll's: how many bytes are waiting
+ * (data), that the peer has closed (EV_EOF), and which error occurred (fflags).
+ * Try it: make tour STAGE=05, and then make run-05 V=1.
  *
- * Try it: make tour STAGE=05.  By hand: make run-05 V=1, and in another terminal nc 127.0.0.1 5566.
- */
+ * Limit: Linux has no kqueue.  There, this stage runs on an emulation, linux/kqueue.c. */
 #define _DEFAULT_SOURCE /* not _POSIX_C_SOURCE: with that, NetBSD hides kqueue() */
 
 #include "clients.h"
@@ -17,16 +15,13 @@
 #include <sys/event.h>
 #include <unistd.h>
 
-#define MAX_EVENTS 256         /* returned by one kevent(); the rest come with the next */
-#define MAX_READS_PER_EVENT 16 /* from one edge-triggered client, then the others get a turn */
-
 // ANCHOR: kqueue
 static int kqueue_fd;
 static bool edge_triggered;
 
 static void log_event(const struct kevent *event, unsigned flags);
 
-static struct kevent change_for(int fd, enum interest interest, int flags)
+static struct kevent kevent_change(int fd, enum interest interest, int flags)
 {
     if (flags == EV_ADD && edge_triggered && fd != listener)
         flags |= EV_CLEAR;
@@ -47,7 +42,7 @@ static bool update_kqueue(const struct kevent changes[], int count)
 
 bool watch(int fd)
 {
-    struct kevent change = change_for(fd, INTEREST_READ, EV_ADD);
+    struct kevent change = kevent_change(fd, INTEREST_READ, EV_ADD);
 
     return update_kqueue(&change, 1);
 }
@@ -56,7 +51,8 @@ bool watch(int fd)
 bool set_interest(int fd, enum interest interest)
 {
     enum interest other = interest == INTEREST_READ ? INTEREST_WRITE : INTEREST_READ;
-    struct kevent changes[] = {change_for(fd, interest, EV_ADD), change_for(fd, other, EV_DELETE)};
+    struct kevent changes[] = {kevent_change(fd, interest, EV_ADD),
+                               kevent_change(fd, other, EV_DELETE)};
 
     return update_kqueue(changes, 2) || errno == ENOENT; /* `other` may not be there */
 }
@@ -65,7 +61,7 @@ bool set_interest(int fd, enum interest interest)
  * descriptor.  The listener stays open while accepting is paused. */
 void unwatch(int fd)
 {
-    struct kevent change = change_for(fd, INTEREST_READ, EV_DELETE);
+    struct kevent change = kevent_change(fd, INTEREST_READ, EV_DELETE);
 
     if (fd == listener)
         update_kqueue(&change, 1);
@@ -73,6 +69,8 @@ void unwatch(int fd)
 // ANCHOR_END: kqueue
 
 // ANCHOR: drain
+#define MAX_READS_PER_EVENT 16 /* then the other clients get a turn */
+
 /* With EV_CLEAR, kevent() reports each arrival once, so read until nothing is left.  A client that
  * always has more data must not starve the others: after some reads we re-arm it instead, because
  * EV_ADD reports a descriptor that is still ready. */
@@ -88,6 +86,8 @@ static void client_drain(struct client *client)
 enum { READ_FILTER = 1, WRITE_FILTER = 2, END = 4, CLEAR = 8, DATA = 16, FFLAGS = 32 };
 
 // ANCHOR: loop
+#define MAX_EVENTS 256 /* returned by one kevent(); the rest come with the next */
+
 static void serve(void)
 {
     struct kevent events[MAX_EVENTS];
@@ -98,7 +98,7 @@ static void serve(void)
         int ready =
             kevent(kqueue_fd, NULL, 0, events, MAX_EVENTS, timeout_ms < 0 ? NULL : &timeout);
         if (ready == -1) {
-            if (!retry_wait("kevent"))
+            if (!handle_wait_error("kevent"))
                 return;
             continue;
         }
@@ -111,9 +111,9 @@ static void serve(void)
             if (fd == listener)
                 client_accept();
             else if (edge_triggered)
-                client_drain(client_at(fd));
+                client_drain(client_by_fd(fd));
             else
-                client_ready(client_at(fd));
+                client_ready(client_by_fd(fd));
         }
     }
 }
@@ -155,7 +155,7 @@ int main(int argc, char **argv)
     kqueue_fd = kqueue();
     if (kqueue_fd == -1 || !watch(shutdown_pipe[0]) || !watch(listener))
         die("kqueue");
-    announce(listener);
+    print_listening_address(listener);
     serve();
     clients_close();
     close(kqueue_fd);

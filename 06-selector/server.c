@@ -1,12 +1,9 @@
 /* Stage 06: a selector.  One interface over epoll, kqueue, poll and select.
  *
- * A key holds a descriptor, the events to wait for, a callback and its data.  The loop only calls
- * selector_dispatch(), which calls the callback of each key that is ready.  selector.h is the
- * interface of Python's selectors module, in C.
- * Limit: a selector can hide the differences between its back ends, but not their limits.
- *
- * Try it: make tour STAGE=06.  By hand: make run-06 V=1, and in another terminal nc 127.0.0.1 5566.
- */
+ * selector.h is Python's selectors module in C.  A key holds a descriptor, events to wait for, a
+ * callback and its data; selector_dispatch() calls the callback of each key that is ready.
+ * Try it: make tour STAGE=06, and then make run-06 V=1.
+ * Limit: a selector can hide the differences between its back ends, but not their limits. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "clients.h"
@@ -80,7 +77,7 @@ bool watch(int fd)
 {
     selector_callback *callback = fd == listener ? on_listener : on_client;
 
-    if (selector_register(selector, fd, EVENT_READ, callback, client_at(fd)) == 0)
+    if (selector_register(selector, fd, EVENT_READ, callback, client_by_fd(fd)) == 0)
         return true;
     if (errno == ERANGE) { /* the limit was raised from outside */
         adjust_nofile_limit();
@@ -93,7 +90,7 @@ bool set_interest(int fd, enum interest interest)
 {
     int events = interest == INTEREST_READ ? EVENT_READ : EVENT_WRITE;
 
-    return selector_modify(selector, fd, events, on_client, client_at(fd)) == 0;
+    return selector_modify(selector, fd, events, on_client, client_by_fd(fd)) == 0;
 }
 
 void unwatch(int fd)
@@ -114,7 +111,7 @@ static void serve(void)
         if (error == EINVAL && adjust_nofile_limit())
             continue;
         errno = error;
-        if (!retry_wait("selector_dispatch"))
+        if (!handle_wait_error("selector_dispatch"))
             return;
     }
 }
@@ -151,7 +148,7 @@ int main(int argc, char **argv)
         selector_register(selector, shutdown_pipe[0], EVENT_READ, on_shutdown, NULL) == -1)
         die("selector");
     adjust_nofile_limit();
-    announce(listener);
+    print_listening_address(listener);
     serve();
     clients_close();
     selector_close(selector);

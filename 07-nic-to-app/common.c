@@ -20,33 +20,34 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MOMENT_MS 1
-#define MAX_LINE 320             /* bytes in a line of output */
-#define MAX_CALLS (2 * MAX_LINE) /* of write() for one line */
+#define ENOBUFS_BACKOFF_MS 1
+#define EINTR_BACKOFF_MS 1 /* only if a wait was interrupted */
+#define MAX_LOG_LINE 320   /* bytes in a line of output */
+#define MAX_WRITES (2 * MAX_LOG_LINE)
 
 struct options options = {.address = "127.0.0.1", .port = "5566"};
 
 /* ---- Output that cannot block ---- */
 
-/* Whether write() to stdout or stderr could block: see make_nonblocking(). */
-static bool may_block[STDERR_FILENO + 1];
+/* Whether write() to stdout or stderr could block: see reopen_output(). */
+static bool output_may_block[STDERR_FILENO + 1];
 
 /* What stderr has not taken yet.  A line is written whole or dropped whole. */
 static struct {
-    unsigned long dropped; /* lines that were dropped since the last one that was written */
-    char rest[MAX_LINE];   /* of a line that was written in part; it comes before the next line */
+    unsigned long dropped;   /* lines that were dropped since the last one that was written */
+    char rest[MAX_LOG_LINE]; /* of a line that was written in part; it precedes the next line */
     size_t rest_length;
 } unwritten;
 
 /* Open the terminal or pipe behind fd once more.  O_NONBLOCK belongs to the open file, which we
  * share with the shell that started us, so we may set it only on an open file of our own. */
-static void make_nonblocking(int fd)
+static void reopen_output(int fd)
 {
     char path[64];
     struct stat status;
 
-    may_block[fd] = fstat(fd, &status) == -1 || !S_ISREG(status.st_mode);
-    if (!may_block[fd])
+    output_may_block[fd] = fstat(fd, &status) == -1 || !S_ISREG(status.st_mode);
+    if (!output_may_block[fd])
         return;
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd); /* Linux */
     int own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY);
@@ -54,22 +55,22 @@ static void make_nonblocking(int fd)
         own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY);
     if (own == -1)
         return;
-    may_block[fd] = dup2(own, fd) == -1;
+    output_may_block[fd] = dup2(own, fd) == -1;
     close(own);
 }
 
 /* Write as much as fits now, and return how many bytes that was; if not all, errno says why.  Where
  * write() could block, poll() is asked first: it promises room for a line in a pipe or socket, but
- * for only one byte in a terminal.  The number of calls is bounded, even if each is interrupted. */
-static size_t write_now(int fd, const char *text, size_t length)
+ * for only one byte in a terminal.  The number of calls is limited, even if all are interrupted. */
+static size_t write_without_blocking(int fd, const char *text, size_t length)
 {
     struct pollfd output = {.fd = fd, .events = POLLOUT};
-    bool in_bytes = may_block[fd] && isatty(fd);
+    bool in_bytes = output_may_block[fd] && isatty(fd);
     size_t written = 0;
 
     errno = 0;
-    for (int calls = 0; written < length && calls < MAX_CALLS; calls++) {
-        int room = may_block[fd] ? poll(&output, 1, 0) : 1;
+    for (int i = 0; written < length && i < MAX_WRITES; i++) {
+        int room = output_may_block[fd] ? poll(&output, 1, 0) : 1;
         if (room == 0)
             errno = EAGAIN;
         if (room != 1)
@@ -82,10 +83,10 @@ static size_t write_now(int fd, const char *text, size_t length)
     return written;
 }
 
-/* Write a line, or a part of it and keep the rest.  False: nothing was written. */
+/* Write a line, or write a part of it and keep the rest.  False: nothing was written. */
 static bool write_or_keep(const char *line, size_t length)
 {
-    size_t written = write_now(STDERR_FILENO, line, length);
+    size_t written = write_without_blocking(STDERR_FILENO, line, length);
 
     if (written == 0)
         return false;
@@ -115,9 +116,9 @@ static void print_line(const char *line, size_t length)
     errno = error;
 }
 
-void report(const char *format, ...)
+void report_error(const char *format, ...)
 {
-    char text[MAX_LINE - 16], line[MAX_LINE];
+    char text[MAX_LOG_LINE - 16], line[MAX_LOG_LINE];
     va_list values;
 
     va_start(values, format);
@@ -165,7 +166,7 @@ void log_fd(int fd, unsigned flags)
 
 void log_action(const char *format, ...)
 {
-    char action[120], line[MAX_LINE];
+    char action[120], line[MAX_LOG_LINE];
     va_list values;
 
     if (!options.verbose)
@@ -184,7 +185,7 @@ void log_action(const char *format, ...)
 // ANCHOR: errors
 void die(const char *what)
 {
-    report("%s: %s", what, strerror(errno));
+    report_error("%s: %s", what, strerror(errno));
     exit(1);
 }
 
@@ -201,14 +202,14 @@ static void sleep_ms(long ms)
 void back_off(int error)
 {
     if (error != EINTR && error != EAGAIN)
-        sleep_ms(error == ENOBUFS ? MOMENT_MS : BACKOFF_MS);
+        sleep_ms(error == ENOBUFS ? ENOBUFS_BACKOFF_MS : BACKOFF_MS);
 }
 // ANCHOR_END: errors
 
 // ANCHOR: accept_error
 /* accept() also returns errors of the connection that it was about to return, accept(2), "Error
  * handling".  They say nothing about the connections behind it. */
-enum accept_error accept_error(int error)
+enum accept_error classify_accept_error(int error)
 {
     switch (error) {
     case EBADF:
@@ -264,7 +265,7 @@ static void usage(FILE *stream)
 
 void bad_usage(const char *what, const char *why)
 {
-    report("\"%s\": %s", what, why);
+    report_error("\"%s\": %s", what, why);
     usage(stderr);
     exit(2);
 }
@@ -276,7 +277,7 @@ static bool is_port(const char *text)
     return digits > 0 && digits <= 5 && text[digits] == '\0' && strtol(text, NULL, 10) <= 65535;
 }
 
-static void take_option(int letter)
+static void parse_option(int letter)
 {
     char name[] = {'-', (char)optopt, '\0'};
 
@@ -311,7 +312,7 @@ void read_options(int argc, char **argv)
     snprintf(letters, sizeof letters, ":hvb:p:%s", stage_option.letter);
     opterr = 0; /* our messages instead of getopt()'s */
     while ((letter = getopt(argc, argv, letters)) != -1)
-        take_option(letter);
+        parse_option(letter);
     if (optind < argc)
         bad_usage(argv[optind], "the server takes options only");
     if (!is_port(options.port))
@@ -325,15 +326,15 @@ void reserve_std_fds(void)
     for (int fd = 0; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDWR) == -1)
             die("/dev/null");
-    make_nonblocking(STDOUT_FILENO);
-    make_nonblocking(STDERR_FILENO);
+    reopen_output(STDOUT_FILENO);
+    reopen_output(STDERR_FILENO);
 }
 
 // ANCHOR: signals
 /* Three signals report a failed write: nobody reads any more (SIGPIPE), the file has reached its
  * size limit (SIGXFSZ), the terminal belongs to another job (SIGTTOU).  When they are ignored, the
  * call returns the error, and the server lives. */
-void handle_signals(void (*on_stop)(int))
+void install_signal_handlers(void (*on_stop)(int))
 {
     static const int stopping[] = {SIGINT, SIGTERM}, failed_write[] = {SIGPIPE, SIGXFSZ, SIGTTOU};
     struct sigaction stop = {.sa_handler = on_stop}, ignore = {.sa_handler = SIG_IGN};
@@ -355,9 +356,10 @@ void handle_signals(void (*on_stop)(int))
 }
 // ANCHOR_END: signals
 
-_Noreturn static void cannot_listen(const char *reason, const char *advice)
+_Noreturn static void die_cannot_listen(const char *reason, const char *advice)
 {
-    report("cannot listen on %s port %s: %s (%s)", options.address, options.port, reason, advice);
+    report_error("cannot listen on %s port %s: %s (%s)", options.address, options.port, reason,
+                 advice);
     exit(1);
 }
 
@@ -379,7 +381,7 @@ static const char *bind_advice(int error)
 /* bind() accepts multicast and broadcast addresses, to which nobody can connect.  The address of a
  * subnet's broadcast depends on the subnet, so we ask the kernel: connect() on a UDP socket sends
  * nothing, and fails with EACCES for a broadcast address, ip(7). */
-static bool is_for_many(const struct sockaddr *address, socklen_t size)
+static bool is_multicast_or_broadcast(const struct sockaddr *address, socklen_t size)
 {
     const struct sockaddr_in *v4 = (const void *)address;
     const struct sockaddr_in6 *v6 = (const void *)address;
@@ -415,16 +417,16 @@ int listen_on(const char *address, const char *port)
     if (problem == EAI_SYSTEM)
         die("getaddrinfo");
     if (problem == EAI_MEMORY)
-        cannot_listen(gai_strerror(problem), "end another program");
+        die_cannot_listen(gai_strerror(problem), "end another program");
     if (problem != 0)
-        cannot_listen(gai_strerror(problem), "try a numeric address such as 127.0.0.1 or ::1");
-    if (is_for_many(found->ai_addr, found->ai_addrlen))
-        cannot_listen("a multicast or broadcast address",
-                      "nobody can connect to it; try -b 0.0.0.0");
+        die_cannot_listen(gai_strerror(problem), "try a numeric address such as 127.0.0.1 or ::1");
+    if (is_multicast_or_broadcast(found->ai_addr, found->ai_addrlen))
+        die_cannot_listen("a multicast or broadcast address",
+                          "nobody can connect to it; try -b 0.0.0.0");
     int fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
     if (fd == -1 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == -1 ||
         bind(fd, found->ai_addr, found->ai_addrlen) == -1 || listen(fd, SOMAXCONN) == -1)
-        cannot_listen(strerror(errno), bind_advice(errno));
+        die_cannot_listen(strerror(errno), bind_advice(errno));
     freeaddrinfo(found);
     return fd;
 }
@@ -432,25 +434,25 @@ int listen_on(const char *address, const char *port)
 
 /* Print the address and the port, which the kernel chose if it was 0.  A server whose stdout takes
  * no output can still be used, so this only reports the failure. */
-void announce(int listening_fd)
+void print_listening_address(int listening_fd)
 {
     bool v6 = strchr(options.address, ':') != NULL;
     struct sockaddr_storage name;
     socklen_t size = sizeof name;
-    char port[8], line[MAX_LINE];
+    char port[8], line[MAX_LOG_LINE];
 
     if (getsockname(listening_fd, (struct sockaddr *)&name, &size) == -1)
         die("getsockname");
     int problem =
         getnameinfo((struct sockaddr *)&name, size, NULL, 0, port, sizeof port, NI_NUMERICSERV);
     if (problem != 0) {
-        report("getnameinfo: %s", gai_strerror(problem));
+        report_error("getnameinfo: %s", gai_strerror(problem));
         exit(1);
     }
     int length = snprintf(line, sizeof line, v6 ? "listening on [%s]:%s\n" : "listening on %s:%s\n",
                           options.address, port);
-    if (write_now(STDOUT_FILENO, line, (size_t)length) < (size_t)length)
-        report("stdout takes no output (%s); %.*s", strerror(errno), length - 1, line);
+    if (write_without_blocking(STDOUT_FILENO, line, (size_t)length) < (size_t)length)
+        report_error("stdout takes no output (%s); %.*s", strerror(errno), length - 1, line);
 }
 
 /* ---- One thread that must not block ---- */
@@ -491,7 +493,7 @@ static void on_stop_signal(int signal_number)
     errno = error;
 }
 
-bool retry_wait(const char *call)
+bool handle_wait_error(const char *call)
 {
     static bool reported, last_chance;
     int error = errno;
@@ -499,11 +501,11 @@ bool retry_wait(const char *call)
     log_call("%s", call);
     log_action("%s; wait again", strerror(error));
     if (error != EINTR && !reported) {
-        report("%s: %s; clients wait until it succeeds", call, strerror(error));
+        report_error("%s: %s; clients wait until it succeeds", call, strerror(error));
         reported = true;
     }
     if (error == EINTR) /* if something interrupts every wait, this loop must not use much CPU */
-        sleep_ms(MOMENT_MS);
+        sleep_ms(EINTR_BACKOFF_MS);
     back_off(error);
     if (!stop_requested)
         return true;
@@ -520,7 +522,7 @@ void start_up(int argc, char **argv)
     read_options(argc, argv);
     if (pipe(shutdown_pipe) == -1 || !set_nonblocking(shutdown_pipe[1]))
         die("pipe");
-    handle_signals(on_stop_signal);
+    install_signal_handlers(on_stop_signal);
     listener = listen_on(options.address, options.port);
     if (!set_nonblocking(listener)) /* the client may leave between the wait and accept() */
         die("fcntl");

@@ -29,7 +29,7 @@ check() {
 # Lines in which the server reports something, whether or not -v was given.
 reports() { grep -c '^server: ' "$TMP/server.err"; }
 reported_once() {
-    until_true 3 has_text "$TMP/server.err" '^server: ' && [ "$(reports)" = 1 ] && return
+    wait_until 3 has_text "$TMP/server.err" '^server: ' && [ "$(reports)" = 1 ] && return
     echo "$(reports) lines begin with \"server: \"; the last lines on stderr are:"
     tail -n 5 "$TMP/server.err"
     return 1
@@ -42,7 +42,7 @@ ends_within_a_second() {
     local begin
     begin=$(now_ms)
     kill -TERM "$SERVER_PID"
-    until_true 3 gone "$SERVER_PID" || return 1
+    wait_until 3 has_exited "$SERVER_PID" || return 1
     [ $(($(now_ms) - begin)) -lt 1500 ] || { echo "it took $(($(now_ms) - begin)) ms"; return 1; }
 }
 sigterm_ends_it() {
@@ -51,14 +51,14 @@ sigterm_ends_it() {
 }
 
 # The client asks for the end of its connection, and gets it.
-to_its_end() { go one && finished one; }
+to_its_end() { resume_client one && client_succeeded one; }
 
 # ---- The listener fails ----
 
 shut_listener_down() {
     start_server "$@"
-    start_client one echo a say here wait echo b finish expect-end
-    said one here
+    start_client one echo a print here wait echo b shutdown expect-eof
+    client_printed one here
     "$FIELD" shutdown-listener "$SERVER_PID"
     listener_has_failed "a process with a copy of the listening socket called shutdown(), options: $*"
 }
@@ -96,8 +96,8 @@ listener_has_failed() { # WHAT
     need_copies
     need ss "to destroy the listening socket" "install iproute2"
     start_server
-    start_client one echo a say here wait echo b finish expect-end
-    said one here
+    start_client one echo a print here wait echo b shutdown expect-eof
+    client_printed one here
     ss -K -H -l -t -n "sport = :$PORT" >"$TMP/killed" 2>&1 || :
     [ -s "$TMP/killed" ] || skip "ss -K destroys nothing here; to run it: a kernel with CONFIG_INET_DIAG_DESTROY"
     listener_has_failed "ss -K -l -t sport = :$PORT"
@@ -110,22 +110,22 @@ listener_has_failed() { # WHAT
     need_ours
     need_linux "for prlimit"
     need prlimit "to lower the server's limit" "install util-linux"
-    need_several_clients
+    need_concurrent_clients
     local option
     for option in '' -v; do
         # shellcheck disable=SC2086
         start_server $option
-        start_client one echo a say here wait echo b say served wait finish expect-end
-        said one here
+        start_client one echo a print here wait echo b print served wait shutdown expect-eof
+        client_printed one here
         start_client two hold 20
-        said two holding
+        client_printed two holding
         prlimit --pid "$SERVER_PID" --nofile=8:8
         local what="prlimit --nofile=8:8 with 21 clients, server options: $option"
-        go one
+        resume_client one
         case $VARIANT in
         *" -s poll") ;; # poll() takes no part of the array there: nobody is served
         *) check "$what" "the first client, whose descriptor is low, is still served" \
-            "the wait fails, and only the whole array is tried again" said one served ;;
+            "the wait fails, and only the whole array is tried again" client_printed one served ;;
         esac
         case $VARIANT in
         03-poll | *" -s poll")
@@ -156,11 +156,11 @@ fail_wait() {
     *) WRAP=(strace -f -qq -o "$TMP/trace" -e "trace=$(wait_call)" -e "inject=$(wait_call):error=$error:when=2+") ;;
     esac
     start_server "$@"
-    until_true 3 has_child
+    wait_until 3 find_child
     SERVER_PID=$CHILD
     PIDS="$SERVER_PID $PIDS"
     "$CLIENT" -t 1 "$PORT" echo a 2>/dev/null || : # ends the first wait
-    until_true 3 has_text "$TMP/trace" INJECTED
+    wait_until 3 has_text "$TMP/trace" INJECTED
 }
 
 @test "the wait fails for ever" {
@@ -225,14 +225,14 @@ start_with_output() {
     mkdir "$TMP/output"
     WRAP=(${PRELOAD[@]+"${PRELOAD[@]}"} "$FIELD" output "$kind" "$user" "$TMP/output")
     start_server "$@"
-    until_true 3 has_child
+    wait_until 3 find_child
     SERVER_PID=$CHILD
     PIDS="$SERVER_PID $PIDS"
-    DESCRIPTORS=$(descriptors)
+    FDS_AT_START=$(fd_count)
 }
 command_output() { printf '%s' "$1" >"$TMP/output/commands"; }
 pace() { "$FIELD" pace "$PORT" "$SERVER_PID" "$1"; }
-all_left() { until_true 3 same_descriptors_as "$DESCRIPTORS"; }
+all_left() { wait_until 3 fd_count_is "$FDS_AT_START"; }
 
 # How many lines the server logs in the test: the same clients, and a file that takes them all.
 # Prints the number without the last client, and the number for that client.
@@ -263,7 +263,7 @@ a_client_tells() { # WRITTEN EACH
     for i in 1 2 3 4 5; do
         pace 1 && all_left || return 1
         written=$((written + $2))
-        ! until_true 1 number_is_right "$written" >"$TMP/numbers" || return 0
+        ! wait_until 1 number_is_right "$written" >"$TMP/numbers" || return 0
     done
     tail -n 1 "$TMP/numbers"
     sort <"$TMP/output/log" | uniq -c | sort -n | tail -n 20
@@ -287,19 +287,19 @@ unread() {
     check "$what" "no CPU is used" "the write is repeated at once" uses_no_cpu
     command_output f
     check "$what" "the open file that others share stays blocking" \
-        "O_NONBLOCK set on an inherited descriptor; it belongs to the open file" until_true 3 has_text "$TMP/output/said" '^blocking$'
+        "O_NONBLOCK set on an inherited descriptor; it belongs to the open file" wait_until 3 has_text "$TMP/output/said" '^blocking$'
     all_left
     if [ "${3:-}" = stopped ]; then
         command_output qrf # the second answer to f says that Ctrl-Q has been typed
-        until_true 3 answered_f_twice
+        wait_until 3 answered_f_twice
     else
         command_output r
-        until_true 5 has_text "$TMP/output/said" drained
+        wait_until 5 has_text "$TMP/output/said" drained
     fi
     check "$what; then all was read" "the next line says how many were dropped, and the number is right" \
         "a dropped line that is not counted, or counted twice" a_client_tells "$written" "$each"
     sigterm_ends_it "$what"
-    check "$what" "exit code 0" "a signal that reports a failed write is not ignored" until_true 3 has_text "$TMP/output/said" '^exit 0$'
+    check "$what" "exit code 0" "a signal that reports a failed write is not ignored" wait_until 3 has_text "$TMP/output/said" '^exit 0$'
 }
 unread_rule() { rule "nothing that reads the server's output can stop the server; dropped lines are counted" "a write() to stderr that blocks" "chapter 1"; }
 
@@ -355,7 +355,7 @@ unread_rule() { rule "nothing that reads the server's output can stop the server
     start_with_output tostop 0 -v
     check "-v in the background of a terminal with tostop" "100 echoes are served" "SIGTTOU is not ignored: the server is stopped" pace 100
     command_output r
-    check "-v in the background of a terminal with tostop" "the log is written" "SIGTTOU is blocked, and write() returns EIO" until_true 3 has_text "$TMP/output/log" '^accept\|accept: '
+    check "-v in the background of a terminal with tostop" "the log is written" "SIGTTOU is blocked, and write() returns EIO" wait_until 3 has_text "$TMP/output/log" '^accept\|accept: '
     sigterm_ends_it "a background job of a terminal with tostop"
 }
 
@@ -395,7 +395,7 @@ unread_rule() { rule "nothing that reads the server's output can stop the server
     ) >/dev/full 2>"$TMP/server.err" &
     SERVER_PID=$!
     PIDS="$SERVER_PID $PIDS"
-    check "-p 0 >/dev/full" "stderr has: listening on 127.0.0.1:PORT" "the failed write is ignored" until_true 3 has_text "$TMP/server.err" 'listening on 127.0.0.1:[0-9]'
+    check "-p 0 >/dev/full" "stderr has: listening on 127.0.0.1:PORT" "the failed write is ignored" wait_until 3 has_text "$TMP/server.err" 'listening on 127.0.0.1:[0-9]'
     cat "$TMP/server.err"
     grep -q 'No space left on device' "$TMP/server.err"
     PORT=$(sed -n 's/.*listening on 127.0.0.1:\([0-9]*\).*/\1/p' "$TMP/server.err")
@@ -418,9 +418,9 @@ unread_rule() { rule "nothing that reads the server's output can stop the server
     check "prlimit --nproc=1, then 1,000 clients" "each is closed" "the accepting thread hangs in write()" refused 1000
     limit_threads "$user" 1000
     check "prlimit --nproc=1000 after 1,000 refusals" "the next client is served" "the accepting thread hangs in write()" next_client_works
-    as_before
+    server_unaffected
     command_output r
-    check "prlimit --nproc=1, then 1,000 clients" "stderr names the error" "no message" until_true 3 has_text "$TMP/output/log" 'no thread for fd [0-9]*: Resource temporarily unavailable'
+    check "prlimit --nproc=1, then 1,000 clients" "stderr names the error" "no message" wait_until 3 has_text "$TMP/output/log" 'no thread for fd [0-9]*: Resource temporarily unavailable'
     sigterm_ends_it "1,000 refused threads"
 }
 limit_threads() { # USER NUMBER
@@ -428,7 +428,7 @@ limit_threads() { # USER NUMBER
 }
 refused() {
     local i steps=''
-    for ((i = 0; i < $1; i++)); do steps+=' open expect-gone'; done
+    for ((i = 0; i < $1; i++)); do steps+=' connect expect-closed'; done
     # shellcheck disable=SC2086
     for ((i = 0; i < 10; i++)); do client $(head_of "$steps" $(($1 / 10))) || return 1; done
 }
@@ -445,13 +445,13 @@ head_of() { local words; read -r -a words <<<"$1"; echo "${words[@]:0:$(($2 * 2)
         WRAP=(env "LD_PRELOAD=$TESTS/build/tls-$size.so")
         start_server
         check "LD_PRELOAD with $size bytes of thread-local storage" "a thread echoes 300,000 bytes" \
-            "a stack of a fixed size: the storage takes it" client random 300000 finish expect-end
+            "a stack of a fixed size: the storage takes it" client random 300000 shutdown expect-eof
         start_client one hold 50
-        check "LD_PRELOAD with $size bytes of thread-local storage" "50 threads at once" "no memory" said one holding
+        check "LD_PRELOAD with $size bytes of thread-local storage" "50 threads at once" "no memory" client_printed one holding
         kill "$PID_one"
         rm -f "$TMP/one.in" "$TMP/one.out"
         check "LD_PRELOAD with $size bytes of thread-local storage" "the server is well" "a thread that crashed" next_client_works
-        as_before
+        server_unaffected
         [ ! -s "$TMP/server.err" ]
         stop_server
     done
@@ -466,32 +466,32 @@ head_of() { local words; read -r -a words <<<"$1"; echo "${words[@]:0:$(($2 * 2)
     start_server
     before=$(cd "/proc/$SERVER_PID/fd" && echo *)
     for copies in 1 2 3; do
-        start_client one echo a say here wait echo b finish
-        said one here
+        start_client one echo a print here wait echo b shutdown
+        client_printed one here
         fd=$(cd "/proc/$SERVER_PID/fd" && for i in *; do [[ " $before " == *" $i "* ]] || echo "$i"; done)
         copy_descriptor "$fd"
-        go one
+        resume_client one
         check "a copy of fd $fd is held, its client leaves" "the server closes its descriptor" "the server waits for the copy" all_left
         check "a copy of fd $fd is held, its client has left" "no CPU is used" "epoll reports the copy for ever" uses_no_cpu
         wait "$PID_one" || :
-        start_client two echo c say here wait echo d finish expect-end
+        start_client two echo c print here wait echo d shutdown expect-eof
         check "a copy of fd $fd is held, a new client gets the same number" "it is served" \
-            "an event of the old socket is taken for the new client's" said two here
+            "an event of the old socket is taken for the new client's" client_printed two here
         # a blocking accept() reserves the next number before it waits
         [ "${VARIANT%% *}" = 01-blocking ] || [ -e "/proc/$SERVER_PID/fd/$fd" ] || { echo "the new client did not get $fd: this test tested nothing"; return 1; }
         check "a copy of fd $fd is held, its client has left" "no CPU is used for the new one either" "epoll reports the copy for ever" uses_no_cpu
-        go two
-        finished two
+        resume_client two
+        client_succeeded two
         exec 4>&- 5>&-
         rm -f "$TMP/one."* "$TMP/two."*
     done
-    as_before
+    server_unaffected
 }
 copy_descriptor() {
     mkfifo "$TMP/copy.$copies"
     "$FIELD" copy "$SERVER_PID" "$1" <>"$TMP/copy.$copies" >"$TMP/copied.$copies" 2>&1 3>&- &
     PIDS="$! $PIDS"
-    until_true 3 has_text "$TMP/copied.$copies" copied
+    wait_until 3 has_text "$TMP/copied.$copies" copied
 }
 
 # ---- Errors of accept() ----
@@ -513,12 +513,12 @@ copy_descriptor() {
 @test "accept finds no descriptor or memory for good: no CPU is used" {
     rule "a shortage at accept(): pause, and accept again after a moment" "accept() repeated at once" "chapter 2"
     need_strace
-    need_several_clients
+    need_concurrent_clients
     local error
     for error in EMFILE ENFILE ENOBUFS ENOMEM; do
         WRAP=(strace -f -qq -o "$TMP/trace" -e trace=accept,accept4 -e "inject=accept,accept4:error=$error:when=2+")
         start_server
-        until_true 3 has_child
+        wait_until 3 find_child
         SERVER_PID=$CHILD
         PIDS="$SERVER_PID $PIDS"
         "$CLIENT" -t 1 "$PORT" echo a
@@ -572,7 +572,7 @@ END
     need_shim
     local status=0
     # shellcheck disable=SC2086
-    env SHIM=getaddrinfo:memory=1 LD_PRELOAD="$SHIM" "$SERVER" ${VARIANT_ARGS:-} -p 0 >"$TMP/out" 2>"$TMP/err" 3>&- || status=$?
+    env SHIM_FAULTS=getaddrinfo:eai_memory=1 LD_PRELOAD="$SHIM" "$SERVER" ${VARIANT_ARGS:-} -p 0 >"$TMP/out" 2>"$TMP/err" 3>&- || status=$?
     cat "$TMP/err"
     [ "$status" = 1 ]
     [ "$(grep -c '^server: ' "$TMP/err")" = 1 ]
