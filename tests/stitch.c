@@ -4,10 +4,10 @@
  *
  *     tests/build/stitch [RECORDING...]      prints TAP, as bats does
  *
- * The recordings are text, see 07-nic-to-app/record.c: ns CPU thread context event key=value ... */
+ * The recordings are text, see 07-nic-to-app/tracer/record.c: ns CPU thread context event key=value ... */
 #define _POSIX_C_SOURCE 200809L
 
-#include "../07-nic-to-app/show.h"
+#include "show.h"
 
 #include <stdarg.h>
 #include <stdlib.h>

@@ -4,6 +4,7 @@
 load helpers
 
 ROOM=$TESTS/../07-nic-to-app
+TRACER=$ROOM/tracer
 TRACE=$ROOM/trace
 TRACEFS=/sys/kernel/tracing
 
@@ -47,8 +48,8 @@ nothing_left() { until_true 5 no_instance || { echo "an instance is left:"; inst
     # shellcheck disable=SC2086
     $cc $flags -o "$TMP/probe" -x c - <<<'int main(void) { return 0; }' 2>/dev/null && "$TMP/probe" || flags='-std=c11 -O1 -g'
     # shellcheck disable=SC2086
-    $cc $flags -o "$TMP/stitch" "$TESTS/stitch.c" "$ROOM/hops.c" "$ROOM/record.c" "$ROOM/stitch.c" \
-        "$ROOM/show_text.c" "$ROOM/show_svg.c" "$ROOM/show_json.c"
+    $cc $flags -I"$TRACER" -o "$TMP/stitch" "$TESTS/stitch.c" "$TRACER/hops.c" "$TRACER/record.c" "$TRACER/stitch.c" \
+        "$TRACER/show_text.c" "$TRACER/show_svg.c" "$TRACER/show_json.c"
     "$TMP/stitch" "$ROOM"/recordings/*.txt >"$TMP/tap" || { cat "$TMP/tap"; false; }
 }
 
@@ -493,7 +494,7 @@ bear_witness() {
     exec 4>&-
 }
 build_witness() {
-    "${CC:-cc}" -std=c11 -O2 -o "$TMP/witness" "$TESTS/witness.c" "$ROOM/hops.c" "$ROOM/record.c" "$ROOM/stitch.c"
+    "${CC:-cc}" -std=c11 -O2 -I"$TRACER" -o "$TMP/witness" "$TESTS/witness.c" "$TRACER/hops.c" "$TRACER/record.c" "$TRACER/stitch.c"
 }
 
 # A client that rests 100 µs between an echo and the next: what slows the server slows it.  What

@@ -6,7 +6,7 @@
  * each witness compare FILE ROWS   FILE: what the tracer recorded of them; ROWS: what it printed */
 #define _GNU_SOURCE
 
-#include "../07-nic-to-app/stitch.h"
+#include "stitch.h"
 
 #include <arpa/inet.h>
 #include <inttypes.h>

@@ -3,7 +3,7 @@
 
 #include "subject.h"
 
-#include "stamp.h"
+#include "../stamp.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
