@@ -1,5 +1,5 @@
-/* The client that sends the packets, in a process of its own: it has to be another thread than the
- * one that reads the tracer's rings. */
+/* The client that sends the packets.  It is a process of its own, because its events must be
+ * distinguishable from those of the tracer, which reads the rings. */
 #define _GNU_SOURCE
 
 #include "client.h"
@@ -19,24 +19,24 @@
 #include <sys/prctl.h>
 #endif
 
-#define ANSWER_SECONDS 5 /* a server that is silent for so long has no answer */
+#define ANSWER_SECONDS 5 /* then the server is taken not to answer */
 
 static int connect_to(const char *address, unsigned port)
 {
     struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    struct timeval patience = {.tv_sec = ANSWER_SECONDS};
+    struct timeval timeout = {.tv_sec = ANSWER_SECONDS};
     int on = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
 
     if (fd == -1 || inet_pton(AF_INET, address, &name.sin_addr) != 1 ||
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == -1 ||
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) == -1 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) == -1 ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) == -1 ||
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == -1 ||
         connect(fd, (struct sockaddr *)&name, sizeof name) == -1)
         return -1;
     return fd;
 }
 
-/* Send one message, and wait for it to come back. */
+/* Send one message and wait for its echo. */
 static bool echo(int fd)
 {
     char answer[MESSAGE_SIZE];
@@ -46,7 +46,8 @@ static bool echo(int fd)
         return false;
     while (have < MESSAGE_SIZE) {
         ssize_t got = recv(fd, answer + have, MESSAGE_SIZE - have, 0);
-        if (got == -1 && errno == EINTR) /* stopped and continued: with a timeout it returns */
+        if (got == -1 &&
+            errno == EINTR) /* with a timeout, recv() returns when a stopped process continues */
             continue;
         if (got <= 0)
             return false;
@@ -60,11 +61,11 @@ static void pause_between(void)
     nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
 }
 
-static void say(int to, char word)
+static void report(int to, char word)
 {
     ssize_t written = write(to, &word, 1);
 
-    (void)written; /* if nobody listens, we end soon */
+    (void)written; /* If this fails, the tracer has ended, and so will the client. */
 }
 
 static char be_client(const struct path *path, unsigned port, unsigned packets, int from, int to)
@@ -74,15 +75,15 @@ static char be_client(const struct path *path, unsigned port, unsigned packets, 
 
     if (fd == -1) {
         int error = errno;
-        say(to, 'c');
-        return (char)error; /* there are less than 200, so it is a byte */
+        report(to, 'c');
+        return (char)error; /* there are fewer than 200 of them, so a byte is enough */
     }
     for (unsigned i = 0; i < WARM_UP; i++) {
         if (!echo(fd))
             return 'n';
         pause_between();
     }
-    say(to, 'r');
+    report(to, 'r');
     if (read(from, &byte, 1) != 1)
         return 'n';
     for (unsigned i = 0; i < packets + SKIPPED; i++) {
@@ -109,12 +110,12 @@ bool client_start(struct client *client, const struct path *path, unsigned port,
     if (client->pid == 0) {
 #ifdef __linux__
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        prctl(PR_SET_NAME, "client"); /* so that events do not call it trace, as they call us */
+        prctl(PR_SET_NAME, "client"); /* events should not call it "trace", like the tracer */
 #endif
-        signal(SIGINT, SIG_IGN); /* the parent ends us */
+        signal(SIGINT, SIG_IGN); /* the tracer stops the client */
         if (getppid() != parent)
             _exit(1);
-        say(back[1], be_client(path, port, packets, there[0], back[1]));
+        report(back[1], be_client(path, port, packets, there[0], back[1]));
         _exit(0);
     }
     close(there[0]);
@@ -124,7 +125,7 @@ bool client_start(struct client *client, const struct path *path, unsigned port,
     return client->pid != -1;
 }
 
-char client_said(const struct client *client, int milliseconds)
+char client_wait_report(const struct client *client, int milliseconds)
 {
     struct pollfd from = {.fd = client->from, .events = POLLIN};
     char word = 0;
@@ -145,7 +146,7 @@ int client_error(const struct client *client)
 
 void client_go(const struct client *client)
 {
-    say(client->to, 'g');
+    report(client->to, 'g');
 }
 
 void client_end(struct client *client)

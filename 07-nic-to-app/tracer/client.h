@@ -7,24 +7,23 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#define MESSAGE "one small step\n" /* what is sent, and comes back */
+#define MESSAGE "one small step\n" /* what is sent and must come back */
 #define MESSAGE_SIZE (sizeof MESSAGE - 1)
-#define WARM_UP 20 /* echoes before the first that counts: caches, page faults, slow start */
+#define WARM_UP 20 /* echoes before the first traced one: caches, page faults, slow start */
 #define SKIPPED                                                                                    \
-    1 /* and one that is traced already: a blocked server then waits in a call we saw              \
-       */
-#define PAUSE_NS 300000 /* between two packets, so that the server goes to sleep again */
+    1 /* traced packets that do not count: a blocked server then waits in a traced call */
+#define PAUSE_NS 300000 /* between two packets, so that the server goes back to sleep */
 
 struct client {
     pid_t pid;
-    int from, to; /* it says here how far it is; it goes on at a byte from us */
+    int from, to; /* pipes: for its reports, and for the byte that lets it continue */
 };
 
 bool client_start(struct client *client, const struct path *path, unsigned port, unsigned packets);
-/* What it said within this time: 'r' ready, 'd' done, 'c' cannot connect, 'n' no answer; 0: nothing
- * yet, or a signal came. */
-char client_said(const struct client *client, int milliseconds);
-int client_error(const struct client *client); /* why, after 'c' */
+/* Wait for a report: 'r' ready, 'd' done, 'c' cannot connect, 'n' no answer.  0: there was none
+ * within this time, or a signal came. */
+char client_wait_report(const struct client *client, int milliseconds);
+int client_error(const struct client *client); /* the errno that follows the report 'c' */
 void client_go(const struct client *client);
 void client_end(struct client *client);
 

@@ -1,6 +1,6 @@
-/* What can be seen of a packet's way, and what each hop means.  Everything else reads these tables:
- * the tracer what to ask the kernel for, the stitcher what to look for, the reader's pages what to
- * say. */
+/* What can be observed of a packet's journey, and what each hop means.  Every other file reads
+ * these tables: the tracer learns which events to enable, the stitcher how to classify them, and
+ * the output what to print. */
 #ifndef HOPS_H
 #define HOPS_H
 
@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The boxes of the drawing, from the card to the code.  Before them stands the one who sends. */
+/* The boxes of the drawing, from the card to the code, and before them the sender. */
 enum box {
     BOX_SENDER,
     BOX_CARD,
@@ -21,11 +21,11 @@ enum box {
     BOXES
 };
 
-/* Whose time it is that passes before a hop. */
+/* The part of the total that the time before a hop counts towards. */
 enum share { SHARE_SENDER, SHARE_STACK, SHARE_WAKE, SHARE_SCHEDULER, SHARE_CODE, SHARES };
 
-/* The hops, in the order in which a packet takes them; and behind them the kinds of event that are
- * no hop, but tell where one begins and ends. */
+/* The hops, in the order in which a packet takes them.  After them come the kinds of events that
+ * are not hops but show where a hop begins or ends. */
 enum hop {
     HOP_SEND,
     HOP_QUEUE,
@@ -60,7 +60,7 @@ enum hop {
     KINDS
 };
 
-/* What an event carries, beside its time, CPU and thread.  The names are those of a recording. */
+/* A value that an event may carry in addition to its time, CPU and thread. */
 enum slot {
     SLOT_SKB,
     SLOT_SOCK,
@@ -76,88 +76,99 @@ enum slot {
     SLOT_PORT,
     SLOT_COROUTINE,
     SLOT_PACKET,
-    SLOTS
+    SLOTS,
+    SLOT_NAME = SLOTS /* the event's name: text, not one of the numbers above */
 };
-extern const char *const slot_names[SLOTS];
+extern const char *const slot_names[SLOTS]; /* as recordings spell them */
 
-#define NAME_SIZE 16 /* of a device, a thread or an interrupt; the kernel's own limit for two */
+#define NAME_SIZE                                                                                  \
+    16            /* of a device, a thread or an interrupt; the kernel's limit for the first two */
+#define DEVICES 2 /* of one path: a veth pair has two */
 
-#define DEVICES 2 /* of one way: a pair has two */
-
-/* One event.  `source` is its row in sources[], and so says what kind it is. */
 struct event {
-    uint64_t ns; /* CLOCK_MONOTONIC */
-    int32_t pid; /* the thread that was on the CPU, which need not have to do with it */
-    int16_t cpu; /* -1: not known */
-    uint8_t source;
-    char context;   /* t: a thread's own, s: a software interrupt, h: a hardware interrupt */
-    uint32_t has;   /* a bit for each slot that counts */
-    uint32_t order; /* of two with the same time */
+    uint64_t ns;  /* CLOCK_MONOTONIC */
+    int32_t pid;  /* the thread that was on the CPU, which may have nothing to do with the event */
+    int16_t cpu;  /* -1: not known */
+    uint8_t type; /* an index into event_types[] */
+    char context; /* t: thread, s: software interrupt, h: hardware interrupt */
+    uint32_t has; /* a bit for each slot that has a value */
+    uint32_t order; /* breaks the tie between two events with the same time */
     uint64_t value[SLOTS];
     char name[NAME_SIZE];
 };
 
-/* How to keep an event from being written when it is about somebody else. */
-enum filter {
-    FOR_ALL,
-    FOR_CARD,    /* only where a card can interrupt; then all */
-    FOR_CARD_RX, /* the same, of software interrupt number 3 */
-    FOR_DEVICE,  /* the path's own */
-    FOR_NET_RX,  /* software interrupt number 3 */
-    FOR_PORT,    /* data for the server's port */
-    FOR_TCP,
-    FOR_SERVER,   /* the server's threads run */
-    FOR_WOKEN,    /* a thread of the server's is woken */
-    FOR_SWITCHED, /* a thread of the server's gets the CPU, or loses it */
-    FOR_CLIENT    /* our own client runs */
+/* Who reports an event. */
+enum provider {
+    TRACEPOINT,   /* the kernel, at "group/name" in tracefs */
+    KPROBE,       /* the kernel, at a probe that the tracer creates; needs CONFIG_KPROBES */
+    SERVER_STAMP, /* the server itself, see ../stamp.h */
+    FRAME_STAMP,  /* the tracer, while it plays the network card, see tap.c */
+    SOCKET_STAMP  /* the sockets of an unprivileged user, see sockets.c */
 };
 
-#define FIELDS 5
+/* Which events of a type the kernel should write.  Only tracepoints have a filter. */
+enum filter {
+    FILTER_NONE,
+    FILTER_IRQ,      /* no filter, and enabled only if the device can interrupt */
+    FILTER_IRQ_RX,   /* NET_RX, and enabled only if the device can interrupt */
+    FILTER_NET_RX,   /* software interrupt number 3 */
+    FILTER_DEVICE,   /* packets on the path's devices */
+    FILTER_PORT,     /* data for the server's port */
+    FILTER_TCP,      /* TCP sockets */
+    FILTER_RUNNING,  /* a thread of the server is on the CPU */
+    FILTER_WOKEN,    /* a thread of the server is woken */
+    FILTER_SWITCHED, /* a thread of the server gets or loses the CPU */
+    FILTER_CLIENT    /* the tracer's own client is on the CPU */
+};
 
-/* Where an event comes from: a tracepoint ("group/name"), or without a slash a clock of our own. */
-struct source {
-    const char *event;
+#define MAX_FIELDS 5
+
+struct event_type {
+    const char *event; /* "group/name" for tracepoints and kprobes, otherwise a name of ours */
     enum hop kind;
+    enum provider provider;
     enum filter filter;
     struct {
         const char *name; /* in the event's format file */
-        enum slot slot;   /* SLOTS: it is the event's name */
-    } field[FIELDS];
-    const char *probe; /* a kprobe that we make: its function and what it takes; else NULL */
+        enum slot slot;   /* where its value goes; SLOT_NAME: into the event's name */
+    } field[MAX_FIELDS];
+    const char *probe; /* KPROBE: the kernel function and its arguments, in kprobe_events syntax */
 };
-extern const struct source sources[];
-extern const size_t source_count;
-int source_find(const char *event); /* by its whole name, or by what is after the slash; -1 */
+extern const struct event_type event_types[];
+extern const size_t event_type_count;   /* at most 64: sets of event types are uint64_t bit masks */
+int event_type_find(const char *event); /* by its full name or the part after the slash; or -1 */
 #define PROBE_GROUP "echo_trace"
-const char *source_name(size_t source); /* what is after the slash */
-const char *source_label(const struct event *event);
+const char *event_type_name(size_t type);           /* the part after the slash */
+const char *event_label(const struct event *event); /* the same, for an event */
 
-/* How the server waits.  It decides what some hops mean. */
+/* How the server waits for data.  This decides what some hops mean. */
 enum waiting { WAITS_EPOLL, WAITS_SCAN, WAITS_BLOCKED, WAYS_TO_WAIT };
 
-struct hop_row {
-    const char *name; /* for explain, and in JSON */
+struct hop_info {
+    const char *name; /* for `trace explain` and for JSON */
     enum box box;
     enum share share;
-    const char *tie;               /* what ties it to its neighbours */
-    const char *why[WAYS_TO_WAIT]; /* NULL: as with epoll */
-    const char *unseen;            /* what to say if there is no such event */
-    const char *awake;             /* and if there need not be one this time */
+    const char *link;              /* what links its event to those of its neighbours */
+    const char *why[WAYS_TO_WAIT]; /* NULL: the same as with epoll */
+    const char *not_seen;          /* the reason to print if an expected event is missing */
+    const char *not_needed;        /* the reason to print if this packet did not need the hop */
+    const char *not_available;     /* NULL: this kernel has no such event */
+    const char *not_asked;         /* NULL: the tracer did not ask for this event */
 };
-extern const struct hop_row hops[HOPS];
+extern const struct hop_info hops[HOPS];
 extern const char *const share_names[SHARES];
 const char *box_title(enum box box, enum waiting waiting);
 const char *hop_why(enum hop hop, enum waiting waiting);
 
-/* The ways that a packet can be sent on, and the hops that belong to each. */
+/* The paths that a packet can take, and the hops that belong to each. */
 enum via { VIA_LO, VIA_VETH, VIA_TAP, VIA_GRO, VIA_RPS, VIA_CARD, VIA_SOCKETS, VIAS };
-struct via_row {
+struct via_info {
     const char *name, *about;
-    uint32_t hops;      /* a bit for each that belongs here */
-    const char *absent; /* what does not, and why */
+    uint32_t hops;      /* a bit for each hop that belongs to this path */
+    const char *absent; /* the hops that do not belong to it, and why */
 };
-extern const struct via_row vias[VIAS];
-int via_find(const char *name);
+extern const struct via_info vias[VIAS];
+int via_find(const char *name); /* -1: there is no such path */
 
 static inline bool event_has(const struct event *event, enum slot slot)
 {
@@ -172,7 +183,7 @@ static inline void event_set(struct event *event, enum slot slot, uint64_t value
 
 static inline enum hop event_kind(const struct event *event)
 {
-    return sources[event->source].kind;
+    return event_types[event->type].kind;
 }
 
 #endif

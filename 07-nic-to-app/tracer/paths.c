@@ -1,8 +1,8 @@
-/* The network that a packet takes: made for one run, and gone with it.
+/* The network that a packet takes: created for one run, and removed with it.
  *
- * What we make is made in network namespaces that have no name: a namespace lives as long as a
- * process or a descriptor is in it, and its devices go with it.  So there is nothing to clean up,
- * even if we are killed. */
+ * The devices are created in network namespaces without a name.  Such a namespace exists as long as
+ * a process is in it or a descriptor refers to it, and its devices end with it.  So there is
+ * nothing to clean up, even if the tracer is killed. */
 #define _GNU_SOURCE
 
 #include "paths.h"
@@ -18,7 +18,7 @@ bool path_open(struct path *path, enum via via, int cpu, char *why, size_t size)
     (void)cpu;
     if (via == VIA_LO)
         return true;
-    snprintf(why, size, "Network namespaces are a thing of Linux, and this is another system.");
+    snprintf(why, size, "Network namespaces exist only on Linux, and this is another system.");
     return false;
 }
 void path_close(struct path *path)
@@ -52,7 +52,7 @@ bool path_enter_as_client(const struct path *path)
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Addresses that are kept free for examples, RFC 5737: nobody's network has them. */
+/* Addresses that RFC 5737 reserves for documentation: no real network uses them. */
 #define SERVER_ADDRESS "192.0.2.1"
 #define CLIENT_ADDRESS "192.0.2.2"
 #define NETMASK "255.255.255.0"
@@ -98,7 +98,7 @@ static bool device_address(const char *device, const char *address)
     return done && device_up(device);
 }
 
-/* ---- rtnetlink: a pair of virtual cards ---- */
+/* ---- rtnetlink: a veth pair ---- */
 
 struct message {
     struct nlmsghdr head;
@@ -106,9 +106,9 @@ struct message {
     char attributes[256];
 };
 
-/* An attribute at the end of the message.  One that holds others is closed by nest_end(). */
-static struct rtattr *attribute(struct message *message, unsigned short type, const void *data,
-                                size_t size)
+/* Append an attribute.  An attribute that contains others must be closed with end_nested(). */
+static struct rtattr *add_attribute(struct message *message, unsigned short type, const void *data,
+                                    size_t size)
 {
     struct rtattr *place = (void *)((char *)message + NLMSG_ALIGN(message->head.nlmsg_len));
 
@@ -121,14 +121,15 @@ static struct rtattr *attribute(struct message *message, unsigned short type, co
     return place;
 }
 
-static void nest_end(const struct message *message, struct rtattr *nest)
+static void end_nested(const struct message *message, struct rtattr *nest)
 {
     const char *end = (const char *)message + NLMSG_ALIGN(message->head.nlmsg_len);
 
     nest->rta_len = (unsigned short)(end - (const char *)nest);
 }
 
-static bool talk(struct message *message)
+/* Send a request and wait for its acknowledgement.  False: errno says why it failed. */
+static bool send_request(struct message *message)
 {
     struct {
         struct nlmsghdr head;
@@ -150,8 +151,8 @@ static bool talk(struct message *message)
     return done;
 }
 
-/* Like `ip link add client0 type veth peer name server0 netns SPACE`. */
-static bool make_pair(const char *here, const char *there, int space)
+/* Like `ip link add HERE type veth peer name THERE netns NETNS`. */
+static bool create_veth(const char *here, const char *there, int netns)
 {
     struct message message = {
         .head = {.nlmsg_len = NLMSG_LENGTH(sizeof(struct ifinfomsg)),
@@ -159,37 +160,37 @@ static bool make_pair(const char *here, const char *there, int space)
                  .nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK}};
     struct ifinfomsg peer_link = {0};
 
-    attribute(&message, IFLA_IFNAME, here, strlen(here) + 1);
-    struct rtattr *info = attribute(&message, IFLA_LINKINFO, NULL, 0);
-    attribute(&message, IFLA_INFO_KIND, "veth", 4);
-    struct rtattr *data = attribute(&message, IFLA_INFO_DATA, NULL, 0);
-    struct rtattr *peer = attribute(&message, VETH_INFO_PEER, &peer_link, sizeof peer_link);
-    attribute(&message, IFLA_IFNAME, there, strlen(there) + 1);
-    attribute(&message, IFLA_NET_NS_FD, &space, sizeof space);
-    nest_end(&message, peer);
-    nest_end(&message, data);
-    nest_end(&message, info);
-    return talk(&message);
+    add_attribute(&message, IFLA_IFNAME, here, strlen(here) + 1);
+    struct rtattr *info = add_attribute(&message, IFLA_LINKINFO, NULL, 0);
+    add_attribute(&message, IFLA_INFO_KIND, "veth", 4);
+    struct rtattr *data = add_attribute(&message, IFLA_INFO_DATA, NULL, 0);
+    struct rtattr *peer = add_attribute(&message, VETH_INFO_PEER, &peer_link, sizeof peer_link);
+    add_attribute(&message, IFLA_IFNAME, there, strlen(there) + 1);
+    add_attribute(&message, IFLA_NET_NS_FD, &netns, sizeof netns);
+    end_nested(&message, peer);
+    end_nested(&message, data);
+    end_nested(&message, info);
+    return send_request(&message);
 }
 
 /* ---- namespaces ---- */
 
-static int this_space(void)
+static int open_current_netns(void)
 {
     return open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 }
 
-/* A new network namespace, with its lo up; we are in it afterwards.  -1: it cannot be had. */
-static int new_space(void)
+/* Enter a new network namespace, whose lo is up.  -1: this is not possible. */
+static int enter_new_netns(void)
 {
     if (unshare(CLONE_NEWNET) == -1 || !device_up("lo"))
         return -1;
-    return this_space();
+    return open_current_netns();
 }
 
-/* Write a file of /sys/class/net.  That folder shows the devices of the namespace in which it was
- * mounted, so a child process mounts it anew, where nobody else sees it. */
-static bool write_sys(const char *file, const char *text)
+/* Write a file in /sys/class/net.  That folder shows the devices of the namespace in which it was
+ * mounted, so a child process mounts it again, in a mount namespace of its own. */
+static bool write_sysfs(const char *file, const char *text)
 {
     int status = 0;
     pid_t child = fork();
@@ -206,57 +207,59 @@ static bool write_sys(const char *file, const char *text)
     while (child != -1 && waitpid(child, &status, 0) == -1 && errno == EINTR)
         continue;
     if (child != -1)
-        errno = WEXITSTATUS(status); /* numbers of errors fit: there are less than 200 */
+        errno = WEXITSTATUS(status); /* an errno fits: there are fewer than 200 */
     return child != -1 && status == 0;
 }
 
-/* ---- the ways ---- */
+/* ---- the paths ---- */
 
 static bool open_veth(struct path *path)
 {
-    path->server_space = new_space();
-    path->client_space = new_space();
+    path->server_netns = enter_new_netns();
+    path->client_netns = enter_new_netns();
     strcpy(path->server_address, SERVER_ADDRESS);
     strcpy(path->devices[0], "client0");
     strcpy(path->devices[1], "server0");
-    return path->server_space != -1 && path->client_space != -1 &&
-           make_pair("client0", "server0", path->server_space) &&
+    return path->server_netns != -1 && path->client_netns != -1 &&
+           create_veth("client0", "server0", path->server_netns) &&
            device_address("client0", CLIENT_ADDRESS) &&
-           setns(path->server_space, CLONE_NEWNET) == 0 &&
+           setns(path->server_netns, CLONE_NEWNET) == 0 &&
            device_address("server0", SERVER_ADDRESS);
 }
 
-/* RPS: what lo receives is handed to CPU 1.  So the client has to stay on CPU 0. */
+/* RPS moves what lo receives to CPU 1.  So the client must stay on CPU 0. */
 static bool open_rps(struct path *path)
 {
-    path->server_space = path->client_space = new_space();
+    path->server_netns = path->client_netns = enter_new_netns();
     path->cpu = 0;
     strcpy(path->devices[0], "lo");
-    if (access("/sys/devices/system/cpu/cpu1/topology", F_OK) == -1) { /* there while it runs */
+    if (access("/sys/devices/system/cpu/cpu1/topology", F_OK) ==
+        -1) { /* this folder exists while the CPU is online */
         errno = ENODEV;
         return false;
     }
-    return path->server_space != -1 && write_sys("/sys/class/net/lo/queues/rx-0/rps_cpus", "2");
+    return path->server_netns != -1 && write_sysfs("/sys/class/net/lo/queues/rx-0/rps_cpus", "2");
 }
 
-/* With NAPI, the device polls; and it may hold segments for half a millisecond to merge them. */
+/* With NAPI, the device polls, and GRO may hold segments for half a millisecond to merge them. */
 static bool open_tap(struct path *path)
 {
     struct ifreq request = {.ifr_name = "tap0", .ifr_flags = IFF_TAP | IFF_NO_PI};
 
-    path->server_space = new_space();
+    path->server_netns = enter_new_netns();
     strcpy(path->server_address, SERVER_ADDRESS);
     strcpy(path->devices[0], "tap0");
     if (path->via == VIA_GRO)
         request.ifr_flags |= IFF_NAPI;
     path->tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-    return path->server_space != -1 && path->tap != -1 &&
+    return path->server_netns != -1 && path->tap != -1 &&
            ioctl(path->tap, TUNSETIFF, &request) == 0 && device_address("tap0", SERVER_ADDRESS) &&
-           (path->via != VIA_GRO || (write_sys("/sys/class/net/tap0/gro_flush_timeout", "500000") &&
-                                     write_sys("/sys/class/net/tap0/napi_defer_hard_irqs", "2")));
+           (path->via != VIA_GRO ||
+            (write_sysfs("/sys/class/net/tap0/gro_flush_timeout", "500000") &&
+             write_sysfs("/sys/class/net/tap0/napi_defer_hard_irqs", "2")));
 }
 
-static bool open_way(struct path *path)
+static bool create_path(struct path *path)
 {
     switch (path->via) {
     case VIA_VETH:
@@ -277,29 +280,30 @@ static const char *reason(int error, enum via via)
     switch (error) {
     case EPERM:
     case EACCES:
-        return "it takes root";
+        return "this needs root";
     case ENODEV:
-        return via == VIA_RPS ? "it takes two CPUs" : "the kernel has no such device";
+        return via == VIA_RPS ? "this needs two CPUs" : "this kernel has no such device";
     case EOPNOTSUPP:
-        return "the kernel has no such device";
+        return "this kernel has no such device";
     case ENOENT:
-        return via == VIA_RPS ? "the kernel has no RPS" : "there is no /dev/net/tun";
+        return via == VIA_RPS ? "this kernel has no RPS" : "there is no /dev/net/tun";
     default:
         return strerror(error);
     }
 }
 
-/* We come back to our own namespace; what was made stays reachable by its descriptors. */
+/* The tracer returns to its own namespace; the new ones remain reachable through their descriptors.
+ */
 bool path_open(struct path *path, enum via via, int cpu, char *why, size_t size)
 {
     *path =
-        (struct path){.via = via, .server_space = -1, .client_space = -1, .tap = -1, .cpu = cpu};
+        (struct path){.via = via, .server_netns = -1, .client_netns = -1, .tap = -1, .cpu = cpu};
     strcpy(path->server_address, "127.0.0.1");
     strcpy(path->devices[0], "lo");
     if (via == VIA_LO)
-        return true; /* nothing to make, and anybody may use it */
-    int home = this_space();
-    bool done = home != -1 && open_way(path);
+        return true; /* It exists already, and any user may use it. */
+    int home = open_current_netns();
+    bool done = home != -1 && create_path(path);
     int error = errno;
     if (home != -1 && setns(home, CLONE_NEWNET) == -1 && done) {
         done = false;
@@ -308,7 +312,8 @@ bool path_open(struct path *path, enum via via, int cpu, char *why, size_t size)
     if (home != -1)
         close(home);
     if (!done) {
-        snprintf(why, size, "The way %s cannot be made: %s.", vias[via].name, reason(error, via));
+        snprintf(why, size, "The path %s cannot be created: %s.", vias[via].name,
+                 reason(error, via));
         path_close(path);
     }
     return done;
@@ -318,14 +323,14 @@ void path_close(struct path *path)
 {
     if (path->tap != -1)
         close(path->tap);
-    if (path->client_space != -1 && path->client_space != path->server_space)
-        close(path->client_space);
-    if (path->server_space != -1)
-        close(path->server_space);
-    path->tap = path->client_space = path->server_space = -1;
+    if (path->client_netns != -1 && path->client_netns != path->server_netns)
+        close(path->client_netns);
+    if (path->server_netns != -1)
+        close(path->server_netns);
+    path->tap = path->client_netns = path->server_netns = -1;
 }
 
-/* A hint, and no more: where it is not allowed, the scheduler chooses. */
+/* Best effort: if this is not allowed, the scheduler chooses the CPU. */
 static void stay_on(int cpu)
 {
     cpu_set_t one;
@@ -335,21 +340,21 @@ static void stay_on(int cpu)
     sched_setaffinity(0, sizeof one, &one);
 }
 
-static bool enter(const struct path *path, int space)
+static bool enter(const struct path *path, int netns)
 {
     if (path->cpu != -1)
         stay_on(path->cpu);
-    return space == -1 || setns(space, CLONE_NEWNET) == 0;
+    return netns == -1 || setns(netns, CLONE_NEWNET) == 0;
 }
 
 bool path_enter_as_server(const struct path *path)
 {
-    return enter(path, path->server_space);
+    return enter(path, path->server_netns);
 }
 
 bool path_enter_as_client(const struct path *path)
 {
-    return enter(path, path->client_space);
+    return enter(path, path->client_netns);
 }
 
 #endif

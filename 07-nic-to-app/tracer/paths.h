@@ -1,4 +1,4 @@
-/* The network that a packet takes: made for one run, and gone with it. */
+/* The network that a packet takes: created for one run, and removed with it. */
 #ifndef PATHS_H
 #define PATHS_H
 
@@ -10,15 +10,15 @@ struct path {
     enum via via;
     char server_address[INET_ADDRSTRLEN];
     char devices[DEVICES][NAME_SIZE];
-    int server_space, client_space; /* network namespaces; -1: the one we are in */
-    int tap;                        /* the card's end of a TAP device; -1 */
+    int server_netns, client_netns; /* network namespaces; -1: that of the tracer */
+    int tap;                        /* the card's end of a TAP device, or -1 */
     int cpu;                        /* for the server and the client; -1: any */
 };
 
-/* False: it cannot be made here, and `why` says so in one sentence. */
+/* Create the network.  False: this is not possible here, and `why` says so in one sentence. */
 bool path_open(struct path *path, enum via via, int cpu, char *why, size_t size);
 void path_close(struct path *path);
-/* In a child process, before it begins. */
+/* To be called in a child process, before it opens a socket. */
 bool path_enter_as_server(const struct path *path);
 bool path_enter_as_client(const struct path *path);
 

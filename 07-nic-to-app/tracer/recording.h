@@ -1,4 +1,5 @@
-/* Events of one run, and what has to be known to read them.  The text form is told in record.c. */
+/* The events of one run, with what is needed to interpret them.  recording.c describes their text
+ * form. */
 #ifndef RECORDING_H
 #define RECORDING_H
 
@@ -6,39 +7,47 @@
 
 #include <stdio.h>
 
-#define MOST_EVENTS 20000000 /* a recording that names more is damaged */
+#define MAX_EVENTS 20000000 /* a recording that claims more is damaged */
 #define NOTES 8
 #define NOTE_SIZE 120
 
 struct recording {
-    struct event *events; /* in the order of their time, once recording_finish() was called */
+    struct event *events; /* in order of time, after recording_finish() */
     size_t count, room;
-    uint64_t start; /* of the clock: what a recording in a file calls time 0 */
-    uint64_t can;   /* a bit for each source that was asked; of the others we cannot say */
-    uint32_t kinds; /* a bit for each kind of event that is in it */
-    uint64_t lost;  /* events that the kernel had no room for */
+    uint64_t start;         /* CLOCK_MONOTONIC at what the text form calls time 0 */
+    uint64_t asked;         /* a bit for each event type that the tracer asked for */
+    uint64_t unavailable;   /* a bit for each that this kernel or this server does not have */
+    bool lists_unavailable; /* false: an older recording, which does not say what was missing */
+    uint32_t kinds;         /* a bit for each kind of event that the recording contains */
+    uint64_t lost;          /* how many events the kernel had no room for */
     enum via via;
     unsigned port;
-    unsigned skip; /* the first packets, which only brought the server to where it waits */
+    unsigned skip; /* how many packets at the beginning only prepared the server */
     bool replayed;
     char server[64], kernel[64];
-    char note[NOTES][NOTE_SIZE]; /* what else was learned, a sentence each */
+    char note[NOTES][NOTE_SIZE]; /* other findings, a sentence each */
 };
 
 bool recording_add(struct recording *recording, const struct event *event); /* false: no memory */
-void recording_forget(struct recording *recording); /* the events; the rest stays */
-void recording_forget_before(struct recording *recording, uint64_t ns);
-bool recording_finish(struct recording *recording); /* sort, and give addresses small numbers */
-/* One sentence more; what has no room is dropped. */
+void recording_drop_events(struct recording *recording);
+void recording_drop_before(struct recording *recording, uint64_t ns);
+/* Sort the events, and replace addresses by small numbers.  False: no memory. */
+bool recording_finish(struct recording *recording);
+/* Add a sentence, unless there are NOTES of them already. */
 void recording_note(struct recording *recording, const char *format, ...);
 void recording_free(struct recording *recording);
 bool recording_write(const struct recording *recording, FILE *stream);
-/* False: it is not one, or a damaged one, and `problem` says so with the number of the line. */
+/* False: the text is not a recording, or a damaged one; `problem` names the line and the reason. */
 bool recording_read(struct recording *recording, FILE *stream, char *problem, size_t size);
 
-static inline bool recording_can(const struct recording *recording, size_t source)
+static inline bool recording_asked(const struct recording *recording, size_t type)
 {
-    return (recording->can >> source & 1U) != 0;
+    return (recording->asked >> type & 1U) != 0;
+}
+
+static inline bool recording_lacks(const struct recording *recording, size_t type)
+{
+    return (recording->unavailable >> type & 1U) != 0;
 }
 
 #endif

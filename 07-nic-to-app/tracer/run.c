@@ -4,8 +4,9 @@
 #include "run.h"
 
 #include "client.h"
-#include "subject.h"
 #include "tap.h"
+#include "target.h"
+#include "tracer.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -15,11 +16,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DRAIN_MS 100          /* how often the rings are emptied */
-#define READY_MS 10000        /* for the client to have its warm-up behind it */
-#define WATCH_MS 60000        /* for others to send what we want to follow */
-#define FORGET_NS 1000000000U /* a packet's journey has begun no longer ago */
-#define SILENT_MS 6000        /* without a word or an event: then something hangs */
+#define DRAIN_MS 100        /* how often the rings are emptied */
+#define READY_MS 10000      /* for the client to warm up */
+#define WATCH_MS 60000      /* for others to send the packets */
+#define DROP_NS 1000000000U /* a packet's journey takes less */
+#define STALL_MS 6000       /* without a report or an event, something hangs */
 
 static volatile sig_atomic_t stop_signal;
 
@@ -44,11 +45,11 @@ bool run_stopped(void)
     return stop_signal != 0;
 }
 
-/* What one run holds, so that one function can let it all go. */
-struct stage {
+/* Everything that one run holds, so that one function can release it. */
+struct session {
     const struct plan *plan;
     struct path path;
-    struct traced traced;
+    struct target target;
     struct client client;
     struct tracer *tracer;
     struct tap_host *tap;
@@ -57,10 +58,10 @@ struct stage {
     size_t size;
 };
 
-static enum run fail(struct stage *stage, const char *why)
+static enum run_result fail(struct session *session, const char *why)
 {
-    snprintf(stage->why, stage->size, "%s", why);
-    return FAILED;
+    snprintf(session->why, session->size, "%s", why);
+    return RUN_FAILED;
 }
 
 static uint64_t now_ns(void)
@@ -73,191 +74,198 @@ static uint64_t now_ns(void)
 
 /* ---- the steps ---- */
 
-static bool is_tap(const struct stage *stage)
+static bool is_tap(const struct session *session)
 {
-    return stage->path.tap != -1;
+    return session->path.tap != -1;
 }
 
-/* The packets that we follow come from elsewhere, or our client goes where the server is. */
-static void meet_server(struct stage *stage)
+/* Use the address and the device of a server that is already running or that serves others. */
+static void use_given_address(struct session *session)
 {
-    const struct plan *plan = stage->plan;
+    const struct plan *plan = session->plan;
 
-    snprintf(stage->path.server_address, sizeof stage->path.server_address, "%s", plan->address);
-    snprintf(stage->path.devices[0], NAME_SIZE, "%s", plan->device);
+    snprintf(session->path.server_address, sizeof session->path.server_address, "%s",
+             plan->address);
+    snprintf(session->path.devices[0], NAME_SIZE, "%s", plan->device);
     if (strcmp(plan->device, "lo") != 0)
-        stage->path.via = VIA_CARD;
+        session->path.via = VIA_CARD;
 }
 
-static enum run find_server(struct stage *stage)
+static enum run_result find_server(struct session *session)
 {
-    const struct plan *plan = stage->plan;
+    const struct plan *plan = session->plan;
 
     if (plan->server == NULL || plan->watch)
-        meet_server(stage);
+        use_given_address(session);
     if (plan->server != NULL)
-        return traced_start(&stage->traced, plan->server, &stage->path, plan->port, stage->why,
-                            stage->size)
-                   ? RAN
-                   : FAILED;
-    if (traced_find(&stage->traced, plan->address, plan->port, stage->why, stage->size))
-        return RAN;
-    return getuid() == 0 || !stage->traced.hidden ? FAILED : CANNOT;
+        return target_start(&session->target, plan->server, &session->path, plan->port,
+                            session->why, session->size)
+                   ? RUN_DONE
+                   : RUN_FAILED;
+    if (target_find(&session->target, plan->address, plan->port, session->why, session->size))
+        return RUN_DONE;
+    return getuid() == 0 || !session->target.hidden ? RUN_FAILED : RUN_UNAVAILABLE;
 }
 
-static enum run start_client(struct stage *stage)
+static enum run_result start_client(struct session *session)
 {
-    char word = 0;
+    char report = 0;
 
-    if (stage->plan->watch)
-        return RAN;
-    if (is_tap(stage)) {
-        stage->tap =
-            tap_open(stage->path.tap, stage->traced.port, stage->plan->frames, stage->recording);
-        if (stage->tap == NULL || !tap_connect(stage->tap) || !tap_warm_up(stage->tap, WARM_UP))
-            return fail(stage, "No connection came about by the frames that were written.");
-        return RAN;
+    if (session->plan->watch)
+        return RUN_DONE;
+    if (is_tap(session)) {
+        session->tap = tap_open(session->path.tap, session->target.port, session->plan->show_frames,
+                                session->recording);
+        if (session->tap == NULL || !tap_connect(session->tap) ||
+            !tap_warm_up(session->tap, WARM_UP))
+            return fail(session, "The frames that trace wrote did not open a connection.");
+        return RUN_DONE;
     }
-    if (!client_start(&stage->client, &stage->path, stage->traced.port, stage->plan->packets))
-        return fail(stage, strerror(errno));
-    for (int waited = 0; word == 0 && waited < READY_MS && !run_stopped(); waited += DRAIN_MS)
-        word = client_said(&stage->client, DRAIN_MS);
-    if (word == 'r' || run_stopped())
-        return RAN;
-    if (word != 'c')
-        return fail(stage, "The server does not send back what it is sent.");
-    snprintf(stage->why, stage->size, "The server does not let us connect to %s (IPv4): %s.",
-             stage->path.server_address, strerror(client_error(&stage->client)));
-    return FAILED;
+    if (!client_start(&session->client, &session->path, session->target.port,
+                      session->plan->packets))
+        return fail(session, strerror(errno));
+    for (int waited = 0; report == 0 && waited < READY_MS && !run_stopped(); waited += DRAIN_MS)
+        report = client_wait_report(&session->client, DRAIN_MS);
+    if (report == 'r' || run_stopped())
+        return RUN_DONE;
+    if (report != 'c')
+        return fail(session, "The server does not echo what it receives.");
+    snprintf(session->why, session->size, "trace cannot connect to the server on %s (IPv4): %s.",
+             session->path.server_address, strerror(client_error(&session->client)));
+    return RUN_FAILED;
 }
 
-/* Before anything is sent: without it, another rung sends. */
-static enum run open_tracer(struct stage *stage)
+/* This comes before anything is sent, so that a run without a tracer has no effect on the server.
+ */
+static enum run_result open_tracer(struct session *session)
 {
-    stage->tracer = tracer_open(stage->plan->packets, stage->why, stage->size);
-    return stage->tracer != NULL ? RAN : CANNOT;
+    session->tracer = tracer_open(session->plan->packets, session->why, session->size);
+    return session->tracer != NULL ? RUN_DONE : RUN_UNAVAILABLE;
 }
 
-static enum run ask_tracer(struct stage *stage)
+static enum run_result enable_events(struct session *session)
 {
-    struct subject subject = {.port = stage->traced.port,
-                              .client = stage->client.pid,
-                              .card = stage->path.via == VIA_CARD};
+    struct scope scope = {.port = session->target.port,
+                          .client = session->client.pid,
+                          .can_interrupt = session->path.via == VIA_CARD};
 
-    memcpy(subject.devices, stage->path.devices, sizeof subject.devices);
-    traced_threads(&stage->traced, stage->plan->watch, &subject);
-    if (subject.many_names)
-        recording_note(stage->recording,
-                       "The server has threads of more than %d names; of the others "
-                       "nothing was seen.",
-                       MOST_NAMES);
-    if (tracer_ask(stage->tracer, &subject))
-        return RAN;
-    snprintf(stage->why, stage->size, "No event could be switched on in the trace instance.");
-    return CANNOT;
+    memcpy(scope.devices, session->path.devices, sizeof scope.devices);
+    target_threads(&session->target, session->plan->watch, &scope);
+    if (scope.too_many_names)
+        recording_note(session->recording,
+                       "The server's threads have more than %d names; the others were not traced.",
+                       MAX_NAMES);
+    if (tracer_enable(session->tracer, &scope))
+        return RUN_DONE;
+    snprintf(session->why, session->size, "No event could be enabled in the trace instance.");
+    return RUN_UNAVAILABLE;
 }
 
-/* How many packets for the server are in the recording. */
-static size_t packets_seen(const struct recording *recording, size_t *looked, size_t seen)
+/* Count the packets for the server that were recorded since the last call. */
+static size_t count_new_packets(const struct recording *recording, size_t *next)
 {
-    for (; *looked < recording->count; (*looked)++)
-        seen += event_kind(&recording->events[*looked]) == HOP_TCP;
-    return seen;
+    size_t count = 0;
+
+    for (; *next < recording->count; (*next)++)
+        count += event_kind(&recording->events[*next]) == HOP_TCP;
+    return count;
 }
 
-static void rest(void)
+static void sleep_between_drains(void)
 {
     nanosleep(&(struct timespec){.tv_nsec = DRAIN_MS * 1000000L}, NULL);
 }
 
-/* Others send: until we have seen enough, and a moment longer, for the last one to be read.  What
- * happens long before the first packet is of no use, and on a busy machine it is much. */
-static enum run watch(struct stage *stage)
+/* Others send.  Drain the rings until there are enough packets, and a moment longer, so that the
+ * server can read the last one.  Events from long before the first packet are dropped, because a
+ * busy machine produces many. */
+static enum run_result watch(struct session *session)
 {
-    size_t looked = 0, seen = 0;
+    size_t next = 0, packets = 0;
 
-    for (int waited = 0; waited < WATCH_MS && seen < stage->plan->packets; waited += DRAIN_MS) {
-        rest();
-        if (!tracer_drain(stage->tracer, stage->recording))
-            return fail(stage, "There is no memory.");
-        seen = packets_seen(stage->recording, &looked, seen);
-        if (seen == 0) {
-            recording_forget_before(stage->recording, now_ns() - FORGET_NS);
-            looked = stage->recording->count;
+    for (int waited = 0; waited < WATCH_MS && packets < session->plan->packets;
+         waited += DRAIN_MS) {
+        sleep_between_drains();
+        if (!tracer_drain(session->tracer, session->recording))
+            return fail(session, "There is not enough memory.");
+        packets += count_new_packets(session->recording, &next);
+        if (packets == 0) {
+            recording_drop_before(session->recording, now_ns() - DROP_NS);
+            next = session->recording->count;
         }
-        if (stage->recording->count > MOST_EVENTS / 2)
+        if (session->recording->count > MAX_EVENTS / 2)
             break;
         if (run_stopped())
-            return RAN; /* what we have seen is shown */
+            return RUN_DONE; /* The packets so far are shown. */
     }
-    rest();
-    return RAN;
+    sleep_between_drains();
+    return RUN_DONE;
 }
 
-/* Our client sends: empty the rings now and then, until it is done. */
-static enum run collect(struct stage *stage)
+/* The tracer's client sends.  Drain the rings until it is done. */
+static enum run_result wait_for_client(struct session *session)
 {
-    size_t before, silent = 0;
-    char word = 0;
+    size_t before, stalled = 0;
+    char report = 0;
 
-    while (word == 0 && silent < SILENT_MS) {
+    while (report == 0 && stalled < STALL_MS) {
         if (run_stopped())
-            return STOPPED;
-        before = stage->recording->count;
-        word = client_said(&stage->client, DRAIN_MS);
-        if (!tracer_drain(stage->tracer, stage->recording))
-            return fail(stage, "There is no memory.");
-        silent = stage->recording->count > before ? 0 : silent + DRAIN_MS;
+            return RUN_STOPPED;
+        before = session->recording->count;
+        report = client_wait_report(&session->client, DRAIN_MS);
+        if (!tracer_drain(session->tracer, session->recording))
+            return fail(session, "There is not enough memory.");
+        stalled = session->recording->count > before ? 0 : stalled + DRAIN_MS;
     }
-    return word == 'd' ? RAN : fail(stage, "The server does not send back what it is sent.");
+    return report == 'd' ? RUN_DONE : fail(session, "The server does not echo what it receives.");
 }
 
-static enum run send_frames(struct stage *stage)
+static enum run_result send_frames(struct session *session)
 {
-    unsigned frames = stage->path.via == VIA_GRO ? 4 : 1;
+    unsigned frames = session->path.via == VIA_GRO ? 4 : 1;
 
-    if (!tap_warm_up(stage->tap, SKIPPED))
-        return fail(stage, "The server does not send back what the frames brought.");
-    for (unsigned i = 0; i < stage->plan->packets; i++) {
+    if (!tap_warm_up(session->tap, SKIPPED))
+        return fail(session, "The server does not echo what the frames carried.");
+    for (unsigned i = 0; i < session->plan->packets; i++) {
         if (run_stopped())
-            return STOPPED;
-        if (!tap_echo(stage->tap, frames))
-            return fail(stage, "The server does not send back what the frames brought.");
-        if (i % 64 == 63 && !tracer_drain(stage->tracer, stage->recording))
-            return fail(stage, "There is no memory.");
+            return RUN_STOPPED;
+        if (!tap_echo(session->tap, frames))
+            return fail(session, "The server does not echo what the frames carried.");
+        if (i % 64 == 63 && !tracer_drain(session->tracer, session->recording))
+            return fail(session, "There is not enough memory.");
     }
-    return RAN;
+    return RUN_DONE;
 }
 
-static enum run follow_packets(struct stage *stage)
+static enum run_result follow_packets(struct session *session)
 {
-    stage->recording->start = now_ns();
-    if (!tracer_start(stage->tracer))
-        return fail(stage, "The tracer cannot be switched on.");
-    if (stage->plan->watch) {
-        printf("watching port %u\n", stage->traced.port);
+    session->recording->start = now_ns();
+    if (!tracer_start(session->tracer))
+        return fail(session, "The trace instance cannot be started.");
+    if (session->plan->watch) {
+        printf("watching port %u\n", session->target.port);
         fflush(stdout);
     }
-    if (!stage->plan->watch && !is_tap(stage))
-        client_go(&stage->client);
-    enum run run = RAN;
-    if (stage->plan->watch)
-        run = watch(stage);
+    if (!session->plan->watch && !is_tap(session))
+        client_go(&session->client);
+    enum run_result result = RUN_DONE;
+    if (session->plan->watch)
+        result = watch(session);
     else
-        run = is_tap(stage) ? send_frames(stage) : collect(stage);
-    tracer_stop(stage->tracer);
-    if (run == RAN && !tracer_drain(stage->tracer, stage->recording))
-        return fail(stage, "There is no memory.");
-    return run;
+        result = is_tap(session) ? send_frames(session) : wait_for_client(session);
+    tracer_stop(session->tracer);
+    if (result == RUN_DONE && !tracer_drain(session->tracer, session->recording))
+        return fail(session, "There is not enough memory.");
+    return result;
 }
 
-/* The end of a program's path, with the folder it is in. */
-static void name_server(struct stage *stage, char *name, size_t size)
+/* The last part of the program's path, with the folder that contains it. */
+static void name_server(struct session *session, char *name, size_t size)
 {
     char path[4096], link[64];
-    const char *program = stage->plan->server;
+    const char *program = session->plan->server;
 
-    snprintf(link, sizeof link, "/proc/%ld/exe", (long)stage->traced.pid);
+    snprintf(link, sizeof link, "/proc/%ld/exe", (long)session->target.pid);
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length > 0) {
         path[length] = '\0';
@@ -267,58 +275,62 @@ static void name_server(struct stage *stage, char *name, size_t size)
     while (last != NULL && last > program && last[-1] != '/')
         last--;
     snprintf(name, size, "%s", last != NULL ? last : "a server");
-    for (char *at = name; *at != '\0'; at++) /* a path may have any byte, a recording may not */
+    for (char *at = name; *at != '\0'; at++) /* A path may contain any byte; a recording may not. */
         if (*at < ' ' || *at > '~')
             *at = '?';
 }
 
-static enum run finish(struct stage *stage)
+static enum run_result finish(struct session *session)
 {
-    struct recording *recording = stage->recording;
+    struct recording *recording = session->recording;
     struct utsname system;
 
-    tracer_account(stage->tracer, recording);
-    recording->via = stage->path.via;
-    recording->port = stage->traced.port;
-    recording->skip = stage->plan->watch ? 0 : SKIPPED;
+    tracer_account(session->tracer, recording);
+    recording->via = session->path.via;
+    recording->port = session->target.port;
+    recording->skip = session->plan->watch ? 0 : SKIPPED;
     if (uname(&system) == 0)
         snprintf(recording->kernel, sizeof recording->kernel, "%.40s %.20s", system.release,
                  system.machine);
-    if (stage->path.cpu != -1 && !is_tap(stage))
-        recording_note(recording, "The client and the server were kept on cpu%d (--cpu any: not).",
-                       stage->path.cpu);
-    name_server(stage, recording->server, sizeof recording->server);
-    if (!traced_stamps(&stage->traced, recording) || !recording_finish(recording))
-        return fail(stage, "There is no memory.");
-    return RAN;
+    if (session->path.cpu != -1 && !is_tap(session))
+        recording_note(recording,
+                       "The client and the server were kept on cpu%d (--cpu any allows all CPUs).",
+                       session->path.cpu);
+    name_server(session, recording->server, sizeof recording->server);
+    if (!target_stamps(&session->target, recording) || !recording_finish(recording))
+        return fail(session, "There is not enough memory.");
+    return RUN_DONE;
 }
 
-static void let_go(struct stage *stage)
+static void release(struct session *session)
 {
-    tap_close(stage->tap);
-    client_end(&stage->client);
-    traced_end(&stage->traced);
-    tracer_close(stage->tracer);
-    path_close(&stage->path);
+    tap_close(session->tap);
+    client_end(&session->client);
+    target_stop(&session->target);
+    tracer_close(session->tracer);
+    path_close(&session->path);
 }
 
-enum run run_traced(const struct plan *plan, struct recording *recording, char *why, size_t size)
+enum run_result run_traced(const struct plan *plan, struct recording *recording, char *why,
+                           size_t size)
 {
-    static enum run (*const steps[])(struct stage *) = {find_server, open_tracer,    start_client,
-                                                        ask_tracer,  follow_packets, finish};
-    struct stage stage = {
-        .plan = plan, .traced.stamps = -1, .recording = recording, .why = why, .size = size};
-    enum run run = RAN;
+    static enum run_result (*const steps[])(struct session *) = {
+        find_server, open_tracer, start_client, enable_events, follow_packets, finish};
+    struct session session = {
+        .plan = plan, .target.stamps = -1, .recording = recording, .why = why, .size = size};
+    enum run_result result = RUN_DONE;
 
     *recording = (struct recording){0};
-    if (!path_open(&stage.path, plan->server != NULL ? plan->via : VIA_LO,
+    if (!path_open(&session.path, plan->server != NULL ? plan->via : VIA_LO,
                    plan->server != NULL && !plan->watch ? plan->cpu : -1, why, size))
-        return CANNOT;
-    for (size_t i = 0; run == RAN && i < sizeof steps / sizeof *steps; i++) {
-        run = steps[i](&stage);
-        if (run_stopped() && !(plan->watch && i >= 4))
-            run = STOPPED;
+        return RUN_UNAVAILABLE;
+    for (size_t i = 0; result == RUN_DONE && i < sizeof steps / sizeof *steps; i++) {
+        result = steps[i](&session);
+        /* With --watch, a signal only ends the waiting: the packets so far are shown. */
+        bool may_finish = plan->watch && (steps[i] == follow_packets || steps[i] == finish);
+        if (run_stopped() && !may_finish)
+            result = RUN_STOPPED;
     }
-    let_go(&stage);
-    return run;
+    release(&session);
+    return result;
 }

@@ -7,22 +7,29 @@
 struct plan {
     enum via via;
     unsigned packets;
-    const char *server;  /* the program to be traced; NULL: it runs already, on this port */
-    const char *address; /* of a server that runs already, or is to serve others */
-    unsigned port;       /* the same; 0: any that is free */
-    const char *device;  /* whose packets we follow, of a server that runs already */
-    int cpu;             /* for the server and the client; -1: any */
-    bool watch;          /* send nothing: follow what others send */
-    bool frames;         /* tell of every frame that we write by hand */
+    const char *server;  /* the program to start; NULL: it is already running, on this port */
+    const char *address; /* of a server that is already running, or that is to serve others */
+    unsigned port;       /* the same; 0: any free port */
+    const char
+        *device; /* over which the packets come, if others send them or the server is running */
+    int cpu;     /* for the server and the client; -1: any */
+    bool watch;  /* send nothing: follow what others send */
+    bool show_frames; /* print every frame that the tracer writes or reads as the card */
 };
 
-/* RAN: the recording holds what was seen.  CANNOT: something is missing here, and `why` says what;
- * try another rung.  FAILED: it should have worked.  STOPPED: by a signal. */
-enum run { RAN, CANNOT, FAILED, STOPPED };
+enum run_result {
+    RUN_DONE,        /* the recording holds the events */
+    RUN_UNAVAILABLE, /* this machine or this user lacks what is needed; `why` says what */
+    RUN_FAILED,      /* it should have worked; `why` says what went wrong */
+    RUN_STOPPED      /* by a signal */
+};
 
-enum run run_traced(const struct plan *plan, struct recording *recording, char *why, size_t size);
-enum run run_sockets(unsigned packets, struct recording *recording, char *why, size_t size);
+/* With tracepoints, as root. */
+enum run_result run_traced(const struct plan *plan, struct recording *recording, char *why,
+                           size_t size);
+/* With the time stamps of sockets, as any user.  See sockets.c. */
+enum run_result run_sockets(unsigned packets, struct recording *recording, char *why, size_t size);
 void run_catch_signals(void);
-bool run_stopped(void);
+bool run_stopped(void); /* a signal asked this program to end */
 
 #endif

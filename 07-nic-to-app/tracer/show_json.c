@@ -1,5 +1,5 @@
 /* Journeys as Chrome trace events, the JSON that Perfetto and Chrome's tracing page load: a track
- * for each CPU, one for each thread, and arrows along each packet. */
+ * for each CPU, a track for each thread, and arrows along each packet. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "show.h"
@@ -7,16 +7,16 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define CPUS 1 /* the numbers of the two groups of tracks */
-#define TASKS 2
-#define CPU_TRACK 100  /* of cpu0, for 0 is the idle thread to who reads this */
-#define STAMP_TRACK 99 /* of what the kernel has stamped without saying where */
-#define SHORTEST 300   /* ns: a slice that can still be seen */
+#define CPUS 1         /* the number of the group of tracks for CPUs, */
+#define TASKS 2        /* and of that for threads */
+#define CPU_TRACK 100  /* of cpu0; readers of this format take 0 for the idle thread */
+#define STAMP_TRACK 99 /* of stamps for which the kernel does not name a CPU */
+#define SHORTEST 300   /* ns: the length of the last slice, which has no next event */
 
-/* A hop as a slice of a track: from its event to the next one of the packet, or of the track. */
+/* A hop as a slice of a track: from its event to the next event of the packet or of the track. */
 struct slice {
     const struct journey *journey;
-    size_t number; /* of the journey */
+    size_t number; /* of the journey, from 0 */
     enum hop hop;
     int group, track;
     uint64_t begin, end;
@@ -43,8 +43,8 @@ static bool add(struct slices *slices, const struct slice *slice)
 
 static uint64_t begin_of_next(const struct journey *journey, enum hop hop)
 {
-    for (int next = (int)hop + 1; next < HOP_ACK; next++)
-        if (journey->at[next] != NULL && journey->sight[next] != BEFORE)
+    for (int next = (int)hop + 1; next < HOPS; next++)
+        if (journey_is_step(journey, next))
             return journey->at[next]->ns;
     return journey->at[hop]->ns + SHORTEST;
 }
@@ -68,10 +68,9 @@ static bool add_hop(struct slices *slices, const struct journey *journey, size_t
 static bool collect(struct slices *slices, const struct journeys *journeys)
 {
     for (size_t i = 0; i < journeys->count; i++)
-        for (int hop = 0; hop < HOP_ACK; hop++) {
+        for (int hop = 0; hop < HOPS; hop++) {
             const struct journey *journey = &journeys->list[i];
-            if (journey->at[hop] != NULL && journey->sight[hop] != BEFORE &&
-                !add_hop(slices, journey, i, (enum hop)hop))
+            if (journey_is_step(journey, hop) && !add_hop(slices, journey, i, (enum hop)hop))
                 return false;
         }
     return true;
@@ -93,21 +92,22 @@ static bool same_track(const struct slice *a, const struct slice *b)
     return a->group == b->group && a->track == b->track;
 }
 
-/* Slices of one track must not overlap, and the packets of a batch do. */
-static void cut(struct slices *slices)
+/* Slices of one track must not overlap, but the packets of a batch do: each slice is cut where the
+ * next one begins. */
+static void cut_overlaps(struct slices *slices)
 {
     for (size_t i = 0; i < slices->count; i++) {
         struct slice *slice = &slices->list[i], *next = slice + 1;
         if (i + 1 < slices->count && same_track(slice, next) && slice->end > next->begin)
             slice->end = next->begin;
         if (slice->end < slice->begin)
-            slice->end = slice->begin; /* a recording that is out of order */
+            slice->end = slice->begin; /* the recording is out of order */
     }
 }
 
 /* ---- JSON ---- */
 
-static void string(FILE *stream, const char *words)
+static void write_string(FILE *stream, const char *words)
 {
     fputc('"', stream);
     for (; *words != '\0'; words++) {
@@ -125,22 +125,22 @@ static void write_slice(FILE *stream, const struct slice *slice, uint64_t start)
 
     show_fields(slice->journey, slice->hop, fields, sizeof fields);
     fputs(",\n{\"ph\":\"X\",\"name\":", stream);
-    string(stream, source_label(slice->journey->at[slice->hop]));
+    write_string(stream, event_label(slice->journey->at[slice->hop]));
     fputs(",\"cat\":", stream);
-    string(stream, show_box(slice->journey, hops[slice->hop].box));
+    write_string(stream, show_box(slice->journey, hops[slice->hop].box));
     fprintf(stream, ",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f", slice->group, slice->track,
             (double)(slice->begin - start) / 1000, (double)(slice->end - slice->begin) / 1000);
     fprintf(stream, ",\"args\":{\"packet\":%zu,\"hop\":", slice->number + 1);
-    string(stream, hops[slice->hop].name);
+    write_string(stream, hops[slice->hop].name);
     fputs(",\"carries\":", stream);
-    string(stream, fields);
+    write_string(stream, fields);
     fputs(",\"why\":", stream);
-    string(stream, hop_why(slice->hop, slice->journey->waiting));
+    write_string(stream, hop_why(slice->hop, slice->journey->waiting));
     fputs("}}", stream);
 }
 
-/* An arrow goes from slice to slice of one packet, along the CPUs: s begins it, t goes on, f ends.
- */
+/* An arrow leads from slice to slice of one packet, along the CPUs: s begins it, t continues it, f
+ * ends it. */
 static void write_arrow(FILE *stream, const struct slice *slice, uint64_t start)
 {
     const struct event *event = slice->journey->at[slice->hop];
@@ -159,7 +159,7 @@ static void write_arrow(FILE *stream, const struct slice *slice, uint64_t start)
             (double)(slice->begin - start) / 1000, phase[0] == 'f' ? ",\"bp\":\"e\"" : "");
 }
 
-/* Who shows the track writes its number behind the name. */
+/* Name a track.  The viewer prints its number after the name. */
 static void write_track(FILE *stream, const struct slice *slice)
 {
     const struct event *waking = slice->journey->at[HOP_WAKING];
@@ -176,7 +176,7 @@ static void write_track(FILE *stream, const struct slice *slice)
     fprintf(stream,
             ",\n{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":%d,\"tid\":%d,\"args\":{\"name\":",
             slice->group, slice->track);
-    string(stream, name);
+    write_string(stream, name);
     fputs("}}", stream);
 }
 
@@ -186,7 +186,7 @@ static void write_head(FILE *stream, const struct recording *recording, uint64_t
             "{\"displayTimeUnit\":\"ns\",\"otherData\":{\"clock\":\"CLOCK_MONOTONIC\","
             "\"start_ns\":\"%" PRIu64 "\",\"recorded\":%s,\"kernel\":",
             start, recording->replayed ? "true" : "false");
-    string(stream, recording->kernel);
+    write_string(stream, recording->kernel);
     fputs("},\"traceEvents\":[\n", stream);
     fprintf(stream,
             "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"CPUs\"}}",
@@ -208,7 +208,7 @@ bool show_json(FILE *stream, const struct recording *recording, const struct jou
     }
     if (slices.count > 0)
         qsort(slices.list, slices.count, sizeof *slices.list, by_track);
-    cut(&slices);
+    cut_overlaps(&slices);
     write_head(stream, recording, start);
     for (size_t i = 0; i < slices.count; i++) {
         if (i == 0 || !same_track(&slices.list[i - 1], &slices.list[i]))

@@ -1,9 +1,9 @@
-/* What an ordinary user's sockets tell of a packet: six hops, no root.
+/* What the sockets of an unprivileged user show of a packet: six hops without root.
  *
- * SO_TIMESTAMPING makes the kernel note three times on the way out (the queue has the packet, the
- * driver has it, it is acknowledged) and one on the way in (over lo that is when IP has found that
- * the packet is for this machine: after netif_receive_skb, before tcp_probe).
- * The clock at the return of epoll_wait() and of recvmsg() gives two more. */
+ * With SO_TIMESTAMPING, the kernel records three times of an outgoing packet (it was handed to the
+ * device's queue, to the driver, and it was acknowledged) and one of an incoming packet.  Over lo,
+ * the latter is when IP has found that the packet is for this machine: after netif_receive_skb and
+ * before tcp_probe.  The clock at the return of epoll_wait() and recvmsg() gives two more. */
 #define _GNU_SOURCE
 
 #include "run.h"
@@ -12,17 +12,17 @@
 
 #ifndef __linux__
 
-enum run run_sockets(unsigned packets, struct recording *recording, char *why, size_t size)
+enum run_result run_sockets(unsigned packets, struct recording *recording, char *why, size_t size)
 {
     (void)packets;
     *recording = (struct recording){0};
-    snprintf(why, size, "Sockets that stamp their packets are a thing of Linux, too.");
-    return CANNOT;
+    snprintf(why, size, "Socket time stamps of this kind exist only on Linux, too.");
+    return RUN_UNAVAILABLE;
 }
 
 #else
 
-#include <time.h> /* before errqueue.h, which needs it and does not say so */
+#include <time.h> /* errqueue.h needs it but does not include it */
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -47,7 +47,7 @@ enum run run_sockets(unsigned packets, struct recording *recording, char *why, s
 #define MESSAGE_SIZE (sizeof MESSAGE - 1)
 #define WARM_UP 20
 #define PAUSE_NS 300000
-#define WAIT_MS 2000 /* for an echo; for its stamps */
+#define WAIT_MS 2000 /* for an echo or a report */
 
 static uint64_t nanoseconds(const struct timespec *time)
 {
@@ -62,9 +62,9 @@ static uint64_t clock_now(clockid_t clock)
     return nanoseconds(&now);
 }
 
-/* Stamps are of the wall clock; what we show is of the clock that nobody sets.  The difference is
- * taken from the quickest of some readings. */
-static uint64_t wall_ahead(void)
+/* How far the wall clock, which the stamps use, is ahead of CLOCK_MONOTONIC, which cannot be set.
+ * The quickest of several readings is the most accurate. */
+static uint64_t wall_clock_offset(void)
 {
     uint64_t best = UINT64_MAX, ahead = 0;
 
@@ -79,13 +79,14 @@ static uint64_t wall_ahead(void)
     return ahead;
 }
 
-/* ---- the one who receives: a process of its own, so that there is somebody to wake ---- */
+/* ---- the receiver: a process of its own, so that the kernel has a thread to wake ---- */
 
-struct told {
-    uint64_t stamp, woken, read; /* the first of the wall clock */
+/* What the receiver reports of a packet. */
+struct report {
+    uint64_t stamp, woken, read; /* the first is of the wall clock */
     int cpu, stamp_cpu;
-    int waiting;      /* SIOCINQ: bytes in the receive queue */
-    unsigned charged; /* SO_MEMINFO: what they cost in the kernel */
+    int waiting;      /* SIOCINQ: the bytes in the receive queue */
+    unsigned charged; /* SO_MEMINFO: the kernel memory that they occupy */
     uint64_t cookie;
 };
 
@@ -100,24 +101,24 @@ static uint64_t stamp_in(struct msghdr *message)
     return 0;
 }
 
-/* What the socket says of itself while the message waits in it. */
-static void query(int fd, struct told *told)
+/* Query the socket while the message is in its receive queue. */
+static void query(int fd, struct report *report)
 {
     unsigned memory[SK_MEMINFO_VARS] = {0};
     socklen_t size = sizeof memory;
 
-    if (ioctl(fd, SIOCINQ, &told->waiting) == -1)
-        told->waiting = -1;
+    if (ioctl(fd, SIOCINQ, &report->waiting) == -1)
+        report->waiting = -1;
     if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) == 0)
-        told->charged = memory[SK_MEMINFO_RMEM_ALLOC];
-    size = sizeof told->cookie;
-    if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &told->cookie, &size) == -1)
-        told->cookie = 0;
+        report->charged = memory[SK_MEMINFO_RMEM_ALLOC];
+    size = sizeof report->cookie;
+    if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &report->cookie, &size) == -1)
+        report->cookie = 0;
 }
 
-/* Wait, read, send back, tell.  The queries would take time from what is measured, so they are made
- * for a message that does not count. */
-static bool receive(int fd, int epoll, int to, bool with_query)
+/* Wait for a message, read it, echo it and report it.  The queries would disturb the measurement,
+ * so they are made for a message that does not count. */
+static bool echo_and_report(int fd, int epoll, int to, bool with_query)
 {
     char bytes[MESSAGE_SIZE], control[256];
     struct iovec place = {bytes, sizeof bytes};
@@ -126,54 +127,54 @@ static bool receive(int fd, int epoll, int to, bool with_query)
                              .msg_control = control,
                              .msg_controllen = sizeof control};
     struct epoll_event event;
-    struct told told = {.stamp_cpu = -1};
-    socklen_t size = sizeof told.stamp_cpu;
+    struct report report = {.stamp_cpu = -1};
+    socklen_t size = sizeof report.stamp_cpu;
 
     int ready;
     do
         ready = epoll_wait(epoll, &event, 1, WAIT_MS);
-    while (ready == -1 && errno == EINTR); /* stopped and continued */
+    while (ready == -1 && errno == EINTR); /* the process was stopped and continued */
     if (ready != 1)
         return false;
-    told.woken = clock_now(CLOCK_MONOTONIC);
+    report.woken = clock_now(CLOCK_MONOTONIC);
     if (with_query)
-        query(fd, &told);
+        query(fd, &report);
     ssize_t got = recvmsg(fd, &message, 0);
-    told.read = clock_now(CLOCK_MONOTONIC);
-    told.cpu = sched_getcpu();
+    report.read = clock_now(CLOCK_MONOTONIC);
+    report.cpu = sched_getcpu();
     if (got != (ssize_t)MESSAGE_SIZE)
         return false;
-    told.stamp = stamp_in(&message);
-    getsockopt(fd, SOL_SOCKET, SO_INCOMING_CPU, &told.stamp_cpu, &size);
+    report.stamp = stamp_in(&message);
+    getsockopt(fd, SOL_SOCKET, SO_INCOMING_CPU, &report.stamp_cpu, &size);
     return send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) == (ssize_t)sizeof bytes &&
-           write(to, &told, sizeof told) == (ssize_t)sizeof told;
+           write(to, &report, sizeof report) == (ssize_t)sizeof report;
 }
 
-static void be_receiver(int fd, int to)
+static void run_receiver(int fd, int to)
 {
     struct epoll_event event = {.events = EPOLLIN};
     int epoll = epoll_create1(EPOLL_CLOEXEC);
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    signal(SIGINT, SIG_IGN); /* the parent ends us */
+    signal(SIGINT, SIG_IGN); /* the tracer stops the receiver */
     if (epoll == -1 || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == -1)
         _exit(1);
-    for (unsigned i = 0; receive(fd, epoll, to, i + 1 == WARM_UP); i++)
+    for (unsigned i = 0; echo_and_report(fd, epoll, to, i + 1 == WARM_UP); i++)
         continue;
     _exit(0);
 }
 
-/* ---- the one who sends ---- */
+/* ---- the sender ---- */
 
 struct pair {
-    int client, server, from; /* from: what the receiver tells */
+    int client, server, from; /* from: the receiver's reports */
     pid_t receiver;
-    uint64_t ahead;
+    uint64_t clock_offset;
     unsigned port;
     int cpu;
 };
 
-static bool ask_for_stamps(int fd, unsigned which)
+static bool enable_stamps(int fd, unsigned which)
 {
     return setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &which, sizeof which) == 0;
 }
@@ -197,10 +198,10 @@ static bool connect_pair(struct pair *pair)
         close(listener);
     pair->port = ntohs(name.sin_port);
     return done &&
-           ask_for_stamps(pair->server, SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE) &&
-           ask_for_stamps(pair->client, SOF_TIMESTAMPING_TX_SCHED | SOF_TIMESTAMPING_TX_SOFTWARE |
-                                            SOF_TIMESTAMPING_TX_ACK | SOF_TIMESTAMPING_SOFTWARE |
-                                            SOF_TIMESTAMPING_OPT_ID | SOF_TIMESTAMPING_OPT_TSONLY);
+           enable_stamps(pair->server, SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE) &&
+           enable_stamps(pair->client, SOF_TIMESTAMPING_TX_SCHED | SOF_TIMESTAMPING_TX_SOFTWARE |
+                                           SOF_TIMESTAMPING_TX_ACK | SOF_TIMESTAMPING_SOFTWARE |
+                                           SOF_TIMESTAMPING_OPT_ID | SOF_TIMESTAMPING_OPT_TSONLY);
 }
 
 static bool start_receiver(struct pair *pair)
@@ -213,7 +214,7 @@ static bool start_receiver(struct pair *pair)
     if (pair->receiver == 0) {
         close(pair->client);
         close(ends[0]);
-        be_receiver(pair->server, ends[1]);
+        run_receiver(pair->server, ends[1]);
     }
     close(ends[1]);
     close(pair->server);
@@ -221,7 +222,7 @@ static bool start_receiver(struct pair *pair)
     return pair->receiver != -1;
 }
 
-static void end_pair(const struct pair *pair)
+static void close_pair(const struct pair *pair)
 {
     if (pair->client != -1)
         close(pair->client);
@@ -234,7 +235,7 @@ static void end_pair(const struct pair *pair)
         continue;
 }
 
-static bool readable(int fd, short events)
+static bool wait_for(int fd, short events)
 {
     struct pollfd poller = {.fd = fd, .events = events};
     int ready;
@@ -245,12 +246,12 @@ static bool readable(int fd, short events)
     return ready == 1;
 }
 
-static bool take_echo(int fd)
+static bool read_echo(int fd)
 {
     char bytes[MESSAGE_SIZE];
 
     for (size_t have = 0; have < sizeof bytes;) {
-        ssize_t got = readable(fd, POLLIN) ? recv(fd, bytes + have, sizeof bytes - have, 0) : -1;
+        ssize_t got = wait_for(fd, POLLIN) ? recv(fd, bytes + have, sizeof bytes - have, 0) : -1;
         if (got <= 0)
             return false;
         have += (size_t)got;
@@ -265,22 +266,22 @@ struct packet {
     uint64_t number;
 };
 
-/* thread 0: the kernel has stamped it; cpu -1: it does not say where. */
+/* thread 0: a stamp of the kernel; cpu -1: the stamp does not name the CPU. */
 static bool add(const struct packet *packet, const char *name, uint64_t ns, pid_t thread, int cpu,
                 enum slot slot, uint64_t value)
 {
     struct event event = {.ns = ns, .pid = thread, .cpu = (int16_t)cpu, .context = 't'};
 
-    event.source = (uint8_t)source_find(name);
+    event.type = (uint8_t)event_type_find(name);
     event_set(&event, SLOT_PACKET, packet->number);
     event_set(&event, slot, value);
-    packet->recording->can |= (uint64_t)1 << event.source;
+    packet->recording->asked |= (uint64_t)1 << event.type;
     return recording_add(packet->recording, &event);
 }
 
-/* One stamp from the error queue, where what was sent is told of: of which byte of the stream, and
- * so of which packet.  False: there is none. */
-static bool take_stamp(const struct packet *packet, const struct pair *pair)
+/* Read one stamp of a sent packet from the error queue.  It names the byte of the stream, and so
+ * the packet.  False: there is none. */
+static bool read_stamp(const struct packet *packet, const struct pair *pair)
 {
     static const char *const names[] = {[SCM_TSTAMP_SND] = "TX_SOFTWARE_stamp",
                                         [SCM_TSTAMP_SCHED] = "TX_SCHED_stamp",
@@ -299,77 +300,91 @@ static bool take_stamp(const struct packet *packet, const struct pair *pair)
         if (stamp != 0 && error.ee_origin == SO_EE_ORIGIN_TIMESTAMPING &&
             error.ee_info < sizeof names / sizeof *names) {
             struct packet of = {packet->recording, error.ee_data / MESSAGE_SIZE};
-            add(&of, names[error.ee_info], stamp - pair->ahead, 0, -1, SLOT_LEN, MESSAGE_SIZE);
+            add(&of, names[error.ee_info], stamp - pair->clock_offset, 0, -1, SLOT_LEN,
+                MESSAGE_SIZE);
         }
     }
     return true;
 }
 
-/* One message there and back, and all that is told of it. */
-static bool exchange(struct pair *pair, const struct packet *packet, struct told *told)
+/* Send one message, receive its echo, and record all stamps and reports. */
+static bool exchange(struct pair *pair, const struct packet *packet, struct report *report)
 {
     uint64_t sent = clock_now(CLOCK_MONOTONIC);
     int cpu = sched_getcpu();
 
     if (send(pair->client, MESSAGE, MESSAGE_SIZE, MSG_NOSIGNAL) != (ssize_t)MESSAGE_SIZE ||
-        !take_echo(pair->client) || !readable(pair->from, POLLIN) ||
-        read(pair->from, told, sizeof *told) != (ssize_t)sizeof *told)
+        !read_echo(pair->client) || !wait_for(pair->from, POLLIN) ||
+        read(pair->from, report, sizeof *report) != (ssize_t)sizeof *report)
         return false;
     if (!add(packet, "send", sent, getpid(), cpu, SLOT_LEN, MESSAGE_SIZE))
         return false;
-    while (take_stamp(packet, pair))
+    while (read_stamp(packet, pair))
         continue;
-    if (told->stamp != 0 && !add(packet, "RX_SOFTWARE_stamp", told->stamp - pair->ahead, 0,
-                                 told->stamp_cpu, SLOT_LEN, MESSAGE_SIZE))
+    if (report->stamp != 0 && !add(packet, "RX_SOFTWARE_stamp", report->stamp - pair->clock_offset,
+                                   0, report->stamp_cpu, SLOT_LEN, MESSAGE_SIZE))
         return false;
-    return add(packet, "epoll_wait_returned", told->woken, pair->receiver, told->cpu, SLOT_RET,
+    return add(packet, "epoll_wait_returned", report->woken, pair->receiver, report->cpu, SLOT_RET,
                1) &&
-           add(packet, "recvmsg_returned", told->read, pair->receiver, told->cpu, SLOT_RET,
+           add(packet, "recvmsg_returned", report->read, pair->receiver, report->cpu, SLOT_RET,
                MESSAGE_SIZE);
 }
 
-static void note_queries(const struct pair *pair, const struct told *told,
+static void note_queries(const struct pair *pair, const struct report *report,
                          struct recording *recording)
 {
     struct tcp_info info = {0};
     socklen_t size = sizeof info;
 
-    if (told->waiting >= 0)
-        recording_note(recording, "While a packet waited: %d bytes in the receive queue (SIOCINQ).",
-                       told->waiting);
-    if (told->charged > 0)
+    if (report->waiting >= 0)
         recording_note(recording,
-                       "For them the kernel charged %u bytes: the skb and its memory (SO_MEMINFO).",
-                       told->charged);
-    if (told->cookie != 0)
-        recording_note(recording, "The socket's number in this kernel is %llu (SO_COOKIE).",
-                       (unsigned long long)told->cookie);
+                       "While a packet waited, there were %d bytes in the receive queue (SIOCINQ).",
+                       report->waiting);
+    if (report->charged > 0)
+        recording_note(
+            recording,
+            "They occupied %u bytes of kernel memory, the skb and its data (SO_MEMINFO).",
+            report->charged);
+    if (report->cookie != 0)
+        recording_note(recording, "The kernel's number for this socket is %llu (SO_COOKIE).",
+                       (unsigned long long)report->cookie);
     if (getsockopt(pair->client, IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
         recording_note(recording,
-                       "There and back, as TCP estimates from all of them: %u µs (TCP_INFO).",
+                       "TCP's estimate of the round-trip time, from all packets: %u µs (TCP_INFO).",
                        info.tcpi_rtt);
+}
+
+/* The kernel wrote no stamp of these types. */
+static uint64_t missing_stamps(const struct recording *recording)
+{
+    uint64_t missing = 0;
+
+    for (size_t i = 0; i < event_type_count; i++)
+        if (event_types[i].provider == SOCKET_STAMP && !recording_asked(recording, i))
+            missing |= (uint64_t)1 << i;
+    return missing;
 }
 
 static bool exchange_all(struct pair *pair, unsigned packets, struct recording *recording)
 {
-    struct told told, queried = {0};
+    struct report report, queried = {0};
 
     for (unsigned i = 0; i < WARM_UP + packets && !run_stopped(); i++) {
         struct packet packet = {recording, i};
-        pair->ahead = wall_ahead();
+        pair->clock_offset = wall_clock_offset();
         if (i == WARM_UP)
-            recording_forget(recording);
-        if (!exchange(pair, &packet, &told))
+            recording_drop_events(recording);
+        if (!exchange(pair, &packet, &report))
             return false;
         if (i + 1 == WARM_UP)
-            queried = told;
+            queried = report;
         nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
     }
     note_queries(pair, &queried, recording);
     return true;
 }
 
-enum run run_sockets(unsigned packets, struct recording *recording, char *why, size_t size)
+enum run_result run_sockets(unsigned packets, struct recording *recording, char *why, size_t size)
 {
     struct pair pair = {.client = -1, .server = -1, .from = -1};
     struct utsname system;
@@ -377,17 +392,19 @@ enum run run_sockets(unsigned packets, struct recording *recording, char *why, s
     *recording = (struct recording){.via = VIA_SOCKETS, .server = "a receiver of our own"};
     bool done = connect_pair(&pair) && start_receiver(&pair) &&
                 exchange_all(&pair, packets, recording) && recording_finish(recording);
+    recording->lists_unavailable = true;
+    recording->unavailable = missing_stamps(recording);
     int error = errno;
     recording->port = pair.port;
-    end_pair(&pair);
+    close_pair(&pair);
     if (uname(&system) == 0)
         snprintf(recording->kernel, sizeof recording->kernel, "%.40s %.20s", system.release,
                  system.machine);
     if (run_stopped())
-        return STOPPED;
+        return RUN_STOPPED;
     if (!done)
-        snprintf(why, size, "Sockets do not stamp their packets here: %s.", strerror(error));
-    return done ? RAN : CANNOT;
+        snprintf(why, size, "Sockets do not provide time stamps here: %s.", strerror(error));
+    return done ? RUN_DONE : RUN_UNAVAILABLE;
 }
 
 #endif

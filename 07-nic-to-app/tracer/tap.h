@@ -1,4 +1,4 @@
-/* Being a network card: Ethernet frames, written by hand. */
+/* Playing the network card: Ethernet frames, built by this program. */
 #ifndef TAP_H
 #define TAP_H
 
@@ -6,11 +6,11 @@
 
 struct tap_host;
 
-/* The end of a TAP device that is the card's.  `tell`: print each frame that matters. */
-struct tap_host *tap_open(int fd, unsigned port, bool tell, struct recording *recording);
+/* Use `fd`, the card's end of a TAP device.  `print`: at the end, print each frame that matters. */
+struct tap_host *tap_open(int fd, unsigned port, bool print, struct recording *recording);
 bool tap_connect(struct tap_host *host);
 bool tap_warm_up(struct tap_host *host, unsigned echoes);
-/* Send a message in so many frames, and take the answer; the frames are stamped. */
+/* Send a message in this many frames, stamp them, and receive the echo. */
 bool tap_echo(struct tap_host *host, unsigned frames);
 void tap_close(struct tap_host *host);
 

@@ -1,58 +1,55 @@
-/* Follow a packet from the one who sends it to the code that reads it, and show every hop.
+/* Follow a packet from its sender to the code that reads it, and show every hop.  Try it: ./trace,
+ * as root. Without root it shows what an unprivileged user may see.
  *
- * This file is the command line and nothing more.  What can be seen is in hops.c; the events come
- * from tracefs.c (root) or sockets.c (anybody); stitch.c makes journeys of them; show_*.c show
- * them. Try it: ./trace, as root.  Without root it shows what an ordinary user may see. */
+ * This file is the command line and nothing more.  fallback.c chooses where the events come from:
+ * run.c and tracer.c (root), sockets.c (any user), or a recording.  stitch.c turns events into
+ * journeys, output.c and show_*.c show them.  hops.c is the table that all of them read. */
 #define _GNU_SOURCE
 
-#include "run.h"
+#include "fallback.h"
 #include "show.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <net/if.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define MOST_PACKETS 20000 /* about 150 MB of events */
+#define MAX_PACKETS 20000 /* about 150 MB of events */
 #define PATH_SIZE 4096
 
 static struct options {
     struct plan plan;
-    bool brief;     /* one journey without its whys */
-    unsigned given; /* which options, a bit for each */
-    const char *json, *svg, *record;
-    FILE *piped; /* standard output, if one of these has it for itself */
+    struct output output;
+    unsigned given; /* a bit for each option that was given */
     const char *replay;
-    char server[PATH_SIZE], fallback[PATH_SIZE];
+    char server[PATH_SIZE], last_resort[PATH_SIZE];
 } options = {.plan = {.via = VIA_LO, .packets = 1, .address = "127.0.0.1", .device = "lo"}};
 
 static void usage(FILE *stream)
 {
     fputs("usage: trace [OPTION...]              follow one packet to ./server\n"
-          "       trace attach PORT [OPTION...]  to a server that runs already\n"
-          "       trace replay FILE [OPTION...]  show a recorded run; no root, any system\n"
-          "       trace explain [HOP]            what a hop is; without HOP: the whole map\n"
+          "       trace attach PORT [OPTION...]  follow one to a server that is already running\n"
+          "       trace replay FILE [OPTION...]  show a recorded run, without root, on any system\n"
+          "       trace explain [HOP]            explain a hop, or list all of them\n"
           "  -n N             follow N packets, and show how long each hop takes\n"
-          "  --via WAY        lo, veth, tap, gro or rps: the network that it takes (lo)\n"
-          "  --server PROGRAM start this one instead, as: PROGRAM -b ADDRESS -p 0\n"
-          "  --cpu N          the CPU for client and server, or: any (if not given: 0)\n"
-          "  --json FILE      write what Perfetto and Chrome's tracing page can load\n"
+          "  --via PATH       lo, veth, tap, gro or rps: the network to use (default: lo)\n"
+          "  --server PROGRAM start this server instead, as: PROGRAM -b ADDRESS -p 0\n"
+          "  --cpu N          the CPU for client and server, or: any (default: 0)\n"
+          "  --json FILE      write a trace that Perfetto and Chrome's tracing page can load\n"
           "  --svg FILE       draw the first journey\n"
-          "  --record FILE    keep the events, for replay\n"
-          "                   of these three, one FILE may be -: standard output, and\n"
-          "                   then the words that would be there go to standard error\n"
-          "  --brief          of one packet, a line for each hop, without the reasons\n"
-          "  --watch          send nothing: follow the next N packets that others send\n"
-          "  --device DEV     with attach or --watch: over which device they come (lo)\n"
-          "  -b ADDRESS       with attach or --watch: where the server listens (127.0.0.1)\n"
-          "  -p PORT          with --watch: the same for ./server (any that is free)\n"
-          "  -h               print this\n",
+          "  --record FILE    store the events for trace replay\n"
+          "                   One of these three files may be -, which means standard output.\n"
+          "                   The text that normally goes there then goes to standard error.\n"
+          "  --brief          for one packet, print one line for each hop, without reasons\n"
+          "  --watch          send nothing; follow the next N packets that others send\n"
+          "  --device DEV     with attach or --watch: the device that packets use (default: lo)\n"
+          "  -b ADDRESS       with attach or --watch: the server's address (default: 127.0.0.1)\n"
+          "  -p PORT          with --watch: the port for ./server (default: any free port)\n"
+          "  -h               print this help\n",
           stream);
 }
 
@@ -63,13 +60,7 @@ _Noreturn static void bad_usage(const char *what, const char *why)
     exit(2);
 }
 
-_Noreturn static void fail(const char *what, const char *why)
-{
-    fprintf(stderr, "trace: %s: %s\n", what, why);
-    exit(1);
-}
-
-static int number(const char *text, const char *what, int least, int most)
+static int parse_number(const char *text, const char *what, int least, int most)
 {
     char *end;
 
@@ -81,18 +72,8 @@ static int number(const char *text, const char *what, int least, int most)
     return (int)value;
 }
 
-/* What could not be written was not shown.  Who closed the pipe has seen what he wanted. */
-static int flushed(int code)
-{
-    errno = 0;
-    if ((fflush(stdout) == 0 && !ferror(stdout)) || errno == EPIPE)
-        return code;
-    fprintf(stderr, "trace: standard output: %s\n", strerror(errno != 0 ? errno : EIO));
-    return 1;
-}
-
-/* A file that stands beside this program: where it really is, and not where it was called. */
-static void beside(const char *program, const char *name, char *path, size_t size)
+/* The path of a file beside this program, wherever the program was called from. */
+static void path_beside(const char *program, const char *name, char *path, size_t size)
 {
     char real[PATH_SIZE];
     ssize_t length = readlink("/proc/self/exe", real, sizeof real - 1);
@@ -103,43 +84,42 @@ static void beside(const char *program, const char *name, char *path, size_t siz
     }
     const char *slash = strrchr(program, '/');
     if (slash == NULL)
-        snprintf(path, size, "%s", name); /* not to be found: we cannot tell where we are */
+        snprintf(path, size, "%s",
+                 name); /* the folder is not known, so the file will not be found */
     else
         snprintf(path, size, "%.*s/%s", (int)(slash - program), program, name);
 }
 
-/* ---- the command line ---- */
-
 enum { VIA = 256, SERVER, CPU, JSON, SVG, RECORD, WATCH, DEVICE, BRIEF };
 enum given {
-    COUNT = 1,
-    FILES = 2,
-    SHORT = 4,
-    WAY = 8,
-    PROGRAM = 16,
-    PROCESSOR = 32,
-    WATCHING = 64,
-    OTHER_DEVICE = 128,
-    ADDRESS = 256,
-    PORT = 512
+    OPT_COUNT = 1,
+    OPT_FILE = 2,
+    OPT_BRIEF = 4,
+    OPT_VIA = 8,
+    OPT_SERVER = 16,
+    OPT_CPU = 32,
+    OPT_WATCH = 64,
+    OPT_DEVICE = 128,
+    OPT_ADDRESS = 256,
+    OPT_PORT = 512
 };
 static const struct {
     int option;
     enum given bit;
     const char *name;
-    const char **value; /* where it goes as it is; else it is looked at first */
-} names[] = {{'n', COUNT, "-n", NULL},
-             {JSON, FILES, "--json", &options.json},
-             {SVG, FILES, "--svg", &options.svg},
-             {RECORD, FILES, "--record", &options.record},
-             {BRIEF, SHORT, "--brief", NULL},
-             {VIA, WAY, "--via", NULL},
-             {SERVER, PROGRAM, "--server", &options.plan.server},
-             {CPU, PROCESSOR, "--cpu", NULL},
-             {WATCH, WATCHING, "--watch", NULL},
-             {DEVICE, OTHER_DEVICE, "--device", &options.plan.device},
-             {'b', ADDRESS, "-b", &options.plan.address},
-             {'p', PORT, "-p", NULL}};
+    const char **value; /* where the value is stored unchanged; NULL: it must be parsed */
+} known_options[] = {{'n', OPT_COUNT, "-n", NULL},
+                     {JSON, OPT_FILE, "--json", &options.output.json},
+                     {SVG, OPT_FILE, "--svg", &options.output.svg},
+                     {RECORD, OPT_FILE, "--record", &options.output.record},
+                     {BRIEF, OPT_BRIEF, "--brief", NULL},
+                     {VIA, OPT_VIA, "--via", NULL},
+                     {SERVER, OPT_SERVER, "--server", &options.plan.server},
+                     {CPU, OPT_CPU, "--cpu", NULL},
+                     {WATCH, OPT_WATCH, "--watch", NULL},
+                     {DEVICE, OPT_DEVICE, "--device", &options.plan.device},
+                     {'b', OPT_ADDRESS, "-b", &options.plan.address},
+                     {'p', OPT_PORT, "-p", NULL}};
 static const struct option long_options[] = {{"via", required_argument, NULL, VIA},
                                              {"server", required_argument, NULL, SERVER},
                                              {"json", required_argument, NULL, JSON},
@@ -152,41 +132,41 @@ static const struct option long_options[] = {{"via", required_argument, NULL, VI
                                              {"cpu", required_argument, NULL, CPU},
                                              {NULL, 0, NULL, 0}};
 
-static void take_way(const char *name)
+static void parse_path(const char *name)
 {
     int via = via_find(name);
 
     if (via == -1 || via >= VIA_CARD)
-        bad_usage(name, "no such way; there are lo, veth, tap, gro and rps");
+        bad_usage(name, "there is no such path; there are lo, veth, tap, gro and rps");
     options.plan.via = (enum via)via;
 }
 
-static void take_address(const char *text)
+static void parse_address(const char *text)
 {
     struct in_addr address;
 
     if (inet_pton(AF_INET, text, &address) != 1)
-        bad_usage(text, "-b takes an IPv4 address");
+        bad_usage(text, "-b needs an IPv4 address");
 }
 
-static void take_cpu(const char *text)
+static void parse_cpu(const char *text)
 {
-    options.plan.cpu = strcmp(text, "any") == 0 ? -1 : number(text, "not a CPU", 0, 1023);
+    options.plan.cpu = strcmp(text, "any") == 0 ? -1 : parse_number(text, "not a CPU", 0, 1023);
 }
 
-/* Whether it was given, and its value where that needs no look. */
+/* Note that the option was given, and store its value if it needs no parsing. */
 static void note_option(int option)
 {
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (names[i].option != option)
+    for (size_t i = 0; i < sizeof known_options / sizeof *known_options; i++) {
+        if (known_options[i].option != option)
             continue;
-        options.given |= names[i].bit;
-        if (names[i].value != NULL)
-            *names[i].value = optarg;
+        options.given |= known_options[i].bit;
+        if (known_options[i].value != NULL)
+            *known_options[i].value = optarg;
     }
 }
 
-static void take_option(int option, const char *word)
+static void parse_option(int option, const char *word)
 {
     note_option(option);
     switch (option) {
@@ -195,22 +175,22 @@ static void take_option(int option, const char *word)
         exit(0);
     case 'n':
         options.plan.packets =
-            (unsigned)number(optarg, "not a number of packets, 1 to 20000", 1, MOST_PACKETS);
+            (unsigned)parse_number(optarg, "not a number of packets, 1 to 20000", 1, MAX_PACKETS);
         break;
     case 'b':
-        take_address(optarg);
+        parse_address(optarg);
         break;
     case 'p':
-        options.plan.port = (unsigned)number(optarg, "not a port", 1, 65535);
+        options.plan.port = (unsigned)parse_number(optarg, "not a port", 1, 65535);
         break;
     case VIA:
-        take_way(optarg);
+        parse_path(optarg);
         break;
     case CPU:
-        take_cpu(optarg);
+        parse_cpu(optarg);
         break;
     case BRIEF:
-        options.brief = true;
+        options.output.brief = true;
         break;
     case WATCH:
         options.plan.watch = true;
@@ -218,12 +198,12 @@ static void take_option(int option, const char *word)
     case ':':
         bad_usage(word, "needs a value");
     case '?':
-        bad_usage(word, "no such option");
+        bad_usage(word, "there is no such option");
     }
 }
 
-/* Options may stand anywhere; what is left are at most two words. */
-static int read_words(int argc, char **argv, const char *word[2])
+/* Parse the options, which may be anywhere, and collect at most two other words. */
+static int parse_words(int argc, char **argv, const char *word[2])
 {
     int words = 0;
 
@@ -232,11 +212,11 @@ static int read_words(int argc, char **argv, const char *word[2])
         int at = optind;
         int option = getopt_long(argc, argv, "+:n:b:p:h", long_options, NULL);
         if (option != -1)
-            take_option(option, argv[at]);
+            parse_option(option, argv[at]);
         else if (optind < argc && words < 2)
             word[words++] = argv[optind++];
         else if (optind < argc)
-            bad_usage(argv[optind], "one word too many");
+            bad_usage(argv[optind], "too many words");
     }
     return words;
 }
@@ -244,22 +224,23 @@ static int read_words(int argc, char **argv, const char *word[2])
 static void explain(const char *hop)
 {
     if (!show_explain(stdout, hop))
-        bad_usage(hop, "no such hop; trace explain lists them");
-    exit(flushed(0));
+        bad_usage(hop, "there is no such hop; trace explain lists all hops");
+    exit(output_end(0));
 }
 
-/* What would be ignored in silence is refused, so that nobody takes it for done. */
-#define TO_RUN (COUNT | FILES | SHORT)
+/* An option that would have no effect is refused, so that nobody relies on it. */
+#define ANY_COMMAND (OPT_COUNT | OPT_FILE | OPT_BRIEF)
 static const struct command {
-    const char *name; /* NULL: none, so run ./server */
-    unsigned may_have;
-    const char *without; /* why not more */
+    const char *name;   /* NULL: without a command, ./server is started */
+    unsigned allowed;   /* options */
+    const char *reason; /* why others are not allowed */
 } commands[] = {
-    {NULL, TO_RUN | WAY | PROGRAM | PROCESSOR | WATCHING, "only with attach or --watch"},
-    {"attach", TO_RUN | WATCHING | OTHER_DEVICE | ADDRESS,
-     "not with attach: the server runs already"},
-    {"replay", TO_RUN, "not with replay: that run is over"},
-    {"explain", 0, "not with explain"},
+    {NULL, ANY_COMMAND | OPT_VIA | OPT_SERVER | OPT_CPU | OPT_WATCH,
+     "works only with attach or --watch"},
+    {"attach", ANY_COMMAND | OPT_WATCH | OPT_DEVICE | OPT_ADDRESS,
+     "does not work with attach: the server is already running"},
+    {"replay", ANY_COMMAND, "does not work with replay: that run is over"},
+    {"explain", 0, "does not work with explain"},
 };
 
 static const struct command *find_command(const char *word)
@@ -268,92 +249,82 @@ static const struct command *find_command(const char *word)
         if (commands[i].name == word ||
             (commands[i].name != NULL && word != NULL && strcmp(commands[i].name, word) == 0))
             return &commands[i];
-    bad_usage(word, "no such command");
+    bad_usage(word, "there is no such command");
 }
 
 static void refuse(unsigned which, const char *why)
 {
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if ((options.given & names[i].bit & which) != 0)
-            bad_usage(names[i].name, why);
+    for (size_t i = 0; i < sizeof known_options / sizeof *known_options; i++)
+        if ((options.given & known_options[i].bit & which) != 0)
+            bad_usage(known_options[i].name, why);
 }
 
 static void check_options(const struct command *command)
 {
     const char *device = options.plan.device;
-    unsigned may_have = command->may_have;
+    unsigned allowed = command->allowed;
 
     if (command->name == NULL && options.plan.watch)
-        may_have = (may_have & ~(unsigned)WAY) | OTHER_DEVICE | ADDRESS | PORT;
-    refuse(~may_have & ~(unsigned)WAY, command->without);
-    refuse(~may_have & WAY, command->name == NULL
-                                ? "not with --watch: others send, and choose the way"
-                                : command->without);
+        allowed = (allowed & ~(unsigned)OPT_VIA) | OPT_DEVICE | OPT_ADDRESS | OPT_PORT;
+    refuse(~allowed & ~(unsigned)OPT_VIA, command->reason);
+    refuse(~allowed & OPT_VIA,
+           command->name == NULL
+               ? "does not work with --watch: the senders of the packets choose the path"
+               : command->reason);
     if (options.plan.via == VIA_RPS && options.plan.cpu != 0)
-        bad_usage("--cpu", "--via rps keeps the client on CPU 0, to move the packet to CPU 1");
+        bad_usage("--cpu", "--via rps needs the client on CPU 0, to move the packet to CPU 1");
     if (!options.plan.watch && strcmp(device, "lo") != 0)
-        bad_usage(device, "with a device other than lo comes --watch: our own packets go over lo");
+        bad_usage(
+            device,
+            "a device other than lo needs --watch, because trace sends its own packets over lo");
     if (strcmp(device, "lo") != 0 && if_nametoindex(device) == 0)
-        bad_usage(device, "no such device");
-    if (strcmp(device, "lo") != 0 && (options.given & ADDRESS) == 0)
-        options.plan.address = "0.0.0.0"; /* what comes over it is for another address */
-}
-
-static bool is_stdout(const char *file)
-{
-    return file != NULL && strcmp(file, "-") == 0;
+        bad_usage(device, "there is no such device");
+    if (strcmp(device, "lo") != 0 && (options.given & OPT_ADDRESS) == 0)
+        options.plan.address = "0.0.0.0"; /* its packets are for another address */
 }
 
 static void check_files(void)
 {
-    const char *const files[] = {options.json, options.svg, options.record};
+    const char *const files[] = {options.output.json, options.output.svg, options.output.record};
 
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < i; j++)
             if (files[i] != NULL && files[j] != NULL && strcmp(files[i], files[j]) == 0)
-                bad_usage(files[i], "this file can have one of --json, --svg and --record");
+                bad_usage(files[i], "only one of --json, --svg and --record can use this file");
 }
 
-/* What a program reads from our standard output must have it for itself.  So it gets a descriptor
- * of its own, and whatever else we say goes to standard error. */
-static void share_stdout(void)
-{
-    if (!is_stdout(options.json) && !is_stdout(options.svg) && !is_stdout(options.record))
-        return;
-    int copy = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    options.piped = copy != -1 ? fdopen(copy, "w") : NULL;
-    if (options.piped == NULL || dup2(STDERR_FILENO, STDOUT_FILENO) == -1)
-        fail("standard output", strerror(errno));
-}
-
-/* We may be kept away from some CPUs.  Of the one that we take unasked nobody is told. */
+/* This process may be restricted to some CPUs.  Only a CPU that the user asked for is an error. */
 static void check_cpu(void)
 {
 #ifdef __linux__
-    cpu_set_t ours;
+    cpu_set_t allowed;
 
-    if (options.plan.cpu == -1 || sched_getaffinity(0, sizeof ours, &ours) == -1 ||
-        CPU_ISSET((size_t)options.plan.cpu, &ours))
+    if (options.plan.cpu == -1 || sched_getaffinity(0, sizeof allowed, &allowed) == -1 ||
+        CPU_ISSET((size_t)options.plan.cpu, &allowed))
         return;
-    if ((options.given & PROCESSOR) != 0)
-        bad_usage("--cpu", "not a CPU that we may use");
+    if ((options.given & OPT_CPU) != 0)
+        bad_usage("--cpu", "not a CPU that this process may use");
     options.plan.cpu = -1;
 #endif
 }
 
-static void read_command(int argc, char **argv)
+static void parse_command(int argc, char **argv)
 {
     const char *word[2] = {NULL, NULL};
-    int words = read_words(argc, argv, word);
+    int words = parse_words(argc, argv, word);
 
-    beside(argv[0], "server", options.server, sizeof options.server);
-    beside(argv[0], "recordings/lo.txt", options.fallback, sizeof options.fallback);
+    path_beside(argv[0], "server", options.server, sizeof options.server);
+    path_beside(argv[0], "recordings/lo.txt", options.last_resort, sizeof options.last_resort);
     check_options(find_command(words > 0 ? word[0] : NULL));
     check_files();
     check_cpu();
-    share_stdout();
+    output_begin(&options.output);
     if (options.plan.server == NULL)
         options.plan.server = options.server;
+    options.plan.show_frames = options.plan.packets == 1;
+    bool one_given = options.plan.packets == 1 && (options.given & OPT_COUNT) != 0;
+    bool is_replay = words > 0 && strcmp(word[0], "replay") == 0;
+    options.output.only_one = one_given || (options.plan.packets == 1 && !is_replay);
     if (words == 0)
         return;
     if (strcmp(word[0], "explain") == 0)
@@ -362,143 +333,19 @@ static void read_command(int argc, char **argv)
     if (words == 1)
         bad_usage(word[0], attach ? "needs a port" : "needs a file");
     if (attach) {
-        options.plan.port = (unsigned)number(word[1], "not a port", 1, 65535);
+        options.plan.port = (unsigned)parse_number(word[1], "not a port", 1, 65535);
         options.plan.server = NULL;
     } else {
         options.replay = word[1];
     }
 }
 
-/* ---- what to do with what was seen ---- */
-
-static FILE *create(const char *file)
-{
-    FILE *stream = is_stdout(file) ? options.piped : fopen(file, "w");
-
-    if (stream == NULL)
-        fail(file, strerror(errno));
-    return stream;
-}
-
-static void finish(FILE *stream, const char *file, bool written)
-{
-    if (fclose(stream) != 0 || !written)
-        fail(file, "could not be written in full");
-    if (!is_stdout(file))
-        printf("written: %s\n", file);
-}
-
-static void write_files(const struct recording *recording, const struct journeys *journeys)
-{
-    if (options.json != NULL) {
-        FILE *stream = create(options.json);
-        finish(stream, options.json, show_json(stream, recording, journeys));
-    }
-    if (options.svg != NULL) {
-        FILE *stream = create(options.svg);
-        finish(stream, options.svg, show_svg(stream, recording, journeys_typical(journeys)));
-    }
-    if (options.record != NULL) {
-        FILE *stream = create(options.record);
-        finish(stream, options.record, recording_write(recording, stream));
-    }
-}
-
-static int show(const struct recording *recording)
-{
-    struct journeys journeys;
-
-    if (!stitch(recording, &journeys))
-        fail("stitching", strerror(ENOMEM));
-    if (journeys.count == 0)
-        fail("nothing to show", "no packet for this port was seen");
-    if (journeys.count == 1 ||
-        (options.plan.packets == 1 && ((options.given & COUNT) != 0 || !recording->replayed)))
-        show_journey(stdout, recording, journeys_typical(&journeys), !options.brief);
-    else
-        show_many(stdout, recording, &journeys);
-    write_files(recording, &journeys);
-    journeys_free(&journeys);
-    return 0;
-}
-
-static int replay(const char *file)
-{
-    struct recording recording = {0};
-    char problem[160];
-    FILE *stream = fopen(file, "r");
-
-    if (stream == NULL)
-        fail(file, strerror(errno));
-    bool good = recording_read(&recording, stream, problem, sizeof problem);
-    fclose(stream);
-    if (!good)
-        fail(file, problem);
-    int code = show(&recording);
-    recording_free(&recording);
-    return code;
-}
-
-/* What is missing, in a sentence; then the next rung of the ladder. */
-static int climb_down(const char *why)
-{
-    struct recording recording;
-    char next[200];
-
-    show_wrapped(stdout, why);
-    puts("Next best: what the sockets of an ordinary user tell.\n");
-    if ((options.given & (WAY | PROCESSOR | PROGRAM)) != 0 || options.plan.server == NULL)
-        show_wrapped(stdout, "So the packets go over lo, to a receiver of our own, on any CPU: not "
-                             "as you asked for.\n");
-    fflush(stdout); /* many packets take their time */
-    enum run run = run_sockets(options.plan.packets, &recording, next, sizeof next);
-    if (run == RAN) {
-        int code = show(&recording);
-        recording_free(&recording);
-        return code;
-    }
-    if (run == STOPPED) {
-        recording_free(&recording);
-        fputs("trace: stopped; nothing is left behind\n", stderr);
-        return 130;
-    }
-    show_wrapped(stdout, next);
-    puts("Next best: a recorded run. Nothing below was measured here.\n");
-    recording_free(&recording);
-    return replay(options.fallback);
-}
-
 int main(int argc, char **argv)
 {
-    struct recording recording;
-    char why[300];
-    int code;
-
-    read_command(argc, argv);
+    parse_command(argc, argv);
     if (options.replay != NULL)
-        return flushed(replay(options.replay));
-    options.plan.frames = options.plan.packets == 1;
-    run_catch_signals();
-    enum run run = run_traced(&options.plan, &recording, why, sizeof why);
-    if (run != CANNOT) { /* all that had to be undone is undone */
-        signal(SIGINT, SIG_DFL);
-        signal(SIGTERM, SIG_DFL);
-    }
-    switch (run) {
-    case RAN:
-        code = show(&recording);
-        break;
-    case CANNOT:
-        code = climb_down(why);
-        break;
-    case STOPPED:
-        fputs("trace: stopped; nothing is left behind\n", stderr);
-        code = 130;
-        break;
-    default:
-        fprintf(stderr, "trace: %s\n", why);
-        code = 1;
-    }
-    recording_free(&recording);
-    return flushed(code);
+        return output_end(replay(options.replay, &options.output));
+    bool was_specific = (options.given & (OPT_VIA | OPT_CPU | OPT_SERVER)) != 0;
+    return output_end(
+        trace_with_best_source(&options.plan, was_specific, options.last_resort, &options.output));
 }

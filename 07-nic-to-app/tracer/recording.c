@@ -1,23 +1,25 @@
-/* Recordings: a run of the tracer as text, to be replayed where there is no root and no Linux.
+/* Recordings: a run of the tracer as text, which can be replayed without root and without Linux.
  *
  *     echo-journey 1                       the format and its version
- *     kernel 6.18.44 x86_64                where it was made
- *     server 04-epoll/server               what was traced
+ *     kernel 6.18.44 x86_64                the kernel of the recorded run
+ *     server 04-epoll/server               the program that was traced
  *     via lo
  *     port 5566
- *     skip 0                               packets that only brought the server to its wait
- *     start 12170156193000                 CLOCK_MONOTONIC, in ns, at time 0 below
+ *     skip 0                               how many packets at the beginning do not count
+ *     start 12170156193000                 CLOCK_MONOTONIC in ns at time 0 below
  *     note the kernel held 768 bytes       a sentence for the reader; there may be several
- *     lost 0                               events that the kernel had no room for
- *     asked sys_enter_sendto net_dev_queue the events that were asked for
+ *     lost 0                               how many events the kernel had no room for
+ *     asked sys_enter_sendto net_dev_queue the events that the tracer asked for
+ *     unavailable ep_poll_callback         those that this kernel or server lacks, or: none
  *     0 1 29765 t sys_enter_sendto fd=3 len=12
  *     25 1 29765 t net_dev_queue skb=1 len=78 name=lo
- *     end 2                                how many events there are: else it is cut off
+ *     end 2                                the number of events: without this line the file is cut
+ * off
  *
  * A line that begins with a digit is an event: ns since time 0, CPU (-1: not known), thread,
- * context (t, s, h: a thread's own, in a software, in a hardware interrupt), event, what it
- * carries.  skb=1 is no address: the addresses of a kernel are its own affair, so they are numbered
- * as they come. */
+ * context (t: thread, s: software interrupt, h: hardware interrupt), event, and its values.  In
+ * skb=1 the number is not an address: kernel addresses are confidential, so each is replaced by a
+ * number, in order of appearance.  A recording without the line "unavailable" is an older one. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "recording.h"
@@ -48,13 +50,13 @@ bool recording_add(struct recording *recording, const struct event *event)
     return true;
 }
 
-void recording_forget(struct recording *recording)
+void recording_drop_events(struct recording *recording)
 {
     recording->count = 0;
     recording->kinds = 0;
 }
 
-void recording_forget_before(struct recording *recording, uint64_t ns)
+void recording_drop_before(struct recording *recording, uint64_t ns)
 {
     size_t kept = 0;
 
@@ -96,9 +98,9 @@ static int earlier(const void *left, const void *right)
     return (a->order > b->order) - (a->order < b->order);
 }
 
-/* Numbers for addresses, in the order in which they are first seen. */
+/* Numbers for addresses, in order of their first appearance. */
 struct numbers {
-    uint64_t *address; /* 0: free.  A table with room for twice as many as there can be. */
+    uint64_t *address; /* a hash table, at most half full; 0: this entry is free */
     uint64_t *number;
     size_t size;
     uint64_t last;
@@ -149,7 +151,7 @@ bool recording_finish(struct recording *recording)
 
 /* ---- writing ---- */
 
-/* One word: what is a blank in the name of a thread would end it. */
+/* Write the name as one word: a space in a thread's name would end it. */
 static void write_name(const char *name, FILE *stream)
 {
     fputs(" name=", stream);
@@ -160,13 +162,20 @@ static void write_name(const char *name, FILE *stream)
 static void write_event(const struct event *event, uint64_t start, FILE *stream)
 {
     fprintf(stream, "%" PRIu64 " %d %d %c %s", event->ns - start, event->cpu, (int)event->pid,
-            event->context, source_label(event));
+            event->context, event_label(event));
     for (unsigned slot = 0; slot < SLOTS; slot++)
         if (event_has(event, (enum slot)slot))
             fprintf(stream, " %s=%" PRId64, slot_names[slot], (int64_t)event->value[slot]);
     if (event->name[0] != '\0')
         write_name(event->name, stream);
     fputc('\n', stream);
+}
+
+static void write_types(uint64_t types, FILE *stream)
+{
+    for (size_t i = 0; i < event_type_count; i++)
+        if ((types >> i & 1U) != 0)
+            fprintf(stream, " %s", event_type_name(i));
 }
 
 bool recording_write(const struct recording *recording, FILE *stream)
@@ -178,9 +187,11 @@ bool recording_write(const struct recording *recording, FILE *stream)
     for (size_t i = 0; i < NOTES && recording->note[i][0] != '\0'; i++)
         fprintf(stream, "\nnote %s", recording->note[i]);
     fputs("\nasked", stream);
-    for (size_t i = 0; i < source_count; i++)
-        if (recording_can(recording, i))
-            fprintf(stream, " %s", source_name(i));
+    write_types(recording->asked, stream);
+    if (recording->lists_unavailable) {
+        fputs(recording->unavailable == 0 ? "\nunavailable none" : "\nunavailable", stream);
+        write_types(recording->unavailable, stream);
+    }
     fputc('\n', stream);
     for (size_t i = 0; i < recording->count; i++)
         write_event(&recording->events[i], recording->start, stream);
@@ -188,7 +199,7 @@ bool recording_write(const struct recording *recording, FILE *stream)
     return fflush(stream) == 0 && !ferror(stream);
 }
 
-/* ---- reading: nothing in the file is trusted ---- */
+/* ---- reading; nothing in the file is trusted ---- */
 
 struct reader {
     struct recording *recording;
@@ -198,7 +209,7 @@ struct reader {
     bool ended;
 };
 
-static bool bad(struct reader *reader, const char *what, const char *text)
+static bool reject(struct reader *reader, const char *what, const char *text)
 {
     snprintf(reader->problem, reader->size, "line %u: %s%s%.40s%s", reader->line, what,
              text != NULL ? " \"" : "", text != NULL ? text : "", text != NULL ? "\"" : "");
@@ -224,8 +235,9 @@ static void copy_text(char *to, size_t size, const char *from)
     snprintf(to, size, "%s", from);
 }
 
-/* "skb=1": a slot; "name=lo": the name.  False: neither. */
-static bool read_carried(struct event *event, char *word)
+/* A word such as skb=1 gives a slot its value, name=lo the event its name.  False: it is neither.
+ */
+static bool read_value(struct event *event, char *word)
 {
     char *value = strchr(word, '=');
     int64_t number;
@@ -255,41 +267,42 @@ static bool read_event(struct reader *reader, char *line)
     const char *word = strtok_r(line, " ", &rest);
 
     if (!to_number(word, 0, INT64_MAX / 4, &ns))
-        return bad(reader, "no time:", word);
+        return reject(reader, "it does not begin with a time:", word);
     if (!to_number(strtok_r(NULL, " ", &rest), -1, INT16_MAX, &cpu) ||
         !to_number(strtok_r(NULL, " ", &rest), 0, INT32_MAX, &pid))
-        return bad(reader, "CPU and thread have to be numbers", NULL);
+        return reject(reader, "the CPU and the thread must be numbers", NULL);
     word = strtok_r(NULL, " ", &rest);
     if (word == NULL || word[1] != '\0' || strchr("tsh", word[0]) == NULL)
-        return bad(reader, "the context is t, s or h, and not", word);
+        return reject(reader, "the context must be t, s or h, not", word);
     event.context = word[0];
     word = strtok_r(NULL, " ", &rest);
-    int source = word != NULL ? source_find(word) : -1;
-    if (source == -1)
-        return bad(reader, "no such event:", word);
+    int type = word != NULL ? event_type_find(word) : -1;
+    if (type == -1)
+        return reject(reader, "unknown event:", word);
     event.ns = (uint64_t)ns + recording->start;
     event.cpu = (int16_t)cpu;
     event.pid = (int32_t)pid;
-    event.source = (uint8_t)source;
-    for (char *carried; (carried = strtok_r(NULL, " ", &rest)) != NULL;)
-        if (!read_carried(&event, carried))
-            return bad(reader, "an event does not carry", carried);
+    event.type = (uint8_t)type;
+    for (char *value; (value = strtok_r(NULL, " ", &rest)) != NULL;)
+        if (!read_value(&event, value))
+            return reject(reader, "an event has no such value:", value);
     if (recording->count > 0 && event.ns < recording->events[recording->count - 1].ns)
-        return bad(reader, "earlier than the line before", NULL);
-    if (recording->count >= MOST_EVENTS || !recording_add(recording, &event))
-        return bad(reader, "too many events", NULL);
+        return reject(reader, "its time is earlier than that of the line before", NULL);
+    if (recording->count >= MAX_EVENTS || !recording_add(recording, &event))
+        return reject(reader, "too many events", NULL);
     return true;
 }
 
-static bool read_asked(struct reader *reader, char *names)
+/* Set the bit of each event type that is named. */
+static bool read_types(struct reader *reader, char *names, uint64_t *types)
 {
     char *rest = NULL;
 
     for (char *name = strtok_r(names, " ", &rest); name; name = strtok_r(NULL, " ", &rest)) {
-        int source = source_find(name);
-        if (source == -1)
-            return bad(reader, "no such event:", name);
-        reader->recording->can |= (uint64_t)1 << source;
+        int type = event_type_find(name);
+        if (type == -1)
+            return reject(reader, "unknown event:", name);
+        *types |= (uint64_t)1 << type;
     }
     return true;
 }
@@ -299,7 +312,7 @@ static bool read_via(struct reader *reader, const char *name)
     int via = via_find(name);
 
     if (via == -1)
-        return bad(reader, "no such way:", name);
+        return reject(reader, "unknown path:", name);
     reader->recording->via = (enum via)via;
     return true;
 }
@@ -308,24 +321,28 @@ static bool read_end(struct reader *reader, const char *count)
 {
     int64_t number;
 
-    if (!to_number(count, 0, MOST_EVENTS, &number) || (size_t)number != reader->recording->count)
-        return bad(reader, "the number of events is another, and not", count);
+    if (!to_number(count, 0, MAX_EVENTS, &number) || (size_t)number != reader->recording->count)
+        return reject(reader, "the number of events is not", count);
     reader->ended = true;
     return true;
 }
 
-/* A line "key value" of the header, or the last one. */
-static bool read_fact(struct reader *reader, char *line)
+/* A header line, "key value", or the last line, "end NUMBER". */
+static bool read_header(struct reader *reader, char *line)
 {
     struct recording *recording = reader->recording;
     char *value = strchr(line, ' ');
     int64_t number;
 
     if (value == NULL)
-        return bad(reader, "no such line in a recording:", line);
+        return reject(reader, "unknown line:", line);
     *value++ = '\0';
     if (strcmp(line, "asked") == 0)
-        return read_asked(reader, value);
+        return read_types(reader, value, &recording->asked);
+    if (strcmp(line, "unavailable") == 0) {
+        recording->lists_unavailable = true;
+        return strcmp(value, "none") == 0 || read_types(reader, value, &recording->unavailable);
+    }
     if (strcmp(line, "via") == 0)
         return read_via(reader, value);
     if (strcmp(line, "end") == 0)
@@ -337,22 +354,23 @@ static bool read_fact(struct reader *reader, char *line)
     } else if (strcmp(line, "server") == 0) {
         copy_text(recording->server, sizeof recording->server, value);
     } else if (!to_number(value, 0, INT64_MAX / 4, &number)) {
-        return bad(reader, "not a number:", value);
+        return reject(reader, "not a number:", value);
     } else if (strcmp(line, "port") == 0 && number <= 65535) {
         recording->port = (unsigned)number;
-    } else if (strcmp(line, "skip") == 0 && number <= MOST_EVENTS) {
+    } else if (strcmp(line, "skip") == 0 && number <= MAX_EVENTS) {
         recording->skip = (unsigned)number;
     } else if (strcmp(line, "start") == 0 && recording->count == 0) {
         recording->start = (uint64_t)number;
     } else if (strcmp(line, "lost") == 0) {
         recording->lost = (uint64_t)number;
     } else {
-        return bad(reader, "no such line in a recording:", line);
+        return reject(reader, "unknown line:", line);
     }
     return true;
 }
 
-/* A terminal would obey a control character, and a name that is no ASCII could break the others. */
+/* A terminal would obey a control character, and JSON and SVG need valid UTF-8, which a name that
+ * is not ASCII might not be. */
 static bool is_text(const char *line)
 {
     bool event = line[0] >= '0' && line[0] <= '9';
@@ -366,15 +384,15 @@ static bool is_text(const char *line)
 static bool read_line(struct reader *reader, char *line)
 {
     if (!is_text(line))
-        return bad(reader, "it is no text", NULL);
+        return reject(reader, "it is not text", NULL);
     if (reader->line == 1)
         return strcmp(line, HEADER) == 0 ||
-               bad(reader, "a recording begins with \"" HEADER "\", and not with", line);
+               reject(reader, "a recording begins with \"" HEADER "\", not with", line);
     if (reader->ended)
-        return bad(reader, "something follows the end:", line);
+        return reject(reader, "there is text after the end:", line);
     if (line[0] == '\0' || line[0] == '#')
         return true;
-    return line[0] >= '0' && line[0] <= '9' ? read_event(reader, line) : read_fact(reader, line);
+    return line[0] >= '0' && line[0] <= '9' ? read_event(reader, line) : read_header(reader, line);
 }
 
 bool recording_read(struct recording *recording, FILE *stream, char *problem, size_t size)
@@ -387,14 +405,15 @@ bool recording_read(struct recording *recording, FILE *stream, char *problem, si
         reader.line++;
         size_t length = strlen(line);
         if (length == 0 || line[length - 1] != '\n')
-            return bad(&reader, "it is cut off, too long, or no text", NULL);
+            return reject(&reader, "it is cut off, too long, or not text", NULL);
         line[length - 1] = '\0';
         if (!read_line(&reader, line))
             return false;
     }
     if (ferror(stream))
-        return bad(&reader, strerror(errno), NULL);
+        return reject(&reader, strerror(errno), NULL);
     if (reader.line == 0)
-        return bad(&reader, "it is empty", NULL);
-    return reader.ended || bad(&reader, "it is cut off: the line \"end\" is missing", NULL);
+        return reject(&reader, "it is empty", NULL);
+    return reader.ended ||
+           reject(&reader, "the recording is cut off: the line \"end\" is missing", NULL);
 }

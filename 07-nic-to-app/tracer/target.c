@@ -1,7 +1,7 @@
-/* The server that is traced: started by us, or found by its port. */
+/* The server that is target: started by the tracer, or found by its port. */
 #define _GNU_SOURCE
 
-#include "subject.h"
+#include "target.h"
 
 #include "../stamp.h"
 
@@ -22,16 +22,16 @@
 #include <sys/prctl.h>
 #endif
 
-#define START_MS 5000 /* to begin to listen */
-#define END_MS 2000   /* to end, after SIGTERM */
+#define START_MS 5000 /* until it listens */
+#define END_MS 2000   /* until it ends, after SIGTERM */
 #define PATH_SIZE 600
 #define LINE_SIZE 128
-#define MOST_SOCKETS 256 /* of one server */
+#define MAX_SOCKETS 256 /* of one server */
 
-/* ---- started by us ---- */
+/* ---- a server that the tracer starts ---- */
 
-/* A file that has no name: nothing of it can be left behind. */
-static int nameless_file(off_t size)
+/* A file without a name, which cannot be left behind.  -1: it cannot be created. */
+static int unnamed_file(off_t size)
 {
 #ifdef __linux__
     int fd = memfd_create("trace", MFD_CLOEXEC);
@@ -54,20 +54,20 @@ static void become_server(const char *program, const struct path *path, unsigned
     char address[INET_ADDRSTRLEN], file[64], number[16];
 
 #ifdef __linux__
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* should we be killed, it goes too */
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* the server ends even if the tracer is killed */
 #endif
-    if (getppid() != parent) /* it was killed before we said so */
+    if (getppid() != parent) /* the tracer ended before prctl() took effect */
         _exit(1);
     snprintf(file, sizeof file, "/proc/%ld/fd/%d", (long)parent, stamps);
     snprintf(address, sizeof address, "%s", path->server_address);
     snprintf(number, sizeof number, "%u", port);
     if (stamps != -1)
         setenv("ECHO_STAMPS", file, 1);
-    setpgid(0, 0);           /* a group of its own: whatever it starts ends with it */
-    signal(SIGINT, SIG_IGN); /* the parent ends us */
+    setpgid(0, 0);           /* a group of its own, so that its children end with it */
+    signal(SIGINT, SIG_IGN); /* the tracer stops the server */
     if (path_enter_as_server(path) && dup2(out, STDOUT_FILENO) != -1)
         execl(program, program, "-b", address, "-p", number, (char *)NULL);
-    dprintf(out, "%s\n", strerror(errno)); /* instead of the line that is waited for */
+    dprintf(out, "%s\n", strerror(errno)); /* in place of the line that the tracer waits for */
     _exit(127);
 }
 
@@ -82,8 +82,8 @@ static bool ended_within(pid_t pid, int milliseconds)
     return false;
 }
 
-/* The first line that it writes.  False: none came. */
-static bool first_line(pid_t server, int out, char line[LINE_SIZE])
+/* Wait for the first line of the server's output.  False: there is none. */
+static bool read_first_line(pid_t server, int out, char line[LINE_SIZE])
 {
     for (int waited = 0; waited < START_MS; waited++) {
         ssize_t got = pread(out, line, LINE_SIZE - 1, 0);
@@ -99,7 +99,7 @@ static bool first_line(pid_t server, int out, char line[LINE_SIZE])
     return false;
 }
 
-/* "listening on 127.0.0.1:5566" has the port.  0: it is another line. */
+/* The port in the line "listening on 127.0.0.1:5566".  0: this is another line. */
 static unsigned port_in(const char *line)
 {
     const char *colon = strrchr(line, ':');
@@ -109,63 +109,63 @@ static unsigned port_in(const char *line)
                : 0;
 }
 
-/* Its standard output is a file, and no pipe: so it may say more than we read, and cannot be kept
- * waiting by us.  Its process group is its own: what it starts ends with it. */
-bool traced_start(struct traced *traced, const char *program, const struct path *path,
+/* The server's standard output is a file and not a pipe, so that it can print any amount without
+ * waiting for the tracer to read. */
+bool target_start(struct target *target, const char *program, const struct path *path,
                   unsigned port, char *why, size_t size)
 {
     char line[LINE_SIZE] = "";
-    int out = nameless_file(0);
+    int out = unnamed_file(0);
 
-    *traced = (struct traced){.ours = true, .stamps = nameless_file(sizeof(struct stamp_ring))};
+    *target = (struct target){.ours = true, .stamps = unnamed_file(sizeof(struct stamp_ring))};
     if (access(program, X_OK) == -1 || out == -1) {
-        snprintf(why, size, "The server %s cannot be started: %s. (make builds it.)", program,
-                 strerror(errno));
+        snprintf(why, size, "The server %s cannot be started: %s. (To build it, run make.)",
+                 program, strerror(errno));
         if (out != -1)
             close(out);
         return false;
     }
     pid_t parent = getpid();
-    traced->pid = fork();
-    if (traced->pid == 0)
-        become_server(program, path, port, out, traced->stamps, parent);
-    if (traced->pid > 0)
-        setpgid(traced->pid, traced->pid);
-    if (traced->pid != -1 && first_line(traced->pid, out, line))
-        traced->port = port_in(line);
+    target->pid = fork();
+    if (target->pid == 0)
+        become_server(program, path, port, out, target->stamps, parent);
+    if (target->pid > 0)
+        setpgid(target->pid, target->pid);
+    if (target->pid != -1 && read_first_line(target->pid, out, line))
+        target->port = port_in(line);
     close(out);
-    if (traced->port == 0)
-        snprintf(why, size, "The server %s does not say \"listening on ADDRESS:PORT\"%s%.60s.",
+    if (target->port == 0)
+        snprintf(why, size, "The server %s does not print \"listening on ADDRESS:PORT\"%s%.60s.",
                  program, line[0] != '\0' ? ", but: " : "", line);
-    return traced->port != 0;
+    return target->port != 0;
 }
 
-void traced_end(struct traced *traced)
+void target_stop(struct target *target)
 {
-    if (traced->ours && traced->pid > 0) {
-        kill(-traced->pid, SIGTERM);
-        bool ended = ended_within(traced->pid, END_MS);
-        kill(-traced->pid, SIGKILL); /* those that it started, if they are there still */
+    if (target->ours && target->pid > 0) {
+        kill(-target->pid, SIGTERM);
+        bool ended = ended_within(target->pid, END_MS);
+        kill(-target->pid, SIGKILL); /* children that have not ended */
         if (!ended)
-            ended_within(traced->pid, END_MS);
+            ended_within(target->pid, END_MS);
     }
-    if (traced->stamps != -1)
-        close(traced->stamps);
-    *traced = (struct traced){.stamps = -1};
+    if (target->stamps != -1)
+        close(target->stamps);
+    *target = (struct target){.stamps = -1};
 }
 
-/* ---- found by its port ---- */
+/* ---- a server that is found by its port ---- */
 
-/* The server's sockets, each by its inode. */
+/* The inodes of the server's sockets. */
 struct sockets {
-    unsigned long inode[MOST_SOCKETS];
+    unsigned long inode[MAX_SOCKETS];
     size_t count;
 };
 
-enum state { ESTABLISHED = 1, LISTENING = 10 }; /* as /proc/net/tcp has them */
+enum state { ESTABLISHED = 1, LISTENING = 10 }; /* as in /proc/net/tcp */
 
-/* Is this address, in hex as /proc/net/tcp writes it, the wanted one: itself, or within IPv6? NULL:
- * any address, which is all zeros.  The order of the bytes is this machine's. */
+/* Whether an address in the hex form of /proc/net/tcp, in this machine's byte order, is the wanted
+ * one, or contains it (IPv4 in IPv6).  NULL stands for the wildcard address, which is all zeros. */
 static bool is_address(const char *hex, const char *wanted)
 {
     char ours[16];
@@ -179,7 +179,7 @@ static bool is_address(const char *hex, const char *wanted)
     return strcmp(hex + strlen(hex) - 8, ours) == 0;
 }
 
-/* Add those in this state with this address and port, from a table such as /proc/net/tcp. */
+/* Add the sockets of a table such as /proc/net/tcp that have this address, port and state. */
 static void add_sockets(struct sockets *sockets, const char *table, const char *address,
                         unsigned port, enum state state)
 {
@@ -188,7 +188,7 @@ static void add_sockets(struct sockets *sockets, const char *table, const char *
     unsigned long inode;
     FILE *file = fopen(table, "re");
 
-    while (file != NULL && sockets->count < MOST_SOCKETS && fgets(line, sizeof line, file) != NULL)
+    while (file != NULL && sockets->count < MAX_SOCKETS && fgets(line, sizeof line, file) != NULL)
         if (sscanf(line,
                    " %*d: %39[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*x:%*x %*x:%*x %*x %*u %*d %lu",
                    hex, &here, &is, &inode) == 4 &&
@@ -198,24 +198,25 @@ static void add_sockets(struct sockets *sockets, const char *table, const char *
         fclose(file);
 }
 
-static void add_both(struct sockets *sockets, const char *address, unsigned port, enum state state)
+static void add_ipv4_and_ipv6(struct sockets *sockets, const char *address, unsigned port,
+                              enum state state)
 {
     add_sockets(sockets, "/proc/net/tcp", address, port, state);
     add_sockets(sockets, "/proc/net/tcp6", address, port, state);
 }
 
-/* The listener, of which there may be several (SO_REUSEPORT): one that names the address goes
- * before one that takes any.  And the connections, for a server that forks closes the listener in
- * the child that serves. */
+/* The listeners, of which there may be several (SO_REUSEPORT): one on this address takes precedence
+ * over one on the wildcard address.  Also the connections, because a server that forks may close
+ * the listener in its children. */
 static struct sockets find_sockets(const char *address, unsigned port)
 {
     struct sockets sockets = {.count = 0};
 
-    add_both(&sockets, address, port, LISTENING);
+    add_ipv4_and_ipv6(&sockets, address, port, LISTENING);
     if (sockets.count == 0)
-        add_both(&sockets, NULL, port, LISTENING);
+        add_ipv4_and_ipv6(&sockets, NULL, port, LISTENING);
     if (sockets.count > 0)
-        add_both(&sockets, address, port, ESTABLISHED);
+        add_ipv4_and_ipv6(&sockets, address, port, ESTABLISHED);
     return sockets;
 }
 
@@ -254,10 +255,10 @@ static bool holds(const char *process, const struct sockets *sockets)
     return found;
 }
 
-/* Do this for every process that belongs to the server: it holds one of these sockets, or, if we
- * have started it, is in its process group. */
+/* Call `work` for every process of the server: each that holds one of these sockets, or that is in
+ * this process group. */
 static void for_each_process(const struct sockets *sockets, pid_t group,
-                             void (*work)(void *, pid_t), void *with)
+                             void (*work)(void *, pid_t), void *argument)
 {
     DIR *folder = opendir("/proc");
 
@@ -268,68 +269,69 @@ static void for_each_process(const struct sockets *sockets, pid_t group,
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
         if (pid > 0 && ((sockets != NULL && holds(entry->d_name, sockets)) ||
                         (group > 0 && getpgid(pid) == group)))
-            work(with, pid);
+            work(argument, pid);
     }
     if (folder != NULL)
         closedir(folder);
 }
 
-static void take_first(void *traced, pid_t pid)
+static void remember_first(void *argument, pid_t pid)
 {
-    struct traced *first = traced;
+    struct target *first = argument;
 
     if (first->pid == 0)
         first->pid = pid;
 }
 
-bool traced_find(struct traced *traced, const char *address, unsigned port, char *why, size_t size)
+bool target_find(struct target *target, const char *address, unsigned port, char *why, size_t size)
 {
     struct sockets sockets = find_sockets(address, port);
 
-    *traced = (struct traced){.address = address, .port = port, .stamps = -1};
-    traced->hidden = sockets.count > 0;
+    *target = (struct target){.address = address, .port = port, .stamps = -1};
+    target->hidden = sockets.count > 0;
     if (sockets.count > 0)
-        for_each_process(&sockets, 0, take_first, traced);
-    if (traced->pid == 0 && traced->hidden)
-        snprintf(why, size, "Whose server listens on port %u %s.", port,
-                 getuid() != 0 ? "is not yours to know: only root is told"
-                               : "cannot be seen from here: it is in another container");
-    else if (traced->pid == 0)
-        snprintf(why, size, "Nobody listens on %s, port %u, here. (-b says another address.)",
+        for_each_process(&sockets, 0, remember_first, target);
+    if (target->pid == 0 && target->hidden)
+        snprintf(why, size, "A server listens on port %u, but %s.", port,
+                 getuid() != 0
+                     ? "only root may see which process it is"
+                     : "its process cannot be seen from here: it is in another container");
+    else if (target->pid == 0)
+        snprintf(why, size, "No server listens on %s, port %u, here. (Use -b for another address.)",
                  address, port);
-    return traced->pid != 0;
+    return target->pid != 0;
 }
 
 /* ---- its threads and its stamps ---- */
 
-static void add_task(struct subject *subject, int task)
+static void add_task(struct scope *scope, int task)
 {
-    if (subject->many_tasks)
+    if (scope->too_many_tasks)
         return;
-    for (size_t i = 0; i < MOST_TASKS; i++) {
-        if (subject->tasks[i] != 0)
+    for (size_t i = 0; i < MAX_TASKS; i++) {
+        if (scope->tasks[i] != 0)
             continue;
-        subject->tasks[i] = task;
+        scope->tasks[i] = task;
         return;
     }
-    subject->many_tasks = true; /* then by name */
-    subject->tasks[0] = 0;
+    scope->too_many_tasks = true; /* They are then recognized by name. */
+    scope->tasks[0] = 0;
 }
 
-static void add_name(struct subject *subject, const char *name)
+static void add_name(struct scope *scope, const char *name)
 {
-    for (size_t i = 0; i < MOST_NAMES; i++) {
-        if (strcmp(subject->names[i], name) == 0)
+    for (size_t i = 0; i < MAX_NAMES; i++) {
+        if (strcmp(scope->names[i], name) == 0)
             return;
-        if (subject->names[i][0] != '\0')
+        if (scope->names[i][0] != '\0')
             continue;
-        snprintf(subject->names[i], sizeof subject->names[i], "%.15s", name);
+        snprintf(scope->names[i], sizeof scope->names[i], "%.15s", name);
         return;
     }
-    subject->many_names = true;
+    scope->too_many_names = true;
 }
 
-static void add_threads(void *with, pid_t pid)
+static void add_threads_of(void *argument, pid_t pid)
 {
     char path[PATH_SIZE], name[NAME_SIZE + 1];
 
@@ -343,10 +345,10 @@ static void add_threads(void *with, pid_t pid)
         FILE *file = entry->d_name[0] != '.' ? fopen(path, "re") : NULL;
         if (file == NULL)
             continue;
-        add_task(with, (int)strtol(entry->d_name, NULL, 10));
+        add_task(argument, (int)strtol(entry->d_name, NULL, 10));
         if (fgets(name, sizeof name, file) != NULL) {
             name[strcspn(name, "\n")] = '\0';
-            add_name(with, name);
+            add_name(argument, name);
         }
         fclose(file);
     }
@@ -354,17 +356,17 @@ static void add_threads(void *with, pid_t pid)
         closedir(folder);
 }
 
-/* A thread has the name of the one that made it, unless it takes another: so the names of those
- * that are there now will do for those that come. */
-void traced_threads(const struct traced *traced, bool more_may_come, struct subject *subject)
+/* A new thread inherits its name from the thread that creates it, so the names of the present
+ * threads also match later ones. */
+void target_threads(const struct target *target, bool more_may_start, struct scope *scope)
 {
     struct sockets sockets = {.count = 0};
 
-    if (!traced->ours)
-        sockets = find_sockets(traced->address, traced->port);
-    for_each_process(&sockets, traced->ours ? traced->pid : 0, add_threads, subject);
-    if (more_may_come)
-        subject->tasks[0] = 0;
+    if (!target->ours)
+        sockets = find_sockets(target->address, target->port);
+    for_each_process(&sockets, target->ours ? target->pid : 0, add_threads_of, scope);
+    if (more_may_start)
+        scope->tasks[0] = 0;
 }
 
 static bool add_stamp(const struct stamp *stamp, pid_t pid, struct recording *recording)
@@ -372,31 +374,39 @@ static bool add_stamp(const struct stamp *stamp, pid_t pid, struct recording *re
     const char *name = stamp->kind == STAMP_LOOP ? "loop_picks" : "coroutine_resumed";
     struct event event = {.ns = stamp->ns, .pid = pid, .cpu = -1, .context = 't'};
 
-    event.source = (uint8_t)source_find(name);
+    event.type = (uint8_t)event_type_find(name);
     event_set(&event, SLOT_FD, (uint64_t)stamp->fd);
     if (stamp->kind == STAMP_RESUMED)
         event_set(&event, SLOT_COROUTINE, stamp->coroutine);
-    recording->can |= (uint64_t)1 << event.source;
+    recording->asked |= (uint64_t)1 << event.type;
     return recording_add(recording, &event);
 }
 
-/* What the server stamped, of the time that the recording covers.  A server that stamps nothing is
- * never said to have been asked. */
-bool traced_stamps(const struct traced *traced, struct recording *recording)
+/* Stamps that the server could have written and did not are recorded as not available. */
+static void mark_unavailable(struct recording *recording)
+{
+    for (size_t i = 0; i < event_type_count; i++)
+        if (event_types[i].provider == SERVER_STAMP && !recording_asked(recording, i))
+            recording->unavailable |= (uint64_t)1 << i;
+}
+
+/* Only the stamps of the time that the recording covers are added. */
+bool target_stamps(const struct target *target, struct recording *recording)
 {
     bool room = true;
 
-    if (traced->stamps == -1 || recording->count == 0)
+    if (target->stamps == -1 || recording->count == 0)
         return true;
     struct stamp_ring *ring =
-        mmap(NULL, sizeof *ring, PROT_READ | PROT_WRITE, MAP_SHARED, traced->stamps, 0);
+        mmap(NULL, sizeof *ring, PROT_READ | PROT_WRITE, MAP_SHARED, target->stamps, 0);
     if (ring == MAP_FAILED)
         return true;
     uint64_t written = atomic_load_explicit(&ring->written, memory_order_acquire);
     uint64_t first = written > STAMPS ? written - STAMPS : 0;
     for (uint64_t i = first; room && i < written; i++)
         if (ring->stamp[i % STAMPS].ns >= recording->start)
-            room = add_stamp(&ring->stamp[i % STAMPS], traced->pid, recording);
+            room = add_stamp(&ring->stamp[i % STAMPS], target->pid, recording);
     munmap(ring, sizeof *ring);
+    mark_unavailable(recording);
     return room;
 }
