@@ -4,20 +4,20 @@
 
 #include "client.h"
 
+#ifdef __linux__
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <sys/prctl.h>
-#endif
 
 #define ANSWER_SECONDS 5 /* then the server is taken not to answer */
 
@@ -56,7 +56,7 @@ static bool echo(int fd)
     return true;
 }
 
-static void pause_between(void)
+void client_pause(void)
 {
     nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
 }
@@ -81,7 +81,7 @@ static char be_client(const struct path *path, unsigned port, unsigned packets, 
     for (unsigned i = 0; i < WARM_UP; i++) {
         if (!echo(fd))
             return 'n';
-        pause_between();
+        client_pause();
     }
     report(to, 'r');
     if (read(from, &byte, 1) != 1)
@@ -89,7 +89,7 @@ static char be_client(const struct path *path, unsigned port, unsigned packets, 
     for (unsigned i = 0; i < packets + SKIPPED; i++) {
         if (!echo(fd))
             return 'n';
-        pause_between();
+        client_pause();
     }
     return 'd';
 }
@@ -108,11 +108,9 @@ bool client_start(struct client *client, const struct path *path, unsigned port,
     pid_t parent = getpid();
     client->pid = fork();
     if (client->pid == 0) {
-#ifdef __linux__
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         prctl(PR_SET_NAME, "client"); /* events should not call it "trace", like the tracer */
-#endif
-        signal(SIGINT, SIG_IGN); /* the tracer stops the client */
+        signal(SIGINT, SIG_IGN);      /* the tracer stops the client */
         if (getppid() != parent)
             _exit(1);
         report(back[1], be_client(path, port, packets, there[0], back[1]));
@@ -160,3 +158,5 @@ void client_end(struct client *client)
         continue;
     client->pid = 0;
 }
+
+#endif

@@ -26,5 +26,6 @@ char client_wait_report(const struct client *client, int milliseconds);
 int client_error(const struct client *client); /* the errno that follows the report 'c' */
 void client_go(const struct client *client);
 void client_end(struct client *client);
+void client_pause(void); /* for PAUSE_NS */
 
 #endif

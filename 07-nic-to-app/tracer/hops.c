@@ -102,308 +102,174 @@ const struct event_type event_types[] = {
     {"recvmsg_returned",               HOP_RETURN,       SOCKET_STAMP, FILTER_NONE,   NO_FIELDS},
     {"TX_ACK_stamp",                   HOP_ACK,          SOCKET_STAMP, FILTER_NONE,   NO_FIELDS},
 };
-// clang-format on
 const size_t event_type_count = sizeof event_types / sizeof *event_types;
 
 const struct hop_info hops[HOPS] = {
-    [HOP_SEND] =
-        {
-            .name = "send",
-            .box = BOX_SENDER,
-            .share = SHARE_SENDER,
-            .link =
-                "the calling thread: packets queued before the call returns belong to this call",
-            .why = {[WAITS_EPOLL] =
-                        "A client hands its bytes to its own kernel. When the call returns, the "
-                        "kernel has a copy of them. That does not mean that they have arrived."},
-            .not_seen = "the sender is not on this machine, or its calls were not traced",
-            .not_asked = "the sender's calls were not traced",
-        },
-    [HOP_QUEUE] =
-        {
-            .name = "queue",
-            .box = BOX_SENDER,
-            .share = SHARE_SENDER,
-            .link = "the skb's address; back to send, the thread",
-            .why = {[WAITS_EPOLL] =
-                        "The packet now consists of the bytes and three headers in front of them: "
-                        "TCP's (20 to 60 bytes), IP's (20) and Ethernet's (14). It goes to the "
-                        "device in an skb, the kernel's record of one packet. It may have to "
-                        "queue for a card; lo and veth have no queue."},
-            .not_seen = "the packet was sent from another machine",
-        },
-    [HOP_DRIVER] =
-        {
-            .name = "driver",
-            .box = BOX_SENDER,
-            .share = SHARE_SENDER,
-            .link = "the skb's address",
-            .why = {[WAITS_EPOLL] =
-                        "The device's driver gets the skb. A card's driver would tell the card "
-                        "where the bytes are, so that it can fetch and send them. lo and veth "
-                        "have no wire: their drivers pass the skb to the receiving side, as if it "
-                        "had just arrived."},
-            .not_seen = "the packet was sent from another machine",
-        },
-    [HOP_FRAME] =
-        {
-            .name = "frame",
-            .box = BOX_CARD,
-            .share = SHARE_SENDER,
-            .link = "time: the last frame written before the kernel took one",
-            .why = {[WAITS_EPOLL] =
-                        "Here this program is the network card. It writes an Ethernet frame, "
-                        "which it has built itself, into a TAP device: a network device whose "
-                        "wire is a file descriptor. The kernel treats the frame as received."},
-            .not_seen = "only --via tap and gro write frames",
-        },
-    [HOP_IRQ] =
-        {
-            .name = "irq",
-            .box = BOX_CARD,
-            .share = SHARE_STACK,
-            .link = "CPU and nesting: its handler raised NET_RX, which ran next",
-            .why = {[WAITS_EPOLL] =
-                        "The card has written frames into memory by itself (DMA) and interrupts "
-                        "this CPU. The driver's handler touches no packet. It schedules NET_RX, "
-                        "and turns the card's interrupts off until NET_RX has caught up."},
-            .not_seen = "there is no event of a handler that scheduled this work",
-            .not_needed =
-                "no hardware interrupt scheduled this work: NET_RX had rescheduled itself",
-        },
-    [HOP_BACKLOG] =
-        {
-            .name = "backlog",
-            .box = BOX_CARD,
-            .share = SHARE_STACK,
-            .link = "the skb's address",
-            .why = {[WAITS_EPOLL] =
-                        "This path has no card. The driver is still inside a send, so it only "
-                        "puts the skb into a CPU's backlog, a queue in memory, and schedules "
-                        "NET_RX, which will empty the queue. The Ethernet header has been removed "
-                        "and is no longer counted."},
-            .not_seen = "this device does not use the CPU's backlog",
-        },
-    [HOP_SOFTIRQ] =
-        {
-            .name = "softirq",
-            .box = BOX_STACK,
-            .share = SHARE_STACK,
-            .link = "CPU and nesting: it has begun and not ended when the skb is received",
-            .why = {[WAITS_EPOLL] =
-                        "NET_RX (network receive) begins on this CPU. It is a softirq: kernel "
-                        "code for work that an interrupt or a driver has deferred, run with "
-                        "interrupts enabled. It takes packets from the card or the backlog in a "
-                        "loop (NAPI), until none is left, or until it has used up its budget and "
-                        "must continue later."},
-            .not_seen = "no NET_RX was seen around it on this CPU",
-            .not_needed = "NET_RX was already running, for another packet",
-        },
-    [HOP_GRO] =
-        {
-            .name = "gro",
-            .box = BOX_STACK,
-            .share = SHARE_STACK,
-            .link = "the skb's address; its device",
-            .why = {[WAITS_EPOLL] =
-                        "The driver has made an skb of the frame: the kernel's record of one "
-                        "packet. GRO (generic receive offload) may hold an skb back for a moment. "
-                        "If the next one continues it, in the same connection, the two become "
-                        "one, and the protocols run once for both."},
-            .not_seen = "there is no event for this skb",
-        },
-    [HOP_RECEIVE] =
-        {
-            .name = "receive",
-            .box = BOX_STACK,
-            .share = SHARE_STACK,
-            .link = "the skb's address; in NET_RX, nesting",
-            .why = {[WAITS_EPOLL] =
-                        "The skb enters the network stack. The type in the Ethernet header "
-                        "selects the code for IP, which checks the IP header, sees that the "
-                        "address belongs to this machine, and selects the code for TCP."},
-            .not_seen = "there is no event for this skb",
-        },
-    [HOP_TCP] =
-        {
-            .name = "tcp",
-            .box = BOX_STACK,
-            .share = SHARE_STACK,
-            .link = "back, the skb's address; on, the socket (its cookie is the kernel's number "
-                    "for it)",
-            .why = {[WAITS_EPOLL] =
-                        "TCP has found the socket by the two addresses and the two ports. Next it "
-                        "looks at the sequence number, the position of these bytes in the stream: "
-                        "are they the next ones?"},
-            .not_seen = "there is no event for this skb",
-        },
-    [HOP_READY] =
-        {
-            .name = "ready",
-            .box = BOX_BUFFER,
-            .share = SHARE_STACK,
-            .link = "the socket",
-            .why = {[WAITS_EPOLL] =
-                        "These bytes were the next in order. The skb is linked into the socket's "
-                        "receive queue. Each entry of the socket's wait queue names a callback "
-                        "function, and the kernel calls it. The server has not run at all so far."},
-            .not_seen = "there is no event for this socket; the bytes may have come out of order",
-        },
-    [HOP_CALLBACK] =
-        {
-            .name = "callback",
-            .box = BOX_WATCH,
-            .share = SHARE_WAKE,
-            .link = "CPU and time: the first one after ready",
-            .why = {[WAITS_EPOLL] =
-                        "epoll_ctl() put an entry into the socket's wait queue, and this is its "
-                        "callback. It puts the descriptor on epoll's ready list. That is all that "
-                        "epoll does to watch a socket: as long as the callback does not run, no "
-                        "code looks at it."},
-            .not_seen = "there is no event after this socket became ready",
-            .not_needed = "epoll did not watch this socket yet: the bytes came before the "
-                          "connection was accepted",
-            .not_available =
-                "this event needs a kprobe, a breakpoint in the kernel, and none could be created",
-        },
-    [HOP_WAKING] =
-        {
-            .name = "waking",
-            .box = BOX_WATCH,
-            .share = SHARE_WAKE,
-            .link = "CPU and time: the first one after ready; it names the thread",
-            .why = {[WAITS_EPOLL] =
-                        "epoll has a wait queue of its own, for the threads that sleep in "
-                        "epoll_wait. The callback finds one there and asks the scheduler to wake "
-                        "it.",
-                    [WAITS_SCAN] =
-                        "Each call of poll or select puts an entry into the wait queue of every "
-                        "descriptor that it is given. This socket's entry wakes the thread, but "
-                        "does not tell the loop which descriptor is ready.",
-                    [WAITS_BLOCKED] =
-                        "The thread put itself into the socket's wait queue: it waits for this "
-                        "socket and no other. No epoll is involved."},
-            .not_seen = "the kernel wrote no event",
-            .not_needed = "no thread had to be woken: the server was awake",
-        },
-    [HOP_WAKEUP] =
-        {
-            .name = "wakeup",
-            .box = BOX_WAKE,
-            .share = SHARE_WAKE,
-            .link = "the thread",
-            .why = {[WAITS_EPOLL] =
-                        "The thread is in a CPU's run queue, with the other threads that are "
-                        "ready to run there. It runs when that CPU's scheduler next picks it."},
-            .not_seen = "the kernel wrote no event",
-            .not_needed = "no thread had to be woken: the server was awake",
-        },
-    [HOP_SWITCH] =
-        {
-            .name = "switch",
-            .box = BOX_WAKE,
-            .share = SHARE_SCHEDULER,
-            .link = "the thread",
-            .why = {[WAITS_EPOLL] =
-                        "The scheduler gives this CPU to the thread, which continues inside the "
-                        "call in which it slept."},
-            .not_seen = "there is no event of a switch to the thread",
-            .not_needed = "the server was still on its CPU",
-        },
-    [HOP_WAIT] =
-        {
-            .name = "wait",
-            .box = BOX_WAKE,
-            .share = SHARE_SCHEDULER,
-            .link = "the thread",
-            .why = {[WAITS_EPOLL] =
-                        "An entry on the ready list is only a hint: the call has asked each of "
-                        "those sockets for its state now. It returns the descriptors that are "
-                        "ready. It has not read a byte from them.",
-                    [WAITS_SCAN] =
-                        "Once awake, the kernel has checked the whole list again. The call "
-                        "returns how many descriptors are ready. The loop must search the list to "
-                        "find out which."},
-            .not_seen = "the call did not return while the tracer was running",
-            .not_needed =
-                "it had returned earlier, for other clients, and the loop came to this one later",
-        },
-    [HOP_LOOP] =
-        {
-            .name = "loop",
-            .box = BOX_LOOP,
-            .share = SHARE_CODE,
-            .link = "the descriptor; stamped by the server",
-            .why = {[WAITS_EPOLL] = "The event loop has taken this descriptor from the array that "
-                                    "epoll_wait() filled, and looks up its client."},
-            .not_seen = "the server wrote no stamp between its wait and this call",
-            .not_available = "this server does not record the time here",
-            .not_asked = "only a server that trace itself starts can record the time here",
-        },
-    [HOP_RESUME] =
-        {
-            .name = "resume",
-            .box = BOX_LOOP,
-            .share = SHARE_CODE,
-            .link = "the descriptor; stamped by the server",
-            .why = {[WAITS_EPOLL] =
-                        "The server's code for this client is a coroutine, a function with a call "
-                        "stack of its own. The loop switches to that stack, and the function "
-                        "continues where it waited. The kernel is not involved."},
-            .not_seen = "the server wrote no stamp between its wait and this call",
-            .not_available = "this server does not record the time here",
-            .not_asked = "only a server that trace itself starts can record the time here",
-        },
-    [HOP_RECV] =
-        {
-            .name = "recv",
-            .box = BOX_CODE,
-            .share = SHARE_CODE,
-            .link = "the thread: the call during which the bytes are copied",
-            .why = {[WAITS_EPOLL] =
-                        "Your code asks for the bytes of this descriptor. The number is an index "
-                        "into the process's table of open files, where the kernel finds the "
-                        "socket.",
-                    [WAITS_BLOCKED] =
-                        "The thread has been waiting inside this call since before the packet "
-                        "came."},
-            .not_seen = "there is no event of the call",
-        },
-    [HOP_COPY] =
-        {
-            .name = "copy",
-            .box = BOX_CODE,
-            .share = SHARE_CODE,
-            .link = "the skb's address, until the skb is freed or copied",
-            .why = {[WAITS_EPOLL] =
-                        "The kernel begins to copy the bytes from the skb into your buffer. When "
-                        "the whole skb has been read, the kernel frees it."},
-            .not_seen = "the bytes were not read while the tracer was running",
-        },
-    [HOP_RETURN] =
-        {
-            .name = "return",
-            .box = BOX_CODE,
-            .share = SHARE_CODE,
-            .link = "the thread",
-            .why = {[WAITS_EPOLL] =
-                        "The call returns with the number of bytes. Your code has them."},
-            .not_seen = "the call did not return while the tracer was running",
-        },
-    [HOP_ACK] =
-        {
-            .name = "ack",
-            .box = BOX_SENDER,
-            .share = SHARE_SENDER,
-            .link = "the position of the bytes in the stream",
-            .why = {[WAITS_EPOLL] =
-                        "The sender's TCP has received the acknowledgement, so it no longer has "
-                        "to keep a copy of the bytes. It means that the receiving kernel has "
-                        "them, not that a program has read them. It is therefore not part of the "
-                        "way to the reader, and not counted."},
-            .not_seen = "there is no stamp of an acknowledgement",
-        },
+    [HOP_SEND] = {.name = "send", .box = BOX_SENDER, .share = SHARE_SENDER,
+        .link = "the calling thread: packets queued before the call returns belong to this call",
+        .why[WAITS_EPOLL] = "A client hands its bytes to its own kernel. When the call returns, "
+                            "the kernel has a copy of them. That does not mean that they have "
+                            "arrived.",
+        .not_seen = "the sender is not on this machine, or its calls were not traced",
+        .not_asked = "the sender's calls were not traced"},
+    [HOP_QUEUE] = {.name = "queue", .box = BOX_SENDER, .share = SHARE_SENDER,
+        .link = "the skb's address; back to send, the thread",
+        .why[WAITS_EPOLL] = "The packet now consists of the bytes and three headers in front of "
+                            "them: TCP's (20 to 60 bytes), IP's (20) and Ethernet's (14). It goes "
+                            "to the device in an skb, the kernel's record of one packet. It may "
+                            "have to queue for a card; lo and veth have no queue.",
+        .not_seen = "the packet was sent from another machine"},
+    [HOP_DRIVER] = {.name = "driver", .box = BOX_SENDER, .share = SHARE_SENDER,
+        .link = "the skb's address",
+        .why[WAITS_EPOLL] = "The device's driver gets the skb. A card's driver would tell the "
+                            "card where the bytes are, so that it can fetch and send them. lo and "
+                            "veth have no wire: their drivers pass the skb to the receiving side, "
+                            "as if it had just arrived.",
+        .not_seen = "the packet was sent from another machine"},
+    [HOP_FRAME] = {.name = "frame", .box = BOX_CARD, .share = SHARE_SENDER,
+        .link = "time: the last frame written before the kernel took one",
+        .why[WAITS_EPOLL] = "Here this program is the network card. It writes an Ethernet frame, "
+                            "which it has built itself, into a TAP device: a network device whose "
+                            "wire is a file descriptor. The kernel treats the frame as received.",
+        .not_seen = "only --via tap and gro write frames"},
+    [HOP_IRQ] = {.name = "irq", .box = BOX_CARD, .share = SHARE_STACK,
+        .link = "CPU and nesting: its handler raised NET_RX, which ran next",
+        .why[WAITS_EPOLL] = "The card has written frames into memory by itself (DMA) and "
+                            "interrupts this CPU. The driver's handler touches no packet. It "
+                            "schedules NET_RX, and turns the card's interrupts off until NET_RX "
+                            "has caught up.",
+        .not_seen = "there is no event of a handler that scheduled this work",
+        .not_needed = "no hardware interrupt scheduled this work: NET_RX had rescheduled itself"},
+    [HOP_BACKLOG] = {.name = "backlog", .box = BOX_CARD, .share = SHARE_STACK,
+        .link = "the skb's address",
+        .why[WAITS_EPOLL] = "This path has no card. The driver is still inside a send, so it only "
+                            "puts the skb into a CPU's backlog, a queue in memory, and schedules "
+                            "NET_RX, which will empty the queue. The Ethernet header has been "
+                            "removed and is no longer counted.",
+        .not_seen = "this device does not use the CPU's backlog"},
+    [HOP_SOFTIRQ] = {.name = "softirq", .box = BOX_STACK, .share = SHARE_STACK,
+        .link = "CPU and nesting: it has begun and not ended when the skb is received",
+        .why[WAITS_EPOLL] = "NET_RX (network receive) begins on this CPU. It is a softirq: kernel "
+                            "code for work that an interrupt or a driver has deferred, run with "
+                            "interrupts enabled. It takes packets from the card or the backlog in "
+                            "a loop (NAPI), until none is left, or until it has used up its "
+                            "budget and must continue later.",
+        .not_seen = "no NET_RX was seen around it on this CPU",
+        .not_needed = "NET_RX was already running, for another packet"},
+    [HOP_GRO] = {.name = "gro", .box = BOX_STACK, .share = SHARE_STACK,
+        .link = "the skb's address; its device",
+        .why[WAITS_EPOLL] = "The driver has made an skb of the frame: the kernel's record of one "
+                            "packet. GRO (generic receive offload) may hold an skb back for a "
+                            "moment. If the next one continues it, in the same connection, the "
+                            "two become one, and the protocols run once for both.",
+        .not_seen = "there is no event for this skb"},
+    [HOP_RECEIVE] = {.name = "receive", .box = BOX_STACK, .share = SHARE_STACK,
+        .link = "the skb's address; in NET_RX, nesting",
+        .why[WAITS_EPOLL] = "The skb enters the network stack. The type in the Ethernet header "
+                            "selects the code for IP, which checks the IP header, sees that the "
+                            "address belongs to this machine, and selects the code for TCP.",
+        .not_seen = "there is no event for this skb"},
+    [HOP_TCP] = {.name = "tcp", .box = BOX_STACK, .share = SHARE_STACK,
+        .link = "back, the skb's address; on, the socket (its cookie is the kernel's number for "
+                "it)",
+        .why[WAITS_EPOLL] = "TCP has found the socket by the two addresses and the two ports. "
+                            "Next it looks at the sequence number, the position of these bytes in "
+                            "the stream: are they the next ones?",
+        .not_seen = "there is no event for this skb"},
+    [HOP_READY] = {.name = "ready", .box = BOX_BUFFER, .share = SHARE_STACK,
+        .link = "the socket",
+        .why[WAITS_EPOLL] = "These bytes were the next in order. The skb is linked into the "
+                            "socket's receive queue. Each entry of the socket's wait queue names "
+                            "a callback function, and the kernel calls it. The server has not run "
+                            "at all so far.",
+        .not_seen = "there is no event for this socket; the bytes may have come out of order"},
+    [HOP_CALLBACK] = {.name = "callback", .box = BOX_WATCH, .share = SHARE_WAKE,
+        .link = "CPU and time: the first one after ready",
+        .why[WAITS_EPOLL] = "epoll_ctl() put an entry into the socket's wait queue, and this is "
+                            "its callback. It puts the descriptor on epoll's ready list. That is "
+                            "all that epoll does to watch a socket: as long as the callback does "
+                            "not run, no code looks at it.",
+        .not_seen = "there is no event after this socket became ready",
+        .not_needed = "epoll did not watch this socket yet: the bytes came before the connection "
+                      "was accepted",
+        .not_available = "this event needs a kprobe, a breakpoint in the kernel, and none could "
+                         "be created"},
+    [HOP_WAKING] = {.name = "waking", .box = BOX_WATCH, .share = SHARE_WAKE,
+        .link = "CPU and time: the first one after ready; it names the thread",
+        .why[WAITS_EPOLL] = "epoll has a wait queue of its own, for the threads that sleep in "
+                            "epoll_wait. The callback finds one there and asks the scheduler to "
+                            "wake it.",
+        .why[WAITS_SCAN] = "Each call of poll or select puts an entry into the wait queue of "
+                           "every descriptor that it is given. This socket's entry wakes the "
+                           "thread, but does not tell the loop which descriptor is ready.",
+        .why[WAITS_BLOCKED] = "The thread put itself into the socket's wait queue: it waits for "
+                              "this socket and no other. No epoll is involved.",
+        .not_seen = "the kernel wrote no event",
+        .not_needed = "no thread had to be woken: the server was awake"},
+    [HOP_WAKEUP] = {.name = "wakeup", .box = BOX_WAKE, .share = SHARE_WAKE,
+        .link = "the thread",
+        .why[WAITS_EPOLL] = "The thread is in a CPU's run queue, with the other threads that are "
+                            "ready to run there. It runs when that CPU's scheduler next picks it.",
+        .not_seen = "the kernel wrote no event",
+        .not_needed = "no thread had to be woken: the server was awake"},
+    [HOP_SWITCH] = {.name = "switch", .box = BOX_WAKE, .share = SHARE_SCHEDULER,
+        .link = "the thread",
+        .why[WAITS_EPOLL] = "The scheduler gives this CPU to the thread, which continues inside "
+                            "the call in which it slept.",
+        .not_seen = "there is no event of a switch to the thread",
+        .not_needed = "the server was still on its CPU"},
+    [HOP_WAIT] = {.name = "wait", .box = BOX_WAKE, .share = SHARE_SCHEDULER,
+        .link = "the thread",
+        .why[WAITS_EPOLL] = "An entry on the ready list is only a hint: the call has asked each "
+                            "of those sockets for its state now. It returns the descriptors that "
+                            "are ready. It has not read a byte from them.",
+        .why[WAITS_SCAN] = "Once awake, the kernel has checked the whole list again. The call "
+                           "returns how many descriptors are ready. The loop must search the list "
+                           "to find out which.",
+        .not_seen = "the call did not return while the tracer was running",
+        .not_needed = "it had returned earlier, for other clients, and the loop came to this one "
+                      "later"},
+    [HOP_LOOP] = {.name = "loop", .box = BOX_LOOP, .share = SHARE_CODE,
+        .link = "the descriptor; stamped by the server",
+        .why[WAITS_EPOLL] = "The event loop has taken this descriptor from the array that "
+                            "epoll_wait() filled, and looks up its client.",
+        .not_seen = "the server wrote no stamp between its wait and this call",
+        .not_available = "this server does not record the time here",
+        .not_asked = "only a server that trace itself starts can record the time here"},
+    [HOP_RESUME] = {.name = "resume", .box = BOX_LOOP, .share = SHARE_CODE,
+        .link = "the descriptor; stamped by the server",
+        .why[WAITS_EPOLL] = "The server's code for this client is a coroutine, a function with a "
+                            "call stack of its own. The loop switches to that stack, and the "
+                            "function continues where it waited. The kernel is not involved.",
+        .not_seen = "the server wrote no stamp between its wait and this call",
+        .not_available = "this server does not record the time here",
+        .not_asked = "only a server that trace itself starts can record the time here"},
+    [HOP_RECV] = {.name = "recv", .box = BOX_CODE, .share = SHARE_CODE,
+        .link = "the thread: the call during which the bytes are copied",
+        .why[WAITS_EPOLL] = "Your code asks for the bytes of this descriptor. The number is an "
+                            "index into the process's table of open files, where the kernel finds "
+                            "the socket.",
+        .why[WAITS_BLOCKED] = "The thread has been waiting inside this call since before the "
+                              "packet came.",
+        .not_seen = "there is no event of the call"},
+    [HOP_COPY] = {.name = "copy", .box = BOX_CODE, .share = SHARE_CODE,
+        .link = "the skb's address, until the skb is freed or copied",
+        .why[WAITS_EPOLL] = "The kernel begins to copy the bytes from the skb into your buffer. "
+                            "When the whole skb has been read, the kernel frees it.",
+        .not_seen = "the bytes were not read while the tracer was running"},
+    [HOP_RETURN] = {.name = "return", .box = BOX_CODE, .share = SHARE_CODE,
+        .link = "the thread",
+        .why[WAITS_EPOLL] = "The call returns with the number of bytes. Your code has them.",
+        .not_seen = "the call did not return while the tracer was running"},
+    [HOP_ACK] = {.name = "ack", .box = BOX_SENDER, .share = SHARE_SENDER,
+        .link = "the position of the bytes in the stream",
+        .why[WAITS_EPOLL] = "The sender's TCP has received the acknowledgement, so it no longer "
+                            "has to keep a copy of the bytes. It means that the receiving kernel "
+                            "has them, not that a program has read them. It is therefore not part "
+                            "of the way to the reader, and not counted.",
+        .not_seen = "there is no stamp of an acknowledgement"},
 };
+// clang-format on
 
 #define BIT(hop) (1U << (hop))
 #define FROM_STACK                                                                                 \

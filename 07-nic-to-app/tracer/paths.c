@@ -10,31 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#ifndef __linux__
-
-bool path_open(struct path *path, enum via via, int cpu, char *why, size_t size)
-{
-    *path = (struct path){.via = via, .server_address = "127.0.0.1", .devices = {"lo"}, .tap = -1};
-    (void)cpu;
-    if (via == VIA_LO)
-        return true;
-    snprintf(why, size, "Network namespaces exist only on Linux, and this is another system.");
-    return false;
-}
-void path_close(struct path *path)
-{
-    (void)path;
-}
-bool path_enter_as_server(const struct path *path)
-{
-    return path->via == VIA_LO;
-}
-bool path_enter_as_client(const struct path *path)
-{
-    return path->via == VIA_LO;
-}
-
-#else
+#ifdef __linux__
 
 #include <arpa/inet.h>
 #include <errno.h>

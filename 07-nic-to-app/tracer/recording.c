@@ -230,11 +230,6 @@ static bool to_number(const char *text, int64_t least, int64_t most, int64_t *nu
     return true;
 }
 
-static void copy_text(char *to, size_t size, const char *from)
-{
-    snprintf(to, size, "%s", from);
-}
-
 /* A word such as skb=1 gives a slot its value, name=lo the event its name.  False: it is neither.
  */
 static bool read_value(struct event *event, char *word)
@@ -246,7 +241,7 @@ static bool read_value(struct event *event, char *word)
         return false;
     *value++ = '\0';
     if (strcmp(word, "name") == 0) {
-        copy_text(event->name, sizeof event->name, value);
+        snprintf(event->name, sizeof event->name, "%s", value);
         return true;
     }
     for (unsigned slot = 0; slot < SLOTS; slot++)
@@ -348,11 +343,11 @@ static bool read_header(struct reader *reader, char *line)
     if (strcmp(line, "end") == 0)
         return read_end(reader, value);
     if (strcmp(line, "kernel") == 0) {
-        copy_text(recording->kernel, sizeof recording->kernel, value);
+        snprintf(recording->kernel, sizeof recording->kernel, "%s", value);
     } else if (strcmp(line, "note") == 0) {
         recording_note(recording, "%s", value);
     } else if (strcmp(line, "server") == 0) {
-        copy_text(recording->server, sizeof recording->server, value);
+        snprintf(recording->server, sizeof recording->server, "%s", value);
     } else if (!to_number(value, 0, INT64_MAX / 4, &number)) {
         return reject(reader, "not a number:", value);
     } else if (strcmp(line, "port") == 0 && number <= 65535) {

@@ -3,24 +3,8 @@
 
 #include "run.h"
 
-#include "client.h"
-#include "tap.h"
-#include "target.h"
-#include "tracer.h"
-
-#include <errno.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/utsname.h>
-#include <time.h>
-#include <unistd.h>
-
-#define DRAIN_MS 100        /* how often the rings are emptied */
-#define READY_MS 10000      /* for the client to warm up */
-#define WATCH_MS 60000      /* for others to send the packets */
-#define DROP_NS 1000000000U /* a packet's journey takes less */
-#define STALL_MS 6000       /* without a report or an event, something hangs */
+#include <stdio.h>
 
 static volatile sig_atomic_t stop_signal;
 
@@ -44,6 +28,37 @@ bool run_stopped(void)
 {
     return stop_signal != 0;
 }
+
+#ifndef __linux__
+
+enum run_result run_traced(const struct plan *plan, struct recording *recording, char *why,
+                           size_t size)
+{
+    (void)plan;
+    *recording = (struct recording){0};
+    snprintf(why, size, "Tracepoints exist only on Linux, and this is another system.");
+    return RUN_UNAVAILABLE;
+}
+
+#else
+
+#include "client.h"
+#include "tap.h"
+#include "target.h"
+#include "tracer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DRAIN_MS 100        /* how often the rings are emptied */
+#define READY_MS 10000      /* for the client to warm up */
+#define WATCH_MS 60000      /* for others to send the packets */
+#define DROP_NS 1000000000U /* a packet's journey takes less */
+#define STALL_MS 6000       /* without a report or an event, something hangs */
 
 /* Everything that one run holds, so that one function can release it. */
 struct session {
@@ -334,3 +349,5 @@ enum run_result run_traced(const struct plan *plan, struct recording *recording,
     release(&session);
     return result;
 }
+
+#endif

@@ -24,7 +24,7 @@ static void show_hop(FILE *stream, const struct journey *journey, enum hop hop, 
         snprintf(at, sizeof at, "before");
     else
         snprintf(at, sizeof at, "%.1f", show_us(event->ns - journey_first(journey)->ns));
-    if (before != NULL && journey_is_step(journey, hop))
+    if (before != NULL && journey_is_step(journey, (int)hop))
         snprintf(since, sizeof since, "%+.1f", show_us(event->ns - before->ns));
     fprintf(stream, "%8s %8s  %-5s %s%-*s%s%s\n", at, since, cpu, colour.blue,
             fields[0] != '\0' ? 24 : 0, event_label(event), colour.off, fields);

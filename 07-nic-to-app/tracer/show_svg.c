@@ -73,8 +73,8 @@ static double gap(const struct journey *journey, enum hop hop)
 {
     const struct event *before = journey_before(journey, hop), *last = journey_last(journey);
 
-    if (before == NULL || !journey_is_step(journey, hop) || journey->at[hop]->ns <= before->ns ||
-        last->ns <= before->ns)
+    if (before == NULL || !journey_is_step(journey, (int)hop) ||
+        journey->at[hop]->ns <= before->ns || last->ns <= before->ns)
         return 0;
     uint64_t whole = last->ns - journey_first(journey)->ns;
     double more = square_root((double)(journey->at[hop]->ns - before->ns) / (double)whole) * 44;

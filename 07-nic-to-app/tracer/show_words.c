@@ -15,20 +15,17 @@ static void skb_fields(const struct journey *journey, enum hop hop, char *text, 
 {
     const struct event *event = journey->at[hop];
     bool merged = hop == HOP_RECEIVE && journey->frames > 1;
-    int length = snprintf(text, size, "%s", merged ? "" : event->name);
-    char *rest = text + length;
-    size_t room = size - (size_t)length;
+    const char *name = merged ? "" : event->name;
+    char length[32] = "", skb[32] = "", frames[24] = "";
 
     if (event_has(event, SLOT_LEN))
-        snprintf(rest, room, "%s%lu bytes", length > 0 ? ", " : "", carried(event, SLOT_LEN));
-    rest = text + strlen(text);
-    room = size - strlen(text);
+        snprintf(length, sizeof length, "%s%lu bytes", name[0] != '\0' ? ", " : "",
+                 carried(event, SLOT_LEN));
     if (event_has(event, SLOT_SKB))
-        snprintf(rest, room, ", skb %lu", carried(event, SLOT_SKB));
-    rest = text + strlen(text);
-    room = size - strlen(text);
+        snprintf(skb, sizeof skb, ", skb %lu", carried(event, SLOT_SKB));
     if (merged)
-        snprintf(rest, room, " of %u frames", journey->frames);
+        snprintf(frames, sizeof frames, " of %u frames", journey->frames);
+    snprintf(text, size, "%s%s%s%s", name, length, skb, frames);
 }
 
 #define MAX_FIELDS_WIDTH 31 /* columns */

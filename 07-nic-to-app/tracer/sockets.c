@@ -22,6 +22,8 @@ enum run_result run_sockets(unsigned packets, struct recording *recording, char 
 
 #else
 
+#include "client.h"
+
 #include <time.h> /* errqueue.h needs it but does not include it */
 
 #include <arpa/inet.h>
@@ -43,10 +45,6 @@ enum run_result run_sockets(unsigned packets, struct recording *recording, char 
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MESSAGE "one small step\n"
-#define MESSAGE_SIZE (sizeof MESSAGE - 1)
-#define WARM_UP 20
-#define PAUSE_NS 300000
 #define WAIT_MS 2000 /* for an echo or a report */
 
 static uint64_t nanoseconds(const struct timespec *time)
@@ -378,7 +376,7 @@ static bool exchange_all(struct pair *pair, unsigned packets, struct recording *
             return false;
         if (i + 1 == WARM_UP)
             queried = report;
-        nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
+        client_pause();
     }
     note_queries(pair, &queried, recording);
     return true;

@@ -8,34 +8,9 @@
 
 #include "tap.h"
 
-#ifndef __linux__
+#ifdef __linux__
 
-struct tap_host *tap_open(int fd, unsigned port, bool print, struct recording *recording)
-{
-    (void)fd;
-    (void)port;
-    (void)print;
-    (void)recording;
-    return NULL;
-}
-bool tap_connect(struct tap_host *host)
-{
-    return host != NULL;
-}
-bool tap_warm_up(struct tap_host *host, unsigned echoes)
-{
-    return host != NULL && echoes > 0;
-}
-bool tap_echo(struct tap_host *host, unsigned frames)
-{
-    return host != NULL && frames > 0;
-}
-void tap_close(struct tap_host *host)
-{
-    (void)host;
-}
-
-#else
+#include "client.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -55,7 +30,6 @@ void tap_close(struct tap_host *host)
 #define ANSWER_MS 2000 /* then there is no answer */
 #define MAX_FRAMES 256 /* to read while waiting for one of them */
 #define OUR_PORT 40000
-#define PAUSE_NS 300000
 
 enum { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16 };
 
@@ -394,17 +368,12 @@ bool tap_connect(struct tap_host *host)
     return write_tcp(host, ACK, NULL, 0);
 }
 
-static void pause_between(void)
-{
-    nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
-}
-
 /* GRO merges segments of the same size, and passes them on when one has the flag PSH. */
 static bool echo(struct tap_host *host, unsigned frames)
 {
     static const char line[DATA + 1] =
         "one small step, and one more; then one more step, and one more\n ";
-    size_t length = frames > 1 ? DATA : 15, have = 0;
+    size_t length = frames > 1 ? DATA : MESSAGE_SIZE, have = 0;
 
     for (unsigned i = 0; i < frames; i++)
         if (!write_tcp(host, i + 1 == frames ? PSH | ACK : ACK, line, length))
@@ -418,7 +387,7 @@ static bool echo(struct tap_host *host, unsigned frames)
     host->stamp = false; /* An acknowledgement without data is not a packet to follow. */
     bool done = have == length * frames && write_tcp(host, ACK, NULL, 0);
     host->stamp = stamp;
-    pause_between();
+    client_pause();
     return done;
 }
 

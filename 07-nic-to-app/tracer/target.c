@@ -3,6 +3,8 @@
 
 #include "target.h"
 
+#ifdef __linux__
+
 #include "../stamp.h"
 
 #include <arpa/inet.h>
@@ -13,14 +15,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <sys/prctl.h>
-#endif
 
 #define START_MS 5000 /* until it listens */
 #define END_MS 2000   /* until it ends, after SIGTERM */
@@ -33,14 +33,8 @@
 /* A file without a name, which cannot be left behind.  -1: it cannot be created. */
 static int unnamed_file(off_t size)
 {
-#ifdef __linux__
     int fd = memfd_create("trace", MFD_CLOEXEC);
-#else
-    FILE *file = tmpfile();
-    int fd = file != NULL ? fcntl(fileno(file), F_DUPFD_CLOEXEC, 0) : -1;
-    if (file != NULL)
-        fclose(file);
-#endif
+
     if (fd != -1 && ftruncate(fd, size) == -1) {
         close(fd);
         fd = -1;
@@ -53,10 +47,8 @@ static void become_server(const char *program, const struct path *path, unsigned
 {
     char address[INET_ADDRSTRLEN], file[64], number[16];
 
-#ifdef __linux__
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* the server ends even if the tracer is killed */
-#endif
-    if (getppid() != parent) /* the tracer ended before prctl() took effect */
+    if (getppid() != parent)          /* the tracer ended before prctl() took effect */
         _exit(1);
     snprintf(file, sizeof file, "/proc/%ld/fd/%d", (long)parent, stamps);
     snprintf(address, sizeof address, "%s", path->server_address);
@@ -410,3 +402,5 @@ bool target_stamps(const struct target *target, struct recording *recording)
     mark_unavailable(recording);
     return room;
 }
+
+#endif

@@ -6,46 +6,7 @@
 
 #include "tracer.h"
 
-#ifndef __linux__
-
-struct tracer *tracer_open(unsigned packets, char *why, size_t size)
-{
-    (void)packets;
-    snprintf(why, size, "Tracepoints exist only on Linux, and this is another system.");
-    return NULL;
-}
-bool tracer_enable(struct tracer *tracer, const struct scope *scope)
-{
-    (void)tracer;
-    (void)scope;
-    return false;
-}
-bool tracer_start(struct tracer *tracer)
-{
-    (void)tracer;
-    return false;
-}
-void tracer_stop(struct tracer *tracer)
-{
-    (void)tracer;
-}
-bool tracer_drain(struct tracer *tracer, struct recording *recording)
-{
-    (void)tracer;
-    (void)recording;
-    return false;
-}
-void tracer_account(struct tracer *tracer, struct recording *recording)
-{
-    (void)tracer;
-    (void)recording;
-}
-void tracer_close(struct tracer *tracer)
-{
-    (void)tracer;
-}
-
-#else
+#ifdef __linux__
 
 #include "decoder.h"
 #include "instance.h"
@@ -58,10 +19,10 @@ void tracer_close(struct tracer *tracer)
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_CPUS 8192                   /* the maximum of Linux */
-#define MAX_PAGES 4096                  /* of one ring, in one go: 16 MiB */
-#define PAGE_ROOM 65536                 /* the largest page of any architecture */
-#define NAME_ROOM 256                   /* for the name of a file in the instance */
+#define MAX_CPUS 8192   /* the maximum of Linux */
+#define MAX_PAGES 4096  /* of one ring, in one go: 16 MiB */
+#define PAGE_ROOM 65536 /* the largest page of any architecture */
+#define NAME_ROOM 256   /* for the name of a file in the instance */
 
 struct tracer {
     struct instance instance;
@@ -189,8 +150,9 @@ static bool learn_page_format(struct tracer *tracer)
 
 /* In a PID namespace (a container, WSL) this process knows threads by other numbers than the events
  * do, and would take the instances of other runs for leftovers. */
-#define FIRST_PID_NAMESPACE 0xeffffffcU /* PROC_PID_INIT_INO, the same in every kernel since 3.8   \
-                                         */
+#define FIRST_PID_NAMESPACE                                                                        \
+    0xeffffffcU /* PROC_PID_INIT_INO, the same in every kernel since 3.8                           \
+                 */
 static bool in_first_pid_namespace(void)
 {
     struct stat space;
