@@ -44,13 +44,25 @@ narrow() { # no line is wider than 80 columns
 figure() { sed -n "s/.*[^0-9]\([0-9]*\) $2.*/\1/p" "$1"; }
 nothing_left() { until_true 5 no_instance || { echo "an instance is left:"; instances; return 1; }; }
 
-@test "the stitcher: one test for each trap, damaged recordings, address sanitizer" {
-    rule "events in, journeys out: nothing is guessed" "an skb's address that is used again" "chapter 7"
+# sanitized PROGRAM SOURCE...: build it with the address sanitizer, where the compiler has one.
+sanitized() {
     local cc=${CC:-cc} flags='-std=c11 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all'
     # shellcheck disable=SC2086
     $cc $flags -o "$TMP/probe" -x c - <<<'int main(void) { return 0; }' 2>/dev/null && "$TMP/probe" || flags='-std=c11 -O1 -g'
     # shellcheck disable=SC2086
-    $cc $flags -I"$TRACER" -o "$TMP/stitch" "$TESTS/stitch.c" $(pure) "$TRACER"/show_*.c
+    $cc $flags -I"$TRACER" -o "$TMP/$1" "${@:2}"
+}
+
+@test "the ring-buffer decoder: pages made by hand, damaged pages, address sanitizer" {
+    rule "a page of a ring buffer in, events out" "a record whose length is not checked" "chapter 7"
+    sanitized decoder "$TESTS/decoder.c" "$TRACER/decoder.c" "$TRACER/format.c" "$TRACER/recording.c" "$TRACER/hops.c"
+    timeout 60 "$TMP/decoder" >"$TMP/tap" || { cat "$TMP/tap"; false; }
+}
+
+@test "the stitcher: one test for each trap, damaged recordings, address sanitizer" {
+    rule "events in, journeys out: nothing is guessed" "an skb's address that is used again" "chapter 7"
+    # shellcheck disable=SC2046 # words
+    sanitized stitch "$TESTS/stitch.c" $(pure) "$TRACER"/show_*.c
     "$TMP/stitch" "$ROOM"/recordings/*.txt >"$TMP/tap" || { cat "$TMP/tap"; false; }
 }
 
