@@ -669,6 +669,36 @@ static void test_stamps(void)
     end("the server's stamps: of this descriptor, after the wait; none: not seen");
 }
 
+/* How the hop `loop` is known, with this header. */
+static void loop_is(const char *header, enum hop_state state)
+{
+    struct scene scene;
+    char text[1024], problem[160];
+
+    snprintf(
+        text, sizeof text,
+        "echo-journey 1\nvia lo\nport 5566\n%s160 0 10 s tcp_probe skb=1 sock=7 len=5\nend 1\n",
+        header);
+    if (!read_text(&scene.recording, text, strlen(text), problem, sizeof problem))
+        complain("the recording of this test is not one: %s", problem);
+    if (!stitch(&scene.recording, &scene.journeys))
+        complain("no memory");
+    state_is(only(&scene), HOP_LOOP, state);
+    if (show_absence(only(&scene), HOP_LOOP) == NULL)
+        complain("no reason is given");
+    strike(&scene);
+}
+
+static void test_states(void)
+{
+    begin();
+    loop_is("asked tcp_probe loop_picks\nunavailable none\n", NOT_SEEN);
+    loop_is("asked tcp_probe\nunavailable none\n", NOT_ASKED);
+    loop_is("asked tcp_probe\nunavailable netif_rx loop_picks\n", NOT_AVAILABLE);
+    loop_is("asked tcp_probe\n", UNKNOWN); /* an older recording */
+    end("not seen, not asked for, not available and unknown are four states");
+}
+
 /* ---- bad recordings ---- */
 
 static void refused(const char *text, const char *what)

@@ -31,7 +31,10 @@ struct journey {
 
 /* The steps of a journey are the hops that are in order of time: not those that began before, and
  * not the acknowledgement, which travels back. */
-bool journey_is_step(const struct journey *journey, int hop);
+static inline bool journey_is_step(const struct journey *journey, int hop)
+{
+    return hop != HOP_ACK && journey->at[hop] != NULL && journey->state[hop] != BEGAN_BEFORE;
+}
 const struct event *journey_first(const struct journey *journey);
 const struct event *journey_last(const struct journey *journey);
 const struct event *journey_before(const struct journey *journey, enum hop hop);

@@ -3,11 +3,6 @@
 
 #include <string.h>
 
-bool journey_is_step(const struct journey *journey, int hop)
-{
-    return hop != HOP_ACK && journey->at[hop] != NULL && journey->state[hop] != BEGAN_BEFORE;
-}
-
 const struct event *journey_first(const struct journey *journey)
 {
     for (int hop = 0; hop < HOPS; hop++)
