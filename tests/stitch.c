@@ -862,7 +862,7 @@ int main(int argc, char **argv)
         test_switch,         test_gro,        test_merged,       test_eintr,   test_send,
         test_blocked,        test_old_kernel, test_other_device, test_frames,  test_disorder,
         test_poll_then_recv, test_inside,     test_sockets,      test_titles,  test_stamps,
-        test_refusals};
+        test_states,         test_refusals};
     FILE *nowhere = fopen("/dev/null", "w");
 
     if (nowhere == NULL)
