@@ -10,8 +10,7 @@
 #define MESSAGE "one small step\n" /* what is sent and must come back */
 #define MESSAGE_SIZE (sizeof MESSAGE - 1)
 #define WARM_UP 20 /* echoes before the first traced one: caches, page faults, slow start */
-#define SKIPPED                                                                                    \
-    1 /* traced packets that do not count: a blocked server then waits in a traced call */
+#define SKIPPED 1  /* traced packets that do not count, so that a blocked call is traced, too */
 #define PAUSE_NS 300000 /* between two packets, so that the server goes back to sleep */
 
 struct client {

@@ -156,8 +156,7 @@ static bool slept_in_recv(const struct draft *draft)
            (waking != NULL && waking->value[SLOT_TASK] == (uint64_t)reader);
 }
 
-/* A thread that sleeps in recv() uses no epoll, and no loop comes between its wake-up and its data.
- */
+/* A thread that sleeps in recv() uses no epoll, and no loop runs before it gets its data. */
 static void mark_blocked(struct draft *draft)
 {
     static const enum hop absent[] = {HOP_WAIT, HOP_CALLBACK, HOP_LOOP, HOP_RESUME};

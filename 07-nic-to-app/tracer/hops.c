@@ -1,5 +1,4 @@
-/* The tables: every event that the tracer knows, every hop, and every path that a packet can take.
- */
+/* The tables: every event that the tracer knows, every hop, and every path of a packet. */
 #include "hops.h"
 
 #include <string.h>

@@ -24,8 +24,7 @@
 
 /* ---- small files ---- */
 
-/* Append to a file: with O_TRUNC, writing to kprobe_events would remove the probes of all programs.
- */
+/* Append to a file.  With O_TRUNC, a write to kprobe_events would remove all existing probes. */
 static bool write_file(const char *folder, const char *name, const char *text)
 {
     char path[TRACEFS_PATH * 3];

@@ -268,8 +268,7 @@ static const char *reason(int error, enum via via)
     }
 }
 
-/* The tracer returns to its own namespace; the new ones remain reachable through their descriptors.
- */
+/* The tracer returns to its own namespace.  Descriptors keep the new ones reachable. */
 bool path_open(struct path *path, enum via via, int cpu, char *why, size_t size)
 {
     *path =

@@ -230,8 +230,7 @@ static bool to_number(const char *text, int64_t least, int64_t most, int64_t *nu
     return true;
 }
 
-/* A word such as skb=1 gives a slot its value, name=lo the event its name.  False: it is neither.
- */
+/* A word such as skb=1 sets a slot, name=lo sets the event's name.  False: it is neither. */
 static bool read_value(struct event *event, char *word)
 {
     char *value = strchr(word, '=');

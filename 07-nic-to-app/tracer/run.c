@@ -150,8 +150,7 @@ static enum run_result start_client(struct session *session)
     return RUN_FAILED;
 }
 
-/* This comes before anything is sent, so that a run without a tracer has no effect on the server.
- */
+/* This comes before anything is sent: without a tracer, the run ends here. */
 static enum run_result open_tracer(struct session *session)
 {
     session->tracer = tracer_open(session->plan->packets, session->why, session->size);

@@ -1,5 +1,4 @@
-/* `trace explain`: what each hop is, which events report it, and what links it to its neighbours.
- */
+/* `trace explain`: what each hop is, what reports it, and what links it to its neighbours. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "show.h"

@@ -1,5 +1,4 @@
-/* Many journeys on a terminal: how long each hop took, in percentiles, and how the journeys ended.
- */
+/* Many journeys on a terminal: percentiles of the time of each hop, and the outcomes. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "show.h"
@@ -40,8 +39,7 @@ static bool belongs(const struct journeys *journeys, enum hop hop)
     return false;
 }
 
-/* Only complete journeys show how long a hop takes: in another one, hops may be missing before it.
- */
+/* Only complete journeys show how long a hop takes.  Others may lack the hop before it. */
 static bool is_timed(const struct journeys *journeys, size_t i)
 {
     return journeys->list[i].outcome == COMPLETE || journeys->outcomes[COMPLETE] == 0;

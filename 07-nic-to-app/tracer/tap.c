@@ -296,8 +296,7 @@ static bool answer_arp(struct tap_host *host)
     return write_arp(host, 2);
 }
 
-/* Read the next TCP segment of our connection.  Requests of ARP are answered, other frames dropped.
- */
+/* Read the next TCP segment of our connection.  Answer ARP requests, drop other frames. */
 static bool read_segment(struct tap_host *host)
 {
     for (int i = 0; i < MAX_FRAMES; i++) {

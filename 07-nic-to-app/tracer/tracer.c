@@ -150,9 +150,7 @@ static bool learn_page_format(struct tracer *tracer)
 
 /* In a PID namespace (a container, WSL) this process knows threads by other numbers than the events
  * do, and would take the instances of other runs for leftovers. */
-#define FIRST_PID_NAMESPACE                                                                        \
-    0xeffffffcU /* PROC_PID_INIT_INO, the same in every kernel since 3.8                           \
-                 */
+#define FIRST_PID_NAMESPACE 0xeffffffcU /* PROC_PID_INIT_INO, unchanged since Linux 3.8 */
 static bool in_first_pid_namespace(void)
 {
     struct stat space;

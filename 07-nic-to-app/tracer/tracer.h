@@ -16,8 +16,7 @@ bool tracer_start(struct tracer *tracer);
 void tracer_stop(struct tracer *tracer);
 /* Move the events from the kernel's rings to the recording.  False: no memory. */
 bool tracer_drain(struct tracer *tracer, struct recording *recording);
-/* Note in the recording what was asked for, what was not available and how many events were lost.
- */
+/* Note in the recording what was asked for, what was not available and how much was lost. */
 void tracer_account(struct tracer *tracer, struct recording *recording);
 void tracer_close(struct tracer *tracer);
 
