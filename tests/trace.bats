@@ -107,7 +107,7 @@ sanitized() {
     trace replay "$TMP/cut" >"$TMP/out" 2>"$TMP/err" || code=$?
     [ $code = 1 ]
     [ "$(wc -l <"$TMP/err")" = 1 ]
-    grep -q 'line 30: it is cut off' "$TMP/err"
+    grep -q 'line 30: the recording is cut off' "$TMP/err"
     if [ -c /dev/full ]; then # where nothing can be written, nothing was shown
         code=0
         trace replay "$ROOM/recordings/lo.txt" >/dev/full 2>"$TMP/err" || code=$?
