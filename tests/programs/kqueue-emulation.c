@@ -1569,7 +1569,7 @@ static void message_once(void)
     ssize_t length = read(words.ours, text, sizeof text - 1);
     TRUE(length > 0);
     text[length] = '\0';
-    for (char *word = text; (word = strstr(word, "stand-in")) != NULL; word++)
+    for (char *word = text; (word = strstr(word, "kqueue emulation")) != NULL; word++)
         count++;
     EQUAL(count, 1);
     EQUAL(text[length - 1], '\n');
