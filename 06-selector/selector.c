@@ -178,7 +178,7 @@ static bool can_wait(int fd)
         return errno != EBADF;
     if (S_ISSOCK(status.st_mode) || S_ISFIFO(status.st_mode))
         return true;
-#ifdef __linux__ /* where the driver decides and not the type */
+#ifdef __linux__ /* the driver decides and not the type */
     int accepted = selector_ask_epoll(fd);
     if (accepted != -1 || is_shortage(errno))
         return accepted == 1;
@@ -267,7 +267,9 @@ const struct selector_key *selector_next_key(const struct selector *selector, in
 
 unsigned selector_registration(const struct selector *selector, int fd)
 {
-    return find_entry(selector, fd)->id;
+    const struct selector_entry *entry = find_entry(selector, fd);
+
+    return entry == NULL ? 0 : entry->id;
 }
 
 /* ---- wait ---- */

@@ -207,8 +207,8 @@ part() { lines_of "$ROOT/$1" "$2"; }
     [ "$(sed '/toolbox: the same/,$d' "$ROOT/06-selector/server.c" | grep -c 'strcmp(selector_backend')" = 1 ]
     part 06-selector/server.c limit | grep -q 'strcmp(selector_backend'
     part 06-selector/kqueue.c change | grep -q 'kevent(selector->fd, &change, 1,'              # "up to two calls there"
-    part 06-selector/selector.c dispatch | grep -q 'key.id != ready->key.id'               # "compares the `id`"
-    part 06-selector/selector.c register | grep -q 'can_wait(selector, fd)'                              # "`can_wait()` asks first"
+    part 06-selector/selector.c dispatch | grep -q 'entry->id != id'                       # "compares the `id`"
+    part 06-selector/selector.c register | grep -q '!can_wait(fd)'                              # "`can_wait()` asks first"
     without grep -rnE 'EPOLLET|EV_CLEAR|EPOLLRDHUP' "$ROOT"/06-selector/*.[ch]                 # "It costs what ..."
 }
 
@@ -383,7 +383,7 @@ calls() {
         /^  epoll_ctl/ { if ($2 != "0.0" || $3 != "0.0") wrong("not none") }'
 }
 
-@test "chapter 5: one ioctl() more for an echo on the stand-in, and the rest as in 04" { both limit-05 stand_in; }
+@test "chapter 5: one ioctl() more for an echo on the kqueue emulation, and the rest as in 04" { both limit-05 stand_in; }
 stand_in() {
     claim "$1" '/^  (epoll_wait|recvfrom|sendto) / { seen++; if ($2 != "1.0" || $3 != "1.0") wrong("not one") }
         /^  ioctl/ { seen++; if ($2 != "0.0" || $3 != "1.0") wrong("not none, and one") }
