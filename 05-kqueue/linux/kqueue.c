@@ -17,7 +17,8 @@
  * - While any descriptor has both filters enabled, kevent() may return fewer events than would fit.
  * - Only close() removes the knotes of a descriptor.  If dup2(), fclose() or close_range() closes
  *   it, its disabled knotes remain, and its enabled ones remain until the next change to the
- *   descriptor.  If another descriptor refers to the same open file, epoll never forgets it.
+ *   descriptor.  If another descriptor refers to the same open file, epoll keeps its entry for as
+ *   long, and kevent() may then return 0 events before the time is up.
  * - EV_ADD for a regular file fails with EPERM, epoll_ctl(2).  A socket that was never connected
  *   has EV_EOF.  The data of a listener is 1 unless it is a TCP listener.
  * - EVFILT_WRITE on a pipe without a reader is accepted and reports EV_EOF; a BSD refuses it.
