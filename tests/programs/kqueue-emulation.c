@@ -617,8 +617,8 @@ static void udata(void)
     for (int i = 0; i < 2; i++)
         changes[i].udata = &changes[i];
     send_and_wait(pair, 5, 5);
-    CHECK_EQUAL(kevent(queue, changes, 2, events, MAX_EVENTS, NULL),
-                2); /* one call changes and waits */
+    /* One call changes and waits. */
+    CHECK_EQUAL(kevent(queue, changes, 2, events, MAX_EVENTS, NULL), 2);
     for (int i = 0; i < 2; i++)
         CHECK(events[i].udata == &changes[is_event_for(&events[i], pair.local, READ) ? 0 : 1]);
     changes[0].flags = EV_DELETE;
@@ -845,8 +845,8 @@ static void bad_change_with_room(void)
     CHECK((events[0].flags & EV_ERROR) != 0);
     CHECK_EQUAL(events[0].data, ENOENT);
     CHECK_EQUAL(events[0].ident, pair.peer);
-    CHECK_EQUAL(poll_events(queue, events, MAX_EVENTS, 0),
-                2); /* the changes before and after it were made */
+    /* The changes before and after it were made. */
+    CHECK_EQUAL(poll_events(queue, events, MAX_EVENTS, 0), 2);
 }
 
 static void bad_change_without_room(void)
@@ -1328,8 +1328,8 @@ static void fork_has_no_queue(void)
 
     send_and_wait(pair, 5, 5);
     run_in_child(child_without_queue, queue);
-    CHECK_EQUAL(EXPECT_EVENT(queue, pair.local, READ).data,
-                5); /* the parent's queue is unchanged */
+    /* The parent's queue is unchanged. */
+    CHECK_EQUAL(EXPECT_EVENT(queue, pair.local, READ).data, 5);
     CHECK_OK(change_filter(queue, pair.local, READ, EV_DELETE));
     EXPECT_NO_EVENT(queue);
 }
@@ -1436,8 +1436,8 @@ static void timeout_bad(void)
     send_and_wait(pair, 5, 5);
     for (int i = 0; i < 3; i++) {
         CHECK_ERROR(kevent(queue, &change, 1, &event, 1, &bad[i]), EINVAL);
-        CHECK_EQUAL(kevent(queue, NULL, 0, NULL, 0, &bad[i]),
-                    0); /* it does not wait, so it does not check the timeout */
+        /* It does not wait, so it does not check the timeout. */
+        CHECK_EQUAL(kevent(queue, NULL, 0, NULL, 0, &bad[i]), 0);
     }
     EXPECT_EVENT(queue, pair.local, READ); /* the change was made, and the event is still there */
 }
@@ -1926,8 +1926,8 @@ static void refused_here(void)
 
     CHECK_ERROR(change_filter(queue, pair.local, WRITE, EV_ADD | 0x0010), EINVAL); /* EV_ONESHOT */
     CHECK_ERROR(change_filter(queue, pair.local, WRITE, EV_ADD | 0x0080), EINVAL); /* EV_DISPATCH */
-    CHECK_ERROR(change_filter(queue, pair.local, WRITE, EV_ADD | EV_CLEAR),
-                EINVAL); /* READ does not have it */
+    /* READ does not have it. */
+    CHECK_ERROR(change_filter(queue, pair.local, WRITE, EV_ADD | EV_CLEAR), EINVAL);
     CHECK_ERROR(change_filter(queue, pair.local, WRITE, EV_DELETE), ENOENT);
     send_and_wait(pair, 5, 5);
     CHECK_EQUAL(EXPECT_EVENT(queue, pair.local, READ).data, 5);
