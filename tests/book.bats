@@ -383,7 +383,7 @@ calls() {
         /^  epoll_ctl/ { if ($2 != "0.0" || $3 != "0.0") wrong("not none") }'
 }
 
-@test "chapter 5: one ioctl() more for an echo on the stand-in, and the rest as in 04" { both limit-05 stand_in; }
+@test "chapter 5: one ioctl() more for an echo on the kqueue emulation, and the rest as in 04" { both limit-05 stand_in; }
 stand_in() {
     claim "$1" '/^  (epoll_wait|recvfrom|sendto) / { seen++; if ($2 != "1.0" || $3 != "1.0") wrong("not one") }
         /^  ioctl/ { seen++; if ($2 != "0.0" || $3 != "1.0") wrong("not none, and one") }
