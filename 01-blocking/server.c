@@ -1,10 +1,10 @@
 /* Stage 01: blocking calls, and one thread for each client.
  *
  * accept(), recv() and send() block until they can do something, and the thread blocks with them.
- * So one thread can serve one client (-1), and many clients need many threads.
+ * So one thread serves only one client at a time (option -1), and many clients need many threads.
  * Try it: make tour STAGE=01, and then make run-01 V=1.
  *
- * Limit: every idle client occupies a thread, with a stack and a place in the scheduler. */
+ * Limit: every idle client occupies a thread, with a stack and the kernel's data for a thread. */
 #define _GNU_SOURCE /* dl_iterate_phdr() */
 
 #include "common.h"
@@ -32,7 +32,8 @@ static ssize_t receive(int fd, char *buffer, size_t size)
     return received;
 }
 
-/* Send all of it.  send() may take only a part, and blocks while the client does not read. */
+/* Send all of the data.  send() may take only part of it, and blocks when the socket's buffer is
+ * full because the client does not read. */
 static bool send_all(int fd, const char *data, size_t length)
 {
     for (size_t sent = 0; sent < length;) {
@@ -81,8 +82,8 @@ static int add_thread_local_size(struct dl_phdr_info *object, size_t unused, voi
 }
 #endif
 
-/* By default a thread's stack is 8 MiB of addresses on Linux; memory is used only where it is
- * touched.  A small stack makes room for thousands of threads and shows their real cost. */
+/* By default a thread's stack is 8 MiB of address space on Linux; memory is used only for the pages
+ * that are touched.  With small stacks, thousands of threads fit into the address space. */
 static void choose_stack_size(void)
 {
     size_t least = (size_t)PTHREAD_STACK_MIN, size = STACK_SIZE > least ? STACK_SIZE : least;
@@ -102,8 +103,8 @@ static void *client_thread(void *fd)
     return NULL;
 }
 
-/* Serve the client in a new thread.  If the system has no thread left, this client is closed and
- * the server goes on. */
+/* Serve the client in a new thread.  If the system cannot create another thread, close this client
+ * and continue. */
 static void start_client_thread(int fd)
 {
     pthread_t thread;
@@ -116,7 +117,7 @@ static void start_client_thread(int fd)
 }
 // ANCHOR_END: thread
 
-/* accept() returned an error.  False: it will never succeed again. */
+/* Handle an error of accept().  Returns false if accept() will never succeed again. */
 static bool handle_accept_error(int error)
 {
     enum accept_error kind = classify_accept_error(error);
@@ -137,11 +138,10 @@ static void serve(void)
         int fd = accept(listener, NULL, NULL);
         log_call("accept");
         log_fd(fd, 0);
-        if (fd == -1) {
-            if (!handle_accept_error(errno))
-                return;
+        if (fd == -1 && !handle_accept_error(errno))
+            return;
+        if (fd == -1)
             continue;
-        }
         set_nodelay(fd);
         if (options.stage_flag) {
             log_action("serve this client");

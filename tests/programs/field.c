@@ -231,6 +231,7 @@ static void open_channel(const char *kind, const char *directory)
              "socketpair");
     channel.ours = pair[0];
     channel.theirs = pair[1];
+    fcntl(channel.theirs, F_SETPIPE_SZ, 4096); /* a small pipe is soon full; fails for a socket */
 }
 
 static pid_t run(uid_t user, char **command)
