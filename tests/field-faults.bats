@@ -411,17 +411,20 @@ unread_rule() { rule "nothing that reads the server's output can stop the server
     need_field
     need_root "to run the server as another user, whom the limit applies to"
     need setpriv "to limit the server's threads with prlimit" "install util-linux"
-    local user=$((60000 + RANDOM % 4000)) i
-    start_with_output pipe "$user"
-    next_client_works
-    limit_threads "$user" 1
-    check "prlimit --nproc=1, then 1,000 clients" "each is closed" "the accepting thread hangs in write()" refused 1000
-    limit_threads "$user" 1000
-    check "prlimit --nproc=1000 after 1,000 refusals" "the next client is served" "the accepting thread hangs in write()" next_client_works
-    server_unaffected
-    command_output r
-    check "prlimit --nproc=1, then 1,000 clients" "stderr names the error" "no message" wait_until 3 has_text "$TMP/output/log" 'no thread for fd [0-9]*: Resource temporarily unavailable'
-    sigterm_ends_it "1,000 refused threads"
+    local user=$((60000 + RANDOM % 4000)) kind what
+    for kind in pipe pty; do
+        what="stderr is a $kind that nobody reads; prlimit --nproc=1, then 1,000 clients"
+        start_with_output "$kind" "$user"
+        next_client_works
+        limit_threads "$user" 1
+        check "$what" "each client is closed" "the accepting thread blocks in write()" refused 1000
+        limit_threads "$user" 1000
+        check "$what; then --nproc=1000" "the next client is served" "the accepting thread blocks in write()" next_client_works
+        server_unaffected
+        command_output r
+        check "$what" "stderr names the error" "no message" wait_until 3 has_text "$TMP/output/log" 'no thread for fd [0-9]*: Resource temporarily unavailable'
+        sigterm_ends_it "$what"
+    done
 }
 limit_threads() { # USER NUMBER
     setpriv --reuid="$1" --regid="$1" --clear-groups prlimit --pid "$SERVER_PID" --nproc="$2":
