@@ -178,7 +178,7 @@ static bool can_wait(int fd)
         return errno != EBADF;
     if (S_ISSOCK(status.st_mode) || S_ISFIFO(status.st_mode))
         return true;
-#ifdef __linux__ /* where the driver decides and not the type */
+#ifdef __linux__ /* the driver decides and not the type */
     int accepted = selector_ask_epoll(fd);
     if (accepted != -1 || is_shortage(errno))
         return accepted == 1;

@@ -207,8 +207,8 @@ part() { lines_of "$ROOT/$1" "$2"; }
     [ "$(sed '/toolbox: the same/,$d' "$ROOT/06-selector/server.c" | grep -c 'strcmp(selector_backend')" = 1 ]
     part 06-selector/server.c limit | grep -q 'strcmp(selector_backend'
     part 06-selector/kqueue.c change | grep -q 'kevent(selector->fd, &change, 1,'              # "up to two calls there"
-    part 06-selector/selector.c dispatch | grep -q 'key.id != ready->key.id'               # "compares the `id`"
-    part 06-selector/selector.c register | grep -q 'can_wait(selector, fd)'                              # "`can_wait()` asks first"
+    part 06-selector/selector.c dispatch | grep -q 'entry->id != id'                       # "compares the `id`"
+    part 06-selector/selector.c register | grep -q '!can_wait(fd)'                              # "`can_wait()` asks first"
     without grep -rnE 'EPOLLET|EV_CLEAR|EPOLLRDHUP' "$ROOT"/06-selector/*.[ch]                 # "It costs what ..."
 }
 
