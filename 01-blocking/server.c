@@ -2,10 +2,9 @@
  *
  * accept(), recv() and send() block until they can do something, and the thread blocks with them.
  * So one thread can serve one client (-1), and many clients need many threads.
- * Limit: every idle client occupies a thread, with a stack, a kernel stack and a scheduler entry.
+ * Try it: make tour STAGE=01, and then make run-01 V=1.
  *
- * Try it: make tour STAGE=01.  By hand: make run-01 V=1, and in another terminal nc 127.0.0.1 5566.
- */
+ * Limit: every idle client occupies a thread, with a stack and a place in the scheduler. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "common.h"
@@ -17,9 +16,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#define BUFFER_SIZE 16384 /* on each thread's stack */
-#define STACK_SIZE 65536  /* for the buffer and for the calls below it */
 
 // ANCHOR: client
 /* Block until bytes arrive.  Returns what recv() returns: 0 at the end of input, -1 for an error.
@@ -58,6 +54,8 @@ static bool send_all(int fd, const char *data, size_t length)
     return true;
 }
 
+#define BUFFER_SIZE 16384 /* on each thread's stack */
+
 /* Serve one client from its first byte to its last. */
 static void serve_client(int fd)
 {
@@ -72,6 +70,7 @@ static void serve_client(int fd)
 // ANCHOR_END: client
 
 // ANCHOR: thread
+#define STACK_SIZE 65536 /* for the buffer and for the calls below it */
 static pthread_attr_t small_stack;
 
 /* By default a thread's stack is 8 MiB of addresses on Linux; memory is used only where it is

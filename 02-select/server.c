@@ -2,10 +2,9 @@
  *
  * Two sets of bits, one bit per descriptor, say what to wait for.  select() overwrites them with
  * what is ready, and the loop looks at every bit.
- * Limit: a descriptor of FD_SETSIZE (1,024) or above has no bit.
+ * Try it: make tour STAGE=02, and then make run-02 V=1.
  *
- * Try it: make tour STAGE=02.  By hand: make run-02 V=1, and in another terminal nc 127.0.0.1 5566.
- */
+ * Limit: a descriptor of FD_SETSIZE (1,024) or above has no bit. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "clients.h"

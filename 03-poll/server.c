@@ -2,10 +2,9 @@
  *
  * Each descriptor has an entry, a struct pollfd: .events says what to wait for, and poll() writes
  * what happened into .revents.
- * Limit: the whole array goes to the kernel and back with every call, so idle clients slow it down.
+ * Try it: make tour STAGE=03, and then make run-03 V=1.
  *
- * Try it: make tour STAGE=03.  By hand: make run-03 V=1, and in another terminal nc 127.0.0.1 5566.
- */
+ * Limit: every call passes the whole array to the kernel and back, so idle clients slow it down. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "clients.h"

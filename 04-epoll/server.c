@@ -2,10 +2,9 @@
  *
  * epoll_ctl() adds a descriptor to the kernel's interest list once.  epoll_wait() returns only the
  * descriptors that are ready, so an idle client costs the loop nothing.
- * Limit: only Linux has epoll.
+ * Try it: make tour STAGE=04, and then make run-04 V=1.
  *
- * Try it: make tour STAGE=04.  By hand: make run-04 V=1, and in another terminal nc 127.0.0.1 5566.
- */
+ * Limit: only Linux has epoll. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "clients.h"
@@ -14,9 +13,6 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <unistd.h>
-
-#define MAX_EVENTS 256         /* returned by one epoll_wait(); the rest come with the next */
-#define MAX_READS_PER_EVENT 16 /* from one edge-triggered client, then the others get a turn */
 
 // ANCHOR: epoll
 static int epoll_fd;
@@ -62,6 +58,8 @@ void unwatch(int fd)
 // ANCHOR_END: epoll
 
 // ANCHOR: drain
+#define MAX_READS_PER_EVENT 16 /* then the other clients get a turn */
+
 /* An edge-triggered wait reports each arrival once, so read until nothing is left.  A client that
  * always has more data must not starve the others: after some reads we re-arm it instead, because
  * EPOLL_CTL_MOD
@@ -76,6 +74,8 @@ static void client_drain(struct client *client)
 // ANCHOR_END: drain
 
 // ANCHOR: loop
+#define MAX_EVENTS 256 /* returned by one epoll_wait(); the rest come with the next */
+
 static void serve(void)
 {
     struct epoll_event events[MAX_EVENTS];

@@ -1,12 +1,10 @@
 /* Stage 05: kqueue.  The kernel keeps the list, on macOS and the BSDs.
  *
- * kevent() changes the list and waits.  Each registration is for a descriptor and one filter, and
- * an event says more than epoll's: how many bytes are waiting (data), that the peer has closed
- * (EV_EOF), and which error occurred (fflags).
- * Limit: Linux has no kqueue.  There, this stage runs on an emulation, linux/kqueue.c.
+ * kevent() changes the list and waits.  An event says more than epoll's: how many bytes are waiting
+ * (data), that the peer has closed (EV_EOF), and which error occurred (fflags).
+ * Try it: make tour STAGE=05, and then make run-05 V=1.
  *
- * Try it: make tour STAGE=05.  By hand: make run-05 V=1, and in another terminal nc 127.0.0.1 5566.
- */
+ * Limit: Linux has no kqueue.  There, this stage runs on an emulation, linux/kqueue.c. */
 #define _DEFAULT_SOURCE /* not _POSIX_C_SOURCE: with that, NetBSD hides kqueue() */
 
 #include "clients.h"
@@ -16,9 +14,6 @@
 #include <stdio.h>
 #include <sys/event.h>
 #include <unistd.h>
-
-#define MAX_EVENTS 256         /* returned by one kevent(); the rest come with the next */
-#define MAX_READS_PER_EVENT 16 /* from one edge-triggered client, then the others get a turn */
 
 // ANCHOR: kqueue
 static int kqueue_fd;
@@ -73,6 +68,8 @@ void unwatch(int fd)
 // ANCHOR_END: kqueue
 
 // ANCHOR: drain
+#define MAX_READS_PER_EVENT 16 /* then the other clients get a turn */
+
 /* With EV_CLEAR, kevent() reports each arrival once, so read until nothing is left.  A client that
  * always has more data must not starve the others: after some reads we re-arm it instead, because
  * EV_ADD reports a descriptor that is still ready. */
@@ -88,6 +85,8 @@ static void client_drain(struct client *client)
 enum { READ_FILTER = 1, WRITE_FILTER = 2, END = 4, CLEAR = 8, DATA = 16, FFLAGS = 32 };
 
 // ANCHOR: loop
+#define MAX_EVENTS 256 /* returned by one kevent(); the rest come with the next */
+
 static void serve(void)
 {
     struct kevent events[MAX_EVENTS];

@@ -1,12 +1,9 @@
 /* Stage 06: a selector.  One interface over epoll, kqueue, poll and select.
  *
- * A key holds a descriptor, the events to wait for, a callback and its data.  The loop only calls
- * selector_dispatch(), which calls the callback of each key that is ready.  selector.h is the
- * interface of Python's selectors module, in C.
- * Limit: a selector can hide the differences between its back ends, but not their limits.
- *
- * Try it: make tour STAGE=06.  By hand: make run-06 V=1, and in another terminal nc 127.0.0.1 5566.
- */
+ * selector.h is Python's selectors module in C.  A key holds a descriptor, events to wait for, a
+ * callback and its data; selector_dispatch() calls the callback of each key that is ready.
+ * Try it: make tour STAGE=06, and then make run-06 V=1.
+ * Limit: a selector can hide the differences between its back ends, but not their limits. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "clients.h"

@@ -1,12 +1,17 @@
-/* Coroutines: a stack for each, and a switch from one stack to another.
+/* Coroutines: a stack for each of them, and a switch from one stack to another.
  *
- * A function that waits has its state in two places: in the registers and on its stack.  So to stop
- * in the middle is to put the registers on the stack and to leave the stack alone; to go on is to
- * point at that stack again and to take the registers back.  The kernel does the same for a thread.
- * Here it is fifteen instructions (x86-64) and no system call, for nobody else has to know. */
+ * The state of a function that waits is in two places: in the registers and on its stack.  To stop
+ * it in the middle, save the registers on its stack and point the stack pointer at another stack.
+ * To continue it, point the stack pointer back and load the registers.  The kernel switches between
+ * threads in the same way.  Here the switch takes fifteen instructions and no system call, because
+ * the kernel does not know about coroutines.
+ *
+ * This file has the switch for x86-64.  context.c has it for other processors. */
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS is not in POSIX.1-2008 */
 
 #include "coroutine.h"
+
+#include "context.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -14,208 +19,124 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Addresses, not memory: a page is used when it is first touched, and most stacks touch one. */
-#define STACK_SIZE 65536
-#define MAX_SPARE 64 /* stacks kept for the next coroutines: mmap() and munmap() cost more */
+/* ---- the switch ---- */
 
-static void first_step(void); /* where a new coroutine begins */
-
-/* ---- the switch: how to stop here and go on there ---- */
-
-/* A processor may keep a second copy of all return addresses, a shadow stack, and end a program
- * that returns elsewhere; a switch has to change that stack too, and ours does not.  So where the
- * compiler marks this file as fit for it (-fcf-protection, which is a default of Ubuntu's gcc), the
- * C library switches.  The Makefile wants no such mark, and you run what you read. */
-#if defined(__CET__) && (__CET__ & 2) != 0 && !defined(COROUTINE_UCONTEXT)
-#define COROUTINE_UCONTEXT
-#endif
-
-#if defined(__x86_64__) && !defined(COROUTINE_UCONTEXT)
-
-struct context {
-    void *stack_pointer; /* there lie the registers, and above them where to go on */
-};
-
-/* The registers that a function must leave as it found them, by the rules for calls on this
- * processor.  The compiler has saved the others, for to it this is a call like any other.  How
- * floating-point numbers are rounded is to be kept too; nothing here changes it. */
+#ifdef CONTEXT_X86_64
+/* A function must preserve six registers for its caller (System V ABI): these are pushed.  The
+ * compiler has saved all others before the call, because to the compiler this is a call like any
+ * other.  The floating-point modes must be preserved too, but nothing here changes them. */
 // ANCHOR: switch
-void coroutine_switch(struct context *from, const struct context *to);
+/* void context_switch(struct context *from [rdi], const struct context *to [rsi]) */
 __asm__(".text\n"
-        ".globl coroutine_switch\n"
-        ".type coroutine_switch, @function\n"
-        "coroutine_switch:\n"
+        ".globl context_switch\n"
+        ".type context_switch, @function\n"
+        "context_switch:\n"
         "    pushq %rbp\n"
         "    pushq %rbx\n"
         "    pushq %r12\n"
         "    pushq %r13\n"
         "    pushq %r14\n"
         "    pushq %r15\n"
-        "    movq %rsp, (%rdi)\n" /* we stop here, */
-        "    movq (%rsi), %rsp\n" /* and from here on the stack is the other one */
+        "    movq %rsp, (%rdi)\n" /* from->stack_pointer = rsp: `from` stops here */
+        "    movq (%rsi), %rsp\n" /* rsp = to->stack_pointer: from here on, this is `to`'s stack */
         "    popq %r15\n"
         "    popq %r14\n"
         "    popq %r13\n"
         "    popq %r12\n"
         "    popq %rbx\n"
         "    popq %rbp\n"
-        "    ret\n"
-        ".size coroutine_switch, . - coroutine_switch\n");
+        "    ret\n" /* to the place where `to` called context_switch() */
+        ".size context_switch, . - context_switch\n");
 // ANCHOR_END: switch
 
-#define FRAME_WORDS                                                                                \
-    8                 /* six registers, where to go on, and one word: a call leaves rsp at 16n+8   \
-                       */
-#define FRAME_START 6 /* where to go on */
-
-#elif defined(__aarch64__) && !defined(COROUTINE_UCONTEXT)
-
-struct context {
-    void *stack_pointer;
-};
-
-/* The same for arm64: x19 to x28, the frame pointer x29, the return address x30, d8 to d15. */
-void coroutine_switch(struct context *from, const struct context *to);
-__asm__(".text\n"
-        ".globl coroutine_switch\n"
-        ".type coroutine_switch, %function\n"
-        "coroutine_switch:\n"
-        "    sub sp, sp, #160\n"
-        "    stp x19, x20, [sp, #0]\n"
-        "    stp x21, x22, [sp, #16]\n"
-        "    stp x23, x24, [sp, #32]\n"
-        "    stp x25, x26, [sp, #48]\n"
-        "    stp x27, x28, [sp, #64]\n"
-        "    stp x29, x30, [sp, #80]\n"
-        "    stp d8, d9, [sp, #96]\n"
-        "    stp d10, d11, [sp, #112]\n"
-        "    stp d12, d13, [sp, #128]\n"
-        "    stp d14, d15, [sp, #144]\n"
-        "    mov x9, sp\n"
-        "    str x9, [x0]\n" /* we stop here, */
-        "    ldr x9, [x1]\n"
-        "    mov sp, x9\n" /* and from here on the stack is the other one */
-        "    ldp x19, x20, [sp, #0]\n"
-        "    ldp x21, x22, [sp, #16]\n"
-        "    ldp x23, x24, [sp, #32]\n"
-        "    ldp x25, x26, [sp, #48]\n"
-        "    ldp x27, x28, [sp, #64]\n"
-        "    ldp x29, x30, [sp, #80]\n"
-        "    ldp d8, d9, [sp, #96]\n"
-        "    ldp d10, d11, [sp, #112]\n"
-        "    ldp d12, d13, [sp, #128]\n"
-        "    ldp d14, d15, [sp, #144]\n"
-        "    add sp, sp, #160\n"
-        "    ret\n"
-        ".size coroutine_switch, . - coroutine_switch\n");
-
-#define FRAME_WORDS 20
-#define FRAME_START 11 /* x30 */
-
-#elif defined(__GLIBC__)
-
-/* Any other processor, or a shadow stack: the C library can do it.  It makes two system calls more
- * for each wake-up, for it keeps the signal mask too, which all our coroutines share. */
-#include <ucontext.h>
-
-struct context {
-    ucontext_t machine;
-};
-
-static void coroutine_switch(struct context *from, const struct context *to)
+/* A new coroutine has not called context_switch() yet, so build the stack that such a call would
+ * have left: the pops load zeros, and `ret` jumps to entry(). */
+void context_init(struct context *context, void (*entry)(void))
 {
-    swapcontext(&from->machine, &to->machine);
-}
+    struct {
+        uint64_t registers[6];
+        void (*return_address)(void);
+        uint64_t padding; /* the ABI starts a function with rsp 8 bytes below a multiple of 16 */
+    } frame = {.return_address = entry};
 
-#else
-#error "Not x86-64 (with -fcf-protection=none), not arm64: it needs ucontext, so glibc."
-#endif
-
-/* Make `context` such that a switch to it enters first_step() on an empty stack. */
-#ifdef FRAME_WORDS
-static void context_make(struct context *context, char *stack, size_t size)
-{
-    uintptr_t frame[FRAME_WORDS] = {[FRAME_START] = (uintptr_t)first_step};
-
-    context->stack_pointer = stack + size - sizeof frame;
-    memcpy(context->stack_pointer, frame, sizeof frame);
-}
-#else
-static void context_make(struct context *context, char *stack, size_t size)
-{
-    getcontext(&context->machine);
-    context->machine.uc_stack = (stack_t){.ss_sp = stack, .ss_size = size};
-    makecontext(&context->machine, first_step, 0);
+    context->stack_pointer = context->stack + context->stack_size - sizeof frame;
+    memcpy(context->stack_pointer, &frame, sizeof frame);
 }
 #endif
 
 /* ---- a coroutine: a context and its stack ---- */
 
+/* Most stacks use one page of this: the kernel provides a page when it is first touched. */
+#define STACK_SIZE 65536
+
 // ANCHOR: coroutine
-/* It stands at the upper end of its own stack, so that the two come and go together.  The page
- * below the stack is a guard: a stack that grows too far hits it, and the process ends there, with
- * SIGSEGV, instead of writing over its neighbour. */
+/* A coroutine is stored at the upper end of its own stack, so one mapping holds both.  The lowest
+ * page of the mapping is a guard page without access: a stack that overflows ends the process with
+ * SIGSEGV instead of overwriting the memory below. */
 struct coroutine {
-    _Alignas(16) struct context here; /* where it goes on; 16: what a stack has to be aligned to */
+    _Alignas(16) struct context context; /* the top of the stack must be a multiple of 16 */
     void (*body)(int);
-    int number;
-    bool done;              /* its body has returned */
-    struct coroutine *next; /* in the list of spare ones */
-    char *stack;            /* its lower end */
+    int argument;
+    bool finished;          /* body() has returned */
+    struct coroutine *next; /* in the free list */
 };
 // ANCHOR_END: coroutine
-#define STACK_ROOM (STACK_SIZE - sizeof(struct coroutine))
 
-static struct coroutine *running; /* the one whose turn it is */
-static struct coroutine *spare;   /* the first of those that have returned, and are kept */
-static int spares;                /* how many */
+static struct context loop;       /* the event loop, while a coroutine runs */
+static struct coroutine *current; /* the coroutine that runs or ran last */
 
-static struct { /* who resumes */
-    struct context here;
-    const void *stack; /* for the sanitizer */
-    size_t size;
-} loop;
-
-/* AddressSanitizer knows one stack for each thread.  It has to be told when we leave for another,
- * and once we are there; `ours` is what it wants back when we return, NULL where nobody will. */
-#ifndef __has_feature
-#define __has_feature(feature) 0 /* clang asks so, gcc defines __SANITIZE_ADDRESS__ */
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-#include <sanitizer/common_interface_defs.h>
-#define tell_leaving(ours, stack, size) __sanitizer_start_switch_fiber(ours, stack, size)
-#define tell_arrived(ours, stack, size) __sanitizer_finish_switch_fiber(ours, stack, size)
-#else
-static void tell_leaving(void **ours, const void *stack, size_t size)
+static void switch_stacks(struct context *from, struct context *to)
 {
-    (void)ours, (void)stack, (void)size;
+    asan_before_switch(from, to, from != &loop && current->finished);
+    context_switch(from, to);
+    asan_after_switch(from, to);
 }
 
-static void tell_arrived(void *ours, const void **stack, size_t *size)
-{
-    (void)ours, (void)stack, (void)size;
-}
-#endif
+static void coroutine_free(struct coroutine *coroutine);
 
-/* The first function on every stack.  When a body has returned there is nobody to return to, so it
- * goes back to the loop, and if it is resumed once more, then to run another body. */
-static void first_step(void)
+// ANCHOR: resume
+bool coroutine_resume(struct coroutine *coroutine)
 {
+    current = coroutine;
+    switch_stacks(&loop, &coroutine->context);
+    if (!coroutine->finished)
+        return true;
+    coroutine_free(coroutine);
+    return false;
+}
+
+void coroutine_yield(void)
+{
+    switch_stacks(&current->context, &loop);
+}
+
+/* The first function on every stack.  It has no caller to return to, so it yields when the body has
+ * returned.  If a new coroutine reuses the stack, it continues here with another body. */
+static void coroutine_entry(void)
+{
+    asan_after_switch(&current->context, &loop);
     for (;;) {
-        tell_arrived(NULL, &loop.stack, &loop.size);
-        running->body(running->number);
-        running->done = true;
-        tell_leaving(NULL, loop.stack, loop.size);
-        coroutine_switch(&running->here, &loop.here);
+        current->body(current->argument);
+        current->finished = true;
+        coroutine_yield();
     }
 }
+// ANCHOR_END: resume
+
+/* ---- stacks: mapped, cached, unmapped ---- */
+
+/* Reusing a stack is cheaper than mmap() and munmap(), so this many stacks stay cached. */
+#define MAX_FREE 64
+
+static struct coroutine *free_list;
+static int free_count;
 
 static size_t page_size(void)
 {
     return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-static struct coroutine *stack_new(void)
+static struct coroutine *stack_map(void)
 {
     size_t guard = page_size();
     char *mapping =
@@ -228,72 +149,55 @@ static struct coroutine *stack_new(void)
         return NULL;
     }
     char *stack = mapping + guard;
-    struct coroutine *coroutine = (struct coroutine *)(void *)(stack + STACK_ROOM);
-    coroutine->stack = stack;
-    context_make(&coroutine->here, stack, STACK_ROOM);
+    size_t size = STACK_SIZE - sizeof(struct coroutine);
+    struct coroutine *coroutine = (struct coroutine *)(void *)(stack + size);
+    coroutine->context.stack = stack;
+    coroutine->context.stack_size = size;
+    context_init(&coroutine->context, coroutine_entry);
     return coroutine;
 }
 
-static void stack_free(struct coroutine *coroutine)
+static void stack_unmap(struct coroutine *coroutine)
 {
-    munmap(coroutine->stack - page_size(), page_size() + STACK_SIZE);
+    munmap(coroutine->context.stack - page_size(), page_size() + STACK_SIZE);
 }
 
-struct coroutine *coroutine_new(void (*body)(int), int number)
+struct coroutine *coroutine_new(void (*body)(int), int argument)
 {
-    struct coroutine *coroutine = spare;
+    struct coroutine *coroutine = free_list;
 
     if (coroutine != NULL) {
-        spare = coroutine->next;
-        spares--;
+        free_list = coroutine->next;
+        free_count--;
     } else {
-        coroutine = stack_new();
+        coroutine = stack_map();
         if (coroutine == NULL)
             return NULL;
     }
     coroutine->body = body;
-    coroutine->number = number;
-    coroutine->done = false;
+    coroutine->argument = argument;
+    coroutine->finished = false;
     return coroutine;
 }
 
-// ANCHOR: resume
-bool coroutine_resume(struct coroutine *coroutine)
+/* Cache the stack of a finished coroutine, or unmap it if enough stacks are cached. */
+static void coroutine_free(struct coroutine *coroutine)
 {
-    void *ours = NULL;
-
-    running = coroutine;
-    tell_leaving(&ours, coroutine->stack, STACK_ROOM);
-    coroutine_switch(&loop.here, &coroutine->here);
-    tell_arrived(ours, NULL, NULL);
-    if (!coroutine->done)
-        return true;
-    if (spares == MAX_SPARE) {
-        stack_free(coroutine);
-    } else {
-        coroutine->next = spare;
-        spare = coroutine;
-        spares++;
+    if (free_count == MAX_FREE) {
+        stack_unmap(coroutine);
+        return;
     }
-    return false;
+    coroutine->next = free_list;
+    free_list = coroutine;
+    free_count++;
 }
 
-void coroutine_wait(void)
+void coroutine_cleanup(void)
 {
-    void *ours = NULL;
-
-    tell_leaving(&ours, loop.stack, loop.size);
-    coroutine_switch(&running->here, &loop.here);
-    tell_arrived(ours, &loop.stack, &loop.size);
-}
-// ANCHOR_END: resume
-
-void coroutine_tidy(void)
-{
-    while (spare != NULL) {
-        struct coroutine *next = spare->next;
-        stack_free(spare);
-        spare = next;
+    while (free_list != NULL) {
+        struct coroutine *next = free_list->next;
+        stack_unmap(free_list);
+        free_list = next;
     }
-    spares = 0;
+    free_count = 0;
 }

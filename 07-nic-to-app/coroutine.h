@@ -1,4 +1,4 @@
-/* Coroutines with a stack of their own: a function that can stop in the middle, and go on later. */
+/* Coroutines with stacks of their own: functions that can stop in the middle and continue later. */
 #ifndef COROUTINE_H
 #define COROUTINE_H
 
@@ -6,18 +6,19 @@
 
 struct coroutine;
 
-/* One that will run body(number) on a stack of its own.  It begins with its first resume.  NULL:
- * there is no memory for its stack, errno says why. */
-struct coroutine *coroutine_new(void (*body)(int), int number);
+/* Create a coroutine that will run body(argument) on its own stack.  It starts with the first
+ * coroutine_resume().  Returns NULL, with errno set, if there is no memory for the stack. */
+struct coroutine *coroutine_new(void (*body)(int), int argument);
 
-/* Run it until it waits: true.  False: its body has returned, and it is gone.  Only the loop calls
- * this, never a coroutine. */
+/* Run the coroutine until it yields; returns true.  Returns false if its body has returned instead;
+ * the coroutine then no longer exists.  Only the event loop may call this, never a coroutine. */
 bool coroutine_resume(struct coroutine *coroutine);
 
-/* Called in a coroutine: back to the loop.  Returns when the loop resumes this coroutine. */
-void coroutine_wait(void);
+/* Return to the event loop.  Only a coroutine may call this.  The call returns when the loop
+ * resumes the coroutine. */
+void coroutine_yield(void);
 
-/* Give back the stacks that were kept for the next ones. */
-void coroutine_tidy(void);
+/* Unmap the stacks that were cached for reuse. */
+void coroutine_cleanup(void);
 
 #endif

@@ -1,8 +1,8 @@
-/* nic [DEV]: what a network card and its kernel offer for the journey of a packet.
+/* nic [DEV]: report which features of the network card and the kernel affect a packet.
  *
- * For each thing: what it is, its value here, what a 10 Gbit/s card has, and why it matters.  All
- * of it is asked in ways that are open to every user, and nothing is changed. Without DEV: the
- * device of the default route, or the first that is not lo, or lo. */
+ * For each feature it prints the value on this machine, the value of a 10 Gbit/s card and one line
+ * that says what the feature does.  Every user may run it, and it changes nothing.  Without DEV it
+ * uses the device of the default route, or else the first device that is not lo, or else lo. */
 #define _DEFAULT_SOURCE /* struct ifreq is not in POSIX.1-2008 */
 
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #ifndef __linux__
 int main(void)
 {
-    puts("nic: it reads Linux's /proc and /sys, and this system has neither.");
+    puts("nic needs Linux: it reads /proc and /sys.");
     return 0;
 }
 #else
@@ -28,40 +28,41 @@ int main(void)
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LINE 80        /* columns */
-#define VALUE 200      /* bytes of the longest value */
-#define CPUS 1024      /* more are not told one by one */
-#define QUEUES 1024    /* of one direction */
+#define MAX_COLUMNS 80       /* of a line of output */
+#define VALUE_SIZE 200       /* bytes of the longest value */
+#define MAX_CPUS 1024        /* CPUs with higher numbers are ignored */
+#define MAX_QUEUES 1024      /* in one direction */
 
 static char device[IF_NAMESIZE];
 
-/* ---- reading ---- */
+/* ---- reading /proc, /sys and the driver ---- */
 
-/* The first line of a file, without its end.  False: there is none, or it may not be read. */
-static bool read_line(const char *path, char line[VALUE])
+/* Read the first line of a file, without its newline.  Returns false if the file does not exist, is
+ * empty or cannot be read. */
+static bool read_first_line(const char *path, char line[VALUE_SIZE])
 {
     FILE *file = fopen(path, "re");
 
     if (file == NULL)
         return false;
-    bool found = fgets(line, VALUE, file) != NULL;
+    bool found = fgets(line, VALUE_SIZE, file) != NULL;
     fclose(file);
     if (found)
         line[strcspn(line, "\n")] = '\0';
     return found;
 }
 
-/* The same of a file in the device's folder. */
-static bool read_device(const char *name, char line[VALUE])
+/* Read a file in the device's directory in sysfs. */
+static bool read_device_file(const char *name, char line[VALUE_SIZE])
 {
     char path[PATH_MAX];
 
     snprintf(path, sizeof path, "/sys/class/net/%s/%s", device, name);
-    return read_line(path, line);
+    return read_first_line(path, line);
 }
 
-/* Is there such a folder?  A container may have no /sys, and then we know little. */
-static bool has_folder(void)
+/* Whether sysfs has the device.  A container may have no /sys; most values are then unknown. */
+static bool has_sysfs_directory(void)
 {
     char path[PATH_MAX];
 
@@ -69,20 +70,20 @@ static bool has_folder(void)
     return access(path, F_OK) == 0;
 }
 
-/* And of one of the kernel's settings for all devices. */
-static bool read_setting(const char *name, char line[VALUE])
+/* Read one of the sysctls that apply to all devices. */
+static bool read_sysctl(const char *name, char line[VALUE_SIZE])
 {
     char path[PATH_MAX];
 
     snprintf(path, sizeof path, "/proc/sys/net/core/%s", name);
-    return read_line(path, line);
+    return read_first_line(path, line);
 }
 
-/* The questions that a driver answers, by ioctl(SIOCETHTOOL).  The structs are those of
- * <linux/ethtool.h>, which is not everywhere where a C compiler is: words of 32 bits, the first of
- * them the question. */
-#define ETHTOOL 0x8946 /* SIOCETHTOOL */
-enum question {
+/* A driver answers these commands through ioctl(SIOCETHTOOL).  The numbers and the structs are
+ * those of <linux/ethtool.h>, a header that not every machine with a C compiler has.  All members
+ * are 32 bits wide, and the first is the command. */
+#define IOCTL_ETHTOOL 0x8946 /* SIOCETHTOOL */
+enum ethtool_command {
     COALESCING = 0x0e,
     RING = 0x10,
     RECEIVE_CHECKSUM = 0x14,
@@ -90,70 +91,71 @@ enum question {
     SCATTER_GATHER = 0x18,
     TSO = 0x1e,
     GSO = 0x23,
-    FLAGS = 0x25, /* and among them LRO */
+    FLAGS = 0x25, /* LRO is one of them */
     GRO = 0x2b,
     RSS_TABLE = 0x38,
     CHANNELS = 0x3c,
     TIMESTAMPS = 0x41
 };
-struct on_or_off {
-    uint32_t question, value;
+struct switch_state {
+    uint32_t command, value;
 };
 struct channels {
-    uint32_t question, most_rx, most_tx, most_other, most_combined, rx, tx, other, combined;
+    uint32_t command, max_rx, max_tx, max_other, max_combined, rx, tx, other, combined;
 };
 struct ring {
-    uint32_t question, most_rx, most_mini, most_jumbo, most_tx, rx, mini, jumbo, tx;
+    uint32_t command, max_rx, max_mini, max_jumbo, max_tx, rx, mini, jumbo, tx;
 };
 struct coalescing {
-    uint32_t question, rx_usecs, rx_frames, not_ours[7], adaptive_rx, nor_these[12];
+    uint32_t command, rx_usecs, rx_frames, skipped[7], adaptive_rx, also_skipped[12];
 };
 struct rss_table {
-    uint32_t question, size;
+    uint32_t command, size;
 };
 struct timestamps {
-    uint32_t question, abilities;
+    uint32_t command, capabilities;
     int32_t clock;
     uint32_t tx[4], rx[4];
 };
 #define LRO_FLAG (1u << 15)
-#define HARDWARE_RECEIVE (1u << 2) /* SOF_TIMESTAMPING_RX_HARDWARE */
+#define RX_HARDWARE (1u << 2) /* SOF_TIMESTAMPING_RX_HARDWARE */
 
-/* Ask the driver.  False: it does not know the question, as a rule because there is no hardware. */
-static bool ask(enum question question, void *answer)
+/* Ask the driver.  Returns false if it does not support the command, usually because the device is
+ * not hardware. */
+static bool ethtool_get(enum ethtool_command command, void *answer)
 {
     struct ifreq request = {.ifr_data = answer};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
     if (fd == -1)
         return false;
-    *(uint32_t *)answer = (uint32_t)question;
+    *(uint32_t *)answer = (uint32_t)command;
     snprintf(request.ifr_name, sizeof request.ifr_name, "%s", device);
-    bool answered = ioctl(fd, ETHTOOL, &request) == 0;
+    bool answered = ioctl(fd, IOCTL_ETHTOOL, &request) == 0;
     close(fd);
     return answered;
 }
 
-/* ---- one value each: write it into text; left empty, it is "not on this device" ---- */
+/* ---- functions that write one value into text; an empty text means "not on this device" ---- */
 
 static void speed(char *text)
 {
-    char line[VALUE];
+    char line[VALUE_SIZE];
 
-    if (read_device("speed", line) && line[0] != '-')
-        snprintf(text, VALUE, "%.12s Mbit/s", line);
+    if (read_device_file("speed", line) && line[0] != '-')
+        snprintf(text, VALUE_SIZE, "%.12s Mbit/s", line);
 }
 
-/* How many queues have this file, in folders rx-0, rx-1 and so on, and in how many it says more
- * than 0. */
-static int queues(const char *direction, const char *file, int *set)
+/* Count the queues that have this file, in the directories rx-0, rx-1 and so on.  In *set, count
+ * those whose file contains a value other than 0. */
+static int count_queues(const char *direction, const char *file, int *set)
 {
-    char name[VALUE], line[VALUE];
+    char name[VALUE_SIZE], line[VALUE_SIZE];
     int count = 0;
 
-    for (*set = 0; count < QUEUES; count++) {
+    for (*set = 0; count < MAX_QUEUES; count++) {
         snprintf(name, sizeof name, "queues/%s-%d/%s", direction, count, file);
-        if (!read_device(name, line))
+        if (!read_device_file(name, line))
             break;
         *set += strpbrk(line, "123456789abcdef") != NULL;
     }
@@ -163,144 +165,145 @@ static int queues(const char *direction, const char *file, int *set)
 static void receive_queues(char *text)
 {
     struct channels channels = {0};
-    int set, count = queues("rx", "rps_cpus", &set);
+    int set, count = count_queues("rx", "rps_cpus", &set);
 
-    if (ask(CHANNELS, &channels) && channels.rx + channels.combined > 0)
-        snprintf(text, VALUE, "%u, of at most %u", channels.rx + channels.combined,
-                 channels.most_rx + channels.most_combined);
+    if (ethtool_get(CHANNELS, &channels) && channels.rx + channels.combined > 0)
+        snprintf(text, VALUE_SIZE, "%u (maximum %u)", channels.rx + channels.combined,
+                 channels.max_rx + channels.max_combined);
     else if (count > 0)
-        snprintf(text, VALUE, "%d, in software", count);
+        snprintf(text, VALUE_SIZE, "%d (software only)", count);
 }
 
 static void rss_table(char *text)
 {
-    struct rss_table table = {0}; /* size 0 asks for the size alone */
+    struct rss_table table = {0}; /* size 0 requests only the size */
 
-    if (ask(RSS_TABLE, &table) && table.size > 0)
-        snprintf(text, VALUE, "%u entries", table.size);
+    if (ethtool_get(RSS_TABLE, &table) && table.size > 0)
+        snprintf(text, VALUE_SIZE, "%u entries", table.size);
 }
 
 static void receive_ring(char *text)
 {
     struct ring ring = {0};
 
-    if (ask(RING, &ring) && ring.rx > 0)
-        snprintf(text, VALUE, "%u frames, of at most %u", ring.rx, ring.most_rx);
+    if (ethtool_get(RING, &ring) && ring.rx > 0)
+        snprintf(text, VALUE_SIZE, "%u frames (maximum %u)", ring.rx, ring.max_rx);
 }
 
 static void coalescing(char *text)
 {
     struct coalescing delay = {0};
 
-    if (!ask(COALESCING, &delay))
+    if (!ethtool_get(COALESCING, &delay))
         return;
     if (delay.adaptive_rx != 0)
-        snprintf(text, VALUE, "adaptive");
+        snprintf(text, VALUE_SIZE, "adaptive");
     else if (delay.rx_usecs == 0 && delay.rx_frames <= 1)
-        snprintf(text, VALUE, "none");
+        snprintf(text, VALUE_SIZE, "none");
     else
-        snprintf(text, VALUE, "%u µs, or %u frames", delay.rx_usecs, delay.rx_frames);
+        snprintf(text, VALUE_SIZE, "%u µs or %u frames", delay.rx_usecs, delay.rx_frames);
 }
 
 static void timestamps(char *text)
 {
     struct timestamps stamps = {0};
 
-    if (ask(TIMESTAMPS, &stamps) && (stamps.abilities & HARDWARE_RECEIVE) != 0)
-        snprintf(text, VALUE, stamps.clock >= 0 ? "yes, by /dev/ptp%d" : "yes", stamps.clock);
+    if (ethtool_get(TIMESTAMPS, &stamps) && (stamps.capabilities & RX_HARDWARE) != 0)
+        snprintf(text, VALUE_SIZE, stamps.clock >= 0 ? "yes (/dev/ptp%d)" : "yes", stamps.clock);
 }
 
-static void on_off(enum question question, uint32_t bit, char *text)
+static void write_on_off(enum ethtool_command command, uint32_t bit, char *text)
 {
-    struct on_or_off answer = {0};
+    struct switch_state answer = {0};
 
-    if (ask(question, &answer))
-        snprintf(text, VALUE, (answer.value & bit) != 0 ? "on" : "off");
+    if (ethtool_get(command, &answer))
+        snprintf(text, VALUE_SIZE, (answer.value & bit) != 0 ? "on" : "off");
 }
 
 static void lro(char *text)
 {
-    on_off(FLAGS, LRO_FLAG, text);
+    write_on_off(FLAGS, LRO_FLAG, text);
 }
 
-static void queues_set(const char *direction, const char *file, char *text)
+static void queue_setting(const char *direction, const char *file, char *text)
 {
-    int set, count = queues(direction, file, &set);
+    int set, count = count_queues(direction, file, &set);
 
     if (set > 0)
-        snprintf(text, VALUE, "on, for %d of %d queues", set, count);
+        snprintf(text, VALUE_SIZE, "on for %d of %d queues", set, count);
     else if (count > 0)
-        snprintf(text, VALUE, "off");
+        snprintf(text, VALUE_SIZE, "off");
 }
 
 static void rps(char *text)
 {
-    queues_set("rx", "rps_cpus", text);
+    queue_setting("rx", "rps_cpus", text);
 }
 
 static void rfs(char *text)
 {
-    char entries[VALUE];
+    char entries[VALUE_SIZE];
 
-    if (read_setting("rps_sock_flow_entries", entries) && strcmp(entries, "0") == 0)
-        snprintf(text, VALUE, "off"); /* whatever the queues say: its table has no room */
+    if (read_sysctl("rps_sock_flow_entries", entries) && strcmp(entries, "0") == 0)
+        snprintf(text, VALUE_SIZE, "off"); /* the queues' settings have no effect then */
     else
-        queues_set("rx", "rps_flow_cnt", text);
+        queue_setting("rx", "rps_flow_cnt", text);
 }
 
 static void xps(char *text)
 {
-    queues_set("tx", "xps_cpus", text);
+    queue_setting("tx", "xps_cpus", text);
 }
 
 static void budget(char *text)
 {
-    char packets[VALUE], usecs[VALUE];
+    char packets[VALUE_SIZE], usecs[VALUE_SIZE];
 
-    if (read_setting("netdev_budget", packets) && read_setting("netdev_budget_usecs", usecs))
-        snprintf(text, VALUE, "%.12s packets, %.12s µs", packets, usecs);
+    if (read_sysctl("netdev_budget", packets) && read_sysctl("netdev_budget_usecs", usecs))
+        snprintf(text, VALUE_SIZE, "%.12s packets, %.12s µs", packets, usecs);
 }
 
 static void flush_timeout(char *text)
 {
-    char times[VALUE], timeout[VALUE];
+    char times[VALUE_SIZE], timeout[VALUE_SIZE];
 
-    if (read_device("napi_defer_hard_irqs", times) && read_device("gro_flush_timeout", timeout))
-        snprintf(text, VALUE, "%.12s times, %.12s ns", times, timeout);
+    if (read_device_file("napi_defer_hard_irqs", times) &&
+        read_device_file("gro_flush_timeout", timeout))
+        snprintf(text, VALUE_SIZE, "%.12s times, %.12s ns", times, timeout);
 }
 
 static void polling_thread(char *text)
 {
-    char line[VALUE];
+    char line[VALUE_SIZE];
 
-    if (read_device("threaded", line))
-        snprintf(text, VALUE, line[0] == '1' ? "on" : "off");
+    if (read_device_file("threaded", line))
+        snprintf(text, VALUE_SIZE, line[0] == '1' ? "on" : "off");
 }
 
 static void busy_polling(char *text)
 {
-    char read[VALUE], poll[VALUE];
+    char read[VALUE_SIZE], poll[VALUE_SIZE];
 
-    if (read_setting("busy_read", read) && read_setting("busy_poll", poll))
-        snprintf(text, VALUE, "recv %.12s µs, poll %.12s µs", read, poll);
+    if (read_sysctl("busy_read", read) && read_sysctl("busy_poll", poll))
+        snprintf(text, VALUE_SIZE, "recv %.12s µs, poll %.12s µs", read, poll);
 }
 
-/* ---- what is counted for each CPU: the value is the sum, the shares are told below it ---- */
+/* ---- per-CPU counters: the value is the total, and print_per_cpu() prints the parts ---- */
 
-static unsigned long long share[CPUS];
+static unsigned long long per_cpu[MAX_CPUS];
 
-static void sum_up(const char *unit, char *text)
+static void write_total(const char *unit, char *text)
 {
     unsigned long long sum = 0;
 
-    for (int cpu = 0; cpu < CPUS; cpu++)
-        sum += share[cpu];
-    snprintf(text, VALUE, "%llu%s", sum, unit);
+    for (int cpu = 0; cpu < MAX_CPUS; cpu++)
+        sum += per_cpu[cpu];
+    snprintf(text, VALUE_SIZE, "%llu%s", sum, unit);
 }
 
-/* Is the device named in this text?  As a whole word: floppy is not lo's, and eth10-rx-0 not
- * eth1's, but eth10's. */
-static bool is_named(const char *text)
+/* Whether the text contains the device's name as a whole word: floppy does not belong to lo, and
+ * eth10-rx-0 belongs to eth10, not to eth1. */
+static bool contains_device_name(const char *text)
 {
     size_t length = strlen(device);
 
@@ -310,29 +313,30 @@ static bool is_named(const char *text)
     return false;
 }
 
-/* Does this interrupt belong to the device?  The bus lists the numbers of a PCI card's; for a
- * virtio card the PCI device is one step up.  Else the driver has put the device's name into the
- * name of the interrupt. */
-static bool is_ours(const char *number, const char *name)
+/* Whether an interrupt belongs to the device.  sysfs lists the interrupts of a PCI card; for a
+ * virtio card, the PCI device is the parent directory.  Otherwise look for the device's name in the
+ * name of the interrupt, where most drivers put it. */
+static bool is_device_interrupt(const char *number, const char *name)
 {
-    static const char *const folders[] = {"device/msi_irqs", "device/../msi_irqs"};
+    static const char *const directories[] = {"device/msi_irqs", "device/../msi_irqs"};
     char path[PATH_MAX];
 
     for (int i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "/sys/class/net/%s/%s", device, folders[i]);
+        snprintf(path, sizeof path, "/sys/class/net/%s/%s", device, directories[i]);
         if (access(path, F_OK) == -1)
             continue;
-        snprintf(path, sizeof path, "/sys/class/net/%s/%s/%s", device, folders[i], number);
+        snprintf(path, sizeof path, "/sys/class/net/%s/%s/%s", device, directories[i], number);
         return access(path, F_OK) == 0;
     }
-    return is_named(name);
+    return contains_device_name(name);
 }
 
-/* A line of /proc/interrupts: "36:", a count for each CPU, the name.  The first line of the file
- * names the CPUs. */
-static bool add_interrupt(char *line, const int *cpus, int count)
+/* Parse a line of /proc/interrupts ("36:", one count per CPU, the name) and add its counts if the
+ * interrupt belongs to the device.  Returns whether it does.  cpus[] has the number of the CPU in
+ * each column, from the first line of the file. */
+static bool count_interrupt(char *line, const int *cpus, int count)
 {
-    unsigned long long counts[CPUS];
+    unsigned long long counts[MAX_CPUS];
     char *number = line + strspn(line, " "), *colon = strchr(line, ':');
 
     if (colon == NULL || strspn(number, "0123456789") != (size_t)(colon - number))
@@ -341,10 +345,10 @@ static bool add_interrupt(char *line, const int *cpus, int count)
     char *rest = colon + 1;
     for (int i = 0; i < count; i++)
         counts[i] = strtoull(rest, &rest, 10);
-    if (!is_ours(number, rest))
+    if (!is_device_interrupt(number, rest))
         return false;
     for (int i = 0; i < count; i++)
-        share[cpus[i]] += counts[i];
+        per_cpu[cpus[i]] += counts[i];
     return true;
 }
 
@@ -353,31 +357,31 @@ static void interrupts(char *text)
     FILE *file = fopen("/proc/interrupts", "re");
     char *line = NULL;
     size_t size = 0;
-    int cpus[CPUS], count = 0, vectors = 0;
+    int cpus[MAX_CPUS], count = 0, vectors = 0;
 
     if (file == NULL)
         return;
     if (getline(&line, &size, file) != -1)
-        for (char *at = line; (at = strstr(at, "CPU")) != NULL && count < CPUS; at += 3) {
+        for (char *at = line; (at = strstr(at, "CPU")) != NULL && count < MAX_CPUS; at += 3) {
             cpus[count] = (int)strtol(at + 3, NULL, 10);
-            count += cpus[count] < CPUS;
+            count += cpus[count] < MAX_CPUS;
         }
     while (getline(&line, &size, file) != -1)
-        vectors += add_interrupt(line, cpus, count);
+        vectors += count_interrupt(line, cpus, count);
     free(line);
     fclose(file);
     if (vectors > 0)
-        sum_up(", by all its vectors", text);
+        write_total(" (all vectors)", text);
 }
 
-/* /proc/net/softnet_stat: a line of hexadecimal numbers for each CPU.  The thirteenth is the number
- * of the CPU; kernels before 5.10 have none, and leave no CPU out as a rule. */
+/* /proc/net/softnet_stat has a line of hexadecimal numbers per CPU.  The thirteenth is the number
+ * of the CPU.  Kernels before 5.10 do not print it; there the line number stands for the CPU. */
 enum { PROCESSED, DROPPED, SQUEEZED, SOFTNET_CPU = 12 };
 
-static void softnet(int column, const char *unit, char *text)
+static void softnet_total(int column, const char *unit, char *text)
 {
     FILE *file = fopen("/proc/net/softnet_stat", "re");
-    char line[VALUE];
+    char line[VALUE_SIZE];
     unsigned long numbers[SOFTNET_CPU + 1];
 
     if (file == NULL)
@@ -391,125 +395,127 @@ static void softnet(int column, const char *unit, char *text)
                 break;
         }
         unsigned long cpu = count > SOFTNET_CPU ? numbers[SOFTNET_CPU] : row;
-        if (count > column && cpu < CPUS)
-            share[cpu] = numbers[column];
+        if (count > column && cpu < MAX_CPUS)
+            per_cpu[cpu] = numbers[column];
     }
     fclose(file);
-    sum_up(unit, text);
+    write_total(unit, text);
 }
 
 static void processed(char *text)
 {
-    softnet(PROCESSED, " packets", text);
+    softnet_total(PROCESSED, " packets", text);
 }
 
 static void dropped(char *text)
 {
-    softnet(DROPPED, " packets", text);
+    softnet_total(DROPPED, " packets", text);
 }
 
 static void squeezed(char *text)
 {
-    softnet(SQUEEZED, " times", text);
+    softnet_total(SQUEEZED, " times", text);
 }
 
-/* ---- what is told ---- */
+/* ---- the features ---- */
 
-struct fact {
-    const char *what; /* alone, it is a heading */
-    void (*here)(char *text);
-    enum question on_off; /* or a question with this answer, */
-    const char *setting;  /* or one of the kernel's settings */
-    const char *card, *why;
+/* One line of the report.  An entry with a label only is a heading.  The value comes from
+ * read_value(), from a driver's command that answers on or off, or from a sysctl. */
+struct feature {
+    const char *label;
+    void (*read_value)(char *text);
+    enum ethtool_command on_off;
+    const char *sysctl;
+    const char *card, *purpose; /* the value of the 10 Gbit/s card, and what the feature does */
 };
 
-static const struct fact facts[] = {
-    {.what = "The card"},
+static const struct feature features[] = {
+    {.label = "The card"},
     {"speed", speed, 0, NULL, "10000 Mbit/s",
-     "A full frame then takes 1.2 µs on the wire, the smallest 0.07."},
-    {"receive queues", receive_queues, 0, NULL, "one for each CPU, to 63",
-     "A connection has its queue, and a queue its CPU: several receive at once."},
+     "At 10 Gbit/s a full frame takes 1.2 µs on the wire, the smallest 0.07 µs."},
+    {"receive queues", receive_queues, 0, NULL, "one per CPU, up to 63",
+     "A connection uses one queue and a queue one CPU: CPUs receive in parallel."},
     {"RSS table", rss_table, 0, NULL, "128 entries",
-     "Receive-side scaling: a hash of addresses and ports chooses the queue."},
-    {"receive ring", receive_ring, 0, NULL, "512, of at most 4096",
-     "Frames wait here for the kernel. When it is full, the card drops them."},
+     "Receive-side scaling: a hash of addresses and ports selects the queue."},
+    {"receive ring", receive_ring, 0, NULL, "512 (maximum 4096)",
+     "Frames wait in it for the kernel. When it is full, the card drops frames."},
     {"interrupt delay", coalescing, 0, NULL, "adaptive",
-     "One interrupt for several frames: less CPU for each, a little later."},
-    {"hardware timestamps", timestamps, 0, NULL, "yes, of PTP frames",
-     "When a frame came by the clock of the card, before anything could delay it."},
-    {"its interrupts", interrupts, 0, NULL, "a vector for each queue",
-     "The first that the kernel hears of a packet; in a trace irq_handler_entry."},
+     "Interrupt coalescing: one for several frames. Less CPU, more latency."},
+    {"hardware timestamps", timestamps, 0, NULL, "yes, for PTP frames",
+     "The card's clock records when a frame arrives, before software delays it."},
+    {"device interrupts", interrupts, 0, NULL, "one vector per queue",
+     "They announce packets to the kernel: irq_handler_entry in a trace."},
 
-    {.what = "Work that the card takes over, or that is done once for many packets"},
+    {.label = "Offloads: work done by the card, or done once for many packets"},
     {"checksum, receive", NULL, RECEIVE_CHECKSUM, NULL, "on",
-     "The card has checked the sum, so the kernel need not read the bytes."},
+     "The card verifies the checksum, so the kernel need not read the bytes."},
     {"checksum, send", NULL, SEND_CHECKSUM, NULL, "on",
-     "The card computes it on the way out, and not the CPU."},
+     "The card computes the checksum, not the CPU."},
     {"scatter-gather", NULL, SCATTER_GATHER, NULL, "on",
-     "A frame is fetched in pieces from where they lie: zero-copy needs that."},
+     "The card assembles a frame from several buffers. Zero-copy needs this."},
     {"TSO", NULL, TSO, NULL, "on",
-     "TCP segmentation offload: it is given 64 KiB, and cuts them into frames."},
+     "TCP segmentation offload: the card splits up to 64 KiB into frames."},
     {"GSO", NULL, GSO, NULL, "on",
-     "The same by the kernel, as late as it can: one way down for many."},
+     "Generic segmentation offload: the kernel splits, as late as possible."},
     {"GRO", NULL, GRO, NULL, "on",
-     "The other way: the kernel joins segments that follow. One way up for many."},
-    {"LRO", lro, 0, NULL, "can; off in a router",
-     "GRO by the card. It forgets where the segments ended; a router needs that."},
+     "Generic receive offload: the kernel merges consecutive segments into one."},
+    {"LRO", lro, 0, NULL, "supported; off on routers",
+     "Large receive offload: the card merges. Unlike GRO, it cannot be undone."},
 
-    {.what = "The kernel's part"},
-    {"RPS", rps, 0, NULL, "off: it has RSS",
-     "RSS by the kernel: a hash chooses the CPU, which is told by an interrupt."},
+    {.label = "The kernel"},
+    {"RPS", rps, 0, NULL, "off: RSS replaces it",
+     "Receive packet steering: a hash selects the CPU, in software."},
     {"RFS", rfs, 0, NULL, "off",
-     "As RPS, but to the CPU where a program last read from this connection."},
-    {"XPS", xps, 0, NULL, "a CPU for each queue",
-     "Which CPU sends by which queue, so that they do not wait for one lock."},
-    {"backlog weight", NULL, 0, "dev_weight", "its own: 64",
-     "So many packets of lo, veth and RPS in a row, then another queue has a turn."},
+     "Receive flow steering: RPS to the CPU that last read from the connection."},
+    {"XPS", xps, 0, NULL, "one CPU per queue",
+     "Transmit packet steering: a queue per CPU, so that CPUs share no lock."},
+    {"backlog weight", NULL, 0, "dev_weight", "the driver's own: 64",
+     "Packets of lo, veth and RPS processed before other queues get their turn."},
     {"NAPI budget", budget, 0, NULL, "300 packets, 8000 µs",
-     "NET_RX ends after so much, and what is left waits: it was squeezed, below."},
+     "NET_RX stops after this much; the rest waits (see \"squeezed\" below)."},
     {"backlog", NULL, 0, "netdev_max_backlog", "not used: it has rings",
-     "So many packets of lo, veth and RPS may wait for a CPU. It drops the rest."},
+     "Packets of lo, veth and RPS that may wait for one CPU. More are dropped."},
     {"interrupts deferred", flush_timeout, 0, NULL, "0 times, 0 ns",
-     "An empty queue is asked so often again, so late, before interrupts go on."},
+     "An empty queue is polled this often before interrupts are enabled again."},
     {"polling thread", polling_thread, 0, NULL, "off",
-     "NAPI in a thread, which the scheduler can place, and not in a softirq."},
+     "NAPI runs in a thread, which the scheduler can place, not in a softirq."},
     {"busy polling", busy_polling, 0, NULL, "recv 0 µs, poll 0 µs",
-     "Who waits asks the card's driver for so long, and only then sleeps."},
+     "A thread that waits polls the driver for this long before it sleeps."},
 
-    {.what = "What happened since the start, on all devices together"},
+    {.label = "Since boot, on all devices together"},
     {"softirq: received", processed, 0, NULL, "",
-     "If one CPU has them all, it is the limit of all."},
+     "If one CPU receives all packets, it limits the whole machine."},
     {"softirq: dropped", dropped, 0, NULL, "",
-     "The backlog was full. TCP sends again, and that costs time."},
+     "The backlog was full. TCP retransmits, which costs time."},
     {"softirq: squeezed", squeezed, 0, NULL, "",
-     "The budget was spent, with packets left. Often: the CPU is too busy."},
+     "The budget ran out before the packets did. If often, the CPU is too busy."},
 };
 
-static void value_of(const struct fact *fact, char *text)
+static void read_feature(const struct feature *feature, char *text)
 {
     text[0] = '\0';
-    memset(share, 0, sizeof share);
-    if (fact->here != NULL)
-        fact->here(text);
-    else if (fact->on_off != 0)
-        on_off(fact->on_off, UINT32_MAX, text);
-    else if (!read_setting(fact->setting, text))
+    memset(per_cpu, 0, sizeof per_cpu);
+    if (feature->read_value != NULL)
+        feature->read_value(text);
+    else if (feature->on_off != 0)
+        write_on_off(feature->on_off, UINT32_MAX, text);
+    else if (!read_sysctl(feature->sysctl, text))
         text[0] = '\0';
     if (text[0] == '\0')
-        snprintf(text, VALUE, has_folder() ? "not on this device" : "not seen");
+        snprintf(text, VALUE_SIZE, has_sysfs_directory() ? "not on this device" : "not readable");
 }
 
-/* The shares of the CPUs that have one, in lines that fit. */
-static void print_shares(void)
+/* Print the CPUs whose count is not 0, in lines of at most MAX_COLUMNS. */
+static void print_per_cpu(void)
 {
     int column = 0;
 
-    for (int cpu = 0; cpu < CPUS; cpu++) {
-        char piece[VALUE];
-        if (share[cpu] == 0)
+    for (int cpu = 0; cpu < MAX_CPUS; cpu++) {
+        char piece[VALUE_SIZE];
+        if (per_cpu[cpu] == 0)
             continue;
-        int length = snprintf(piece, sizeof piece, "cpu%d %llu", cpu, share[cpu]);
-        bool fits = column > 0 && column + 2 + length <= LINE;
+        int length = snprintf(piece, sizeof piece, "cpu%d %llu", cpu, per_cpu[cpu]);
+        bool fits = column > 0 && column + 2 + length <= MAX_COLUMNS;
         printf("%s%s", column == 0 ? "    " : fits ? "  " : "\n    ", piece);
         column = (fits ? column + 2 : 4) + length;
     }
@@ -517,8 +523,8 @@ static void print_shares(void)
         putchar('\n');
 }
 
-/* printf() pads bytes, and a character such as µ has two. */
-static int extra_bytes(const char *text)
+/* printf() pads to a number of bytes, but a UTF-8 character such as µ has more than one. */
+static int utf8_extra_bytes(const char *text)
 {
     int extra = 0;
 
@@ -527,31 +533,33 @@ static int extra_bytes(const char *text)
     return extra;
 }
 
-static void print_fact(const struct fact *fact)
+static void print_feature(const struct feature *feature)
 {
-    char text[VALUE];
+    char text[VALUE_SIZE];
 
-    if (fact->why == NULL) {
-        printf("\n%s\n", fact->what);
+    if (feature->purpose == NULL) {
+        printf("\n%s\n", feature->label);
         return;
     }
-    value_of(fact, text);
-    if (fact->card[0] == '\0')
-        printf("\n  %-19s  %s\n", fact->what, text);
+    read_feature(feature, text);
+    if (feature->card[0] == '\0')
+        printf("\n  %-19s  %s\n", feature->label, text);
     else
-        printf("\n  %-19s  %-*s  %s\n", fact->what, 30 + extra_bytes(text), text, fact->card);
-    printf("    %s\n", fact->why);
-    print_shares();
+        printf("\n  %-19s  %-*s  %s\n", feature->label, 30 + utf8_extra_bytes(text), text,
+               feature->card);
+    printf("    %s\n", feature->purpose);
+    print_per_cpu();
 }
 
-/* ---- which device ---- */
+/* ---- the choice of the device ---- */
 
-/* /proc/net/route: the name first, then the destination; the default's is 0, and so is its mask.  A
- * route that leads nowhere ("unreachable") has "*" for a device. */
-static bool default_route(void)
+/* Find the device of the default route.  A line of /proc/net/route starts with the device and the
+ * destination.  For the default route, destination and mask are 0.  A route without a device
+ * ("unreachable") has "*" instead of a name. */
+static bool find_default_route(void)
 {
     FILE *file = fopen("/proc/net/route", "re");
-    char line[VALUE], name[IF_NAMESIZE];
+    char line[VALUE_SIZE], name[IF_NAMESIZE];
     unsigned long destination, mask;
     bool found = false;
 
@@ -568,7 +576,7 @@ static bool default_route(void)
 
 static void choose_device(void)
 {
-    if (default_route())
+    if (find_default_route())
         return;
     struct if_nameindex *all = if_nameindex();
     strcpy(device, "lo");
@@ -583,24 +591,24 @@ static void choose_device(void)
 
 static void print_device(void)
 {
-    char path[PATH_MAX], driver[PATH_MAX], mtu[VALUE];
+    char path[PATH_MAX], driver[PATH_MAX], mtu[VALUE_SIZE];
 
     snprintf(path, sizeof path, "/sys/class/net/%s/device/driver", device);
     ssize_t length = readlink(path, driver, sizeof driver - 1);
     if (length > 0) {
         driver[length] = '\0';
         char *name = strrchr(driver, '/');
-        printf("%s: a card, driver %s", device, name != NULL ? name + 1 : driver);
-    } else if (has_folder()) {
-        printf("%s: the kernel's own device, without a card", device);
+        printf("%s: network card, driver %s", device, name != NULL ? name + 1 : driver);
+    } else if (has_sysfs_directory()) {
+        printf("%s: virtual device of the kernel, without a card", device);
     } else {
-        printf("%s: without /sys it is not seen whether this is a card", device);
+        printf("%s: without /sys, nic cannot tell whether this is a card", device);
     }
-    if (read_device("mtu", mtu))
+    if (read_device_file("mtu", mtu))
         printf(", MTU %s", mtu);
     puts(".");
     if (strcmp(device, "lo") == 0)
-        puts("Nothing crosses a wire. Where a card's work is \"on\", nobody does it, or has to.");
+        puts("No packet leaves the machine, so an offload that is \"on\" has nothing to do.");
     printf("\n  %-19s  %-30s  %s\n", "", "HERE", "A 10 GBIT/S CARD");
     printf("  %-19s  %-30s  %s\n", "", "", "(Intel 82599)");
 }
@@ -608,13 +616,14 @@ static void print_device(void)
 static void usage(FILE *stream)
 {
     fputs("usage: nic [DEV]\n"
-          "  tells what the network device DEV and the kernel do for a packet's journey;\n"
-          "  without DEV it is the device of the default route\n",
+          "  reports which features of the network device DEV and of the kernel affect\n"
+          "  a packet; without DEV, it uses the device of the default route\n",
           stream);
 }
 
-/* What could not be written was not told.  Who closed the pipe has read what he wanted. */
-static int flushed(void)
+/* Return the exit code: 1 if the report could not be written.  EPIPE is no error, because the
+ * reader has closed the pipe and wants no more. */
+static int flush_stdout(void)
 {
     errno = 0;
     if ((fflush(stdout) == 0 && !ferror(stdout)) || errno == EPIPE)
@@ -638,13 +647,13 @@ int main(int argc, char **argv)
     else
         choose_device();
     if (if_nametoindex(device) == 0 || (argc == 2 && strcmp(device, argv[1]) != 0)) {
-        fprintf(stderr, "nic: there is no network device \"%s\"; /sys/class/net lists them\n",
+        fprintf(stderr, "nic: there is no network device \"%s\"; see /sys/class/net\n",
                 argc == 2 ? argv[1] : device);
         return 1;
     }
     print_device();
-    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
-        print_fact(&facts[i]);
-    return flushed();
+    for (size_t i = 0; i < sizeof features / sizeof *features; i++)
+        print_feature(&features[i]);
+    return flush_stdout();
 }
 #endif

@@ -1,12 +1,9 @@
 /* Stage 07: coroutines.  The loop of stage 04, and the code of stage 01 on top of it.
  *
- * Each client has a coroutine, and serve_client() reads as in stage 01.  Where a thread would
- * block, a coroutine returns to the loop and keeps its stack; when epoll reports its descriptor,
- * the loop resumes it.  coroutine.c shows how. Limit: an idle client is not free, because its
- * coroutine holds a page of stack.
- *
- * Try it: make tour STAGE=07.  By hand: make run-07 V=1, and in another terminal nc 127.0.0.1 5566.
- */
+ * Each client has a coroutine, so serve_client() reads as in stage 01.  Where a thread would block,
+ * a coroutine yields to the loop and keeps its stack; coroutine.c shows how.
+ * Try it: make tour STAGE=07, and then make run-07 V=1.
+ * Limit: an idle client is not free, because its coroutine holds a page of stack. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "common.h"
@@ -19,10 +16,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#define BUFFER_SIZE 65536 /* of one recv(), so that large messages need few calls */
-#define MAX_EVENTS 256    /* returned by one epoll_wait(); the rest come with the next */
-#define ACCEPT_BATCH 64   /* new connections per event, so that connected clients get a turn */
 
 // ANCHOR: coroutines
 /* The listener has a coroutine, and so has each client.  The invariant between two events: every
@@ -42,7 +35,7 @@ static long long accept_paused_until; /* by now_ms(); 0: accepting is not paused
 static bool wait_ready(void)
 {
     if (!fd_ready && !stopping)
-        coroutine_wait();
+        coroutine_yield();
     fd_ready = false;
     if (stopping)
         errno = ECANCELED;
@@ -154,6 +147,8 @@ static bool send_all(int fd, const char *data, size_t length)
     return ok;
 }
 
+#define BUFFER_SIZE 65536 /* of one recv(), so that large messages need few calls */
+
 /* Serve one client from its first byte to its last. */
 static void serve_client(int fd)
 {
@@ -211,6 +206,8 @@ static void resume(int fd)
 // ANCHOR_END: spawn
 
 // ANCHOR: accept
+#define ACCEPT_BATCH 64 /* new connections per event, so that connected clients get a turn */
+
 static void open_client(int fd)
 {
     log_call("accept");
@@ -250,7 +247,7 @@ static void accept_pause(void)
     unwatch(listener);
     do {
         accept_paused_until = now_ms() + BACKOFF_MS;
-        coroutine_wait();
+        coroutine_yield();
     } while (!stopping && !watch(listener));
     accept_paused_until = 0;
 }
@@ -280,6 +277,8 @@ static int wait_timeout_ms(void)
 }
 
 // ANCHOR: loop
+#define MAX_EVENTS 256 /* returned by one epoll_wait(); the rest come with the next */
+
 static void serve(void)
 {
     struct epoll_event events[MAX_EVENTS];
@@ -313,7 +312,7 @@ static void end_coroutines(void)
     for (int fd = 0; fd < coroutine_capacity; fd++)
         resume(fd);
     free(coroutines);
-    coroutine_tidy();
+    coroutine_cleanup();
 }
 
 const struct stage_option stage_option = {"", "", ""};

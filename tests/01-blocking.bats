@@ -5,25 +5,25 @@ load support/helpers
 @test "expected limit: with -1 the second client waits until the first has left" {
     rule "one thread that waits for one client serves nobody else" "this is the limit of the stage; a change that lifts it belongs into stage 02" "chapter 1"
     start_server -1 -v
-    start_client one echo first say here wait echo still say again wait finish expect-end
-    said one here
-    start_client two send second say sent expect second finish expect-end say served
-    said two sent
-    go one
-    said one again # a whole echo later, the second client has no answer
+    start_client one echo first print here wait echo still print again wait shutdown expect-eof
+    client_printed one here
+    start_client two send second print sent expect second shutdown expect-eof print served
+    client_printed two sent
+    resume_client one
+    client_printed one again # a whole echo later, the second client has no answer
     ! grep -q served "$TMP/two.out"
     [ "$(grep -c '^accept' "$TMP/server.err")" = 1 ]
-    go one
-    finished one
-    finished two
+    resume_client one
+    client_succeeded one
+    client_succeeded two
     [ "$(grep -c '^accept' "$TMP/server.err")" = 2 ]
 }
 
 @test "expected limit: with -1 a client that never reads stops everybody" {
     rule "one thread that waits for one client serves nobody else" "this is the limit of the stage" "chapter 1"
     start_server -1
-    start_client one narrow fill 50000000 wait
-    said one filled
+    start_client one small-rcvbuf fill 50000000 wait
+    client_printed one filled
     CLIENT_SECONDS=1 run client echo "is anybody there"
     echo "$output"
     [ "$status" = 1 ]
@@ -36,12 +36,12 @@ load support/helpers
     rule "a thread for each client, and none that stays" "threads that are neither joined nor detached" "chapter 1"
     need_linux "to count threads"
     start_server
-    start_client one silent 50
-    said one "holding 50"
-    until_true 5 has_threads 51
-    go one
-    finished one
-    until_true 5 has_threads 1
+    start_client one idle 50
+    client_printed one "holding 50"
+    wait_until 5 has_threads 51
+    resume_client one
+    client_succeeded one
+    wait_until 5 has_threads 1
 }
 has_threads() { [ "$(find "/proc/$SERVER_PID/task" -mindepth 1 -maxdepth 1 | wc -l)" = "$1" ]; }
 
@@ -52,16 +52,16 @@ has_threads() { [ "$(find "/proc/$SERVER_PID/task" -mindepth 1 -maxdepth 1 | wc 
     start_server
     next_client_works
     before=$(memory_kib)
-    start_client one silent "$threads"
-    said one holding
-    until_true "${EVENT_SECONDS:-20}" has_threads $((threads + 1))
+    start_client one idle "$threads"
+    client_printed one holding
+    wait_until "${EVENT_SECONDS:-20}" has_threads $((threads + 1))
     after=$(memory_kib)
     local user=$(((after - before) * 1024 / threads)) kernel_stack=16384
     # the kernel's own: a 16 KiB stack for each thread (x86-64, arm64), and about 10 KiB of task
     echo "each of $threads threads: $user bytes of user memory, $kernel_stack of kernel stack"
     [ $((user + kernel_stack)) -le $((48 * 1024)) ]
-    go one
-    finished one
+    resume_client one
+    client_succeeded one
 }
 
 @test "no call but accept, recv, send, close and what a thread needs" {
@@ -69,11 +69,11 @@ has_threads() { [ "$(find "/proc/$SERVER_PID/task" -mindepth 1 -maxdepth 1 | wc 
     need_strace
     WRAP=(strace -f -qq -o "$TMP/trace")
     start_server
-    client echo a echo b echo c echo d finish expect-end
-    until_true 5 has_text "$TMP/trace" 'recvfrom.*= 0$'
+    client echo a echo b echo c echo d shutdown expect-eof
+    wait_until 5 has_text "$TMP/trace" 'recvfrom.*= 0$'
     local fd calls
     fd=$(sed -n 's/.*accept.*) *= \([0-9]*\).*/\1/p' "$TMP/trace" | head -n 1)
-    until_true 5 has_text "$TMP/trace" "close($fd)"
+    wait_until 5 has_text "$TMP/trace" "close($fd)"
     calls=$(sed -n "/accept.*= $fd/,/close($fd)/p" "$TMP/trace" | sed '/resumed/d; s/^[0-9]* *//; s/[( ].*//' | sort | uniq -c)
     echo "$calls"
     echo "$calls" | grep -q ' 4 sendto$'

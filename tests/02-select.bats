@@ -10,18 +10,18 @@ FD_SETSIZE=1024
     [ "$(ulimit -Hn)" -ge 1200 ] || skip "needs 1200 descriptors; to run it: ulimit -Hn 2048"
     ulimit -Sn "$(ulimit -Hn)"
     start_server
-    local room=$((FD_SETSIZE - $(descriptors)))
+    local room=$((FD_SETSIZE - $(fd_count)))
     echo "room for $room clients"
-    start_client one silent "$room"
-    said one holding
-    until_true 5 same_descriptors_as "$FD_SETSIZE"
+    start_client one idle "$room"
+    client_printed one holding
+    wait_until 5 fd_count_is "$FD_SETSIZE"
     start_client two crowd 100 50
     does_not_spin
     ! grep -q answered "$TMP/two.out"
-    [ "$(descriptors)" = "$FD_SETSIZE" ]
-    go one
-    finished one
-    finished two
+    [ "$(fd_count)" = "$FD_SETSIZE" ]
+    resume_client one
+    client_succeeded one
+    client_succeeded two
     client crowd 1100 "$room"
 }
 
@@ -64,23 +64,23 @@ END
     [ "$(ulimit -Hn)" -ge 1200 ] || skip "needs 1200 descriptors; to run it: ulimit -Hn 2048"
     ulimit -Sn "$(ulimit -Hn)"
     start_server
-    start_client one silent $((FD_SETSIZE - $(descriptors)))
-    said one holding
-    until_true 5 same_descriptors_as "$FD_SETSIZE"
+    start_client one idle $((FD_SETSIZE - $(fd_count)))
+    client_printed one holding
+    wait_until 5 fd_count_is "$FD_SETSIZE"
     prlimit --pid "$SERVER_PID" --nofile=1200:
-    client open expect-gone
+    client connect expect-closed
     awk -v size=$FD_SETSIZE '/^Max open files/ { print; exit $4 != size }' "/proc/$SERVER_PID/limits"
     start_client two crowd 20 0
     does_not_spin
-    go one
-    finished one
-    finished two
-    as_before
+    resume_client one
+    client_succeeded one
+    client_succeeded two
+    server_unaffected
     stop_server
 }
 
 @test "an echo costs two system calls and a share of the wait" {
     rule "read, and send at once; wait for room only after a short send" "waiting for writability before each send" "chapter 2"
     need_strace
-    calls_for_each_echo_at_most 2.10
+    syscalls_per_echo_at_most 2.10
 }

@@ -16,20 +16,20 @@ load support/helpers
     start_server
     client crowd 200 100
     start_client one hold 50
-    said one holding
+    client_printed one holding
     client crowd 200 7
-    go one
-    finished one
+    resume_client one
+    client_succeeded one
     next_client_works
 }
 
 @test "an idle client costs at most 96 bytes" {
     rule "an idle client costs its entries and no buffer" "a buffer for each client" "chapter 3"
-    idle_costs_at_most 96
+    idle_client_costs_at_most 96
 }
 
 @test "an echo costs two system calls and a share of the wait" {
     rule "read, and send at once; wait for room only after a short send" "waiting for writability before each send" "chapter 2"
     need_strace
-    calls_for_each_echo_at_most 2.10
+    syscalls_per_echo_at_most 2.10
 }

@@ -3,12 +3,12 @@
 # epoll_ctl in the steady state; edge-triggered.
 load support/helpers
 
-told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
+told() { wait_until 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
 
 @test "EPOLLIN: bytes are there; EPOLLRDHUP: the client's FIN" {
     rule "the narration names what the kernel said" "" "chapter 4"
     start_server -v
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     told 'epoll_wait  1 ready .*EPOLLIN  *recv 5, send 5'
     told 'EPOLLIN|EPOLLRDHUP .*recv 0: client done; close'
 }
@@ -16,9 +16,9 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
 @test "EPOLLOUT: there is room again, asked for only when a send was short" {
     rule "writability is asked for when a send was short, and no longer when all is sent" "EPOLLOUT left armed: a spin" "chapter 4"
     start_server -v
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     ! grep -q EPOLLOUT "$TMP/server.err"
-    client narrow fill 30000000 drain finish expect-end
+    client small-rcvbuf fill 30000000 drain shutdown expect-eof
     told 'EPOLLOUT .*epoll_ctl MOD'
     told 'epoll_wait  1 ready .*EPOLLOUT .*send [0-9]*, [0-9]* wait'
     told 'EPOLLIN|EPOLLRDHUP .*epoll_ctl MOD'
@@ -29,7 +29,7 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
     start_server -v
     start_client one echo hello wait reset
     told 'recv 5, send 5'
-    go one
+    resume_client one
     told 'EPOLLIN|EPOLLERR|EPOLLHUP|EPOLLRDHUP.*recv: Connection reset by peer; close'
     next_client_works
 }
@@ -37,7 +37,7 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
 @test "EPOLLERR and EPOLLHUP while waiting to write" {
     rule "error flags lead to a write that finds the errno" "a flag without a branch: a spin, or a client for ever" "chapter 4"
     start_server -v
-    client narrow fill 30000000 reset
+    client small-rcvbuf fill 30000000 reset
     told 'EPOLLOUT|EPOLLERR|EPOLLHUP.*send: Connection reset by peer; close'
     next_client_works
     does_not_spin
@@ -46,23 +46,23 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
 @test "a client that sends FIN while the server waits to write does not wake it" {
     rule "EPOLLRDHUP is not asked for while bytes are pending" "EPOLLRDHUP, level-triggered, reported over and over" "chapter 4"
     start_server -v
-    start_client one narrow fill 6000000 finish say done wait drain expect-end
-    said one "done"
+    start_client one small-rcvbuf fill 6000000 shutdown print done wait drain expect-eof
+    client_printed one "done"
     told 'EPOLLOUT .*epoll_ctl MOD'
     does_not_spin
-    go one
-    finished one
+    resume_client one
+    client_succeeded one
 }
 
 @test "EPOLLET: with -e, and then it reads until EAGAIN" {
     rule "edge-triggered: once for each arrival, so read until there is no more" "one read for each event: the rest is never told of" "chapter 4"
     start_server -v -e
-    start_client one echo hello say here wait random 3000000 finish expect-end
-    said one here # it waits, so there is nothing left to read
+    start_client one echo hello print here wait random 3000000 shutdown expect-eof
+    client_printed one here # it waits, so there is nothing left to read
     told 'EPOLLIN|EPOLLRDHUP|EPOLLET .*epoll_ctl ADD'
     told 'recv: EAGAIN, nothing left'
-    go one
-    finished one
+    resume_client one
+    client_succeeded one
 }
 
 @test "edge-triggered, FIN that arrives together with the last bytes is not missed" {
@@ -71,10 +71,10 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
     local i
     for i in 1 2 3 4 5; do
         kill -STOP "$SERVER_PID"
-        start_client one send "bytes and FIN" finish say sent expect "bytes and FIN" expect-end
-        said one sent
+        start_client one send "bytes and FIN" shutdown print sent expect "bytes and FIN" expect-eof
+        client_printed one sent
         kill -CONT "$SERVER_PID"
-        finished one
+        client_succeeded one
         rm "$TMP/one.in" "$TMP/one.out"
     done
 }
@@ -82,22 +82,22 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
 @test "edge-triggered, a client that has much to read does not keep another waiting" {
     rule "edge-triggered: the reading has a bound, and then the kernel is asked anew" "reading one client until there is no more, however much comes" "chapter 4"
     start_server -v -e
-    start_client one echo a say here wait fill 5000000 say full wait
-    said one here
-    start_client two echo b say here wait send hello say sent expect hello finish expect-end
-    said two here
+    start_client one echo a print here wait fill 5000000 print full wait
+    client_printed one here
+    start_client two echo b print here wait send hello print sent expect hello shutdown expect-eof
+    client_printed two here
     local before
     kill -STOP "$SERVER_PID"
-    go one
-    until_true 5 sends_wait
-    go two
-    said two sent
+    resume_client one
+    wait_until 5 sends_wait
+    resume_client two
+    client_printed two sent
     kill -CONT "$SERVER_PID"
-    finished two
+    client_succeeded two
     before=$(sed '/recv 5, send 5/q' "$TMP/server.err" | grep -c 'recv 65536')
     echo "reads of one client before the other had its turn: $before"
     [ "$before" -le 16 ]
-    go one
+    resume_client one
 }
 # the client's bytes have filled the receive buffer of the server, which is stopped
 sends_wait() { awk -v port="$(printf ':%04X' "$PORT")" '$2 ~ port "$" && $4 == "01" { split($5, q, ":"); if (q[2] != "00000000") found = 1 } END { exit !found }' /proc/net/tcp; }
@@ -105,7 +105,7 @@ sends_wait() { awk -v port="$(printf ':%04X' "$PORT")" '$2 ~ port "$" && $4 == "
 @test "an echo costs two system calls and a share of the wait, and no epoll_ctl" {
     rule "read, send at once, ask for writability only after a short send" "two epoll_ctl for each message, as the Python document does" "chapter 4"
     need_strace
-    calls_for_each_echo_at_most 2.10
+    syscalls_per_echo_at_most 2.10
 }
 
 @test "more clients than FD_SETSIZE" {
@@ -119,5 +119,5 @@ sends_wait() { awk -v port="$(printf ':%04X' "$PORT")" '$2 ~ port "$" && $4 == "
 
 @test "an idle client costs at most 96 bytes" {
     rule "an idle client costs its entry in the table and no buffer" "a buffer for each client" "chapter 4"
-    idle_costs_at_most 96
+    idle_client_costs_at_most 96
 }

@@ -3,12 +3,12 @@
 # these run against the stand-in (kqueue-emulation.bats tests that), elsewhere against the kernel.
 load support/helpers
 
-told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
+told() { wait_until 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
 
 @test "EVFILT_READ says how many bytes wait" {
     rule "the narration names what the kernel said" "" "chapter 5"
     start_server -v
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     told 'kevent  1 ready .*EVFILT_READ|data=5  *recv 5, send 5'
     told 'EVFILT_READ|EV_EOF|data=0  *recv 0: client done; close'
 }
@@ -17,24 +17,24 @@ told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
     rule "the narration names what the kernel said" "" "chapter 5"
     start_server -v
     kill -STOP "$SERVER_PID"
-    start_client one silent 3
-    said one holding
+    start_client one idle 3
+    client_printed one holding
     kill -CONT "$SERVER_PID"
     told 'EVFILT_READ|data=3  *accept: fd'
-    go one
-    finished one
+    resume_client one
+    client_succeeded one
 }
 
 @test "EV_EOF comes with the bytes that were sent before it, and they come back" {
     rule "EV_EOF is no reason to close: there may be bytes to read" "closing at EV_EOF" "chapter 5"
     start_server -v
-    start_client one open wait send "last words" finish expect "last words" expect-end
+    start_client one connect wait send "last words" shutdown expect "last words" expect-eof
     told 'accept: fd'
     kill -STOP "$SERVER_PID"
-    go one
-    until_true 5 client_has_finished
+    resume_client one
+    wait_until 5 client_has_finished
     kill -CONT "$SERVER_PID"
-    finished one
+    client_succeeded one
     told 'EVFILT_READ|EV_EOF|data=10  *recv 10, send 10'
 }
 # The bytes and the FIN have arrived: the connection, at the server's side, is in CLOSE_WAIT.
@@ -49,9 +49,9 @@ client_has_finished() {
 @test "EVFILT_WRITE: there is room again, asked for only when a send was short" {
     rule "writability is asked for when a send was short, and no longer when all is sent" "EVFILT_WRITE left there: a spin" "chapter 5"
     start_server -v
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     ! grep -q EVFILT_WRITE "$TMP/server.err"
-    client narrow fill 30000000 drain finish expect-end
+    client small-rcvbuf fill 30000000 drain shutdown expect-eof
     told 'EVFILT_WRITE  *kevent EV_ADD'
     told 'EVFILT_WRITE|data=[1-9][0-9]*  *send [0-9]*, [0-9]* wait'
 }
@@ -61,7 +61,7 @@ client_has_finished() {
     start_server -v
     start_client one echo hello wait reset
     told 'recv 5, send 5'
-    go one
+    resume_client one
     told 'EVFILT_READ|EV_EOF|data=0|fflags=[1-9][0-9]*  *recv: Connection reset by peer; close'
     next_client_works
 }
@@ -69,7 +69,7 @@ client_has_finished() {
 @test "a reset while waiting to write" {
     rule "EV_EOF leads to a write that finds the errno" "a flag without a branch: a spin, or a client for ever" "chapter 5"
     start_server -v
-    client narrow fill 30000000 reset
+    client small-rcvbuf fill 30000000 reset
     told 'EVFILT_WRITE|EV_EOF|data=[0-9]*|fflags=[1-9][0-9]*  *send: .*; close'
     next_client_works
     does_not_spin
@@ -78,23 +78,23 @@ client_has_finished() {
 @test "a client that sends FIN while the server waits to write does not wake it" {
     rule "one filter at a time: while bytes are pending, no event about reading" "EVFILT_READ left there: EV_EOF over and over" "chapter 5"
     start_server -v
-    start_client one narrow fill 6000000 finish say done wait drain expect-end
-    said one "done"
+    start_client one small-rcvbuf fill 6000000 shutdown print done wait drain expect-eof
+    client_printed one "done"
     told 'EVFILT_WRITE  *kevent EV_ADD'
     does_not_spin
-    go one
-    finished one
+    resume_client one
+    client_succeeded one
 }
 
 @test "EV_CLEAR: with -e, and then it reads until EAGAIN" {
     rule "edge-triggered: once for each arrival, so read until there is no more" "one read for each event: the rest is never told of" "chapter 5"
     start_server -v -e
-    start_client one echo hello say here wait random 3000000 finish expect-end
-    said one here
+    start_client one echo hello print here wait random 3000000 shutdown expect-eof
+    client_printed one here
     told 'EVFILT_READ|EV_CLEAR  *kevent EV_ADD'
     told 'recv: EAGAIN, nothing left'
-    go one
-    finished one
+    resume_client one
+    client_succeeded one
 }
 
 @test "in the steady state, kevent() changes nothing" {
@@ -107,7 +107,7 @@ client_has_finished() {
 
 @test "an idle client costs at most 96 bytes" {
     rule "an idle client costs its entry and no buffer" "a buffer for each client" "chapter 5"
-    idle_costs_at_most 96
+    idle_client_costs_at_most 96
 }
 
 @test "on Linux it says that this is a stand-in, on stderr, once" {

@@ -3,7 +3,7 @@
 # tests the selector itself.
 load support/helpers
 
-told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
+told() { wait_until 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
 backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
 
 @test "-h lists the back ends that are compiled in, and -s takes each of them" {
@@ -12,7 +12,7 @@ backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
     local name
     for name in $(backends); do
         start_server -v -s "$name"
-        client echo hello finish expect-end
+        client echo hello shutdown expect-eof
         told "^$name calls back .*recv 5, send 5"
         [ "$(sed -n 's/ calls back .*//p' "$TMP/server.err" | sort -u)" = "$name" ]
         stop_server
@@ -26,7 +26,7 @@ backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
     for name in epoll poll select; do
         WRAP=(strace -f -qq -o "$TMP/trace" -e trace=epoll_wait,epoll_pwait,poll,ppoll,select,pselect6)
         start_server -s "$name"
-        client echo hello finish expect-end
+        client echo hello shutdown expect-eof
         case $name in
         epoll) ! grep -qv epoll "$TMP/trace" ;;
         poll) ! grep -v ' p\{0,1\}poll(' "$TMP/trace" ;;
@@ -39,13 +39,13 @@ backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
 @test "SELECTOR in the environment chooses, -s overrules it, an empty one chooses nothing" {
     rule "-s before SELECTOR before the best" "" "chapter 6"
     SELECTOR=poll start_server -v
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     told '^poll calls back'
     SELECTOR=poll start_server -v -s select
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     told '^select calls back'
     SELECTOR='' start_server -v
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     told "^$(backends | cut -d' ' -f1) calls back"
 }
 
@@ -54,7 +54,7 @@ backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
     need_strace
     WRAP=(strace -f -qq -o "$TMP/trace" -e trace=epoll_create1 -e inject=epoll_create1:error=ENOSYS)
     start_server -v
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     told '^poll calls back'
     grep -q INJECTED "$TMP/trace"
 }
@@ -82,24 +82,24 @@ backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
     [ "$(ulimit -Hn)" -ge 1200 ] || skip "needs 1200 descriptors; to run it: ulimit -Hn 2048"
     ulimit -Sn "$(ulimit -Hn)"
     start_server -s select
-    start_client one silent $((1024 - $(descriptors)))
-    said one holding
-    until_true 15 same_descriptors_as 1024
+    start_client one idle $((1024 - $(fd_count)))
+    client_printed one holding
+    wait_until 15 fd_count_is 1024
     start_client two crowd 100 50
     does_not_spin
-    go one
-    finished one
-    finished two
+    resume_client one
+    client_succeeded one
+    client_succeeded two
     if command -v prlimit >/dev/null; then # raised from outside: lowered again
-        until_true 15 same_descriptors_as "$DESCRIPTORS"
-        start_client three silent $((1024 - $(descriptors)))
-        said three holding
-        until_true 15 same_descriptors_as 1024
+        wait_until 15 fd_count_is "$FDS_AT_START"
+        start_client three idle $((1024 - $(fd_count)))
+        client_printed three holding
+        wait_until 15 fd_count_is 1024
         prlimit --pid "$SERVER_PID" --nofile=1200:
-        client open expect-gone
+        client connect expect-closed
         awk '/^Max open files/ { print; exit $4 != 1024 }' "/proc/$SERVER_PID/limits"
-        go three
-        finished three
+        resume_client three
+        client_succeeded three
         next_client_works
     fi
 }
@@ -108,19 +108,19 @@ backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
     rule "the server still hears its clients, and SIGTERM" "poll() fails with EINVAL for ever, poll(2)" "chapter 6"
     need prlimit "to lower a running process's limit" "install util-linux"
     start_server -s poll
-    start_client one silent 50
-    said one holding
-    until_true 5 same_descriptors_as $((DESCRIPTORS + 50))
+    start_client one idle 50
+    client_printed one holding
+    wait_until 5 fd_count_is $((FDS_AT_START + 50))
     prlimit --pid "$SERVER_PID" --nofile=20:
     does_not_spin
-    go one
-    finished one
+    resume_client one
+    client_succeeded one
     stop_server
 }
 
 @test "an idle client costs at most 96 bytes" {
     rule "an idle client costs its entries and no buffer" "a buffer for each client" "chapter 6"
-    idle_costs_at_most 96
+    idle_client_costs_at_most 96
 }
 
 @test "an echo costs two system calls and a share of the wait, over each back end" {
@@ -129,7 +129,7 @@ backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
     local name
     for name in epoll poll select; do
         echo "$name:"
-        SELECTOR=$name calls_for_each_echo_at_most 2.10
+        SELECTOR=$name syscalls_per_echo_at_most 2.10
     done
 }
 

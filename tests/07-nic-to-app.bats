@@ -2,7 +2,7 @@
 # What only stage 07's server does: a coroutine for each client, and code that reads as stage 01's.
 load support/helpers
 
-told() { until_true 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
+told() { wait_until 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
 
 # start_injected CALL ERROR MORE: the server under strace; CALL fails once, MORE calls after those
 # that it makes before it listens.
@@ -10,14 +10,14 @@ start_injected() {
     local startup
     WRAP=(strace -f -qq -o "$TMP/count" -e "trace=$1")
     start_server
-    until_true 3 has_child
+    wait_until 3 find_child
     startup=$(grep -c "$1(" "$TMP/count")
     WRAP=(strace -f -qq -o "$TMP/trace" -e "trace=$1" -e "inject=$1:error=$2:when=$((startup + $3))")
     start_server
-    until_true 3 has_child
+    wait_until 3 find_child
     SERVER_PID=$CHILD
     PIDS="$SERVER_PID $PIDS"
-    DESCRIPTORS=$(descriptors)
+    FDS_AT_START=$(fd_count)
 }
 mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
 
@@ -32,7 +32,7 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
 @test "a wake-up names the coroutine, and the next line is what it did" {
     rule "the narration shows who was resumed, and why" "" "chapter 7"
     start_server -v
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     told 'recv 0 .*client done; close'
     grep -A 1 'epoll_wait  1 ready .*EPOLLIN  *resume coroutine [0-9]*$' "$TMP/server.err" |
         grep -q '^recv 5  *fd [0-9]*  *send 5$'
@@ -44,13 +44,13 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
 @test "EPOLLOUT: there is room again, asked for only when a send was short" {
     rule "writability is asked for when a send was short, and no longer when all is sent" "EPOLLOUT left armed: a spin" "chapter 4"
     start_server -v
-    client echo hello finish expect-end
+    client echo hello shutdown expect-eof
     ! grep -q EPOLLOUT "$TMP/server.err"
-    client narrow fill 30000000 drain finish expect-end
+    client small-rcvbuf fill 30000000 drain shutdown expect-eof
     told 'EPOLLOUT  *epoll_ctl MOD'
     told 'epoll_wait  1 ready .*EPOLLOUT  *resume coroutine'
     told 'EPOLLIN|EPOLLRDHUP  *epoll_ctl MOD'
-    client echo "reading again" finish expect-end
+    client echo "reading again" shutdown expect-eof
     does_not_spin
 }
 
@@ -59,37 +59,37 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     start_server -v
     client echo hello reset
     told '^recv -1 .*Connection reset by peer; close'
-    client narrow fill 30000000 reset
+    client small-rcvbuf fill 30000000 reset
     told 'EPOLLOUT|EPOLLERR|EPOLLHUP  *resume coroutine'
     [ "$(grep -c 'reset by peer; close' "$TMP/server.err")" = 2 ]
-    as_before
+    server_unaffected
 }
 
 @test "a client that sends FIN while its coroutine waits to write does not wake it" {
     rule "EPOLLRDHUP is not asked for while bytes are pending" "EPOLLRDHUP, level-triggered, reported over and over" "chapter 4"
     start_server -v
-    start_client one narrow fill 6000000 finish say done wait drain expect-end
-    said one "done"
+    start_client one small-rcvbuf fill 6000000 shutdown print done wait drain expect-eof
+    client_printed one "done"
     told 'EPOLLOUT  *epoll_ctl MOD'
     does_not_spin
-    go one
-    finished one
+    resume_client one
+    client_succeeded one
 }
 
 @test "what one client is owed stays its own while others use the buffer" {
     rule "the buffer is shared, so what waits is a copy" "a rest that still points into the buffer of all" "chapter 7"
     start_server
-    start_client one narrow fill 6000000 say full wait drain finish expect-end
-    said one full
-    client random 3000000 finish expect-end
-    start_client two narrow fill 6000000 say full wait drain finish expect-end
-    said two full
-    client bytes random 3000000 finish expect-end
-    go two
-    finished two
-    go one
-    finished one
-    as_before
+    start_client one small-rcvbuf fill 6000000 print full wait drain shutdown expect-eof
+    client_printed one full
+    client random 3000000 shutdown expect-eof
+    start_client two small-rcvbuf fill 6000000 print full wait drain shutdown expect-eof
+    client_printed two full
+    client all-bytes random 3000000 shutdown expect-eof
+    resume_client two
+    client_succeeded two
+    resume_client one
+    client_succeeded one
+    server_unaffected
 }
 
 @test "no memory for a stack: that client goes, the next is served" {
@@ -99,8 +99,8 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     [ "${SERVER_KIND:-}" != sanitized ] || calls=mprotect # the sanitizer needs its mmap()
     for call in $calls; do
         start_injected "$call" ENOMEM 1
-        client open expect-gone
-        as_before
+        client connect expect-closed
+        server_unaffected
         grep -q INJECTED "$TMP/trace"
     done
 }
@@ -110,19 +110,19 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     need_plain_memory
     need prlimit "to change a running process's limit" "install util-linux"
     start_server
-    start_client one hold 100 say still wait
-    said one holding
-    start_client two echo a say here wait echo b finish expect-end
-    said two here
+    start_client one hold 100 print still wait
+    client_printed one holding
+    start_client two echo a print here wait echo b shutdown expect-eof
+    client_printed two here
     prlimit --pid "$SERVER_PID" --as=1000000:
-    client open expect-gone
-    client send x expect-gone
-    go two
-    finished two # and leaves a stack that is kept
-    client echo "on the stack that was kept" finish expect-end
+    client connect expect-closed
+    client send x expect-closed
+    resume_client two
+    client_succeeded two # and leaves a stack that is kept
+    client echo "on the stack that was kept" shutdown expect-eof
     prlimit --pid "$SERVER_PID" --as=unlimited:
     client crowd 20 20
-    go one
+    resume_client one
     does_not_spin
 }
 
@@ -135,16 +135,16 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     local before kept
     before=$(mappings)
     start_client one hold 1000
-    said one holding
+    client_printed one holding
     [ "$(mappings)" -ge $((before + 1900)) ] # a stack and its guard, for each
-    go one
-    finished one
-    until_true 5 same_descriptors_as "$DESCRIPTORS"
+    resume_client one
+    client_succeeded one
+    wait_until 5 fd_count_is "$FDS_AT_START"
     kept=$(($(mappings) - before))
     echo "mappings kept: $kept"
     [ "$kept" -le 140 ]
     client churn 200
-    until_true 5 same_descriptors_as "$DESCRIPTORS"
+    wait_until 5 fd_count_is "$FDS_AT_START"
     [ $(($(mappings) - before)) -le 140 ]
     stop_server # and none of those who left is resumed once more
 }
@@ -157,8 +157,8 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
         truncate -s $size "$TMP/small"
         WRAP=(env "ECHO_STAMPS=$TMP/small")
         start_server
-        client echo hello finish expect-end
-        as_before
+        client echo hello shutdown expect-eof
+        server_unaffected
         stop_server
         [ "$(tr -d '\0' <"$TMP/small" | wc -c)" = 0 ]
     done
@@ -182,7 +182,7 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
 @test "an echo costs two system calls and a share of the wait, and no epoll_ctl" {
     rule "a switch between coroutines is no system call" "swapcontext(), which sets the signal mask" "chapter 7"
     need_strace
-    calls_for_each_echo_at_most 2.10
+    syscalls_per_echo_at_most 2.10
 }
 
 @test "more clients than FD_SETSIZE" {
@@ -196,7 +196,7 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
 
 @test "an idle client costs at most the pages of its stack that are in use, two" {
     rule "an idle client costs its stack's used pages and no buffer" "a buffer on each stack" "chapter 7"
-    idle_costs_at_most $((2 * $(getconf PAGESIZE)))
+    idle_client_costs_at_most $((2 * $(getconf PAGESIZE)))
 }
 
 # Two servers in turn, five times: the least of each, for what is more is the machine's noise.

@@ -18,7 +18,7 @@ teardown() {
 }
 
 need() { command -v "$1" >/dev/null || skip "needs $1; to run it: install $1"; }
-until_true() { # SECONDS COMMAND...
+wait_until() { # SECONDS COMMAND...
     local tries=$(($1 * 50))
     shift
     until "$@"; do
@@ -28,7 +28,7 @@ until_true() { # SECONDS COMMAND...
     done
 }
 has() { grep -q -e "$2" "$1" 2>/dev/null; }
-gone() { ! kill -0 "$1" 2>/dev/null; }
+has_exited() { ! kill -0 "$1" 2>/dev/null; }
 ended() { has "$T/status" .; }
 narrow() {
     printf '%s\n' "$output" | awk 'length > 80 { print "over 80 columns: " $0; bad = 1 } END { exit bad }'
@@ -112,10 +112,10 @@ open(sys.argv[1], "w").write(str(os.getpid()))
 os.execvp("bash", ["bash", "tests/bench/run"])' "$T/pid" >"$T/said" 2>&1 3>&- || code=$?
             echo "$code" >"$T/status"
         ) 3>&- &
-        until_true 20 has "$T/out/bench.tsv" '^sample'
+        wait_until 20 has "$T/out/bench.tsv" '^sample'
         PIDS=$(cat "$T/pid")
         kill "-$signal" "$PIDS"
-        until_true 20 ended
+        wait_until 20 ended
         cat "$T/said"
         [ "$(cat "$T/status")" = 130 ]
         has "$T/said" '^Interrupted'
@@ -222,7 +222,7 @@ END
     cc -std=c11 -O1 -o "$T/load" tests/bench/load.c
     ./03-poll/server -p 0 >"$T/port" 3>&- &
     PIDS=$!
-    until_true 5 has "$T/port" listening
+    wait_until 5 has "$T/port" listening
     server=load:$PIDS:$(sed 's/.*://' "$T/port"):0:50
     run "$T/load" -n 10 -d 8 -s 3000 -r 2 -w 30 "$server"
     echo "$output"

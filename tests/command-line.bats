@@ -117,7 +117,7 @@ STAND_IN="a stand-in over epoll\|proves nothing about a BSD's kernel"
         eval "\"\$SERVER\" -v -p $FIXED_PORT ${VARIANT_ARGS:-} >/dev/null 2>/dev/null 3>&- $how &"
         SERVER_PID=$! PORT=$FIXED_PORT
         PIDS="$SERVER_PID $PIDS"
-        until_true 5 connects
+        wait_until 5 connects
         next_client_works
         stop_server
     done
@@ -131,8 +131,8 @@ connects() { (exec 9<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
     "$SERVER" -v -p "$PORT" ${VARIANT_ARGS:-} <&- >&- 2>&- 3>&- &
     SERVER_PID=$!
     PIDS="$SERVER_PID $PIDS"
-    until_true 5 connects
-    client echo "no other bytes than these" finish expect-end
+    wait_until 5 connects
+    client echo "no other bytes than these" shutdown expect-eof
     local fd
     for fd in 0 1 2; do
         echo "$fd: $(readlink "/proc/$SERVER_PID/fd/$fd")"
@@ -151,8 +151,8 @@ connects() { (exec 9<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
 @test "-v tells in three columns, within 80" {
     setup_rule "the narration is one line for each thing that happened" "a line in several writes"
     start_server -v
-    client echo hello finish expect-end
-    until_true 5 has_text "$TMP/server.err" 'done; close'
+    client echo hello shutdown expect-eof
+    wait_until 5 has_text "$TMP/server.err" 'done; close'
     cat "$TMP/server.err"
     grep -q 'fd [0-9].*accept: fd [0-9]*$\|accept  *fd [0-9].* \(thread\|serve\|coroutine\)' "$TMP/server.err"
     grep -q '5.*send 5$' "$TMP/server.err"
@@ -180,7 +180,7 @@ os.execv(sys.argv[1], sys.argv[1:])')
     "$SERVER" -v -p "$PORT" ${VARIANT_ARGS:-} >/dev/null 2>"$TMP/pipe" 3>&- &
     SERVER_PID=$!
     PIDS="$SERVER_PID $PIDS"
-    until_true 5 connects
+    wait_until 5 connects
     client churn 600
     next_client_works
     stop_server TERM

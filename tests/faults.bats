@@ -14,15 +14,15 @@ inject() {
     find_server_under_strace
 }
 find_server_under_strace() {
-    until_true 3 has_child
+    wait_until 3 find_child
     SERVER_PID=$CHILD
-    DESCRIPTORS=$(descriptors)
+    FDS_AT_START=$(fd_count)
     PIDS="$SERVER_PID $PIDS"
 }
 
 # with_shim FAULTS [OPTION...]: start the server with the shim.
 with_shim() {
-    WRAP=(env "SHIM=$1" "LD_PRELOAD=$SHIM")
+    WRAP=(env "SHIM_FAULTS=$1" "LD_PRELOAD=$SHIM")
     shift
     start_server "$@"
 }
@@ -51,9 +51,9 @@ wait_call() {
     local call
     for call in recvfrom sendto accept,accept4; do
         inject "$call:error=EINTR:when=2+3"
-        client open echo a finish expect-end
-        client random 300000 echo b finish expect-end
-        as_before
+        client connect echo a shutdown expect-eof
+        client random 300000 echo b shutdown expect-eof
+        server_unaffected
         injected
     done
 }
@@ -63,8 +63,8 @@ wait_call() {
     need_strace
     [ -n "$(wait_call)" ] || skip "expected: a blocking server has no wait of its own"
     inject "$(wait_call):error=EINTR:when=1+2"
-    client random 300000 finish expect-end
-    as_before
+    client random 300000 shutdown expect-eof
+    server_unaffected
     injected
 }
 
@@ -73,8 +73,8 @@ wait_call() {
     need_strace
     [ -n "$(wait_call)" ] || skip "expected: a blocking server has no wait of its own"
     inject "$(wait_call):error=ENOMEM:when=2+5"
-    client echo a echo b echo c finish expect-end
-    as_before
+    client echo a echo b echo c shutdown expect-eof
+    server_unaffected
     injected
 }
 
@@ -82,8 +82,8 @@ wait_call() {
     rule "a client that left before its turn is passed over" "ECONNABORTED treated as fatal (it is what BSD says)" "chapter 2"
     need_strace
     inject "accept,accept4:error=ECONNABORTED:when=1+2"
-    client echo a finish expect-end
-    as_before
+    client echo a shutdown expect-eof
+    server_unaffected
     injected
 }
 
@@ -93,8 +93,8 @@ wait_call() {
     local error
     for error in EMFILE ENFILE ENOBUFS ENOMEM EPERM; do
         inject "accept,accept4:error=$error:when=1..2"
-        client echo a finish expect-end
-        as_before
+        client echo a shutdown expect-eof
+        server_unaffected
         injected
     done
 }
@@ -102,15 +102,15 @@ wait_call() {
 @test "ENFILE for good: it does not spin, and serves those it has" {
     rule "the shortage may be the system's and last" "accept() called over and over" "chapter 2"
     need_strace
-    need_several_clients
+    need_concurrent_clients
     inject "accept,accept4:error=ENFILE:when=2+1"
-    start_client one echo a say here wait echo b finish expect-end
-    said one here
+    start_client one echo a print here wait echo b shutdown expect-eof
+    client_printed one here
     start_client two send x wait
     does_not_spin
     [ "$(grep -c INJECTED "$TMP/trace")" -lt 40 ]
-    go one
-    finished one
+    resume_client one
+    client_succeeded one
     injected
 }
 
@@ -120,12 +120,12 @@ wait_call() {
     local error
     for error in ENOBUFS EAGAIN; do
         inject "sendto:error=$error:when=1+2"
-        client echo a random 300000 finish expect-end
+        client echo a random 300000 shutdown expect-eof
         next_client_works
         injected
         inject "sendto:error=$error:when=2..5"
-        client echo a random 300000 finish expect-end
-        as_before
+        client echo a random 300000 shutdown expect-eof
+        server_unaffected
         injected
     done
 }
@@ -133,10 +133,10 @@ wait_call() {
 @test "ENOBUFS for good: it does not spin, and serves the others when it ends" {
     rule "a shortage of buffers is waited for, not asked for without pause" "send() repeated at once" "chapter 2"
     need_shim
-    with_shim "send:nobufs=2+1"
-    start_client one echo a say here wait send b wait
-    said one here
-    go one
+    with_shim "send:enobufs=2+1"
+    start_client one echo a print here wait send b wait
+    client_printed one here
+    resume_client one
     does_not_spin
     kill "$PID_one"
     stop_server
@@ -149,8 +149,8 @@ wait_call() {
     for fault in recvfrom:error=ECONNRESET recvfrom:error=ETIMEDOUT recvfrom:error=ENOMEM \
         sendto:error=EPIPE:signal=SIGPIPE sendto:error=ECONNRESET sendto:error=ENOMEM; do
         inject "$fault:when=2"
-        client echo a send b expect-gone
-        as_before
+        client echo a send b expect-closed
+        server_unaffected
         injected
     done
 }
@@ -162,13 +162,13 @@ wait_call() {
     local error
     for error in ENOSPC ENOMEM; do
         inject "epoll_ctl:error=$error:when=3" # 1 and 2 are the listener and the stop pipe
-        client send a expect-gone
+        client send a expect-closed
         next_client_works
         injected
     done
     inject "epoll_ctl:error=ENOMEM:when=4+2" # changes of mind
-    client narrow flood 30000000 expect-gone
-    client narrow flood 30000000 expect-gone
+    client small-rcvbuf try-fill 30000000 expect-closed
+    client small-rcvbuf try-fill 30000000 expect-closed
     injected
     does_not_spin
 }
@@ -183,13 +183,13 @@ wait_call() {
     local startup
     startup=$(grep -c '^[0-9]* *fcntl' "$TMP/count")
     inject "fcntl:error=EINVAL:when=$((startup + 1))..$((startup + 2))"
-    client open expect-gone
-    client open expect-gone
+    client connect expect-closed
+    client connect expect-closed
     next_client_works
     injected
     inject "setsockopt:error=ENOMEM:when=2" # 1 is SO_REUSEADDR
-    client echo "slower, perhaps" finish expect-end
-    as_before
+    client echo "slower, perhaps" shutdown expect-eof
+    server_unaffected
     injected
 }
 
@@ -206,33 +206,33 @@ wait_call() {
     rule "recv() may give less than was asked for" "a message taken to be one recv()" "chapter 1"
     need_shim
     with_shim "recv:short=1+1"
-    client random 50000 bytes finish expect-end
+    client random 50000 all-bytes shutdown expect-eof
     with_shim "recv:short=2+3"
-    client random 3000000 finish expect-end
-    as_before
+    client random 3000000 shutdown expect-eof
+    server_unaffected
 }
 
 @test "short writes: the rest is sent later, and then reading goes on" {
     rule "send() may take less than was given" "the result of send() ignored" "chapter 2"
     need_shim
     with_shim "send:short=1+1"
-    client random 50000 bytes finish expect-end
+    client random 50000 all-bytes shutdown expect-eof
     with_shim "send:short=2+3"
-    client random 3000000 echo "reading again" finish expect-end
-    as_before
+    client random 3000000 echo "reading again" shutdown expect-eof
+    server_unaffected
 }
 
 @test "EAGAIN after each short write" {
     rule "writability is asked for when a send was short, and no longer when all is sent" "write interest that is never armed, or never dropped" "chapter 2"
     need_shim
-    with_shim "send:short=1+1,send:again=2+2"
-    client random 20000 echo "reading again" finish expect-end
-    start_client one random 20000 say done wait
-    said one "done"
+    with_shim "send:short=1+1,send:eagain=2+2"
+    client random 20000 echo "reading again" shutdown expect-eof
+    start_client one random 20000 print done wait
+    client_printed one "done"
     does_not_spin # while a client is here for whom a send was short once
-    go one
-    finished one
-    as_before
+    resume_client one
+    client_succeeded one
+    server_unaffected
 }
 
 @test "no memory for a client: it goes, the next is served" {
@@ -242,48 +242,48 @@ wait_call() {
     local n long
     long=$(printf '%01000d' 0)
     for n in 1 2 3; do
-        with_shim "send:short=1+1,malloc:fail=$n+0"
-        client send "$long" finish expect-gone
-        client echo "$long" finish expect-end || client echo "$long" finish expect-end
+        with_shim "send:short=1+1,malloc:enomem=$n+0"
+        client send "$long" shutdown expect-closed
+        client echo "$long" shutdown expect-eof || client echo "$long" shutdown expect-eof
         does_not_spin
     done
-    with_shim "send:short=1+1,malloc:fail=1+1"
-    client send "$long" expect-gone
-    client send "$long" expect-gone
-    until_true 3 same_descriptors_as "$(descriptors)"
+    with_shim "send:short=1+1,malloc:enomem=1+1"
+    client send "$long" expect-closed
+    client send "$long" expect-closed
+    wait_until 3 fd_count_is "$(fd_count)"
 }
 
 @test "no thread for a client: it goes with a clear line, the server stays" {
     rule "a thread that cannot be had costs one client" "the result of pthread_create() ignored: the descriptor leaks" "chapter 1"
     need_shim
     [ "$VARIANT" = 01-blocking ] || skip "expected: this stage makes no threads"
-    with_shim "thread:fail=2+2"
-    client echo a finish expect-end
+    with_shim "pthread_create:eagain=2+2"
+    client echo a shutdown expect-eof
     local fds
-    until_true 3 same_descriptors_as "$(descriptors)"
-    fds=$(descriptors)
-    client open expect-gone
+    wait_until 3 fd_count_is "$(fd_count)"
+    fds=$(fd_count)
+    client connect expect-closed
     grep -q 'no thread for fd [0-9]*: .*; close$' "$TMP/server.err"
-    client echo b finish expect-end
-    until_true 3 same_descriptors_as "$fds"
+    client echo b shutdown expect-eof
+    wait_until 3 fd_count_is "$fds"
 }
 
 @test "10,000 handled signals lose nothing" {
     rule "signals have no effect on what the clients see" "EINTR treated as fatal, or as the end of a client" "chapter 2"
     need_shim
-    with_shim "usr1"
-    start_client one random 100000000 finish expect-end
-    ten_thousand_signals
-    finished one
-    as_before
+    with_shim "sigusr1"
+    start_client one random 100000000 shutdown expect-eof
+    send_10000_signals
+    client_succeeded one
+    server_unaffected
 }
 
 @test "SIGTERM between the check and the wait ends it all the same" {
     rule "a signal is not lost between the check and the wait" "a flag that is checked before the wait: set a moment later, the wait lasts for ever" "chapter 2"
     need_shim
-    with_shim "wait:term=2+0"
-    client echo a finish expect-end || true # brings the server to its second wait
-    until_true 2 gone "$SERVER_PID"
+    with_shim "wait:sigterm=2+0"
+    client echo a shutdown expect-eof || true # brings the server to its second wait
+    wait_until 2 has_exited "$SERVER_PID"
     wait "$SERVER_PID"
 }
 
@@ -294,7 +294,7 @@ wait_call() {
     WRAP=(strace -f -qq -o "$TMP/trace" -e trace=setsockopt,accept,accept4)
     start_server
     client churn 5
-    until_true 3 five_nodelays
+    wait_until 3 five_nodelays
 }
 five_nodelays() { [ "$(grep -c 'TCP_NODELAY, \[1\].*= 0' "$TMP/trace")" = 5 ]; }
 
@@ -302,20 +302,20 @@ five_nodelays() { [ "$(grep -c 'TCP_NODELAY, \[1\].*= 0' "$TMP/trace")" = 5 ]; }
     rule "a debugger has no effect on what the clients see" "EINTR from epoll_wait(), which no handler restarts, treated as fatal" "chapter 4"
     need_strace
     start_server
-    start_client one echo a say here wait echo b finish expect-end
-    said one here
+    start_client one echo a print here wait echo b shutdown expect-eof
+    client_printed one here
     local i
     for i in 1 2 3; do
         strace -f -qq -o "$TMP/trace.$i" -p "$SERVER_PID" 3>&- &
         PIDS="$! $PIDS"
         local tracer=$!
-        until_true 5 traced
+        wait_until 5 traced
         kill "$tracer"
-        until_true 5 untraced
+        wait_until 5 untraced
     done
-    go one
-    finished one
-    as_before
+    resume_client one
+    client_succeeded one
+    server_unaffected
 }
 traced() { ! untraced; }
 untraced() { grep -q '^TracerPid:[[:space:]]*0$' "/proc/$SERVER_PID/status"; }
@@ -324,7 +324,7 @@ untraced() { grep -q '^TracerPid:[[:space:]]*0$' "/proc/$SERVER_PID/status"; }
     rule "clients that found the backlog full come in when there is room" "connections forgotten after a burst" "chapter 2"
     need_linux "for network namespaces"
     need_root "for a network namespace of its own"
-    need_several_clients
+    need_concurrent_clients
     need ip "to set up the namespace's loopback" "install iproute2"
     unshare -n true 2>/dev/null || skip "no network namespaces here; to run it: CAP_SYS_ADMIN"
     cat >"$TMP/inside" <<'END'
@@ -344,7 +344,7 @@ read -t 0.3 -r <>"$TMP/never"
 kill -CONT $server
 wait $client
 END
-    tick # makes $TMP/never
+    short_sleep # creates $TMP/never
     local args=${SERVER_ARGS//ADDRESS/127.0.0.1}
     ARGS="${args//PORT/5566} ${VARIANT_ARGS:-}" SERVER=$SERVER TMP=$TMP CLIENT=$CLIENT run unshare -n bash "$TMP/inside"
     echo "$output"

@@ -79,7 +79,7 @@ narrow() { # no line over 80 columns, nothing for a terminal only
     printf '%s\n' "$output" | awk 'length > 80 { print "over 80 columns: " $0; bad = 1 } END { exit bad }' &&
         lacks "$(printf '\033')"
 }
-until_true() { # SECONDS COMMAND...
+wait_until() { # SECONDS COMMAND...
     local tries=$(($1 * 50))
     shift
     until "$@"; do
@@ -89,7 +89,7 @@ until_true() { # SECONDS COMMAND...
     done
 }
 has() { grep -q -e "$2" "$1" 2>/dev/null; }
-gone() { ! kill -0 "$1" 2>/dev/null; }
+has_exited() { ! kill -0 "$1" 2>/dev/null; }
 
 # Every server of this copy leaves its number in $T/pids before it is the server.
 note_pids() {
@@ -104,7 +104,7 @@ note_pids() {
 nothing_left() {
     local pid directory
     while read -r pid; do
-        until_true 2 gone "$pid" || return 1
+        wait_until 2 has_exited "$pid" || return 1
     done <"$T/pids"
     for directory in "$T"/tmp/tour.*; do
         if [ -e "$directory" ]; then
@@ -273,9 +273,9 @@ fake_server() { # STAGE, and the script on stdin
 @test "make run-NN becomes the server: Ctrl-C ends it, with exit code 0 and no more words" {
     V=1 PORT=0 sh tests/commands/targets run-03 >"$T/out" 2>"$T/err" 3>&- &
     PIDS=$!
-    until_true 5 has "$T/out" 'listening on 127.0.0.1:'
+    wait_until 5 has "$T/out" 'listening on 127.0.0.1:'
     kill -INT "$PIDS"
-    until_true 5 gone "$PIDS"
+    wait_until 5 has_exited "$PIDS"
     wait "$PIDS"
     cat "$T/out" "$T/err"
     [ "$(wc -l <"$T/out")" -eq 1 ]
@@ -539,9 +539,9 @@ fake_server() { # STAGE, and the script on stdin
         : >"$T/out"
         "$BUILT/interruptible" bash tests/commands/tour >"$T/out" 2>&1 </dev/null 3>&- &
         PIDS=$!
-        until_true 10 has "$T/out" "$moment"
+        wait_until 10 has "$T/out" "$moment"
         kill "-$signal" "$PIDS"
-        until_true 5 gone "$PIDS"
+        wait_until 5 has_exited "$PIDS"
         status=0
         wait "$PIDS" || status=$?
         echo "$signal at \"$moment\": $status"
@@ -699,13 +699,13 @@ doctor_line() { printf '%s\n' "$output" | grep -e "^.. $1 "; }
 @test "the doctor sees whether the port is taken" {
     ./03-poll/server -p 0 >"$T/out" 3>&- &
     PIDS=$!
-    until_true 5 has "$T/out" listening
+    wait_until 5 has "$T/out" listening
     port=$(sed 's/.*://' "$T/out")
     run make doctor PORT="$port"
     doctor_line "port $port" | grep -q '^-- .* taken'
     [ "$status" -eq 0 ]
     kill "$PIDS"
-    until_true 5 gone "$PIDS"
+    wait_until 5 has_exited "$PIDS"
     run make doctor PORT="$port"
     doctor_line "port $port" | grep -q '^ok .* free$'
 }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bats
-# nic and cost, the two smaller programs of stage 07: what they say, and that they leave nothing.
+# nic and cost, the two small programs of stage 07: their output, and that they leave nothing behind.
 TESTS=${TESTS:-$(cd "$BATS_TEST_DIRNAME" && pwd)}
 STAGE07=$(cd "$TESTS/../07-nic-to-app" && pwd)
 NIC=$STAGE07/nic COST=$STAGE07/cost
 
 setup() {
-    TMP='' PIDS='' # teardown must not take them from the environment
+    TMP='' PIDS='' # teardown must not use values from the environment
     [ "$(uname -s)" = Linux ] || skip "needs Linux (/proc and /sys); to run it: a Linux machine"
     TMP=$(mktemp -d "${TMPDIR:-/tmp}/echo-tests.XXXXXX")
     make -s -C "$STAGE07" nic cost server >/dev/null
@@ -17,71 +17,75 @@ teardown() {
     rm -rf "$TMP"
 }
 need() { command -v "$1" >/dev/null 2>&1 || skip "needs $1 ($2); to run it: install $3"; }
-until_true() {
+wait_until() {
     local i
     for ((i = 0; i < 250; i++)); do
         ! "$@" || return 0
         read -r -t 0.02 <>"$TMP/never" || :
     done
-    echo "waited in vain for: $*"
+    echo "timed out while waiting for: $*"
     return 1
 }
-# What runs from $TMP: cost itself, the process that holds its clients, its server.
+# Processes whose program is in $TMP: cost itself, the process that holds its clients, and its server.
 running() { ps -A -o pid= -o args= | awk -v path="$TMP/" '!/awk/ && index($0, path) { print $1 }'; }
 none_left() { [ -z "$(running)" ]; }
 three_run() { [ "$(running | wc -l)" -ge 3 ]; }
-as_nobody() { # COMMAND...: as somebody who is not root, and may read what it needs
+as_nobody() { # COMMAND...: run it as an unprivileged user
     if [ "$(id -u)" != 0 ]; then "$@"; return; fi
-    need setpriv "to become nobody" util-linux
+    need setpriv "to run as nobody" util-linux
     setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all "$@"
 }
 
-@test "nic lo: every line within 80 columns; what a card has is not on this device" {
+@test "nic lo: every line fits 80 columns, and a card's features are not on this device" {
     "$NIC" lo >"$TMP/out"
     cat "$TMP/out"
     [ -z "$(LC_ALL=C.UTF-8 awk 'length > 80' "$TMP/out")" ]
     [ -z "$(grep ' $' "$TMP/out")" ]
     grep -q '^lo: ' "$TMP/out"
     grep -q '^  RSS table  *not on this device  *128 entries$' "$TMP/out"
-    grep -q '^  receive ring  *not on this device  *512, of at most 4096$' "$TMP/out"
+    grep -q '^  receive ring  *not on this device  *512 (maximum 4096)$' "$TMP/out"
     local what
     for what in speed 'receive queues' 'RSS table' 'receive ring' 'interrupt delay' 'hardware timestamps' \
-        'its interrupts' 'checksum, receive' 'checksum, send' scatter-gather TSO GSO GRO LRO RPS RFS XPS \
+        'device interrupts' 'checksum, receive' 'checksum, send' scatter-gather TSO GSO GRO LRO RPS RFS XPS \
         'backlog weight' 'NAPI budget' backlog 'busy polling' 'softirq: dropped' 'softirq: squeezed'; do
-        # each has a value, what a card has, and a reason below it
-        grep -A 1 "^  $what  *[^ ]" "$TMP/out" | grep -q '^    [A-Z].*\.$' || { echo "lacks: $what"; return 1; }
+        # Each has a value, the card's value, and an explanation on the next line.
+        grep -A 1 "^  $what  *[^ ]" "$TMP/out" | grep -q '^    [A-Z].*\.$' || { echo "missing: $what"; return 1; }
     done
 }
 
-@test "nic: what it says is what /proc and /sys say" {
+@test "nic prints the values of /proc and /sys" {
     "$NIC" lo >"$TMP/out"
-    grep -q "^  backlog weight  *$(cat /proc/sys/net/core/dev_weight) " "$TMP/out"
-    grep -q "^  NAPI budget  *$(cat /proc/sys/net/core/netdev_budget) packets, $(cat /proc/sys/net/core/netdev_budget_usecs) µs" "$TMP/out"
-    grep -q "^  backlog  *$(cat /proc/sys/net/core/netdev_max_backlog) " "$TMP/out"
+    # Containers and other network namespaces do not have these sysctls.
+    if [ -r /proc/sys/net/core/netdev_budget ]; then
+        grep -q "^  backlog weight  *$(cat /proc/sys/net/core/dev_weight) " "$TMP/out"
+        grep -q "^  NAPI budget  *$(cat /proc/sys/net/core/netdev_budget) packets, $(cat /proc/sys/net/core/netdev_budget_usecs) µs" "$TMP/out"
+        grep -q "^  backlog  *$(cat /proc/sys/net/core/netdev_max_backlog) " "$TMP/out"
+    fi
     local sum=0 word
     while read -r _ word _; do sum=$((sum + 16#$word)); done </proc/net/softnet_stat
     local said
     said=$(sed -n 's/^  softirq: dropped  *\([0-9]*\) packets$/\1/p' "$TMP/out")
-    echo "dropped: $said, and now $sum"
+    echo "dropped: nic printed $said, the kernel has $sum now"
     [ "$said" -le "$sum" ]
     [ $((sum - said)) -lt 10000 ]
 }
 
-@test "nic for every device here, and for nobody as for root" {
+@test "nic prints the same for every device as root and as nobody" {
     local device
     cp "$NIC" "$TMP/nic"
     chmod 755 "$TMP" "$TMP/nic"
     for device in /sys/class/net/*/; do
         device=${device%/}
         device=${device##*/}
-        "$NIC" "$device" | sed '/^What happened/,$d; /its interrupts/,/^$/d' >"$TMP/root"
-        as_nobody "$TMP/nic" "$device" | sed '/^What happened/,$d; /its interrupts/,/^$/d' >"$TMP/nobody"
+        "$NIC" "$device" | sed '/^Since boot/,$d; /device interrupts/,/^$/d' >"$TMP/root"
+        as_nobody "$TMP/nic" "$device" | sed '/^Since boot/,$d; /device interrupts/,/^$/d' >"$TMP/nobody"
+        [ -d "/sys/class/net/$device" ] || continue # another test has removed it meanwhile
         diff "$TMP/root" "$TMP/nobody"
         [ -z "$(LC_ALL=C.UTF-8 awk 'length > 80' "$TMP/root")" ]
     done
 }
 
-@test "nic as ethtool says it" {
+@test "nic agrees with ethtool" {
     need ethtool "to compare with" ethtool
     local device said
     device=$("$NIC" | sed -n '1s/:.*//p')
@@ -91,13 +95,13 @@ as_nobody() { # COMMAND...: as somebody who is not root, and may read what it ne
     "$NIC" | grep -q "^  GRO  *$said "
 }
 
-@test "nic without a device: the default route's; in a namespace without any, lo" {
+@test "nic without an argument uses the default route's device, or lo if there is no other" {
     local device
     device=$(awk '$2 == "00000000" && $8 == "00000000" { print $1; exit }' /proc/net/route)
     [ -z "$device" ] || [ "$("$NIC" | sed -n '1s/:.*//p')" = "$device" ]
-    unshare -n true 2>/dev/null || skip "no network namespaces here; to run it: CAP_SYS_ADMIN"
+    unshare -n true 2>/dev/null || skip "needs network namespaces; to run it: CAP_SYS_ADMIN"
     [ "$(unshare -n "$NIC" | sed -n '1s/:.*//p')" = lo ]
-    # a default route that leads nowhere is none: there the kernel names the device "*"
+    # A default route without a device does not count: the kernel prints "*" as its device.
     need ip "to make such a route" iproute2
     unshare -n sh -c 'ip route add unreachable default && cat /proc/net/route && exec "$0"' "$NIC" >"$TMP/out"
     head -n 3 "$TMP/out"
@@ -105,17 +109,17 @@ as_nobody() { # COMMAND...: as somebody who is not root, and may read what it ne
     grep -q '^lo: ' "$TMP/out"
 }
 
-@test "nic without /sys: what is not seen is said to be so" {
-    [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null || skip "needs root, to take /sys away from it; to run it: sudo make test"
+@test "nic without /sys says which values it cannot read" {
+    [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null || skip "needs root, to unmount /sys; to run it: sudo make test"
     unshare -m sh -c 'umount -l /sys && exec "$0" lo' "$NIC" >"$TMP/out"
     cat "$TMP/out"
-    grep -q '^lo: without /sys it is not seen' "$TMP/out"
-    grep -q '^  RPS  *not seen ' "$TMP/out"
+    grep -q '^lo: without /sys, nic cannot tell' "$TMP/out"
+    grep -q '^  RPS  *not readable ' "$TMP/out"
     ! grep -q 'not on this device' "$TMP/out"
 }
 
-@test "nic: an interrupt is a device's if its name has the device's as a whole word" {
-    [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null || skip "needs root, to show it other interrupts; to run it: sudo make test"
+@test "nic counts an interrupt if its name contains the device's name as a whole word" {
+    [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null || skip "needs root, to replace /proc/interrupts; to run it: sudo make test"
     local name count=1
     echo '           CPU0       CPU1' >"$TMP/interrupts"
     for name in floppy lo10-rx-0 veth-lo0 'i8042, lo' lo-rx-0 lo; do
@@ -123,14 +127,14 @@ as_nobody() { # COMMAND...: as somebody who is not root, and may read what it ne
         count=$((count * 10))
     done >>"$TMP/interrupts"
     cat "$TMP/interrupts"
-    said() { unshare -m sh -c 'mount --bind "$1" /proc/interrupts && exec "$0" lo' "$NIC" "$1" | sed -n 's/^  its interrupts  *//p'; }
+    said() { unshare -m sh -c 'mount --bind "$1" /proc/interrupts && exec "$0" lo' "$NIC" "$1" | sed -n 's/^  device interrupts  *//p'; }
     said "$TMP/interrupts"
-    [[ $(said "$TMP/interrupts") == '111000, by all its vectors '* ]]
+    [[ $(said "$TMP/interrupts") == '111000 (all vectors) '* ]]
     head -n 4 "$TMP/interrupts" >"$TMP/of-others"
     [[ $(said "$TMP/of-others") == 'not on this device '* ]]
 }
 
-@test "nic: what cannot be written is not told: one line, exit 1" {
+@test "nic with a full disk: one line on stderr, exit code 1" {
     [ -w /dev/full ] || skip "needs /dev/full; to run it: a Linux machine"
     local code=0
     "$NIC" lo >/dev/full 2>"$TMP/why" || code=$?
@@ -140,7 +144,7 @@ as_nobody() { # COMMAND...: as somebody who is not root, and may read what it ne
     grep -q '^nic: standard output: No space left on device$' "$TMP/why"
 }
 
-@test "nic: no such device, or too many words" {
+@test "nic with an unknown device or too many arguments" {
     run "$NIC" nonsense0
     [ "$status" = 1 ]
     [[ $output == *'no network device "nonsense0"'* ]]
@@ -153,16 +157,13 @@ as_nobody() { # COMMAND...: as somebody who is not root, and may read what it ne
     "$NIC" -h | grep -q '^usage: nic'
 }
 
-# number TEXT FILE: the bytes in the first row that has this text
-number() { sed -n "s/^ *$1.* \([0-9][0-9]*\)\( .*\)\{0,1\}\$/\1/p" "$2" | head -n 1; }
-
-@test "cost: a coroutine costs the pages of its stack, 04 none, a thread more" {
+@test "cost: a coroutine costs the pages of its stack, a client of 04 none, and a thread more" {
     "$COST" 400 >"$TMP/07"
     cat "$TMP/07"
-    grep -q 'a stack, of 64 KiB' "$TMP/07"
+    grep -q 'a stack (64 KiB' "$TMP/07"
     local page stack
     page=$(getconf PAGESIZE)
-    stack=$(sed -n 's/.*a stack, of 64 KiB of addresses *\([0-9]*\).*/\1/p' "$TMP/07")
+    stack=$(sed -n 's/.*a stack (64 KiB of address space) *\([0-9]*\).*/\1/p' "$TMP/07")
     [ "$stack" -ge $((page * 9 / 10)) ]
     [ "$stack" -le $((page * 2)) ]
     [ -z "$(LC_ALL=C.UTF-8 awk 'length > 80' "$TMP/07")" ]
@@ -170,51 +171,51 @@ number() { sed -n "s/^ *$1.* \([0-9][0-9]*\)\( .*\)\{0,1\}\$/\1/p" "$2" | head -
     if [ -x "$TESTS/../04-epoll/server" ]; then
         "$COST" 400 -- "$TESTS/../04-epoll/server" -p '{port}' >"$TMP/04"
         cat "$TMP/04"
-        ! grep -q 'a stack' "$TMP/04"
+        ! grep -q 'a stack (' "$TMP/04"
         [ "$(sed -n 's/.*heap and tables *\([0-9]*\).*/\1/p' "$TMP/04")" -le 200 ]
-        grep -q '^To this program a client is almost nothing' "$TMP/04"
+        grep -q '^A client costs the server almost nothing' "$TMP/04"
     fi
     if [ -x "$TESTS/../01-blocking/server" ]; then
         "$COST" 400 -- "$TESTS/../01-blocking/server" -p '{port}' >"$TMP/01"
         cat "$TMP/01"
-        [ "$(sed -n 's/.*a stack, of [0-9]* KiB of addresses *\([0-9]*\).*/\1/p' "$TMP/01")" -ge "$page" ]
-        [ "$(sed -n "s/.*a stack of the thread's in the kernel *\([0-9]*\).*/\1/p" "$TMP/01")" -ge 4096 ]
-        grep -q '^A client has a thread' "$TMP/01"
+        [ "$(sed -n 's/.*a stack ([0-9]* KiB of address space) *\([0-9]*\).*/\1/p' "$TMP/01")" -ge "$page" ]
+        [ "$(sed -n "s/.*the thread's kernel stack *\([0-9]*\).*/\1/p" "$TMP/01")" -ge 4096 ]
+        grep -q '^Each client has a thread' "$TMP/01"
     fi
 }
 
-@test "cost: a message that waits is charged to the socket, an idle socket nothing" {
+@test "cost: a queued message is charged to the socket; an idle socket costs no buffer" {
     "$COST" 100 >"$TMP/out"
-    [ "$(sed -n 's/^ *nothing waits *\([0-9]*\) .*/\1/p' "$TMP/out")" = 0 ]
-    [ "$(sed -n 's/^ *a message of 64 bytes waits *\([0-9]*\)$/\1/p' "$TMP/out")" -gt 64 ]
+    [ "$(sed -n 's/^ *empty *\([0-9]*\) .*/\1/p' "$TMP/out")" = 0 ]
+    [ "$(sed -n 's/^ *with one message of 64 bytes *\([0-9]*\)$/\1/p' "$TMP/out")" -gt 64 ]
 }
 
-@test "cost as root: one TCP socket for the server's end, not two" {
+@test "cost as root: the server's end of a connection has one TCP socket, not two" {
     [ -r /proc/slabinfo ] || skip "only root may read /proc/slabinfo; to run it: sudo make test"
     local size said i
-    for i in 1 2 3 4 5; do # the counts are the machine's: other tests may be at work
+    for i in 1 2 3 4 5; do # the counts are for the whole machine, and other tests may open sockets
         "$COST" 2000 >"$TMP/out"
-        grep -q 'not to be trusted' "$TMP/out" || break
+        grep -q 'Unreliable: other programs' "$TMP/out" || break
     done
     cat "$TMP/out"
-    ! grep -q 'not to be trusted' "$TMP/out" || skip "other programs use sockets here; to run it: a machine that is quiet"
+    ! grep -q 'Unreliable: other programs' "$TMP/out" || skip "other programs open sockets meanwhile; to run it: an idle machine"
     size=$(awk '$1 == "TCP" { print $4 }' /proc/slabinfo)
-    said=$(awk '$1 == "TCP" { print $5 }' "$TMP/out")
+    said=$(awk '$1 == "TCP" { print $4 }' "$TMP/out")
     [ "$said" -ge $((size * 9 / 10)) ]
     [ "$said" -le $((size * 11 / 10)) ]
 }
 
-@test "cost as nobody: what is not seen is said to be so" {
+@test "cost as nobody says which figures it cannot read" {
     cp "$COST" "$STAGE07/server" "$TMP"
     chmod 755 "$TMP"
     as_nobody "$TMP/cost" 100 >"$TMP/out"
-    grep -q 'its kinds are not seen: only root may read /proc/slabinfo' "$TMP/out"
-    grep -q 'for both ends, all kinds together  *[0-9-]*  */proc/meminfo' "$TMP/out"
-    grep -q "together, without the kernel's" "$TMP/out"
+    grep -q 'no details: only root may read /proc/slabinfo' "$TMP/out"
+    grep -q 'all slab objects of both ends  *[0-9-]*  */proc/meminfo' "$TMP/out"
+    grep -q "total, without the kernel's" "$TMP/out"
     ! grep -q eventpoll "$TMP/out"
 }
 
-@test "cost: a server that does not serve so many is named, with a number that works" {
+@test "cost: if a server answers too few clients, the message suggests a smaller number" {
     [ -x "$TESTS/../01-blocking/server" ] || skip "needs stage 01; to run it: make 01"
     run "$COST" 3 -- "$TESTS/../01-blocking/server" -1 -p '{port}'
     echo "$output"
@@ -222,7 +223,7 @@ number() { sed -n "s/^ *$1.* \([0-9][0-9]*\)\( .*\)\{0,1\}\$/\1/p" "$2" | head -
     [[ $output == *"answered 1 of 3 clients; try cost 1"* ]]
 }
 
-@test "cost: a wrong command line, or a command that is no server" {
+@test "cost: a bad command line, or a command that is not a server" {
     local words
     for words in 0 -1 x 20001 '5 6' '5 --' '5 -- server' '--'; do
         # shellcheck disable=SC2086
@@ -233,13 +234,13 @@ number() { sed -n "s/^ *$1.* \([0-9][0-9]*\)\( .*\)\{0,1\}\$/\1/p" "$2" | head -
     done
     run "$COST" 5 -- false '{port}'
     [ "$status" = 1 ]
-    [[ $output == *'false has ended, and does not listen'* ]]
+    [[ $output == *'false ended without listening'* ]]
     run "$COST" 5 -- "$TMP/no-such-program" '{port}'
     [ "$status" = 1 ]
     [[ $output == *'no-such-program: No such file or directory'* ]]
 }
 
-@test "cost, found in PATH, starts the server beside it, not one of the folder where you are" {
+@test "cost, found through PATH, starts the server in its own directory, not in the current one" {
     printf '#!/bin/sh\necho "the wrong one ran" >"%s/ran"\nexec "%s" "$@"\n' "$TMP" "$STAGE07/server" >"$TMP/server"
     chmod 755 "$TMP/server"
     (cd "$TMP" && PATH=$STAGE07:$PATH cost 20) >"$TMP/out"
@@ -248,7 +249,7 @@ number() { sed -n "s/^ *$1.* \([0-9][0-9]*\)\( .*\)\{0,1\}\$/\1/p" "$2" | head -
     grep -q "^20 connections to ${STAGE07##*/}/server," "$TMP/out"
 }
 
-@test "cost: a command whose clients are with another process is refused, with what to do" {
+@test "cost: if another process serves the clients, the message says what to do" {
     local n
     mkfifo "$TMP/never"
     cp "$STAGE07/server" "$TMP"
@@ -257,36 +258,36 @@ number() { sed -n "s/^ *$1.* \([0-9][0-9]*\)\( .*\)\{0,1\}\$/\1/p" "$2" | head -
         echo "$output"
         [ "$status" = 1 ]
         [ "${#lines[@]}" = 1 ]
-        [[ $output == 'cost: sh does not hold the clients'*'put exec before the server' ]]
-        until_true none_left
+        [[ $output == 'cost: the clients are not connected to sh'*'put exec before the server' ]]
+        wait_until none_left
     done
-    "$COST" 300 -- sh -c 'true; exec "$0" -p {port}' "$TMP/server" | grep -q 'a stack, of 64 KiB'
+    "$COST" 300 -- sh -c 'true; exec "$0" -p {port}' "$TMP/server" | grep -q 'a stack (64 KiB'
 }
 
-@test "cost leaves nothing behind: after success, SIGINT, SIGTERM and SIGKILL" {
+@test "cost leaves no process behind after success, SIGINT, SIGTERM and SIGKILL" {
     local signal pid code
     mkfifo "$TMP/never"
     cp "$COST" "$STAGE07/server" "$TMP"
     "$TMP/cost" 50 >/dev/null
     none_left
-    # a shell that ends, and leaves a server in its group
+    # A shell that exits and leaves a server in its process group.
     code=0
     "$TMP/cost" 5 -- sh -c '"$0" -p {port} &' "$TMP/server" >/dev/null 2>&1 3>&- || code=$?
     [ $code = 1 ]
-    until_true none_left
-    # a command that never listens: cost waits for it
-    printf '#!/bin/sh\nwhile :; do sleep 1; done\n' >"$TMP/silent"
-    chmod 755 "$TMP/silent"
+    wait_until none_left
+    # A command that never listens: cost waits for it.
+    printf '#!/bin/sh\nwhile :; do sleep 1; done\n' >"$TMP/never-listens"
+    chmod 755 "$TMP/never-listens"
     for signal in INT TERM KILL; do
-        "$TMP/cost" 5 -- "$TMP/silent" '{port}' >/dev/null 2>&1 3>&- &
+        "$TMP/cost" 5 -- "$TMP/never-listens" '{port}' >/dev/null 2>&1 3>&- &
         pid=$!
         PIDS="$pid $PIDS"
-        until_true three_run
+        wait_until three_run
         kill "-$signal" "$pid"
         code=0
         wait "$pid" || code=$?
         echo "SIG$signal: exit code $code"
         [ "$code" -gt 128 ]
-        until_true none_left
+        wait_until none_left
     done
 }

@@ -43,19 +43,19 @@ live_with() {
     tracer=$!
     PIDS="$tracer $PIDS"
     SERVER_PID=$tracer
-    if until_true 5 up_or_ended && ! gone "$tracer"; then
+    if wait_until 5 up_or_ended && ! has_exited "$tracer"; then
         server=$(cat "/proc/$tracer/task/$tracer/children")
         server=${server%% *}
         PIDS="$server $PIDS"
         # two victims: each gets right bytes, or is told that it is alone
-        "$CLIENT" -t 5 "$PORT" send "$LONG" finish expect-gone || { echo "a client hangs"; return 1; }
-        "$CLIENT" -t 5 "$PORT" narrow flood 5000000 finish expect-gone || { echo "a client hangs"; return 1; }
-        "$CLIENT" -t 5 "$PORT" echo "next" finish expect-end ||
-            "$CLIENT" -t 5 "$PORT" echo "the one after" finish expect-end ||
+        "$CLIENT" -t 5 "$PORT" send "$LONG" shutdown expect-closed || { echo "a client hangs"; return 1; }
+        "$CLIENT" -t 5 "$PORT" small-rcvbuf try-fill 5000000 shutdown expect-closed || { echo "a client hangs"; return 1; }
+        "$CLIENT" -t 5 "$PORT" echo "next" shutdown expect-eof ||
+            "$CLIENT" -t 5 "$PORT" echo "the one after" shutdown expect-eof ||
             { echo "the next client is not served"; return 1; }
         kill -TERM "$server"
     fi
-    until_true 5 gone "$tracer" || {
+    wait_until 5 has_exited "$tracer" || {
         echo "it does not end"
         grep -e State -e SigPnd -e ShdPnd -e SigBlk -e TracerPid "/proc/$server/status"
         tail -n 3 "$TMP/trace"
@@ -72,7 +72,7 @@ live_with() {
 # That clients can connect is not enough: a call may fail after listen(), and the server ends.  But
 # where write() is what fails, the line that says that it is ready may never come.
 up_or_ended() {
-    gone "$SERVER_PID" && return
+    has_exited "$SERVER_PID" && return
     case ${call:-} in
     write | '') (exec 9<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null ;;
     *) has_text "$TMP/server.out" listening ;;
@@ -89,11 +89,11 @@ up_or_ended() {
     strace -f -qq -o "$TMP/all" "$SERVER" -v -p "$PORT" ${VARIANT_ARGS:-} >/dev/null 2>&1 3>&- &
     SERVER_PID=$!
     PIDS=$SERVER_PID
-    until_true 5 up_or_ended
-    client echo a finish expect-end
-    client narrow fill 8000000 drain finish expect-end
+    wait_until 5 up_or_ended
+    client echo a shutdown expect-eof
+    client small-rcvbuf fill 8000000 drain shutdown expect-eof
     kill -TERM "$(cat "/proc/$SERVER_PID/task/$SERVER_PID/children")"
-    until_true 3 gone "$SERVER_PID"
+    wait_until 3 has_exited "$SERVER_PID"
     local call error n lives=0 calls
     # from the first call of our own on: what is before it is the dynamic loader's
     calls=$(sed 's/^[0-9]* *//; s/[( ].*//' "$TMP/all" | sort -u)

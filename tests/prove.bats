@@ -87,12 +87,12 @@ cpu_ns() { awk '{ print $1 }' "/proc/$SERVER_PID/schedstat"; }
     [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -gt $((size + 100)) ] || skip "needs $((size + 100)) descriptors; to run it: ulimit -Hn $((size + 100))"
     ulimit -Sn "$(ulimit -Hn)"
     start_server -v
-    start_client one silent $((size + 10))
-    said one holding
-    until_true 10 has_text "$TMP/server.err" '; rest$'
+    start_client one idle $((size + 10))
+    client_printed one holding
+    wait_until 10 has_text "$TMP/server.err" '; rest$'
     seen "$((size + 10)) connect, and it accepts $(grep -c 'accept: fd' "$TMP/server.err"); its highest descriptor is $(sed -n 's/.*accept: fd //p' "$TMP/server.err" | sort -n | tail -n 1)"
     [ "$(grep -c 'accept: fd' "$TMP/server.err")" = $((size - 6)) ]
-    go one
+    resume_client one
 }
 
 @test "holds: poll() has no such limit" {
@@ -100,11 +100,11 @@ cpu_ns() { awk '{ print $1 }' "/proc/$SERVER_PID/schedstat"; }
     [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge 3100 ] || skip "needs 3,100 descriptors; to run it: ulimit -Hn 3100"
     ulimit -Sn "$(ulimit -Hn)"
     start_server
-    start_client one silent 3000
-    said one holding
+    start_client one idle 3000
+    client_printed one holding
     next_client_works
     seen "3,000 connections are there, and the next one has its echo"
-    go one
+    resume_client one
 }
 
 @test "holds: select() is O(n): beside 950 idle connections an echo costs it at least 1.3 times as much" {
@@ -226,7 +226,7 @@ share_of_kernel() {
     python epoll
     start_server
     client echo hello reset
-    until_true 5 gone "$SERVER_PID"
+    wait_until 5 has_exited "$SERVER_PID"
     seen "its last words: $(tail -n 1 "$TMP/server.err")"
     grep -q ConnectionResetError "$TMP/server.err"
     stage 04-epoll
@@ -240,7 +240,7 @@ share_of_kernel() {
     python selectors
     start_server
     start_client one fill 20000000 wait
-    said one filled
+    client_printed one filled
     CLIENT_SECONDS=2 run client echo hello
     seen "the next client: ${lines[0]}"
     [ "$status" -eq 1 ]
@@ -250,7 +250,7 @@ share_of_kernel() {
     need_linux "the page's server uses epoll"
     python epoll
     start_server
-    client fill 20000000 drain finish expect-end >"$TMP/words"
+    client fill 20000000 drain shutdown expect-eof >"$TMP/words"
     seen "sent before the client read: $(sed -n 's/filled //p' "$TMP/words") bytes, and all came back"
 }
 
@@ -260,16 +260,16 @@ share_of_kernel() {
     need_linux "to ask the kernel for its queue"
     stage 04-epoll
     start_server
-    start_client one echo hi say there wait send "$(printf '%04000d' 0)" send "$(printf '%03000d' 0)" say sent wait
-    said one there
+    start_client one echo hi print there wait send "$(printf '%04000d' 0)" send "$(printf '%03000d' 0)" print sent wait
+    client_printed one there
     kill -STOP "$SERVER_PID"
-    go one
-    said one sent
-    until_true 5 bytes_wait 7000
+    resume_client one
+    client_printed one sent
+    wait_until 5 bytes_wait 7000
     seen "the server is stopped, and the kernel holds $(waiting_bytes) bytes for it, which came in two pieces"
     kill -CONT "$SERVER_PID"
-    until_true 5 bytes_wait 0
-    go one
+    wait_until 5 bytes_wait 0
+    resume_client one
 }
 
 @test "holds: epoll does not touch the bytes: five waits, and all of them are still there" {
@@ -306,12 +306,12 @@ share_of_kernel() {
     [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -gt 15100 ] || count=$(($(ulimit -Hn) - 100))
     ulimit -Sn "$(ulimit -Hn)"
     start_server
-    start_client one silent "$count"
-    said one holding
-    until_true 20 same_descriptors_as $((DESCRIPTORS + count))
+    start_client one idle "$count"
+    client_printed one holding
+    wait_until 20 fd_count_is $((FDS_AT_START + count))
     next_client_works
     before=$(cpu_ns)
-    tick 1
+    short_sleep 1
     after=$(cpu_ns)
     seen "$count connections, $(awk '/^Threads:/ { print $2 }' "/proc/$SERVER_PID/status") thread, $(((after - before) / 1000)) us of CPU in a second in which nobody speaks"
     [ "$(awk '/^Threads:/ { print $2 }' "/proc/$SERVER_PID/status")" = 1 ]

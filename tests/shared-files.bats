@@ -1,62 +1,81 @@
 #!/usr/bin/env bats
-# What the stages share is byte-identical: a fix made in one is a fix in all.
+# The files that the stages share are byte-identical, so a fix made in one folder is a fix in all.
 TESTS=${TESTS:-$(cd "$BATS_TEST_DIRNAME" && pwd)}
 ROOT=${TESTS%/*}
 
-# part FILE FIRST: from the line that begins with FIRST to the end, or to the next part.
-part() { awk -v first="$2" 'index($0, first) == 1 { on = 1; print; next } /^\/\* ---- toolbox/ { on = 0 }
-    on && /^$/ { blank = blank "\n"; next } on { printf "%s", blank; blank = ""; print }' "$1"; }
-
-identical() { # FIRST: this part is the same wherever it stands, and stands in at least two files
-    local file one='' count=0
-    for file in "$ROOT"/0*/server.c; do
-        [ -n "$(part "$file" "$1")" ] || continue
+# identical FILE COUNT: this file is the same in every folder that has it, and COUNT folders have it.
+identical() {
+    local copy first='' count=0
+    for copy in "$ROOT"/0?-*/"$1"; do
         count=$((count + 1))
-        [ -n "$one" ] || one=$file
-        diff -u <(part "$one" "$1") <(part "$file" "$1") || {
-            echo "differs: ${file#"$ROOT"/} from ${one#"$ROOT"/}.  Make the same change in all."
+        [ -n "$first" ] || first=$copy
+        diff -u "$first" "$copy" || {
+            echo "${copy#"$ROOT"/} differs from ${first#"$ROOT"/}. \"make sync FROM=NN\" copies the shared files of stage NN."
             return 1
         }
     done
-    [ "$count" -ge 2 ]
+    [ "$count" = "$2" ] || {
+        echo "$1 is in $count folders instead of $2"
+        return 1
+    }
 }
 
-@test "the toolbox is the same in every stage, part by part" {
-    identical '/* ---- toolbox: the same in every stage'
-    identical '/* ---- toolbox, second part'
-    identical '/* ---- toolbox, third part'
+@test "the common code is the same in all seven stages" {
+    identical common.c 7
+    identical common.h 7
 }
 
-@test "every stage has the first part; 02 to 06 have all three; 07 has two" {
-    local file
-    for file in "$ROOT"/0*/server.c; do
-        grep -q '^/\* ---- toolbox: the same in every stage ---- \*/$' "$file"
-    done
-    for file in "$ROOT"/0[2-6]-*/server.c; do
-        [ "$(grep -c '^/\* ---- toolbox' "$file")" = 3 ]
-    done
-    [ "$(grep -c '^/\* ---- toolbox' "$ROOT/07-nic-to-app/server.c")" = 2 ]
+@test "the clients' code is the same in stages 02 to 06" {
+    identical clients.c 5
+    identical clients.h 5
 }
 
-@test "what a stage asks of the toolbox, and brings to it, is the same text too" {
-    local file
-    head_of() { sed -n '/^\/\* What this stage has to bring/,/^static void clients_close/p' "$1"; }
-    for file in "$ROOT"/0[3-6]-*/server.c; do
-        diff -u <(head_of "$ROOT/02-select/server.c") <(head_of "$file")
+@test "between two stages with an event loop, only server.c differs" {
+    local before after
+    before=$(cd "$ROOT/03-poll" && ls ./*.[ch] Makefile)
+    for after in "$ROOT"/0[24]-*; do
+        [ "$(cd "$after" && ls ./*.[ch] Makefile)" = "$before" ]
+        cmp "$after/Makefile" "$ROOT/03-poll/Makefile"
     done
-    [ "$(head_of "$ROOT/02-select/server.c" | wc -l)" -gt 20 ]
+}
+
+@test "a stage opens with its lesson: the sizes of server.c" {
+    local file lines most
+    for file in "$ROOT"/0?-*/server.c; do
+        case $file in */01-*) most=180 ;; */07-*) most=350 ;; *) most=170 ;; esac
+        lines=$(($(wc -l <"$file")))
+        echo "${file#"$ROOT"/} has $lines lines; at most $most"
+        [ "$lines" -le "$most" ]
+        # The first line after the #includes and #defines is the lesson's.
+        lines=$(grep -nvE '^(/\*.*| \*.*|#.*|)$' "$file" | head -n 1 | cut -d: -f1)
+        echo "${file#"$ROOT"/}: the lesson begins in line $lines; at most 21"
+        [ "$lines" -le 21 ]
+    done
+}
+
+@test "without one of the mechanism's functions, the linker names it" {
+    local tmp function output
+    tmp=$(mktemp -d)
+    cp -R "$ROOT/02-select" "$tmp/stage"
+    for function in watch set_interest unwatch; do
+        sed "s/^\(bool\|void\) $function(int fd/\1 not_$function(int fd/" "$ROOT/02-select/server.c" >"$tmp/stage/server.c"
+        run make -C "$tmp/stage" CFLAGS=-w
+        [ "$status" != 0 ]
+        [[ $output == *"undefined"*"$function"* || $output == *"$function"*"undefined"* || $output == *"Undefined"*"$function"* ]]
+    done
+    rm -rf "$tmp"
 }
 
 @test "no function is longer than 40 lines, no line than 100 columns" {
     local long
     long=$(awk 'FNR == 1 { start = 0 } /^\{/ { start = FNR }
         /^\}/ { if (start && FNR - start > 40) print FILENAME ":" start; start = 0 }
-        length > 100 { print FILENAME ":" FNR ": " length " columns" }' "$ROOT"/0*/*.[ch] "$ROOT"/0*/linux/*.c)
+        length > 100 { print FILENAME ":" FNR ": " length " columns" }' "$ROOT"/0*/*.[ch] "$ROOT"/0*/linux/*.c "$ROOT"/0*/tracer/*.[ch])
     echo "$long"
     [ -z "$long" ]
 }
 
-@test "each folder stands alone: copied away, make builds it, and so does cc server.c" {
+@test "each folder stands alone: copied away, make builds it, and so does cc *.c for 01 to 05" {
     local folder tmp also
     tmp=$(mktemp -d)
     for folder in "$ROOT"/0*/; do
@@ -68,7 +87,7 @@ identical() { # FIRST: this part is the same wherever it stands, and stands in a
         also=''
         case ${folder##*/} in 05-*) [ "$(uname -s)" != Linux ] || also='-Ilinux linux/kqueue.c' ;; esac
         # shellcheck disable=SC2086
-        case ${folder##*/} in 0[1-5]-*) (cd "$tmp/${folder##*/}" && ${CC:-cc} $also server.c -o server -pthread && [ -x server ]) ;; esac
+        case ${folder##*/} in 0[1-5]-*) (cd "$tmp/${folder##*/}" && ${CC:-cc} $also ./*.c -o server -pthread && [ -x server ]) ;; esac
     done
     rm -rf "$tmp"
 }

@@ -39,7 +39,7 @@ narrow() { # no line is wider than 80 columns
     LC_ALL=C.UTF-8 awk 'length($0) > 80 { print "too wide: " $0; wide = 1 } END { exit wide }' "$1"
 }
 figure() { sed -n "s/.*[^0-9]\([0-9]*\) $2.*/\1/p" "$1"; }
-nothing_left() { until_true 5 no_instance || { echo "an instance is left:"; instances; return 1; }; }
+nothing_left() { wait_until 5 no_instance || { echo "an instance is left:"; instances; return 1; }; }
 
 @test "the stitcher: one test for each trap, damaged recordings, address sanitizer" {
     rule "events in, journeys out: nothing is guessed" "an skb's address that is used again" "chapter 7"
@@ -254,12 +254,12 @@ all_complete() { grep -q "^$1 journeys: $1 complete" "$2" || { cat "$2"; return 
     trace --server "$TMP/script" -n 5 >"$TMP/out" 3>&-
     PIDS="$(pgrep -f "^$(traced) -b" || :) $PIDS" # none, if all is well
     all_complete 5 "$TMP/out"
-    until_true 5 no_process_of "$(traced) -b"
+    wait_until 5 no_process_of "$(traced) -b"
     # attach: the one that forks has closed the listener where it serves
     odd fork
     "$TMP/odd" -b 127.0.0.1 -p 0 >"$TMP/said" 3>&- &
     PIDS="$! $PIDS"
-    until_true 5 has_text "$TMP/said" listening
+    wait_until 5 has_text "$TMP/said" listening
     trace attach "$(sed 's/.*://' "$TMP/said")" -n 5 >"$TMP/out"
     all_complete 5 "$TMP/out"
     printf '#!/bin/sh\necho good morning\n' >"$TMP/script"
@@ -282,10 +282,10 @@ no_process_of() { ! ps -A -o args= | grep -F -e "$1" | grep -v grep; }
     trace --watch --server "$TMP/odd" -n 3 >"$TMP/out" 3>&- &
     local tracer=$!
     PIDS="$tracer $PIDS"
-    until_true 5 has_text "$TMP/out" '^watching'
+    wait_until 5 has_text "$TMP/out" '^watching'
     PORT=$(sed -n 's/watching port //p' "$TMP/out")
     client echo one echo two echo three
-    until_true 10 gone $tracer
+    wait_until 10 has_exited $tracer
     wait $tracer
     cat "$TMP/out"
     grep -q '^  sys_exit_recvfrom  *3 ' "$TMP/out"
@@ -302,7 +302,7 @@ no_process_of() { ! ps -A -o args= | grep -F -e "$1" | grep -v grep; }
     odd plain
     "$TMP/odd" -b 127.0.0.2 -p "$port" >"$TMP/said" 3>&- &
     PIDS="$! $PIDS"
-    until_true 5 has_text "$TMP/said" listening
+    wait_until 5 has_text "$TMP/said" listening
     trace attach "$port" -n 3 >"$TMP/first"
     trace attach "$port" -b 127.0.0.2 -n 3 >"$TMP/second"
     all_complete 3 "$TMP/first"
@@ -351,7 +351,7 @@ no_process_of() { ! ps -A -o args= | grep -F -e "$1" | grep -v grep; }
     setpriv --reuid=65534 --regid=65534 --clear-groups "$TMP/room/trace" -n 20000 >"$TMP/out" 2>"$TMP/err" 3>&- &
     tracer=$!
     PIDS="$tracer $PIDS"
-    until_true 10 has_text "$TMP/out" '^Next best'
+    wait_until 10 has_text "$TMP/out" '^Next best'
     kill -INT $tracer
     wait $tracer || code=$?
     [ $code = 130 ]
@@ -369,14 +369,14 @@ no_process_of() { ! ps -A -o args= | grep -F -e "$1" | grep -v grep; }
     setpriv --reuid=65534 --regid=65534 --clear-groups "$TMP/room/trace" -n 3000 >"$TMP/out" 2>&1 3>&- &
     tracer=$!
     PIDS="$tracer $PIDS"
-    until_true 10 has_text "$TMP/out" '^Next best'
+    wait_until 10 has_text "$TMP/out" '^Next best'
     for i in 1 2 3 4 5 6; do
         pkill -STOP -P $tracer || :
         kill -STOP $tracer
         pkill -CONT -P $tracer || :
         kill -CONT $tracer
     done
-    until_true 20 gone $tracer
+    wait_until 20 has_exited $tracer
     cat "$TMP/out"
     grep -q '^3000 journeys: ' "$TMP/out"
 }
@@ -440,12 +440,12 @@ no_process_of() { ! ps -A -o args= | grep -F -e "$1" | grep -v grep; }
         trace_server -n 20000 >"$TMP/out" 2>&1 3>&- &
         pid=$!
         PIDS="$pid $PIDS"
-        until_true 10 has_child_instance
+        wait_until 10 has_child_instance
         pid=$(instances | sed 's/.*echo-trace-\([0-9]*\)-.*/\1/')
         kill "-$signal" "$pid"
-        until_true 5 gone "$pid"
-        [ $signal = KILL ] || until_true 5 no_instance
-        until_true 5 no_children_of "$pid"
+        wait_until 5 has_exited "$pid"
+        [ $signal = KILL ] || wait_until 5 no_instance
+        wait_until 5 no_children_of "$pid"
     done
     has_instance # what SIGKILL left
     trace_server >/dev/null
@@ -483,11 +483,11 @@ bear_witness() {
     "$TMP/witness" run 50 <"$TMP/go" >"$TMP/rows" 3>&- &
     PIDS="$! $PIDS"
     exec 4>"$TMP/go"
-    until_true 5 has_text "$TMP/rows" '^port'
+    wait_until 5 has_text "$TMP/rows" '^port'
     trace attach "$(sed -n 's/port //p' "$TMP/rows")" --watch -n 50 --record "$TMP/recorded" >"$TMP/out" 3>&- 4>&- &
     tracer=$!
     PIDS="$tracer $PIDS"
-    until_true 5 has_text "$TMP/out" '^watching'
+    wait_until 5 has_text "$TMP/out" '^watching'
     echo go >&4
     wait $tracer
     exec 4>&-
@@ -512,7 +512,7 @@ build_witness() {
         trace attach "$PORT" --watch -n 4000 >"$TMP/out" 3>&- &
         tracer=$!
         PIDS="$tracer $PIDS"
-        until_true 5 has_text "$TMP/out" '^watching'
+        wait_until 5 has_text "$TMP/out" '^watching'
         rate=$(paced)
         [ "$rate" -le "$traced" ] || traced=$rate
         wait $tracer

@@ -9,20 +9,20 @@ load support/helpers
         --track-fds=yes --log-file="$TMP/valgrind.log")
     case $VARIANT in 01*) local ours=1 ;; *) local ours=0 ;; esac # 01 ends by _exit(), the listener open
     start_server -v
-    client bytes dribble abc random 300000 finish expect-end
+    client all-bytes byte-by-byte abc random 300000 shutdown expect-eof
     client echo one reset
     if [ "$VARIANT" != "01-blocking -1" ]; then
-        client narrow fill 20000000 drain finish expect-end
-        client crowd 60 30 gaps 20
-        start_client one narrow fill 20000000 wait
-        said one filled
+        client small-rcvbuf fill 20000000 drain shutdown expect-eof
+        client crowd 60 30 close-alternate 20
+        start_client one small-rcvbuf fill 20000000 wait
+        client_printed one filled
     fi
     client churn 20 || [ "$VARIANT" = "01-blocking -1" ]
     if [ "$VARIANT" = 01-blocking ]; then
         kill "$PID_one"
         next_client_works
         client churn 3
-        until_true 5 alone
+        wait_until 5 alone
     fi
     stop_server
     cat "$TMP/valgrind.log"

@@ -1,11 +1,14 @@
-/* The test client: it checks every byte that comes back, and can be as rude as a client can be.
+/* The test client: it checks every byte that comes back, and it can misbehave in every way that a
+ * real client might.
  *
- * Interface: client [-b ADDRESS] [-t SECONDS] PORT VERB [VALUE]...   (`client -h` lists the verbs)
- * Exit code: 0, all was as it should be; 1, the server broke a rule, said on stderr in one line;
- * 2, a wrong command line.  Everything ends by itself after SECONDS (default 20), with code 1.
- * Pseudo-random bytes are a function of their position in the stream, so that a byte that is lost,
- * doubled or out of place is found and its position named. */
-#define _DEFAULT_SOURCE /* MSG_DONTWAIT is not POSIX */
+ * Usage: client [-b ADDRESS] [-t SECONDS] PORT VERB [VALUE]...   (`client -h` lists the verbs)
+ * Exit code: 0 if the server did everything that the verbs expect; 1 if it broke a rule, with one
+ * line on stderr; 2 if the command line is wrong.  The client gives up after SECONDS (default 20)
+ * and exits with 1.
+ *
+ * Pseudo-random bytes are a function of their position in the stream, so the client detects a byte
+ * that is lost, duplicated or out of order, and can name its position. */
+#define _DEFAULT_SOURCE /* MSG_DONTWAIT is not in POSIX. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,54 +29,71 @@
 #include <unistd.h>
 
 #define CHUNK 65536
-#define STUCK_MS 300 /* a socket without room for so long is taken to be full: fill */
-#define BRIEF_MS 50  /* the same for flood, which need not be sure */
+#define STALL_MS 300       /* fill: after this long without progress, the socket is full */
+#define BRIEF_STALL_MS 50  /* the same for try-fill, which does not have to be certain */
+#define SMALL_RCVBUF 16384 /* bytes, for small-rcvbuf */
 
 static const char usage[] =
     "usage: client [-b ADDRESS] [-t SECONDS] PORT VERB [VALUE]...\n"
     "\n"
-    "One connection, step by step (it is opened by the first verb, and again after reset or "
-    "close):\n"
-    "  open             connect\n"
-    "  narrow           connect, with a small receive buffer: the server's sends are soon short\n"
-    "  send TEXT        send these bytes, and do not wait\n"
-    "  expect TEXT      the next bytes from the server are these\n"
-    "  echo TEXT        send, then expect\n"
-    "  dribble TEXT     echo, one byte at a time, each waited for\n"
-    "  bytes            echo of the 256 byte values\n"
-    "  random N         N pseudo-random bytes, sent and read back at once\n"
-    "  slow N MS        the same, but read one byte each MS milliseconds\n"
-    "  oob BYTE         send one byte out of band\n"
-    "  fill MAX         send without reading until nothing moves, at most MAX bytes; print how "
-    "many\n"
-    "  drain            read back what fill sent\n"
-    "  flood MAX        as fill, but the server may end the connection meanwhile\n"
-    "  finish           shut down our side, as a client does that has said all\n"
-    "  expect-end       the server's FIN is next: no byte, no reset\n"
-    "  expect-gone      the server has closed or reset the connection, after whatever bytes\n"
-    "  reset            end the connection by a reset\n"
-    "  close            end it\n"
-    "  say TEXT         print a line, flushed: an event for whoever reads our output\n"
-    "  wait             wait for a line on standard input: an event from there\n"
+    "Carries out the verbs in order.  The exit code is 0 if the server did what they\n"
+    "expect, and 1 if it did not.  ADDRESS is 127.0.0.1 unless you name another.\n"
+    "After SECONDS (20) the client gives up, also with 1.\n"
     "\n"
-    "Many connections:\n"
-    "  load C N SIZE    C connections together make N echoes of SIZE bytes; print the figures\n"
-    "  hold C           open C connections, each with one echo; say so; wait for a line; go on\n"
-    "  silent C         open C connections and send nothing; say so; wait for a line; go on\n"
-    "  crowd C K        C connections send; K are answered; these leave, and so are the others\n"
-    "  gaps C           C connections; every other one leaves; those that stay are served on\n"
-    "  churn N          N connections, one after the other: echo, finish, expect-end\n";
+    "Verbs for one connection.  The first verb opens it; after reset or close, the\n"
+    "next verb opens another:\n"
+    "  connect            connect, and send nothing\n"
+    "  small-rcvbuf       connect with a small receive buffer, so that the server\n"
+    "                     soon gets short writes\n"
+    "  send TEXT          send TEXT and do not wait for an answer\n"
+    "  send-oob BYTE      send one byte of out-of-band data\n"
+    "  expect TEXT        read, and check that the next bytes are TEXT\n"
+    "  echo TEXT          send TEXT, then expect it\n"
+    "  byte-by-byte TEXT  echo TEXT one byte at a time; wait for each byte before\n"
+    "                     sending the next\n"
+    "  all-bytes          echo all 256 byte values\n"
+    "  random N           send N pseudo-random bytes and read them back at the same\n"
+    "                     time\n"
+    "  slow-read N MS     like random, but read only one byte every MS milliseconds\n"
+    "  fill MAX           send without reading until the socket is full, at most MAX\n"
+    "                     bytes; print how many were sent\n"
+    "  try-fill MAX       like fill, but the server may close or reset the connection\n"
+    "                     meanwhile\n"
+    "  drain              read back everything that fill sent\n"
+    "  shutdown           half-close: send FIN and keep reading\n"
+    "  expect-eof         check that the server's FIN comes next: no byte and no\n"
+    "                     reset before it\n"
+    "  expect-closed      read and discard until the server closes or resets the\n"
+    "                     connection\n"
+    "  reset              close the connection with a reset (RST)\n"
+    "  close              close the connection\n"
+    "  print TEXT         print TEXT as a line, to notify whoever reads the output\n"
+    "  wait               wait for a line on standard input\n"
+    "\n"
+    "Verbs for many connections:\n"
+    "  load C N SIZE      make N echoes of SIZE bytes over C connections at once;\n"
+    "                     print statistics\n"
+    "  hold C             open C connections with one echo on each; print \"holding\n"
+    "                     C\"; wait for a line on standard input; close them\n"
+    "  idle C             like hold, but send nothing\n"
+    "  crowd C K          open C connections and send on each; when K are answered,\n"
+    "                     close those K; wait for the other answers\n"
+    "  close-alternate C  open C connections, close every second one, and check that\n"
+    "                     the server still serves the others\n"
+    "  churn N            N connections in turn: echo, shutdown, expect-eof\n";
 
 static const char *address = "127.0.0.1", *port;
-static char where[200] = "start"; /* the step that we are in, for the alarm */
-static int server = -1;           /* the one connection of the step-by-step verbs */
-static uint64_t filled;           /* bytes that fill has sent and drain has not read */
+static char step[200] = "start"; /* the current verb and its first value, for error messages */
+static int connection = -1;      /* used by the verbs for one connection; -1: not open */
+static int receive_buffer;       /* SO_RCVBUF for the next connection; 0: the system's default */
+static uint64_t filled;          /* bytes that fill has sent and drain has not read back */
 
+/* Print one line that names the current verb, and exit with 1. */
 static void fail(const char *format, ...)
 {
     va_list values;
 
-    fprintf(stderr, "client: %s: ", where);
+    fprintf(stderr, "client: %s: ", step);
     va_start(values, format);
     vfprintf(stderr, format, values);
     va_end(values);
@@ -81,22 +101,25 @@ static void fail(const char *format, ...)
     exit(1);
 }
 
-static void time_is_up(int signal_number)
+/* The SIGALRM handler: it may call async-signal-safe functions only. */
+static void on_alarm(int signal_number)
 {
     ssize_t written = write(STDERR_FILENO, "client: timed out in: ", 22);
 
     (void)signal_number;
-    written += write(STDERR_FILENO, where, strlen(where));
+    written += write(STDERR_FILENO, step, strlen(step));
     written += write(STDERR_FILENO, "\n", 1);
-    _exit(written > 0 ? 1 : 1);
+    _exit(written > 0 ? 1 : 1); /* The compiler wants the result of write() to be used. */
 }
 
+/* Print the message and the usage, and exit with 2. */
 static void bad_usage(const char *what)
 {
     fprintf(stderr, "client: %s\n%s", what, usage);
     exit(2);
 }
 
+/* Monotonic time, in seconds. */
 static double now(void)
 {
     struct timespec t;
@@ -105,17 +128,17 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* The stream is a row of words, eight bytes each: splitmix64 of the word's place. */
-static uint64_t stream_word(uint64_t place)
+/* The stream is a sequence of 8-byte words; word number `index` is splitmix64 of its index. */
+static uint64_t stream_word(uint64_t index)
 {
-    uint64_t word = (place + 1) * 0x9e3779b97f4a7c15u;
+    uint64_t word = (index + 1) * 0x9e3779b97f4a7c15u;
 
     word = (word ^ (word >> 30)) * 0xbf58476d1ce4e5b9u;
     word = (word ^ (word >> 27)) * 0x94d049bb133111ebu;
     return word ^ (word >> 31);
 }
 
-/* Its bytes from `position` on. */
+/* Write `length` bytes of the stream, from `position` on, into the buffer. */
 static void make_stream(unsigned char *buffer, uint64_t position, size_t length)
 {
     while (length > 0) {
@@ -128,37 +151,37 @@ static void make_stream(unsigned char *buffer, uint64_t position, size_t length)
     }
 }
 
+/* Fail if `got` is not what the stream has at this position.  `length` is at most CHUNK. */
 static void check_stream(const unsigned char *got, uint64_t position, size_t length)
 {
-    unsigned char right[CHUNK];
+    unsigned char expected[CHUNK];
 
-    make_stream(right, position, length);
-    if (memcmp(got, right, length) == 0)
+    make_stream(expected, position, length);
+    if (memcmp(got, expected, length) == 0)
         return;
     for (size_t i = 0; i < length; i++)
-        if (got[i] != right[i])
-            fail("byte %llu of the stream came back as 0x%02x, and was 0x%02x",
-                 (unsigned long long)(position + i), got[i], right[i]);
+        if (got[i] != expected[i])
+            fail("byte %llu of the stream came back as 0x%02x, but 0x%02x was sent",
+                 (unsigned long long)(position + i), got[i], expected[i]);
 }
 
-static int narrow; /* the next connection's receive buffer, in bytes; 0: as the system likes */
-
+/* Connect to the server and return the descriptor. */
 static int open_connection(void)
 {
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
                              .ai_socktype = SOCK_STREAM};
     struct addrinfo *found;
     int on = 1;
-    int problem = getaddrinfo(address, port, &hints, &found);
+    int error = getaddrinfo(address, port, &hints, &found);
 
-    if (problem != 0)
-        fail("%s port %s: %s", address, port, gai_strerror(problem));
+    if (error != 0)
+        fail("%s port %s: %s", address, port, gai_strerror(error));
     int fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
     if (fd == -1)
-        fail("socket: %s", strerror(errno));
-    if (narrow > 0) /* before connect(): it decides the window that is offered, tcp(7) */
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &narrow, sizeof narrow);
-    narrow = 0;
+        fail("socket(): %s", strerror(errno));
+    if (receive_buffer > 0) /* before connect(), where the TCP window is negotiated: tcp(7) */
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
+    receive_buffer = 0;
     if (connect(fd, found->ai_addr, found->ai_addrlen) == -1)
         fail("connect to %s port %s: %s", address, port, strerror(errno));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -166,14 +189,16 @@ static int open_connection(void)
     return fd;
 }
 
+/* Close with RST instead of FIN: a linger time of zero discards unsent data, socket(7). */
 static void reset_connection(int fd)
 {
-    struct linger now_and_hard = {.l_onoff = 1, .l_linger = 0};
+    struct linger no_linger = {.l_onoff = 1, .l_linger = 0};
 
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now_and_hard, sizeof now_and_hard);
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &no_linger, sizeof no_linger);
     close(fd);
 }
 
+/* Send all bytes, however many calls it takes; fail on an error. */
 static void send_all(int fd, const void *data, size_t length)
 {
     for (size_t sent = 0; sent < length;) {
@@ -181,12 +206,13 @@ static void send_all(int fd, const void *data, size_t length)
         if (n == -1 && errno == EINTR)
             continue;
         if (n == -1)
-            fail("send after %zu of %zu bytes: %s", sent, length, strerror(errno));
+            fail("send() failed after %zu of %zu bytes: %s", sent, length, strerror(errno));
         sent += (size_t)n;
     }
 }
 
-/* What recv() returns, with the errors that no client of an echo server should see made fatal. */
+/* Wait for bytes and return what recv() returns: their number, or 0 at end-of-file.  A client of a
+ * correct echo server never sees an error, so this function fails on one. */
 static size_t receive_some(int fd, void *buffer, size_t size)
 {
     for (;;) {
@@ -196,10 +222,11 @@ static size_t receive_some(int fd, void *buffer, size_t size)
         if (errno == ECONNRESET)
             fail("the server reset the connection");
         if (errno != EINTR)
-            fail("recv: %s", strerror(errno));
+            fail("recv(): %s", strerror(errno));
     }
 }
 
+/* Read exactly `length` bytes, and fail if they are not the expected ones. */
 static void expect_bytes(int fd, const void *expected, size_t length)
 {
     unsigned char buffer[CHUNK];
@@ -208,22 +235,24 @@ static void expect_bytes(int fd, const void *expected, size_t length)
         size_t room = length - got < sizeof buffer ? length - got : sizeof buffer;
         size_t n = receive_some(fd, buffer, room);
         if (n == 0)
-            fail("the server closed after %zu of %zu bytes", got, length);
+            fail("the server closed the connection after %zu of %zu bytes", got, length);
         if (memcmp(buffer, (const char *)expected + got, n) != 0)
-            fail("wrong bytes between %zu and %zu of %zu", got, got + n, length);
+            fail("bytes %zu to %zu of %zu differ from what was sent", got, got + n - 1, length);
         got += n;
     }
 }
 
-static void expect_end(int fd)
+/* Fail unless the next thing that the server sends is its FIN. */
+static void expect_eof(int fd)
 {
     unsigned char byte;
 
     if (receive_some(fd, &byte, 1) != 0)
-        fail("a byte (0x%02x) where the end was due", byte);
+        fail("received a byte (0x%02x) instead of end-of-file", byte);
 }
 
-static void expect_gone(int fd)
+/* Read and discard until end-of-file or an error. */
+static void expect_closed(int fd)
 {
     unsigned char buffer[CHUNK];
     ssize_t n;
@@ -239,43 +268,56 @@ static void echo(int fd, const void *data, size_t length)
     expect_bytes(fd, data, length);
 }
 
+/* Wait up to `ms` milliseconds (-1: without limit) and return the events, or 0. */
 static int poll_one(int fd, int events, int ms)
 {
     struct pollfd one = {.fd = fd, .events = (short)events};
     int n = poll(&one, 1, ms);
 
     if (n == -1 && errno != EINTR)
-        fail("poll: %s", strerror(errno));
+        fail("poll(): %s", strerror(errno));
     return n > 0 ? one.revents : 0;
 }
 
-/* Send `length` bytes of the stream and read them back at the same time.  read_ms > 0: a slow
- * reader, one byte each read_ms milliseconds. */
-static void stream(int fd, uint64_t length, int read_ms)
+/* Bytes of the stream on their way out: [sent, made) have been generated and not yet sent. */
+struct outgoing {
+    unsigned char bytes[CHUNK];
+    uint64_t sent, made;
+};
+
+/* Send as much of a stream of `length` bytes as the socket accepts now. */
+static void send_stream(int fd, struct outgoing *out, uint64_t length)
 {
-    unsigned char out[CHUNK], in[CHUNK];
-    uint64_t sent = 0, made = 0, got = 0;
+    if (out->made == out->sent) {
+        out->made += length - out->sent < CHUNK ? length - out->sent : CHUNK;
+        make_stream(out->bytes, out->sent, (size_t)(out->made - out->sent));
+    }
+    size_t unsent = (size_t)(out->made - out->sent);
+    size_t chunk = (size_t)((out->made - 1) % CHUNK) + 1; /* its length; only the last is shorter */
+    ssize_t n = send(fd, out->bytes + chunk - unsent, unsent, MSG_DONTWAIT);
+    if (n == -1 && errno != EAGAIN && errno != EINTR)
+        fail("send() failed after %llu bytes: %s", (unsigned long long)out->sent, strerror(errno));
+    out->sent += n > 0 ? (uint64_t)n : 0;
+}
+
+/* Send `length` bytes of the stream and read them back at the same time.  If read_ms > 0, read
+ * slowly: one byte every read_ms milliseconds. */
+static void echo_stream(int fd, uint64_t length, int read_ms)
+{
+    struct outgoing out = {.sent = 0};
+    unsigned char in[CHUNK];
+    uint64_t got = 0;
 
     while (got < length) {
-        int events = poll_one(fd, POLLIN | (sent < length ? POLLOUT : 0), -1);
-        if ((events & POLLOUT) != 0) {
-            if (made == sent) {
-                made += length - sent < CHUNK ? length - sent : CHUNK;
-                make_stream(out, sent, (size_t)(made - sent));
-            }
-            size_t left = (size_t)(made - sent);
-            size_t first = made % CHUNK == 0 ? CHUNK - left : (size_t)(made % CHUNK) - left;
-            ssize_t n = send(fd, out + first, left, MSG_DONTWAIT);
-            if (n == -1 && errno != EAGAIN && errno != EINTR)
-                fail("send after %llu bytes: %s", (unsigned long long)sent, strerror(errno));
-            sent += n > 0 ? (uint64_t)n : 0;
-        }
+        int events = poll_one(fd, POLLIN | (out.sent < length ? POLLOUT : 0), -1);
+        if ((events & POLLOUT) != 0)
+            send_stream(fd, &out, length);
         if ((events & (POLLIN | POLLHUP | POLLERR)) == 0)
             continue;
         size_t n = receive_some(fd, in, read_ms > 0 ? 1 : sizeof in);
         if (n == 0)
-            fail("the server closed after %llu of %llu bytes", (unsigned long long)got,
-                 (unsigned long long)length);
+            fail("the server closed the connection after %llu of %llu bytes",
+                 (unsigned long long)got, (unsigned long long)length);
         check_stream(in, got, n);
         got += n;
         if (read_ms > 0)
@@ -283,25 +325,28 @@ static void stream(int fd, uint64_t length, int read_ms)
     }
 }
 
-/* Send and never read, until no byte has moved for STUCK_MS or `most` are sent. */
-static void fill(int fd, uint64_t most, bool may_end)
+/* Send without reading until `most` bytes are sent or the socket has been full for a while, and
+ * print the number of bytes sent.  If may_close is true, the server may close the connection. */
+static void fill(int fd, uint64_t most, bool may_close)
 {
     unsigned char out[CHUNK];
+    int stall_ms = may_close ? BRIEF_STALL_MS : STALL_MS;
 
-    while (filled < most && (poll_one(fd, POLLOUT, may_end ? BRIEF_MS : STUCK_MS) & POLLOUT) != 0) {
+    while (filled < most && (poll_one(fd, POLLOUT, stall_ms) & POLLOUT) != 0) {
         size_t length = most - filled < CHUNK ? (size_t)(most - filled) : CHUNK;
         make_stream(out, filled, length);
         ssize_t n = send(fd, out, length, MSG_DONTWAIT);
-        if (n == -1 && may_end && (errno == ECONNRESET || errno == EPIPE))
+        if (n == -1 && may_close && (errno == ECONNRESET || errno == EPIPE))
             break;
         if (n == -1 && errno != EAGAIN && errno != EINTR)
-            fail("send after %llu bytes: %s", (unsigned long long)filled, strerror(errno));
+            fail("send() failed after %llu bytes: %s", (unsigned long long)filled, strerror(errno));
         filled += n > 0 ? (uint64_t)n : 0;
     }
     printf("filled %llu\n", (unsigned long long)filled);
     fflush(stdout);
 }
 
+/* Read back and check the bytes that fill() sent. */
 static void drain(int fd)
 {
     unsigned char in[CHUNK];
@@ -309,8 +354,8 @@ static void drain(int fd)
     for (uint64_t got = 0; got < filled;) {
         size_t n = receive_some(fd, in, filled - got < CHUNK ? (size_t)(filled - got) : CHUNK);
         if (n == 0)
-            fail("the server closed after %llu of %llu bytes", (unsigned long long)got,
-                 (unsigned long long)filled);
+            fail("the server closed the connection after %llu of %llu bytes",
+                 (unsigned long long)got, (unsigned long long)filled);
         check_stream(in, got, n);
         got += n;
     }
@@ -319,28 +364,32 @@ static void drain(int fd)
 
 /* ---- many connections ---- */
 
+/* Open `count` connections and return their descriptors, which the caller frees. */
 static int *open_many(size_t count)
 {
     int *fds = malloc(count * sizeof *fds);
 
     if (fds == NULL)
-        fail("no memory");
+        fail("out of memory");
     for (size_t i = 0; i < count; i++)
         fds[i] = open_connection();
     return fds;
 }
 
+/* Wait for a line, or end-of-file, on standard input. */
 static void wait_for_line(void)
 {
     for (int c = getchar(); c != '\n' && c != EOF;)
         c = getchar();
 }
 
-static void hold(size_t count, bool silent)
+/* Open `count` connections, make an echo on each unless they are idle, announce it, and keep them
+ * open until a line arrives on standard input. */
+static void hold(size_t count, bool idle)
 {
     int *fds = open_many(count);
 
-    for (size_t i = 0; i < count && !silent; i++)
+    for (size_t i = 0; i < count && !idle; i++)
         echo(fds[i], "hold", 4);
     printf("holding %zu\n", count);
     fflush(stdout);
@@ -350,66 +399,73 @@ static void hold(size_t count, bool silent)
     free(fds);
 }
 
-/* Read an answer from whichever of the connections that are still in `list` has one; each was sent
- * its own number.  The place in the list. */
-static size_t next_answer(struct pollfd *list, size_t count)
+/* Each connection was sent its own index.  Wait until one of those still in `pollfds` has an
+ * answer, check the answer, and return the index. */
+static size_t next_answer(struct pollfd *pollfds, size_t count)
 {
     uint32_t got;
 
-    while (poll(list, (nfds_t)count, -1) == -1)
+    while (poll(pollfds, (nfds_t)count, -1) == -1)
         if (errno != EINTR)
-            fail("poll: %s", strerror(errno));
+            fail("poll(): %s", strerror(errno));
     for (size_t i = 0; i < count; i++) {
-        if (list[i].revents == 0)
+        if (pollfds[i].revents == 0)
             continue;
         for (size_t have = 0; have < sizeof got;) {
-            size_t n = receive_some(list[i].fd, (char *)&got + have, sizeof got - have);
+            size_t n = receive_some(pollfds[i].fd, (char *)&got + have, sizeof got - have);
             if (n == 0)
-                fail("connection %zu was closed without an answer", i);
+                fail("the server closed connection %zu without answering", i);
             have += n;
         }
         if (got != (uint32_t)i)
-            fail("connection %zu got the answer of %u", i, (unsigned)got);
+            fail("connection %zu received the answer for connection %u", i, (unsigned)got);
         return i;
     }
-    fail("poll named no connection");
+    fail("poll() reported no connection");
     return 0;
 }
 
+/* Print, at once, how many connections have been answered. */
+static void print_answered(size_t answered, size_t count)
+{
+    printf("answered %zu of %zu\n", answered, count);
+    fflush(stdout);
+}
+
+/* Send on `count` connections at once.  When `first` have been answered, close those, so that the
+ * server has descriptors for connections that are still in the backlog; then await the others. */
 static void crowd(size_t count, size_t first)
 {
     int *fds = open_many(count);
-    struct pollfd *list = calloc(count, sizeof *list);
+    struct pollfd *pollfds = calloc(count, sizeof *pollfds);
     size_t answered = 0;
 
-    if (list == NULL)
-        fail("no memory");
+    if (pollfds == NULL)
+        fail("out of memory");
     for (size_t i = 0; i < count; i++) {
-        uint32_t number = (uint32_t)i;
-        list[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
-        send_all(fds[i], &number, sizeof number);
+        uint32_t index = (uint32_t)i;
+        pollfds[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+        send_all(fds[i], &index, sizeof index);
     }
-    for (; answered < first; answered++) {
-        size_t i = next_answer(list, count);
-        list[i].fd = -1;
-    }
-    printf("answered %zu of %zu\n", answered, count);
-    fflush(stdout);
+    for (; answered < first; answered++)
+        pollfds[next_answer(pollfds, count)].fd = -1;
+    print_answered(answered, count);
     for (size_t i = 0; i < count; i++)
-        if (list[i].fd == -1)
+        if (pollfds[i].fd == -1)
             close(fds[i]);
     for (; answered < count; answered++) {
-        size_t i = next_answer(list, count);
-        close(list[i].fd);
-        list[i].fd = -1;
+        size_t i = next_answer(pollfds, count);
+        close(fds[i]);
+        pollfds[i].fd = -1;
     }
-    printf("answered %zu of %zu\n", answered, count);
+    print_answered(answered, count);
     free(fds);
-    free(list);
+    free(pollfds);
 }
 
-/* The gaps are made one by one, from either end of what the server may keep as a list. */
-static void gaps(size_t count)
+/* Close every second connection, which leaves gaps all over the server's list of clients, and check
+ * that the remaining connections still get their own answers. */
+static void close_alternate(size_t count)
 {
     int *fds = open_many(count);
 
@@ -420,12 +476,12 @@ static void gaps(size_t count)
         fds[i] = -1;
     }
     for (size_t i = 1; i < count; i += 2) {
-        uint32_t number = (uint32_t)i;
-        echo(fds[i], &number, sizeof number);
+        uint32_t index = (uint32_t)i;
+        echo(fds[i], &index, sizeof index);
     }
     for (size_t i = 1; i < count; i += 2) {
         shutdown(fds[i], SHUT_WR);
-        expect_end(fds[i]);
+        expect_eof(fds[i]);
         close(fds[i]);
     }
     free(fds);
@@ -438,96 +494,129 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-struct talk { /* one connection of `load` */
-    size_t sent, got;
-    double since;
+/* What `load` sends, and how far it is. */
+struct load {
+    unsigned char *message, *in; /* `size` bytes each */
+    size_t size;
+    size_t echoes, started, done;
+    double *seconds; /* the duration of each finished echo */
 };
 
-/* Closed loop: each connection sends SIZE bytes, waits until all are back, and starts again. */
-static void load(size_t connections, size_t echoes, size_t size)
-{
-    int *fds = open_many(connections);
-    struct pollfd *list = calloc(connections, sizeof *list);
-    struct talk *talks = calloc(connections, sizeof *talks);
-    double *took = calloc(echoes, sizeof *took);
-    unsigned char *message = malloc(size), *in = malloc(size);
-    size_t started = 0, done = 0;
+struct load_connection {
+    struct pollfd *pollfd;
+    size_t sent, got; /* bytes of the current echo */
+    double begin;     /* when it began */
+};
 
-    if (list == NULL || talks == NULL || took == NULL || message == NULL || in == NULL)
-        fail("no memory");
-    make_stream(message, 0, size);
-    for (size_t i = 0; i < connections; i++) {
-        list[i] = (struct pollfd){.fd = fds[i], .events = started < echoes ? POLLOUT : 0};
-        started += started < echoes;
-        talks[i].since = now();
-    }
-    double begin = now();
-    for (size_t i = 0; i < connections; i++)
-        talks[i].since = begin;
-    while (done < echoes) {
-        if (poll(list, (nfds_t)connections, -1) == -1 && errno != EINTR)
-            fail("poll: %s", strerror(errno));
-        for (size_t i = 0; i < connections; i++) {
-            struct talk *talk = &talks[i];
-            if ((list[i].revents & POLLOUT) != 0) {
-                if (talk->sent == 0)
-                    talk->since = now();
-                ssize_t n = send(fds[i], message + talk->sent, size - talk->sent, MSG_DONTWAIT);
-                if (n == -1 && errno != EAGAIN && errno != EINTR)
-                    fail("send: %s", strerror(errno));
-                talk->sent += n > 0 ? (size_t)n : 0;
-                list[i].events = talk->sent < size ? POLLIN | POLLOUT : POLLIN;
-            }
-            if ((list[i].revents & (POLLIN | POLLHUP | POLLERR)) == 0)
-                continue;
-            size_t n = receive_some(fds[i], in, size - talk->got);
-            if (n == 0)
-                fail("the server closed in the middle of an echo");
-            if (memcmp(in, message + talk->got, n) != 0)
-                fail("wrong bytes");
-            talk->got += n;
-            if (talk->got < size)
-                continue;
-            took[done++] = now() - talk->since;
-            *talk = (struct talk){0};
-            list[i].events = started < echoes ? POLLOUT : 0;
-            started += started < echoes;
-        }
-    }
-    double seconds = now() - begin;
-    qsort(took, echoes, sizeof *took, compare);
-    printf("echoes=%zu connections=%zu bytes=%zu seconds=%.3f per_second=%.0f median_us=%.0f "
-           "p99_us=%.0f megabytes_per_second=%.1f\n",
-           echoes, connections, size, seconds, (double)echoes / seconds, took[echoes / 2] * 1e6,
-           took[echoes * 99 / 100] * 1e6, (double)echoes * (double)size / seconds / 1e6);
-    for (size_t i = 0; i < connections; i++)
-        close(fds[i]);
-    free(fds);
-    free(list);
-    free(talks);
-    free(took);
-    free(message);
-    free(in);
+/* Ask poll() for writability if there is another echo to make on this connection. */
+static void load_next(struct load *load, struct load_connection *c)
+{
+    c->sent = c->got = 0;
+    c->pollfd->events = load->started < load->echoes ? POLLOUT : 0;
+    load->started += load->started < load->echoes;
 }
 
+static void load_send(struct load *load, struct load_connection *c)
+{
+    if (c->sent == 0)
+        c->begin = now();
+    ssize_t n = send(c->pollfd->fd, load->message + c->sent, load->size - c->sent, MSG_DONTWAIT);
+    if (n == -1 && errno != EAGAIN && errno != EINTR)
+        fail("send(): %s", strerror(errno));
+    c->sent += n > 0 ? (size_t)n : 0;
+    c->pollfd->events = c->sent < load->size ? POLLIN | POLLOUT : POLLIN;
+}
+
+static void load_receive(struct load *load, struct load_connection *c)
+{
+    size_t n = receive_some(c->pollfd->fd, load->in, load->size - c->got);
+
+    if (n == 0)
+        fail("the server closed the connection in the middle of an echo");
+    if (memcmp(load->in, load->message + c->got, n) != 0)
+        fail("the echo differs from what was sent");
+    c->got += n;
+    if (c->got < load->size)
+        return;
+    load->seconds[load->done++] = now() - c->begin;
+    load_next(load, c);
+}
+
+static void load_report(struct load *load, size_t connections, double seconds)
+{
+    double echoes = (double)load->echoes, *took = load->seconds;
+
+    qsort(took, load->echoes, sizeof *took, compare);
+    printf("echoes=%zu connections=%zu bytes=%zu seconds=%.3f per_second=%.0f median_us=%.0f "
+           "p99_us=%.0f megabytes_per_second=%.1f\n",
+           load->echoes, connections, load->size, seconds, echoes / seconds,
+           took[load->echoes / 2] * 1e6, took[load->echoes * 99 / 100] * 1e6,
+           echoes * (double)load->size / seconds / 1e6);
+}
+
+/* A closed loop: each connection sends `size` bytes, waits until all are back, and starts again. */
+static void run_load(size_t count, size_t echoes, size_t size)
+{
+    int *fds = open_many(count);
+    struct pollfd *pollfds = calloc(count, sizeof *pollfds);
+    struct load_connection *connections = calloc(count, sizeof *connections);
+    struct load load = {.message = malloc(size),
+                        .in = malloc(size),
+                        .size = size,
+                        .echoes = echoes,
+                        .seconds = calloc(echoes, sizeof(double))};
+
+    if (pollfds == NULL || connections == NULL || load.message == NULL || load.in == NULL ||
+        load.seconds == NULL)
+        fail("out of memory");
+    make_stream(load.message, 0, size);
+    double begin = now();
+    for (size_t i = 0; i < count; i++) {
+        pollfds[i].fd = fds[i];
+        connections[i].pollfd = &pollfds[i];
+        load_next(&load, &connections[i]);
+    }
+    while (load.done < echoes) {
+        if (poll(pollfds, (nfds_t)count, -1) == -1 && errno != EINTR)
+            fail("poll(): %s", strerror(errno));
+        for (size_t i = 0; i < count; i++) {
+            if ((pollfds[i].revents & POLLOUT) != 0)
+                load_send(&load, &connections[i]);
+            if ((pollfds[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
+                load_receive(&load, &connections[i]);
+        }
+    }
+    load_report(&load, count, now() - begin);
+    for (size_t i = 0; i < count; i++)
+        close(fds[i]);
+    free(fds);
+    free(pollfds);
+    free(connections);
+    free(load.message);
+    free(load.in);
+    free(load.seconds);
+}
+
+/* Open and close `count` connections in turn, with one echo on each. */
 static void churn(uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
         int fd = open_connection();
         echo(fd, &i, sizeof i);
         shutdown(fd, SHUT_WR);
-        expect_end(fd);
+        expect_eof(fd);
         close(fd);
     }
 }
 
-/* ---- the command line ---- */
+/* ---- the verbs: each function gets the values that follow the verb ---- */
 
-static int the_server(void)
+/* The connection of the verbs for one connection; opens it if it is not open. */
+static int connected(void)
 {
-    if (server == -1)
-        server = open_connection();
-    return server;
+    if (connection == -1)
+        connection = open_connection();
+    return connection;
 }
 
 static uint64_t number(const char *text)
@@ -536,115 +625,217 @@ static uint64_t number(const char *text)
     unsigned long long value = strtoull(text, &end, 10);
 
     if (*text < '0' || *text > '9' || *end != '\0')
-        bad_usage("a verb needs a number");
+        bad_usage("a value has to be a number");
     return value;
 }
 
-static void dribble(const char *text)
+static size_t count_of(const char *text)
 {
-    for (; *text != '\0'; text++)
-        echo(the_server(), text, 1);
+    return (size_t)number(text);
 }
 
-static void all_bytes(void)
+static void verb_connect(char **v)
+{
+    (void)v;
+    connected();
+}
+
+static void verb_small_rcvbuf(char **v)
+{
+    receive_buffer = SMALL_RCVBUF;
+    verb_connect(v);
+}
+
+static void verb_send(char **v)
+{
+    send_all(connected(), v[0], strlen(v[0]));
+}
+
+static void verb_send_oob(char **v)
+{
+    if (send(connected(), v[0], 1, MSG_OOB) == -1)
+        fail("send() of out-of-band data: %s", strerror(errno));
+}
+
+static void verb_expect(char **v)
+{
+    expect_bytes(connected(), v[0], strlen(v[0]));
+}
+
+static void verb_echo(char **v)
+{
+    echo(connected(), v[0], strlen(v[0]));
+}
+
+static void verb_byte_by_byte(char **v)
+{
+    for (const char *byte = v[0]; *byte != '\0'; byte++)
+        echo(connected(), byte, 1);
+}
+
+static void verb_all_bytes(char **v)
 {
     unsigned char values[256];
 
+    (void)v;
     for (int i = 0; i < 256; i++)
         values[i] = (unsigned char)i;
-    echo(the_server(), values, sizeof values);
+    echo(connected(), values, sizeof values);
 }
 
-static void finish(void)
+static void verb_random(char **v)
 {
-    if (shutdown(the_server(), SHUT_WR) == -1 && errno != ENOTCONN)
-        fail("shutdown: %s", strerror(errno));
+    echo_stream(connected(), number(v[0]), 0);
 }
 
-static void end_connection(bool by_reset)
+static void verb_slow_read(char **v)
 {
-    if (by_reset)
-        reset_connection(the_server());
-    else
-        close(the_server());
-    server = -1;
+    echo_stream(connected(), number(v[0]), (int)number(v[1]));
 }
 
-/* Carry out one verb.  v[0] is its name, v[1] and so on its values, checked to be there. */
-static void perform(char **v)
+static void verb_fill(char **v)
 {
-    const char *verb = v[0], *text = v[1];
-
-    if (strcmp(verb, "open") == 0)
-        the_server();
-    else if (strcmp(verb, "narrow") == 0) {
-        narrow = 16384;
-        the_server();
-    } else if (strcmp(verb, "send") == 0)
-        send_all(the_server(), text, strlen(text));
-    else if (strcmp(verb, "expect") == 0)
-        expect_bytes(the_server(), text, strlen(text));
-    else if (strcmp(verb, "echo") == 0)
-        echo(the_server(), text, strlen(text));
-    else if (strcmp(verb, "dribble") == 0)
-        dribble(text);
-    else if (strcmp(verb, "bytes") == 0)
-        all_bytes();
-    else if (strcmp(verb, "random") == 0)
-        stream(the_server(), number(text), 0);
-    else if (strcmp(verb, "slow") == 0)
-        stream(the_server(), number(text), (int)number(v[2]));
-    else if (strcmp(verb, "oob") == 0)
-        send(the_server(), text, 1, MSG_OOB);
-    else if (strcmp(verb, "fill") == 0 || strcmp(verb, "flood") == 0)
-        fill(the_server(), number(text), verb[1] == 'l');
-    else if (strcmp(verb, "drain") == 0)
-        drain(the_server());
-    else if (strcmp(verb, "finish") == 0)
-        finish();
-    else if (strcmp(verb, "expect-end") == 0)
-        expect_end(the_server());
-    else if (strcmp(verb, "expect-gone") == 0)
-        expect_gone(the_server());
-    else if (strcmp(verb, "reset") == 0 || strcmp(verb, "close") == 0)
-        end_connection(verb[0] == 'r');
-    else if (strcmp(verb, "say") == 0)
-        puts(text);
-    else if (strcmp(verb, "wait") == 0)
-        wait_for_line();
-    else if (strcmp(verb, "load") == 0)
-        load((size_t)number(text), (size_t)number(v[2]), (size_t)number(v[3]));
-    else if (strcmp(verb, "hold") == 0 || strcmp(verb, "silent") == 0)
-        hold((size_t)number(text), verb[0] == 's');
-    else if (strcmp(verb, "crowd") == 0)
-        crowd((size_t)number(text), (size_t)number(v[2]));
-    else if (strcmp(verb, "gaps") == 0)
-        gaps((size_t)number(text));
-    else
-        churn(number(text));
-    fflush(stdout);
+    fill(connected(), number(v[0]), false);
 }
 
-/* How many values the verb takes; -1: no such verb. */
-static int values_of(const char *verb)
+static void verb_try_fill(char **v)
 {
-    static const struct {
-        const char *names;
-        int values;
-    } verbs[] = {{" open narrow bytes drain finish expect-end expect-gone reset close wait ", 0},
-                 {" send expect echo dribble random oob fill flood say hold silent gaps churn ", 1},
-                 {" slow crowd ", 2},
-                 {" load ", 3}};
-    char name[32];
-
-    snprintf(name, sizeof name, " %.20s ", verb);
-    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
-        if (strstr(verbs[i].names, name) != NULL)
-            return verbs[i].values;
-    return -1;
+    fill(connected(), number(v[0]), true);
 }
 
-/* Thousands of connections are thousands of descriptors. */
+static void verb_drain(char **v)
+{
+    (void)v;
+    drain(connected());
+}
+
+static void verb_shutdown(char **v)
+{
+    (void)v;
+    if (shutdown(connected(), SHUT_WR) == -1 && errno != ENOTCONN)
+        fail("shutdown(): %s", strerror(errno));
+}
+
+static void verb_expect_eof(char **v)
+{
+    (void)v;
+    expect_eof(connected());
+}
+
+static void verb_expect_closed(char **v)
+{
+    (void)v;
+    expect_closed(connected());
+}
+
+static void verb_reset(char **v)
+{
+    (void)v;
+    reset_connection(connected());
+    connection = -1;
+}
+
+static void verb_close(char **v)
+{
+    (void)v;
+    close(connected());
+    connection = -1;
+}
+
+static void verb_print(char **v)
+{
+    puts(v[0]);
+}
+
+static void verb_wait(char **v)
+{
+    (void)v;
+    wait_for_line();
+}
+
+static void verb_load(char **v)
+{
+    run_load(count_of(v[0]), count_of(v[1]), count_of(v[2]));
+}
+
+static void verb_hold(char **v)
+{
+    hold(count_of(v[0]), false);
+}
+
+static void verb_idle(char **v)
+{
+    hold(count_of(v[0]), true);
+}
+
+static void verb_crowd(char **v)
+{
+    crowd(count_of(v[0]), count_of(v[1]));
+}
+
+static void verb_close_alternate(char **v)
+{
+    close_alternate(count_of(v[0]));
+}
+
+static void verb_churn(char **v)
+{
+    churn(number(v[0]));
+}
+
+/* ---- the command line ---- */
+
+static const struct verb {
+    const char *name;
+    int values; /* how many values follow it */
+    void (*run)(char **values);
+} verbs[] = {{"connect", 0, verb_connect},
+             {"small-rcvbuf", 0, verb_small_rcvbuf},
+             {"send", 1, verb_send},
+             {"send-oob", 1, verb_send_oob},
+             {"expect", 1, verb_expect},
+             {"echo", 1, verb_echo},
+             {"byte-by-byte", 1, verb_byte_by_byte},
+             {"all-bytes", 0, verb_all_bytes},
+             {"random", 1, verb_random},
+             {"slow-read", 2, verb_slow_read},
+             {"fill", 1, verb_fill},
+             {"try-fill", 1, verb_try_fill},
+             {"drain", 0, verb_drain},
+             {"shutdown", 0, verb_shutdown},
+             {"expect-eof", 0, verb_expect_eof},
+             {"expect-closed", 0, verb_expect_closed},
+             {"reset", 0, verb_reset},
+             {"close", 0, verb_close},
+             {"print", 1, verb_print},
+             {"wait", 0, verb_wait},
+             {"load", 3, verb_load},
+             {"hold", 1, verb_hold},
+             {"idle", 1, verb_idle},
+             {"crowd", 2, verb_crowd},
+             {"close-alternate", 1, verb_close_alternate},
+             {"churn", 1, verb_churn}};
+
+/* Find the verb that argv[0] names, and check that its values follow it. */
+static const struct verb *find_verb(char **argv, int argc)
+{
+    char message[100];
+
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+        if (strcmp(argv[0], verbs[i].name) != 0)
+            continue;
+        if (argc <= verbs[i].values) {
+            snprintf(message, sizeof message, "%s: a value is missing", argv[0]);
+            bad_usage(message);
+        }
+        return &verbs[i];
+    }
+    snprintf(message, sizeof message, "unknown verb: %.60s", argv[0]);
+    bad_usage(message);
+    return NULL;
+}
+
+/* Each connection needs a descriptor, and some verbs open thousands. */
 static void raise_descriptor_limit(void)
 {
     struct rlimit limit;
@@ -671,19 +862,19 @@ int main(int argc, char **argv)
         }
     }
     if (argc - optind < 2)
-        bad_usage("a port and a verb are needed");
+        bad_usage("a port and at least one verb are required");
     port = argv[optind++];
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGALRM, time_is_up);
+    signal(SIGALRM, on_alarm);
     alarm(seconds);
     raise_descriptor_limit();
     while (optind < argc) {
-        int values = values_of(argv[optind]);
-        if (values == -1 || optind + values >= argc)
-            bad_usage(argv[optind]);
-        snprintf(where, sizeof where, "%s %.60s", argv[optind], values > 0 ? argv[optind + 1] : "");
-        perform(argv + optind);
-        optind += 1 + values;
+        const struct verb *verb = find_verb(argv + optind, argc - optind);
+        const char *value = verb->values > 0 ? argv[optind + 1] : "";
+        snprintf(step, sizeof step, "%s %.60s", verb->name, value);
+        verb->run(argv + optind + 1);
+        fflush(stdout);
+        optind += 1 + verb->values;
     }
     return 0;
 }

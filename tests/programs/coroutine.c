@@ -1,8 +1,10 @@
-/* What a coroutine has to keep: its place, its variables, its registers, its stack to itself.
+/* Unit tests of coroutines: each continues where it yielded, and keeps its variables, its registers
+ * and its own stack.
  *
- * Interface: coroutine TEST...   (`coroutine` alone names the tests)
- * Exit code: 0, all held; 1, one did not, said on stderr in one line; 2, no such test. */
-#define _DEFAULT_SOURCE /* setrlimit's RLIMIT_AS is not in POSIX.1-2001's base */
+ * Usage: coroutine TEST...   (without arguments, it lists the tests)
+ * Exit code: 0 if all tests passed; 1 if one failed, with one line on stderr; 2 for an unknown
+ * test. */
+#define _GNU_SOURCE /* MAP_ANONYMOUS, RLIMIT_AS and SA_ONSTACK are not all in POSIX.1-2008 */
 
 #include "coroutine.h"
 
@@ -12,71 +14,80 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define MANY 10000
-#define TURNS 5
+#define YIELDS 5
 
-static const char *testing;
+static const char *test_name;
 
-static void need(bool holds, const char *what)
+static void check(bool holds, const char *expected)
 {
     if (holds)
         return;
-    fprintf(stderr, "coroutine: %s: not so: %s (errno: %s)\n", testing, what, strerror(errno));
+    fprintf(stderr, "coroutine: %s: expected: %s (errno: %s)\n", test_name, expected,
+            strerror(errno));
     exit(1);
 }
 
-static struct coroutine *begin(void (*body)(int), int number)
+static struct coroutine *create(void (*body)(int), int argument)
 {
-    struct coroutine *coroutine = coroutine_new(body, number);
+    struct coroutine *coroutine = coroutine_new(body, argument);
 
-    need(coroutine != NULL, "there is memory for a coroutine");
+    check(coroutine != NULL, "coroutine_new() finds memory for a stack");
     return coroutine;
 }
 
-/* Every body leaves a trace here. */
-static char story[200];
+/* The bodies append what they do to this log. */
+static char log_text[200];
 
-static void tell(const char *format, int a, int b)
+static void log_append(const char *format, int a, int b)
 {
-    size_t length = strlen(story);
+    size_t length = strlen(log_text);
 
-    snprintf(story + length, sizeof story - length, format, a, b);
+    snprintf(log_text + length, sizeof log_text - length, format, a, b);
+}
+
+static void log_number(int number)
+{
+    log_append("%d", number, 0);
 }
 
 /* ---- order ---- */
 
-static void three_steps(int number)
+static void take_three_steps(int number)
 {
     for (int step = 1; step <= 3; step++) {
-        tell("%d.%d ", number, step);
-        coroutine_wait();
+        log_append("%d.%d ", number, step);
+        coroutine_yield();
     }
-    tell("%d.end ", number, 0);
+    log_append("%d.end ", number, 0);
 }
 
 static void test_order(void)
 {
-    struct coroutine *a = begin(three_steps, 1), *b = begin(three_steps, 2);
+    struct coroutine *a = create(take_three_steps, 1), *b = create(take_three_steps, 2);
 
-    need(story[0] == '\0', "a body begins with the first resume, not before");
-    need(coroutine_resume(a), "a waits");
-    need(coroutine_resume(b), "b waits");
-    need(coroutine_resume(b), "b waits again");
-    need(coroutine_resume(a), "a waits again");
-    need(coroutine_resume(a) && !coroutine_resume(a), "after the third wait a ends");
-    need(coroutine_resume(b) && !coroutine_resume(b), "after the third wait b ends");
-    need(strcmp(story, "1.1 2.1 2.2 1.2 1.3 1.end 2.3 2.end ") == 0, "each goes on where it was");
+    check(log_text[0] == '\0', "a body starts with the first resume, not before");
+    check(coroutine_resume(a), "a yields");
+    check(coroutine_resume(b), "b yields");
+    check(coroutine_resume(b), "b yields again");
+    check(coroutine_resume(a), "a yields again");
+    check(coroutine_resume(a) && !coroutine_resume(a), "a returns after its third yield");
+    check(coroutine_resume(b) && !coroutine_resume(b), "b returns after its third yield");
+    check(strcmp(log_text, "1.1 2.1 2.2 1.2 1.3 1.end 2.3 2.end ") == 0,
+          "each coroutine continues where it yielded");
 }
 
-/* ---- variables and registers: more of them than there are registers, of both kinds ---- */
+/* ---- variables and registers ---- */
 
-static int unspoiled;
+static int unchanged; /* how many coroutines found all their values unchanged */
 
-static void hold_values(int number)
+/* More values than the processor has registers, integers and floating-point numbers. */
+static void keep_values(int number)
 {
     volatile uint64_t seed = (uint64_t)number * 0x9e3779b97f4a7c15u;
     uint64_t w[12];
@@ -90,8 +101,8 @@ static void hold_values(int number)
     memset(text, number, sizeof text);
     uint64_t sum = 0;
     double real = 0;
-    for (int turn = 0; turn < TURNS; turn++) {
-        coroutine_wait();
+    for (int yields = 0; yields < YIELDS; yields++) {
+        coroutine_yield();
         for (unsigned i = 0; i < 12; i++) {
             sum += w[i] - seed - i;
             real += d[i] - (double)number - i / 16.0;
@@ -99,59 +110,64 @@ static void hold_values(int number)
     }
     for (size_t i = 0; i < sizeof text; i++)
         sum += text[i] != (char)number;
-    unspoiled += sum == 0 && real == 0;
+    unchanged += sum == 0 && real == 0;
 }
 
-/* The values live in registers across the wait if anywhere: no loop, no array. */
-static void hold_registers(int number)
+/* Values that the compiler keeps in registers across the yield if it can: no loop, no array. */
+static void keep_registers(int number)
 {
     volatile long source = number;
     volatile double fraction = number / 3.0;
     long a = source, b = source + 1, c = source + 2, d = source + 3, e = source + 4, f = source + 5;
     double p = fraction, q = fraction * 2, r = fraction * 3, s = fraction * 4;
 
-    for (int turn = 0; turn < TURNS; turn++)
-        coroutine_wait();
-    unspoiled += a == source && b == a + 1 && c == a + 2 && d == a + 3 && e == a + 4 &&
+    for (int yields = 0; yields < YIELDS; yields++)
+        coroutine_yield();
+    unchanged += a == source && b == a + 1 && c == a + 2 && d == a + 3 && e == a + 4 &&
                  f == a + 5 && p == fraction && q == fraction * 2 && r == fraction * 3 &&
                  s == fraction * 4;
 }
 
-static void many(void (*body)(int), int count)
+static void run_many(void (*body)(int), int count)
 {
     struct coroutine **all = calloc((size_t)count, sizeof(struct coroutine *));
-    volatile double ours = 0.5; /* the loop has registers too */
+    volatile double own = 0.5; /* the event loop has registers too */
 
-    need(all != NULL, "there is memory for the list");
-    unspoiled = 0;
-    for (int i = 0; i < count; i++)
-        all[i] = begin(body, i + 1);
-    for (int turn = 0; turn <= TURNS; turn++)
+    check(all != NULL, "memory for the list");
+    unchanged = 0;
+    for (int i = 0; i < count; i++) {
+        all[i] = coroutine_new(body, i + 1);
+        if (all[i] == NULL && errno == ENOMEM && i >= 1000)
+            count = i; /* vm.max_map_count or another limit of this machine */
+        else
+            check(all[i] != NULL, "coroutine_new() finds memory for a stack");
+    }
+    for (int yields = 0; yields <= YIELDS; yields++)
         for (int i = 0; i < count; i++) {
-            ours += 1;
-            need(coroutine_resume(all[i]) == (turn < TURNS),
-                 "it waits, and ends after its last turn");
+            own += 1;
+            check(coroutine_resume(all[i]) == (yields < YIELDS),
+                  "it yields, and returns after its last yield");
         }
     free(all);
-    need(unspoiled == count, "every variable is as it was before the wait");
-    need(ours == 0.5 + (TURNS + 1.0) * count, "the loop's variables too");
+    check(unchanged == count, "no variable changes across a yield");
+    check(own == 0.5 + (YIELDS + 1.0) * count, "the event loop's variables do not change either");
 }
 
 static void test_variables(void)
 {
-    many(hold_values, 200);
+    run_many(keep_values, 200);
 }
 
 static void test_registers(void)
 {
-    many(hold_registers, 200);
+    run_many(keep_registers, 200);
 }
 
-/* As many as a server has clients: their stacks come and go, MAX_SPARE of them stay. */
+/* As many as a busy server has clients.  Stacks are mapped and unmapped; MAX_FREE stay cached. */
 static void test_many(void)
 {
-    many(hold_values, MANY);
-    many(hold_registers, 3);
+    run_many(keep_values, MANY);
+    run_many(keep_registers, 3);
 }
 
 /* ---- the stack ---- */
@@ -161,132 +177,243 @@ static void print_numbers(int number)
     _Alignas(16) char aligned[16];
     char text[100];
 
-    need((uintptr_t)aligned % 16 == 0, "the stack is aligned as the compiler expects");
-    coroutine_wait();
+    check((uintptr_t)aligned % 16 == 0, "the stack is aligned as the compiler expects");
+    coroutine_yield();
     snprintf(text, sizeof text, "%.3f %.3Lf %d", number / 8.0, (long double)number / 4, number);
-    need(strcmp(text, "0.875 1.750 7") == 0, "printf() works there, floating point and all");
+    check(strcmp(text, "0.875 1.750 7") == 0,
+          "snprintf() works on this stack, with floating-point numbers");
 }
 
 static void test_alignment(void)
 {
-    struct coroutine *coroutine = begin(print_numbers, 7);
+    struct coroutine *coroutine = create(print_numbers, 7);
 
-    need(coroutine_resume(coroutine) && !coroutine_resume(coroutine), "one wait, then the end");
+    check(coroutine_resume(coroutine) && !coroutine_resume(coroutine),
+          "it yields once and then returns");
 }
 
-/* Not a tail call, so every turn takes a piece of the stack: in all more than one stack, and less
- * than the neighbours have. */
-#define PIECES 200
+/* Each level takes more than 512 bytes of the stack and less than a page.  It uses the array of the
+ * level above, so the compiler can neither turn the recursion into a loop nor omit the array. */
+#define LEVELS 2000
 
-static int sink(int level)
+static int overflow_stack(int level, volatile char *above)
 {
-    volatile char piece[512];
+    volatile char local[512];
 
-    piece[0] = (char)level;
-    return level == PIECES ? piece[0] : sink(level + 1) + piece[0];
+    local[0] = (char)level;
+    int sum = level == LEVELS ? 0 : overflow_stack(level + 1, local);
+    return sum + above[0];
 }
+
+static uintptr_t frame_address; /* of a function on the coroutine's stack */
 
 static void overflow(int number)
 {
-    tell("%d came back with %d", number, sink(0));
+    volatile char local = (char)number;
+
+    frame_address = (uintptr_t)__builtin_frame_address(0); /* &local may be a sanitizer's copy */
+    coroutine_yield();
+    overflow_stack(0, &local);
 }
 
-/* A stack that grows too far ends the process at once.  Without the guard it would come back, and
- * the bytes of the neighbours below would be its own. */
-static void test_guard(void)
+struct mapping {
+    unsigned long start, end;
+    char access[5]; /* such as "rw-p" */
+    unsigned long inode;
+};
+
+/* Find the mapping that contains the address.  Returns false if nothing is mapped there. */
+static bool find_mapping(unsigned long address, struct mapping *found)
+{
+    FILE *file = fopen("/proc/self/maps", "r");
+    char line[5000];
+    bool contains = false;
+
+    check(file != NULL, "/proc/self/maps can be read");
+    while (!contains && fgets(line, sizeof line, file) != NULL)
+        contains = sscanf(line, "%lx-%lx %4s %*s %*s %lu", &found->start, &found->end,
+                          found->access, &found->inode) == 4 &&
+                   found->start <= address && address < found->end;
+    fclose(file);
+    return contains;
+}
+
+static unsigned long guard_start, guard_end;
+
+/* SEGV_ACCERR means that the page is mapped without access; unmapped memory gives SEGV_MAPERR. */
+static void on_overflow(int signal_number, siginfo_t *info, void *context)
+{
+    unsigned long address = (unsigned long)(uintptr_t)info->si_addr;
+
+    (void)signal_number, (void)context;
+    _exit(guard_start <= address && address < guard_end && info->si_code == SEGV_ACCERR ? 0 : 2);
+}
+
+/* The overflowing stack cannot hold the frame of the handler. */
+static void handle_overflow(void)
+{
+    static char handler_stack[65536];
+    stack_t stack = {.ss_sp = handler_stack, .ss_size = sizeof handler_stack};
+    struct sigaction action = {.sa_sigaction = on_overflow, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+
+    check(sigaltstack(&stack, NULL) == 0, "sigaltstack() succeeds");
+    check(sigaction(SIGSEGV, &action, NULL) == 0, "sigaction() succeeds");
+}
+
+/* What lies below a stack depends on where the kernel maps it: the next stack, a library or
+ * nothing.  Without the guard page an overflow is silent in the first case only.  So the test
+ * establishes each case itself, independently of the kernel's choice. */
+enum below_guard { UNMAPPED, WRITABLE };
+#define SPACERS 20
+
+/* Find the guard page of the coroutine, which yields before it overflows. */
+static void find_guard(struct coroutine *coroutine)
+{
+    unsigned long page = (unsigned long)sysconf(_SC_PAGESIZE);
+    struct mapping stack, guard;
+
+    check(coroutine_resume(coroutine), "it yields before it overflows");
+    check(find_mapping(frame_address, &stack), "the stack is in /proc/self/maps");
+    guard_start = stack.start - page;
+    guard_end = stack.start;
+    check(find_mapping(guard_start, &guard) && strcmp(guard.access, "---p") == 0 &&
+              guard.inode == 0,
+          "the page below the stack is a guard page: anonymous memory without access");
+}
+
+static void map_below_guard(void)
+{
+    size_t page = guard_end - guard_start;
+    void *wanted = (void *)(guard_start - page); /* a free page, so the kernel follows the hint */
+    void *mapped = mmap(wanted, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    check(mapped == wanted, "mmap() uses the page below the guard page");
+}
+
+/* Create a coroutine with unmapped or writable memory below its guard page.  The kernel may place a
+ * new stack below the previous one, above it, or in a hole between other mappings.  So stacks and
+ * spacers alternate, and when the spacers are unmapped, they leave holes. */
+static struct coroutine *create_above(enum below_guard wanted)
+{
+    struct coroutine *spacers[SPACERS], *coroutines[SPACERS];
+    struct mapping below;
+
+    for (int i = 0; i < SPACERS; i++) {
+        spacers[i] = create(log_number, i);
+        coroutines[i] = create(overflow, i);
+    }
+    for (int i = 0; i < SPACERS; i++)
+        coroutine_resume(spacers[i]);
+    coroutine_cleanup();
+    for (int i = 0; i < SPACERS; i++) {
+        find_guard(coroutines[i]);
+        if (find_mapping(guard_start - 1, &below))
+            continue;
+        if (wanted == WRITABLE)
+            map_below_guard();
+        return coroutines[i];
+    }
+    check(false, "a stack with unmapped memory below it");
+    return NULL;
+}
+
+/* The child's exit code is 0 if the overflow hit the guard page, 1 if check() failed, 2 if the
+ * fault was elsewhere, 3 if there was no fault. */
+static void check_guard(enum below_guard below)
 {
     pid_t child = fork();
     int status;
 
-    need(child != -1, "fork");
+    check(child != -1, "fork() succeeds");
     if (child == 0) {
-        struct rlimit no_core = {0, 0};
-        setrlimit(RLIMIT_CORE, &no_core);
-        struct coroutine *coroutine = begin(overflow, 0);
-        for (int i = 0; i < 8; i++) /* the kernel maps each below the one before */
-            begin(three_steps, i);
+        struct coroutine *coroutine = create_above(below);
+        handle_overflow();
         coroutine_resume(coroutine);
-        _exit(0);
+        _exit(3);
     }
-    need(waitpid(child, &status, 0) == child, "waitpid");
-    need(WIFSIGNALED(status), "the process was ended by a signal");
-    need(WTERMSIG(status) == SIGSEGV || WTERMSIG(status) == SIGBUS, "and the signal was SIGSEGV");
+    check(waitpid(child, &status, 0) == child, "waitpid() succeeds");
+    check(WIFEXITED(status), "the child exits");
+    if (WEXITSTATUS(status) == 1)
+        exit(1); /* the child has printed why */
+    check(WEXITSTATUS(status) != 3, "an overflow raises SIGSEGV");
+    check(WEXITSTATUS(status) == 0, "the overflow faults in the guard page, not beyond it");
+}
+
+static void test_guard(void)
+{
+    check_guard(UNMAPPED);
+    check_guard(WRITABLE);
 }
 
 static volatile sig_atomic_t signals;
 
 static void count_signal(int signal_number)
 {
-    char room[2000]; /* a handler uses the stack that it interrupts */
+    char local[2000]; /* a handler runs on the stack that it interrupts */
 
-    memset(room, signal_number, sizeof room);
-    signals += room[sizeof room - 1] == signal_number;
+    memset(local, signal_number, sizeof local);
+    signals += local[sizeof local - 1] == signal_number;
 }
 
-static void raise_often(int number)
+static void raise_and_yield(int number)
 {
     for (int i = 0; i < number; i++) {
         raise(SIGUSR1);
-        coroutine_wait();
+        coroutine_yield();
     }
 }
 
 static void test_signals(void)
 {
-    struct coroutine *coroutine = begin(raise_often, 50);
+    struct coroutine *coroutine = create(raise_and_yield, 50);
 
     signal(SIGUSR1, count_signal);
     while (coroutine_resume(coroutine))
         raise(SIGUSR1);
-    need(signals == 100, "a handler runs on whichever stack it interrupts");
+    check(signals == 100, "a handler runs on whichever stack it interrupts");
 }
 
-/* ---- shortage: NULL, and then it works again ---- */
-
-static void nothing(int number)
-{
-    tell("%d", number, 0);
-}
+/* ---- memory shortage: coroutine_new() returns NULL, and works again afterwards ---- */
 
 static void test_shortage(void)
 {
-    struct rlimit limit, none;
-    struct coroutine *kept[200];
+    struct rlimit limit, no_more;
+    struct coroutine *created[200];
     int count = 0;
 
     getrlimit(RLIMIT_AS, &limit);
-    none = limit;
-    none.rlim_cur = 1; /* not a byte more than there is */
-    need(setrlimit(RLIMIT_AS, &none) == 0, "setrlimit");
-    while (count < 200 && (kept[count] = coroutine_new(nothing, 0)) != NULL)
+    no_more = limit;
+    no_more.rlim_cur = 1; /* no further mapping */
+    check(setrlimit(RLIMIT_AS, &no_more) == 0, "setrlimit");
+    while (count < 200 && (created[count] = coroutine_new(log_number, 0)) != NULL)
         count++;
     int error = errno;
     setrlimit(RLIMIT_AS, &limit);
-    need(count < 200, "without memory there is no coroutine");
-    need(error == ENOMEM, "and errno says ENOMEM");
+    check(count < 200, "coroutine_new() fails without memory");
+    check(error == ENOMEM, "errno is ENOMEM");
     while (count > 0)
-        need(!coroutine_resume(kept[--count]), "those that were made can run");
-    need(!coroutine_resume(begin(nothing, 0)), "and with memory there is one again");
+        check(!coroutine_resume(created[--count]), "coroutines that exist can run");
+    check(!coroutine_resume(create(log_number, 0)), "coroutine_new() works again with memory");
 }
 
-/* ---- for strace: switches, and between two marks nothing else ---- */
+/* ---- for strace: 1000 switches between two marks in the trace, and nothing else ---- */
 
-static void go_round(int number)
+static void yield_often(int number)
 {
     while (number-- > 0)
-        coroutine_wait();
+        coroutine_yield();
 }
 
 static void test_switch(void)
 {
-    struct coroutine *coroutine = begin(go_round, 1000);
+    struct coroutine *coroutine = create(yield_often, 1000);
 
     coroutine_resume(coroutine);
     ssize_t written = write(STDOUT_FILENO, "begin\n", 6);
     while (coroutine_resume(coroutine))
         ;
     written += write(STDOUT_FILENO, "end\n", 4);
-    need(written == 10, "write");
+    check(written == 10, "write");
 }
 
 static const struct {
@@ -301,10 +428,10 @@ static bool run(const char *name)
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         if (strcmp(tests[i].name, name) != 0)
             continue;
-        testing = name;
-        story[0] = '\0';
+        test_name = name;
+        log_text[0] = '\0';
         tests[i].run();
-        coroutine_tidy();
+        coroutine_cleanup();
         return true;
     }
     return false;
@@ -317,7 +444,7 @@ int main(int argc, char **argv)
             puts(tests[i].name);
     for (int i = 1; i < argc; i++)
         if (!run(argv[i])) {
-            fprintf(stderr, "coroutine: no such test: %s\n", argv[i]);
+            fprintf(stderr, "coroutine: there is no test \"%s\"\n", argv[i]);
             return 2;
         }
     return 0;

@@ -1,20 +1,21 @@
-/* Faults that strace cannot make: short reads and writes, memory and threads that cannot be had,
- * a signal handler without SA_RESTART.  Loaded into the server with LD_PRELOAD (ELF systems).
+/* Injects faults that strace cannot inject: short reads and writes, allocations and threads that
+ * fail, and a signal handler without SA_RESTART.  The server loads it with LD_PRELOAD (ELF
+ * systems).
  *
- * SHIM is a comma-separated list of faults, each with the calls that it hits:
- *   recv:short=FIRST+STEP   give at most one byte, in calls FIRST, FIRST+STEP, …
- *   send:short=FIRST+STEP   take at most one byte
- *   send:again=FIRST+STEP   take nothing: -1, EAGAIN
- *   send:nobufs=FIRST+STEP  take nothing: -1, ENOBUFS
- *   malloc:fail=FIRST+STEP  malloc, calloc and realloc of CLIENT_MEMORY bytes or more, counted from
- *                           the first accept() on: NULL, ENOMEM
- *   thread:fail=FIRST+STEP  pthread_create: EAGAIN
- *   close:eintr=FIRST+STEP  close, and yet say -1, EINTR
- *   wait:term=FIRST+STEP    SIGTERM after the last check and before the wait (epoll_wait, poll,
- *                           select, and an accept() that may block)
- *   usr1                    SIGUSR1 is handled without SA_RESTART; nothing is done about it
- *
- * STEP 0 hits one call only.  Calls are counted for each fault, in the whole process. */
+ * The environment variable SHIM_FAULTS is a comma-separated list of faults.  Each names the calls
+ * that it affects: number FIRST, and from then on every STEPth call; STEP 0 means FIRST only.  Each
+ * fault counts its calls separately, for the whole process.
+ *   recv:short=FIRST+STEP      receive at most one byte
+ *   send:short=FIRST+STEP      send at most one byte
+ *   send:eagain=FIRST+STEP     send nothing and fail with EAGAIN
+ *   send:enobufs=FIRST+STEP    send nothing and fail with ENOBUFS
+ *   malloc:enomem=FIRST+STEP   malloc and realloc fail with ENOMEM.  Only requests of MIN_REQUEST
+ *                              bytes or more, after the first accept(), are counted.
+ *   pthread_create:eagain=FIRST+STEP   fail with EAGAIN
+ *   close:eintr=FIRST+STEP     close the descriptor, but return -1 with EINTR
+ *   wait:sigterm=FIRST+STEP    raise SIGTERM after the server's last check and before it waits in
+ *                              epoll_wait, poll, select or a blocking accept
+ *   sigusr1                    install a SIGUSR1 handler that does nothing and lacks SA_RESTART */
 #define _GNU_SOURCE
 
 #include <dlfcn.h>
@@ -35,9 +36,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CLIENT_MEMORY 256 /* smaller requests are the C library's own */
+#define MIN_REQUEST 256 /* The C library itself makes smaller requests. */
 
-static void *next(const char *name)
+/* The C library's own function of this name. */
+static void *real_function(const char *name)
 {
     void *found = dlsym(RTLD_NEXT, name);
 
@@ -46,10 +48,10 @@ static void *next(const char *name)
     return found;
 }
 
-/* Does `fault` hit this call? */
-static bool hits(const char *fault, atomic_long *calls)
+/* Whether this call is one of those that `fault` affects.  `calls` counts the calls so far. */
+static bool is_affected(const char *fault, atomic_long *calls)
 {
-    const char *list = getenv("SHIM"), *entry = list != NULL ? strstr(list, fault) : NULL;
+    const char *list = getenv("SHIM_FAULTS"), *entry = list != NULL ? strstr(list, fault) : NULL;
     long first, step = 0;
 
     if (entry == NULL || sscanf(entry + strlen(fault), "=%ld+%ld", &first, &step) < 1)
@@ -58,48 +60,50 @@ static bool hits(const char *fault, atomic_long *calls)
     return call == first || (step > 0 && call > first && (call - first) % step == 0);
 }
 
-static void before_the_wait(void)
+/* Called by each function that may wait. */
+static void before_wait(void)
 {
     static atomic_long calls;
 
-    if (hits("wait:term", &calls))
+    if (is_affected("wait:sigterm", &calls))
         raise(SIGTERM);
 }
 
 int poll(struct pollfd *list, nfds_t length, int timeout)
 {
-    int (*real)(struct pollfd *, nfds_t, int) = next("poll");
+    int (*real)(struct pollfd *, nfds_t, int) = real_function("poll");
 
-    before_the_wait();
+    before_wait();
     return real(list, length, timeout);
 }
 
-int select(int count, fd_set *readable, fd_set *writable, fd_set *odd, struct timeval *timeout)
+int select(int count, fd_set *readable, fd_set *writable, fd_set *exceptional,
+           struct timeval *timeout)
 {
-    int (*real)(int, fd_set *, fd_set *, fd_set *, struct timeval *) = next("select");
+    int (*real)(int, fd_set *, fd_set *, fd_set *, struct timeval *) = real_function("select");
 
-    before_the_wait();
-    return real(count, readable, writable, odd, timeout);
+    before_wait();
+    return real(count, readable, writable, exceptional, timeout);
 }
 
 #ifdef __linux__
 int epoll_wait(int fd, struct epoll_event *events, int length, int timeout)
 {
-    int (*real)(int, struct epoll_event *, int, int) = next("epoll_wait");
+    int (*real)(int, struct epoll_event *, int, int) = real_function("epoll_wait");
 
-    before_the_wait();
+    before_wait();
     return real(fd, events, length, timeout);
 }
 #endif
 
-static atomic_bool serving; /* since the first accept() */
+static atomic_bool serving; /* true from the first accept() on */
 
 int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict size)
 {
-    int (*real)(int, struct sockaddr *, socklen_t *) = next("accept");
+    int (*real)(int, struct sockaddr *, socklen_t *) = real_function("accept");
 
-    if (fcntl(fd, F_GETFL) == O_RDWR) /* it may block: then it is a wait */
-        before_the_wait();
+    if (fcntl(fd, F_GETFL) == O_RDWR) /* a blocking listener: accept() waits */
+        before_wait();
     serving = true;
     return real(fd, address, size);
 }
@@ -107,32 +111,33 @@ int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict size)
 ssize_t recv(int fd, void *buffer, size_t size, int flags)
 {
     static atomic_long calls;
-    ssize_t (*real)(int, void *, size_t, int) = next("recv");
+    ssize_t (*real)(int, void *, size_t, int) = real_function("recv");
 
-    return real(fd, buffer, hits("recv:short", &calls) && size > 1 ? 1 : size, flags);
+    return real(fd, buffer, is_affected("recv:short", &calls) && size > 1 ? 1 : size, flags);
 }
 
 ssize_t send(int fd, const void *data, size_t size, int flags)
 {
-    static atomic_long shorts, agains, nobufs;
-    ssize_t (*real)(int, const void *, size_t, int) = next("send");
+    static atomic_long short_calls, eagain_calls, enobufs_calls;
+    ssize_t (*real)(int, const void *, size_t, int) = real_function("send");
 
-    if (hits("send:again", &agains)) {
+    if (is_affected("send:eagain", &eagain_calls)) {
         errno = EAGAIN;
         return -1;
     }
-    if (hits("send:nobufs", &nobufs)) {
+    if (is_affected("send:enobufs", &enobufs_calls)) {
         errno = ENOBUFS;
         return -1;
     }
-    return real(fd, data, hits("send:short", &shorts) && size > 1 ? 1 : size, flags);
+    return real(fd, data, is_affected("send:short", &short_calls) && size > 1 ? 1 : size, flags);
 }
 
-static bool no_memory(size_t size)
+/* Whether an allocation of this size has to fail; sets errno. */
+static bool allocation_fails(size_t size)
 {
     static atomic_long calls;
 
-    if (!serving || size < CLIENT_MEMORY || !hits("malloc:fail", &calls))
+    if (!serving || size < MIN_REQUEST || !is_affected("malloc:enomem", &calls))
         return false;
     errno = ENOMEM;
     return true;
@@ -143,8 +148,8 @@ void *malloc(size_t size)
     static void *(*real)(size_t);
 
     if (real == NULL)
-        real = next("malloc");
-    return no_memory(size) ? NULL : real(size);
+        real = real_function("malloc");
+    return allocation_fails(size) ? NULL : real(size);
 }
 
 void *realloc(void *old, size_t size)
@@ -152,8 +157,8 @@ void *realloc(void *old, size_t size)
     static void *(*real)(void *, size_t);
 
     if (real == NULL)
-        real = next("realloc");
-    return no_memory(size) ? NULL : real(old, size);
+        real = real_function("realloc");
+    return allocation_fails(size) ? NULL : real(old, size);
 }
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
@@ -161,36 +166,38 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 {
     static atomic_long calls;
     int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
-        next("pthread_create");
+        real_function("pthread_create");
 
-    return hits("thread:fail", &calls) ? EAGAIN : real(thread, attributes, start, argument);
+    return is_affected("pthread_create:eagain", &calls) ? EAGAIN
+                                                        : real(thread, attributes, start, argument);
 }
 
-/* A descriptor that is closed twice may be somebody else's by then: that is always a mistake. */
+/* Also reports every close of a descriptor that is not open.  That is always a bug: between two
+ * calls of close(), another thread may have been given the same number. */
 int close(int fd)
 {
     static atomic_long calls;
-    int (*real)(int) = next("close");
+    int (*real)(int) = real_function("close");
     int result = real(fd);
 
     if (result == -1 && errno == EBADF && fd != -1)
-        fprintf(stderr, "shim: close of descriptor %d, which is not open\n", fd);
-    if (!hits("close:eintr", &calls))
+        fprintf(stderr, "shim: close() of descriptor %d, which is not open\n", fd);
+    if (!is_affected("close:eintr", &calls))
         return result;
     errno = EINTR;
     return -1;
 }
 
-static void nothing(int signal_number)
+static void do_nothing(int signal_number)
 {
     (void)signal_number;
 }
 
 __attribute__((constructor)) static void handle_usr1(void)
 {
-    struct sigaction action = {.sa_handler = nothing};
-    const char *list = getenv("SHIM");
+    struct sigaction action = {.sa_handler = do_nothing};
+    const char *list = getenv("SHIM_FAULTS");
 
-    if (list != NULL && strstr(list, "usr1") != NULL)
+    if (list != NULL && strstr(list, "sigusr1") != NULL)
         sigaction(SIGUSR1, &action, NULL);
 }

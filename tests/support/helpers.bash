@@ -1,15 +1,25 @@
-# What every .bats file here loads.  Plain bash 3.2, for macOS; where a test needs more of the
-# system it says so by `need`, and names what would make it run.
+# Helper functions that most .bats files load.  They need bash 3.2 (the version of macOS) and
+# nothing else; a test that needs more calls one of the need functions, which skip the test with
+# a reason.
 #
-# A test starts one server (start_server), talks to it with tests/build/client (client, start_client),
-# and says by `rule` what it checks: if it fails, teardown prints the rule, the usual cause and the
-# one command that repeats it.  Every process that a test starts is ended by its pid in teardown.
+# A test starts one server (start_server), connects to it with the test client (client,
+# start_client) and states in `rule` what it checks.  If the test fails, teardown prints the rule,
+# the usual cause and the command that repeats the test.  It also ends every process that the
+# test started.
 #
-# The server under test comes from the environment, as tests/commands/run sets it:
-#   SERVER       path of the program
-#   SERVER_ARGS  its command line; PORT and ADDRESS in it are replaced.  Ours: -b ADDRESS -p PORT
-#   VARIANT      its name in messages, such as "04-epoll -e"
-#   OURS         1 when it is one of this repository's stages, with our options and messages
+# tests/commands/run describes the server under test in the environment:
+#   SERVER        path of the program
+#   SERVER_ARGS   its arguments, in which the words PORT and ADDRESS are replaced; the default,
+#                 "-b ADDRESS -p PORT", fits our own servers
+#   VARIANT       its name in messages, such as "04-epoll -e"
+#   VARIANT_ARGS  options that select the variant, such as "-e"
+#   OURS          1 if the server is one of our stages, with our options and messages; else empty
+#   SERVER_KIND   how it was built, if not as usual: static, sanitized, or emulated (another CPU)
+# Time limits in seconds: CLIENT_SECONDS for a client, NEXT_SECONDS for the client of
+# next_client_works, EVENT_SECONDS for an event that a client prints.
+#
+# Functions that check something return 0 if it holds.  If not, they print why and return 1, which
+# makes bats fail the test.
 
 TESTS=${TESTS:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}
 CLIENT=$TESTS/build/client
@@ -19,21 +29,20 @@ SHIM=$TESTS/build/shim.so
 
 setup() {
     TMP=$(mktemp -d "${TMPDIR:-/tmp}/echo-tests.XXXXXX")
-    PIDS=''      # all that teardown has to end
-    SERVER_PID='' PORT='' ADDRESS=127.0.0.1 DESCRIPTORS=''
+    PIDS='' # the processes that teardown has to end, most recent first
+    SERVER_PID='' PORT='' ADDRESS=127.0.0.1 FDS_AT_START=''
     RULE='' CAUSE='' CHAPTER=''
 }
 
 teardown() {
-    local pid child
-    local clean=0
+    local pid child result=0
     if [ -z "${BATS_TEST_COMPLETED:-}" ] && [ -z "${BATS_TEST_SKIPPED:-}" ]; then
-        explain
+        print_failure
     fi
     if [ "${SERVER_KIND:-}" = sanitized ] && [ -n "$SERVER_PID" ]; then
-        sanitizer_is_content || clean=1
+        sanitizer_reports_nothing || result=1
     fi
-    for pid in $PIDS; do # the children first: strace, killed, would leave the server behind
+    for pid in $PIDS; do # Children first: a killed strace would leave its server running.
         for child in $(cat "/proc/$pid/task/$pid/children" 2>/dev/null); do
             kill -KILL "$child" 2>/dev/null
         done
@@ -42,85 +51,101 @@ teardown() {
         wait "$pid" 2>/dev/null
     done
     rm -rf "$TMP"
-    return $clean
+    return $result
 }
 
-# A build with sanitizers (SERVER_KIND=sanitized) is let end by itself, for leaks are found then.
-sanitizer_is_content() {
+# End a server that was built with sanitizers by SIGTERM, because the leak check runs at exit.
+# Fails if a sanitizer reported anything.
+sanitizer_reports_nothing() {
     kill -CONT "$SERVER_PID" 2>/dev/null
     kill -TERM "$SERVER_PID" 2>/dev/null
-    until_true 5 gone "$SERVER_PID"
+    wait_until 5 has_exited "$SERVER_PID"
     ! grep -h -A 20 -e 'ERROR: .*Sanitizer' -e 'WARNING: ThreadSanitizer' -e 'runtime error:' "$TMP/server.err"
 }
 
-# rule TEXT CAUSE CHAPTER: what this test checks, why it usually breaks, where the book explains it.
+# rule TEXT CAUSE CHAPTER: record what this test checks, the usual cause of a failure, and the
+# chapter that explains it.  They are printed if the test fails.
 rule() {
     RULE=$1 CAUSE=$2 CHAPTER=$3
 }
 
-explain() {
+print_failure() {
     [ -n "$RULE" ] || return 0
     echo "broken rule:   $RULE"
     if [ -n "${OURS:-}" ]; then echo "server:        $VARIANT"; else echo "server:        $SERVER $SERVER_ARGS"; fi
     echo "usual cause:   $CAUSE"
     echo "in the book:   $CHAPTER"
     if [ -n "${OURS:-}" ]; then
-        echo "repeat it:     make test STAGE='$VARIANT' ONLY='$BATS_TEST_DESCRIPTION'"
+        echo "to repeat it:  make test STAGE='$VARIANT' ONLY='$BATS_TEST_DESCRIPTION'"
     else
-        echo "repeat it:     make test SERVER='$SERVER' SERVER_ARGS='$SERVER_ARGS' ONLY='$BATS_TEST_DESCRIPTION'"
+        echo "to repeat it:  make test SERVER='$SERVER' SERVER_ARGS='$SERVER_ARGS' ONLY='$BATS_TEST_DESCRIPTION'"
     fi
     if [ -s "$TMP/server.err" ]; then
-        echo "the server's last words on stderr:"
+        echo "the server's last lines on stderr:"
         tail -n 5 "$TMP/server.err"
     fi
 }
 
-# need COMMAND WHY HOW: skip, unless the command is there; say what it is for and how to get it.
+# The need functions skip the test if this machine or this server cannot run it.  The message says
+# what is missing and what would make the test run.
+#
+# need COMMAND PURPOSE HOW: the command has to be installed; HOW says how to get it.
 need() {
     command -v "$1" >/dev/null 2>&1 || skip "needs $1 ($2); to run it: $3"
 }
 need_strace() { need strace "to make system calls fail" "install strace (Linux)"; need_ptrace; }
 need_ptrace() {
-    strace -qq -o /dev/null true 2>/dev/null || skip "strace may not trace here; to run it: a container with --cap-add=SYS_PTRACE, or a real machine"
+    strace -qq -o /dev/null true 2>/dev/null || skip "strace is not allowed to trace here; to run it: a container with --cap-add=SYS_PTRACE, or a real machine"
 }
+# need_linux PURPOSE, need_root PURPOSE
 need_linux() { [ "$(uname -s)" = Linux ] || skip "needs Linux ($1); to run it: a Linux machine"; }
+# The memory use of the server has to be that of an ordinary build.
 need_plain_memory() {
-    need_linux "to read the memory"
-    case ${SERVER_KIND:-} in sanitized | emulated) skip "the memory of a build that is $SERVER_KIND is another's; to run it: a plain build" ;; esac
+    need_linux "to read the server's memory use"
+    case ${SERVER_KIND:-} in sanitized | emulated) skip "the memory use of a $SERVER_KIND build is not comparable; to run it: an ordinary build" ;; esac
 }
 need_root() { [ "$(id -u)" = 0 ] || skip "needs root ($1); to run it: sudo make test"; }
-need_ours() { [ -n "${OURS:-}" ] || skip "is about our own command line; to run it: make test without SERVER="; }
+# The server has to be one of our stages, because the test uses its options or messages.
+need_ours() { [ -n "${OURS:-}" ] || skip "tests the options or messages of our own servers; to run it: make test without SERVER="; }
+# The fault shim has to be built, and the server has to load it.  May change SHIM to a copy.
 need_shim() {
-    [ -e "$SHIM" ] || skip "needs the fault shim, an LD_PRELOAD library; to run it: Linux and make -C tests/programs shim"
+    [ -e "$SHIM" ] || skip "needs the fault shim, an LD_PRELOAD library; to run it: make -C tests/programs shim (Linux)"
     case $SHIM in *[[:space:]:]*) # LD_PRELOAD is a list, and its separators cannot be escaped
         cp "$SHIM" "$TMP/shim.so"
         SHIM=$TMP/shim.so
         ;;
     esac
-    case ${SERVER_KIND:-} in static | sanitized | emulated) skip "LD_PRELOAD does not reach a $SERVER_KIND build; to run it: a plain build" ;; esac
+    case ${SERVER_KIND:-} in static | sanitized | emulated) skip "LD_PRELOAD has no effect on a $SERVER_KIND build; to run it: an ordinary build" ;; esac
 }
-need_several_clients() {
-    [ "$VARIANT" != "01-blocking -1" ] || skip "expected limit: 01 -1 serves one client at a time (01-blocking.bats asserts it)"
+# The server has to serve several clients at once.
+need_concurrent_clients() {
+    [ "$VARIANT" != "01-blocking -1" ] || skip "expected limit: 01 -1 serves one client at a time (01-blocking.bats tests this)"
 }
 
-# A short pause inside a bounded wait for an event; never a synchronisation by itself.
-tick() {
+# short_sleep [SECONDS]: sleep 0.02 seconds, or as long as given, without starting a process.  Tests
+# use it inside a bounded wait for an event, or to let time pass in which nothing may happen.
+short_sleep() {
     [ -p "$TMP/never" ] || mkfifo "$TMP/never"
-    if [ "${BASH_VERSINFO[0]}" -lt 4 ]; then sleep "${1:-0.02}"; return; fi # 3.2: whole seconds only
+    if [ "${BASH_VERSINFO[0]}" -lt 4 ]; then # its read -t takes whole seconds only
+        sleep "${1:-0.02}"
+        return
+    fi
     read -r -t "${1:-0.02}" <>"$TMP/never" || :
 }
-# until_true SECONDS COMMAND...: wait for an event, at most so long.  Fails if it does not come.
-until_true() {
+# wait_until SECONDS COMMAND...: repeat the command until it succeeds.  Fails if it has not
+# succeeded after so many seconds.
+wait_until() {
     local deadline=$((SECONDS + $1 + 1))
     shift
     until "$@"; do
-        [ "$SECONDS" -lt "$deadline" ] || { echo "waited in vain for: $*"; return 1; }
-        tick
+        [ "$SECONDS" -lt "$deadline" ] || { echo "timed out while waiting for: $*"; return 1; }
+        short_sleep
     done
 }
+# has_text FILE PATTERN: the file exists and a line of it matches.
 has_text() { grep -q -e "$2" "$1" 2>/dev/null; }
-# A process that has ended is gone, even if this shell has not noticed yet (a zombie).
-gone() {
+# has_exited PID: the process has exited.  A zombie, which this shell has not waited for, counts.
+has_exited() {
     kill -0 "$1" 2>/dev/null || return 0
     local stat=''
     read -r stat 2>/dev/null <"/proc/$1/stat" || return 1
@@ -128,9 +153,13 @@ gone() {
     [ "${stat%% *}" = Z ]
 }
 
-# start_server [OPTION...]: start the server under test with these options more, wait until clients
-# can connect; sets SERVER_PID and PORT.  Its stdout and stderr go to $TMP/server.out and .err.
-# WRAP, an array, is put before the command (strace, env).  ADDRESS is what it listens on.
+# start_server [OPTION...]: start the server under test with these additional options, and wait
+# until clients can connect.  Sets SERVER_PID, PORT, and FDS_AT_START (its number of open
+# descriptors).  Its output goes to $TMP/server.out and $TMP/server.err.  Fails if the server does
+# not listen.
+#   WRAP        an array of words that are put before the command, for strace or env
+#   ADDRESS     the address that the server listens on (127.0.0.1)
+#   FIXED_PORT  the port; without it, one of our servers is started with -p 0
 WRAP=()
 
 # shellcheck disable=SC2120 # the files that load this pass options
@@ -150,19 +179,27 @@ start_server() {
     ) >"$TMP/server.out" 2>"$TMP/server.err" &
     SERVER_PID=$!
     PIDS="$SERVER_PID $PIDS"
-    if until_true 5 listens_or_ended && server_listens; then
-        DESCRIPTORS=$(descriptors 2>/dev/null) || DESCRIPTORS=''
+    if wait_until 5 listening_or_exited && server_is_listening; then
+        FDS_AT_START=$(fd_count 2>/dev/null) || FDS_AT_START=''
         return
     fi
-    echo "the server does not listen"
+    echo "the server does not listen on $ADDRESS"
     cat "$TMP/server.err"
     return 1
 }
-listens_or_ended() { gone "$SERVER_PID" || server_listens; }
-# bats has descriptors of its own open, up to 255: the server starts without them.
-close_inherited() { eval "exec$(printf ' %d>&-' {3..255})"; }
-server_listens() {
-    gone "$SERVER_PID" && { echo "the server ended at once"; return 1; }
+listening_or_exited() { has_exited "$SERVER_PID" || server_is_listening; }
+# bats and whatever started it have descriptors open.  The server starts without them, so that a test
+# can count on the numbers that are free.  Runs in a subshell.
+close_inherited() {
+    local fd
+    for fd in /proc/self/fd/* {3..255}; do
+        fd=${fd##*/}
+        case $fd in '*' | 0 | 1 | 2) ;; *) eval "exec $fd>&-" ;; esac
+    done
+}
+# Sets PORT from the line that our servers print when they are ready.
+server_is_listening() {
+    has_exited "$SERVER_PID" && { echo "the server exited at once"; return 1; }
     if [ -n "${OURS:-}" ]; then
         local line=''
         read -r line <"$TMP/server.out" || return 1
@@ -171,22 +208,32 @@ server_listens() {
         (exec 9<>"/dev/tcp/$ADDRESS/$PORT") 2>/dev/null
     fi
 }
-# A port that nobody uses just now.
+# Print a port that no socket uses now.  It is outside the range from which the kernel takes the
+# ports of clients, unless that range covers all of 10000 to 32767.  A connection in TIME_WAIT counts
+# as a use, because a server without SO_REUSEADDR cannot bind its port.
 free_port() {
-    local port
-    for port in 1 2 3 4 5 6 7 8 9; do
-        port=$((20000 + (RANDOM % 10000)))
+    local port i low=0 high=0
+    read -r low high 2>/dev/null </proc/sys/net/ipv4/ip_local_port_range || :
+    for ((i = 0; i < 1000; i++)); do
+        port=$((10000 + RANDOM % 22768))
+        [ "$i" -gt 500 ] || [ "$port" -lt "$low" ] || [ "$port" -gt "$high" ] || continue
+        ! grep -qi "^ *[0-9]*: [0-9A-F]*:$(printf '%04X' "$port") " /proc/net/tcp /proc/net/tcp6 2>/dev/null || continue
         (exec 9<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
     done
     echo "$port"
 }
 
-# client VERB...: run the test client against the server to its end, for at most 20 seconds.  What
-# start_client started may take 60: it must not be the victim's own end that sets the server free.
+# client VERB...: run the test client against the server and wait for it, at most 20 seconds.
+# Returns the client's exit code.  A client in the background (start_client) has 60 seconds: a
+# server that is blocked by it must fail the test, and not be unblocked because that client gives
+# up first.
 client() { "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-20}" "$PORT" "$@"; }
 
-# start_client NAME VERB...: run it in the background.  Its output is $TMP/NAME.out; `go NAME` sends
-# the line that its `wait`, `hold`, `silent` wait for; `finished NAME` waits for its success.
+# start_client NAME VERB...: run the test client in the background.  NAME is one, two or three.  Its
+# output goes to $TMP/NAME.out, and PID_NAME is its process ID.
+#   client_printed NAME PATTERN   wait until its output matches; fails after EVENT_SECONDS (15)
+#   resume_client NAME            send the line for which its `wait`, `hold` or `idle` waits
+#   client_succeeded NAME         wait until it exits; fails if its exit code is not 0
 start_client() {
     local name=$1
     shift
@@ -196,66 +243,72 @@ start_client() {
     PIDS="$! $PIDS"
     eval "exec $(client_fd "$name")>\"\$TMP/$name.in\""
 }
+# client_fd NAME: print the descriptor that is connected to its standard input.
 client_fd() { case $1 in one) echo 4 ;; two) echo 5 ;; three) echo 6 ;; esac; }
-go() { eval "echo go >&$(client_fd "$1")"; }
-finished() {
+resume_client() { eval "echo go >&$(client_fd "$1")"; }
+client_succeeded() {
     eval "wait \$PID_$1" || { cat "$TMP/$1.out"; return 1; }
 }
-# said NAME TEXT: wait until the client in the background has printed it.
-said() { until_true "${EVENT_SECONDS:-15}" has_text "$TMP/$1.out" "$2" || { cat "$TMP/$1.out"; return 1; }; }
+client_printed() { wait_until "${EVENT_SECONDS:-15}" has_text "$TMP/$1.out" "$2" || { cat "$TMP/$1.out"; return 1; }; }
 
-# The server is alive and serves a newcomer.  Every test of a fault ends with it.
+# The server is running and serves a new client.  Every test that injects a fault ends with this.
 next_client_works() {
-    gone "$SERVER_PID" && { echo "the server has ended"; return 1; }
-    CLIENT_SECONDS=${NEXT_SECONDS:-5} client open echo "next" finish expect-end
+    has_exited "$SERVER_PID" && { echo "the server has exited"; return 1; }
+    CLIENT_SECONDS=${NEXT_SECONDS:-5} client connect echo "next" shutdown expect-eof
 }
 
-# After a fault: the next client works, the descriptors are as many as at the start, no CPU is used.
-as_before() {
+# After a fault: the server serves a new client, has as many open descriptors as at the start, and
+# uses no CPU time while it is idle.
+server_unaffected() {
     next_client_works
-    [ -n "$DESCRIPTORS" ] || return 0
-    until_true 3 same_descriptors_as "$DESCRIPTORS" || {
-        echo "descriptors: $DESCRIPTORS at the start, $(descriptors) now"
+    [ -n "$FDS_AT_START" ] || return 0
+    wait_until 3 fd_count_is "$FDS_AT_START" || {
+        echo "descriptors: $FDS_AT_START at the start, $(fd_count) now"
         return 1
     }
-    until_true 2 does_not_spin 0.25 # a thousand threads take a moment to end
+    wait_until 2 does_not_spin 0.25 # not at once: a thousand threads take a moment to exit
 }
 
-# In a shell of its own: bats looks at every command that it runs itself.
-ten_thousand_signals() {
+# Send SIGUSR1 to the server 10,000 times.  Another shell does it, because bats traces each command
+# in this one, which is slow.
+send_10000_signals() {
     # shellcheck disable=SC2016 # the other shell expands them
     bash -c 'for ((i = 0; i < 10000; i++)); do kill -USR1 "$1"; done' - "$SERVER_PID"
 }
 
-# stop_server [SIGNAL]: it ends within a second, with exit code 0.
+# stop_server [SIGNAL]: send SIGTERM, or the given signal.  Fails unless the server exits with
+# code 0 within about a second.
 stop_server() {
     local code=0 begin=$SECONDS
     kill "-${1:-TERM}" "$SERVER_PID"
-    until_true 2 gone "$SERVER_PID" || return 1
+    wait_until 2 has_exited "$SERVER_PID" || return 1
     wait "$SERVER_PID" || code=$?
     [ "$code" = 0 ] || { echo "exit code $code after SIG${1:-TERM}"; cat "$TMP/server.err"; return 1; }
     [ $((SECONDS - begin)) -le 2 ]
 }
 
-# What the server has: open descriptors, resident memory in KiB, CPU time in clock ticks.
-descriptors() { [ -d /proc/self/fd ] && find "/proc/$SERVER_PID/fd" -mindepth 1 | wc -l; }
+# Print the server's number of open descriptors, its private memory (RssAnon) in KiB, and its CPU
+# time in clock ticks.  They need Linux.
+fd_count() { [ -d /proc/self/fd ] && find "/proc/$SERVER_PID/fd" -mindepth 1 | wc -l; }
 memory_kib() { awk '/^(RssAnon|VmRSS):/ { kib = $2 } /^RssAnon:/ { print $2; found = 1; exit } END { if (!found) print kib }' "/proc/$SERVER_PID/status"; }
 cpu_ticks() { sed 's/.*) //' "/proc/$SERVER_PID/stat" | awk '{ print $12 + $13 }'; }
-same_descriptors_as() { [ "$(descriptors)" = "$1" ]; }
+# fd_count_is N: the server has N open descriptors.
+fd_count_is() { [ "$(fd_count)" = "$1" ]; }
 
-# does_not_spin [SECONDS]: over half a second, or as long as it says, in which nothing happens, the
-# server uses no CPU: at most 5 ticks, where one that spins uses 100 in a second.
+# does_not_spin [SECONDS]: while nothing happens for half a second, or as long as given, the server
+# uses at most 5 ticks of CPU time.  A server that spins uses 100 ticks in a second.
 does_not_spin() {
     need_linux "to read the CPU time"
     local before after
     before=$(cpu_ticks)
-    tick "${1:-0.5}"
+    short_sleep "${1:-0.5}"
     after=$(cpu_ticks)
-    [ $((after - before)) -le 5 ] || { echo "used $((after - before)) ticks of CPU in ${1:-0.5} idle seconds"; return 1; }
+    [ $((after - before)) -le 5 ] || { echo "the server used $((after - before)) ticks of CPU time in ${1:-0.5} seconds without traffic"; return 1; }
 }
 
-# Each idle client costs at most so many bytes of user memory.
-idle_costs_at_most() {
+# idle_client_costs_at_most BYTES: start a server, connect IDLE (2,000) idle clients, and compare
+# the growth of its private memory for each of them with BYTES.
+idle_client_costs_at_most() {
     need_plain_memory
     local count=${IDLE:-2000} before after each
     [ "$(ulimit -Hn)" -ge $((count + 100)) ] || skip "needs $((count + 100)) descriptors; to run it: ulimit -Hn $((count + 100))"
@@ -263,33 +316,34 @@ idle_costs_at_most() {
     start_server
     client crowd 64 64
     before=$(memory_kib)
-    start_client one silent "$count" # an echo for each would take minutes with poll()
-    said one holding
-    until_true "${EVENT_SECONDS:-20}" same_descriptors_as $((DESCRIPTORS + count))
+    start_client one idle "$count" # not hold: so many echoes would take minutes with poll()
+    client_printed one holding
+    wait_until "${EVENT_SECONDS:-20}" fd_count_is $((FDS_AT_START + count))
     after=$(memory_kib)
     each=$(((after - before) * 1024 / count))
     echo "$count idle clients: $each bytes each"
     [ "$each" -le "$1" ]
-    go one
-    finished one
+    resume_client one
+    client_succeeded one
 }
 
-# 50 clients at once: system calls of the server for each echo, counted by strace; of epoll_ctl at
-# most one for a hundred echoes.
-calls_for_each_echo_at_most() {
+# syscalls_per_echo_at_most NUMBER: strace counts the server's system calls while 50 clients make
+# 20,000 echoes.  epoll_ctl may be called at most once for 100 echoes.
+syscalls_per_echo_at_most() {
     WRAP=(strace -f -qq -c -U "calls,name" -o "$TMP/count")
     start_server
     client load 50 20000 64
-    until_true 3 has_child
+    wait_until 3 find_child
     kill -TERM "$CHILD"
-    until_true 5 gone "$SERVER_PID"
+    wait_until 5 has_exited "$SERVER_PID"
     cat "$TMP/count"
     awk -v most="$1" '$1 ~ /^[0-9]+$/ && $2 != "total" { all += $1 } $2 == "epoll_ctl" { ctl = $1 }
-         END { printf "%.3f calls and %.4f epoll_ctl for each echo\n", all / 20000, ctl / 20000
+         END { printf "%.3f system calls for each echo, %.4f of them epoll_ctl\n", all / 20000, ctl / 20000
                exit !(all > 0 && all / 20000 <= most && ctl / 20000 <= 0.01) }' "$TMP/count"
 }
-# The server that strace, SERVER_PID, runs: CHILD.
-has_child() {
+# Set CHILD to the first child of SERVER_PID: the server, if SERVER_PID is strace.  Fails if there
+# is none yet.
+find_child() {
     CHILD=$(cat "/proc/$SERVER_PID/task/$SERVER_PID/children" 2>/dev/null)
     CHILD=${CHILD%% *}
     [ -n "$CHILD" ]
