@@ -192,6 +192,7 @@ listening_or_exited() { has_exited "$SERVER_PID" || server_is_listening; }
 # can count on the numbers that are free.  Runs in a subshell.
 close_inherited() {
     local fd
+    trap - DEBUG # bats would trace each of these 750 commands, which takes seconds on a busy machine
     for fd in /proc/self/fd/* {3..255}; do
         fd=${fd##*/}
         case $fd in '*' | 0 | 1 | 2) ;; *) eval "exec $fd>&-" ;; esac
