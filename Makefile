@@ -1,25 +1,25 @@
-# Start here: `make help` says what there is.
+# The entry point: `make help` lists the targets.
 #
-# Plain POSIX make.  tests/commands/targets decides everything, so GNU make and BSD make do the same.
-# What you give on the command line (V=1 PORT=7000 ARGS=-e STAGE=04 SERVER=./mine CC=clang ...)
-# reaches it in the environment; POSIX has every make do that, and no quoting can go wrong.
+# The targets are in the script tests/commands/targets, so that GNU make and BSD make do the same.  Variables on
+# make's command line (V=1 PORT=7000 ARGS=-e STAGE=04 SERVER=./mine CC=clang) reach the script in the
+# environment, as POSIX requires of every make, so none of them has to be quoted here.
 TARGET = exec env MAKE='$(MAKE)' sh tests/commands/targets
 
-.PHONY: all help tour doctor test tests bench prove check book clean
+.PHONY: all help tour doctor test tests bench prove sync check book clean
 .PHONY: 01-blocking 02-select 03-poll 04-epoll 05-kqueue 06-selector 07-nic-to-app
 .PHONY: 01-blocking/ 02-select/ 03-poll/ 04-epoll/ 05-kqueue/ 06-selector/ 07-nic-to-app/
 
 all:
 	@$(TARGET) all
 
-# These names are folders as well, so make has to be told that they are targets.
-help tour doctor test tests bench prove check book clean:
+# Some of these targets are also the names of folders, hence the .PHONY above.
+help tour doctor test tests bench prove sync check book clean:
 	@$(TARGET) $@
 01-blocking 02-select 03-poll 04-epoll 05-kqueue 06-selector 07-nic-to-app:
 	@$(TARGET) $@
 01-blocking/ 02-select/ 03-poll/ 04-epoll/ 05-kqueue/ 06-selector/ 07-nic-to-app/:
 	@$(TARGET) $@
 
-# Everything else: 04, run-04, diff-04-epoll, test-04, and what does not exist.
+# All other targets: 04, run-04, diff-04-epoll, test-04, and unknown names.
 .DEFAULT:
 	@$(TARGET) '$<'

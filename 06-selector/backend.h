@@ -75,7 +75,7 @@ extern const struct selector_backend backend_epoll, backend_kqueue, backend_poll
  * if the descriptor has no such registration, or one that waits for nothing. */
 bool selector_report(struct selector *selector, int fd, unsigned id, int events);
 
-/* The registration of fd, which must have a key. */
+/* The registration of fd; 0 if fd has no key. */
 unsigned selector_registration(const struct selector *selector, int fd);
 
 /* Turn the flags of poll or epoll into events.  Every flag except `out` (POLLOUT or EPOLLOUT) makes

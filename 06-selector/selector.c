@@ -267,7 +267,9 @@ const struct selector_key *selector_next_key(const struct selector *selector, in
 
 unsigned selector_registration(const struct selector *selector, int fd)
 {
-    return find_entry(selector, fd)->id;
+    const struct selector_entry *entry = find_entry(selector, fd);
+
+    return entry == NULL ? 0 : entry->id;
 }
 
 /* ---- wait ---- */

@@ -42,21 +42,24 @@
  *   non-blocking nevertheless, because a descriptor that was ready may no longer be ready when you
  *   use it.
  * - A function that fails returns -1 or NULL and sets errno.  After success errno has no meaning.
- *     EINVAL  events is not EVENT_READ, EVENT_WRITE or both (selector_modify() also takes 0); max
- * is below 1; tv_nsec is not between 0 and 999,999,999; there is no such back end EBADF   the
- * descriptor is negative or not open EPERM   the file is always ready, so that the kernel does not
- * wait for it: see below EEXIST  the descriptor already has a key         (Python: KeyError) ENOENT
- * the descriptor has no key                (Python: KeyError) ERANGE  the back end is select and
- * the descriptor is FD_SETSIZE or above: an fd_set has no bit for it, whatever RLIMIT_NOFILE
- * allows.  FD_SETSIZE is 1,024 on Linux, 256 on NetBSD EPIPE   the back end is kqueue, and
- * EVENT_WRITE is for a pipe that nobody reads (FreeBSD; NetBSD sets EBADF) or another errno of the
- * kernel, such as ENOMEM.
+ *     EINVAL  events is not EVENT_READ, EVENT_WRITE or both (selector_modify() also takes 0);
+ *             max is below 1; tv_nsec is not between 0 and 999,999,999; there is no such back end
+ *     EBADF   the descriptor is negative or not open
+ *     EPERM   the file is always ready, so that the kernel does not wait for it: see below
+ *     EEXIST  the descriptor already has a key         (Python: KeyError)
+ *     ENOENT  the descriptor has no key                (Python: KeyError)
+ *     ERANGE  the back end is select and the descriptor is FD_SETSIZE or above: an fd_set has no
+ *             bit for it, whatever RLIMIT_NOFILE allows; FD_SETSIZE is 1,024 on Linux and 256 on
+ *             NetBSD
+ *     EPIPE   the back end is kqueue, and EVENT_WRITE is for a pipe that nobody reads (FreeBSD;
+ *             NetBSD sets EBADF)
+ *   or another errno of the kernel, such as ENOMEM.
  * - EPERM is the same for every back end.  On Linux the file's driver decides, and the selector
  *   asks epoll about everything that is not a socket or a pipe: a regular file on a disk, a
- *   directory and /dev/null are refused; /proc/self/mounts and the files of sysfs are accepted.  On
- *   other systems the type decides: every regular file and every directory is refused.  (There,
- *   poll() and select() would report them as always ready, and kqueue would report a regular file
- *   as readable up to its end.)
+ *   directory and /dev/null are refused; /proc/self/mounts and the files of sysfs are accepted.
+ *   Without epoll the type decides: every regular file and every directory is refused, although on
+ *   a BSD poll() and select() would report them as always ready, and kqueue would report a regular
+ *   file as readable up to its end.
  * - Unregister a descriptor before you close it.  If you forget to, it is no longer reported, and
  *   its key stays until you unregister it.  There are two exceptions.  If its number is given to a
  *   new file, poll and select may report the new file under the old key.  If the descriptor has a
@@ -128,7 +131,7 @@ int selector_unregister(struct selector *selector, int fd);
 
 // ANCHOR: wait
 /* Wait until a descriptor is ready, and fill ready[], which has room for max entries.  Each
- * descriptor appears once.  If more than max are ready, the next calls return the others first.
+ * descriptor appears once.  If more than max are ready, the next calls return the others.
  * timeout: NULL waits for ever.  A tv_sec below 0, or zero, does not wait.  Any other time is
  * rounded up to a millisecond; a thousand million seconds (31 years) or more are for ever.
  * Returns the number of entries.  0 means that the time is up, and never comes early.

@@ -10,7 +10,7 @@ told() { wait_until 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
     start_server -v
     client echo hello shutdown expect-eof
     told 'epoll_wait  1 ready .*EPOLLIN  *recv 5, send 5'
-    told 'EPOLLIN|EPOLLRDHUP .*recv 0: client done; close'
+    told 'EPOLLIN|EPOLLRDHUP .*recv 0: end of input; close'
 }
 
 @test "EPOLLOUT: there is room again, asked for only when a send was short" {

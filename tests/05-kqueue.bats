@@ -10,7 +10,7 @@ told() { wait_until 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
     start_server -v
     client echo hello shutdown expect-eof
     told 'kevent  1 ready .*EVFILT_READ|data=5  *recv 5, send 5'
-    told 'EVFILT_READ|EV_EOF|data=0  *recv 0: client done; close'
+    told 'EVFILT_READ|EV_EOF|data=0  *recv 0: end of input; close'
 }
 
 @test "EVFILT_READ says how many clients wait in the listener's backlog" {
@@ -101,7 +101,7 @@ client_has_finished() {
     rule "read, and send at once; the list changes only after a short send" "two changes for each message" "chapter 5"
     start_server -v
     client load 1 100 64
-    told 'recv 0: client done; close'
+    told 'recv 0: end of input; close'
     [ "$(grep -c 'kevent EV_ADD' "$TMP/server.err")" = 3 ] # the listener, the stop pipe, the client
 }
 

@@ -33,7 +33,7 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     rule "the narration shows who was resumed, and why" "" "chapter 7"
     start_server -v
     client echo hello shutdown expect-eof
-    told 'recv 0 .*client done; close'
+    told 'recv 0 .*end of input; close'
     grep -A 1 'epoll_wait  1 ready .*EPOLLIN  *resume coroutine [0-9]*$' "$TMP/server.err" |
         grep -q '^recv 5  *fd [0-9]*  *send 5$'
     local fd

@@ -31,7 +31,8 @@ has() { grep -q -e "$2" "$1" 2>/dev/null; }
 has_exited() { ! kill -0 "$1" 2>/dev/null; }
 ended() { has "$T/status" .; }
 narrow() {
-    printf '%s\n' "$output" | awk 'length > 80 { print "over 80 columns: " $0; bad = 1 } END { exit bad }'
+    # Some awks count bytes, so leave one byte of each UTF-8 character.
+    printf '%s\n' "$output" | LC_ALL=C tr -d '\200-\277' | awk 'length > 80 { print "over 80 columns: " $0; bad = 1 } END { exit bad }'
 }
 # What a run starts has $T/tmp in its environment: all of that is gone, and so are its files.
 nothing_left() {

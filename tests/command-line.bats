@@ -152,7 +152,7 @@ connects() { (exec 9<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
     setup_rule "the narration is one line for each thing that happened" "a line in several writes"
     start_server -v
     client echo hello shutdown expect-eof
-    wait_until 5 has_text "$TMP/server.err" 'done; close'
+    wait_until 5 has_text "$TMP/server.err" 'end of input; close'
     cat "$TMP/server.err"
     grep -q 'fd [0-9].*accept: fd [0-9]*$\|accept  *fd [0-9].* \(thread\|serve\|coroutine\)' "$TMP/server.err"
     grep -q '5.*send 5$' "$TMP/server.err"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# The library of stage 06 by itself: a case for each sentence of selector.h, the cases of Python's
-# own test_selectors.py, and all back ends compared with each other and with poll().  On Linux kqueue
-# is the stand-in of stage 05.
+# The library of stage 06 without a server: a case for each sentence of selector.h, the cases of
+# Python's test_selectors.py, and a comparison of all back ends with each other and with poll().  On
+# Linux the back end kqueue uses the kqueue emulation of stage 05.
 load support/helpers
 
 BUILT=$TESTS/build/selector-tests
@@ -12,7 +12,7 @@ SEEDS=${SEEDS:-10} STEPS=${STEPS:-3000}
 
 setup_file() { make -s -C "$BATS_TEST_DIRNAME/programs" selector-tests; }
 
-# build FOLDER CC CFLAGS: the same programs in another way.
+# build FOLDER CC CFLAGS: compile the same programs with another compiler or other flags.
 build() {
     mkdir -p "$1"
     make -s -C "$TESTS/programs" selector-tests SELECTOR_TESTS="$1" CC="$2" CFLAGS="$3" >"$TMP/make" 2>&1 || {
@@ -20,11 +20,11 @@ build() {
         return 1
     }
 }
-# The back ends that are compiled in, as the program's own lines name them.
+# backends FILE: the back ends that appear in the output of a test program.
 backends() { awk '$1 == "ok" || $1 == "not" || $1 == "skip" { print $1 == "not" ? $3 : $2 }' "$1" | sort -u; }
 
-# all_cases PROGRAM...: run it, name what failed, and see that each case that it lists was run, once
-# for each back end.
+# all_cases PROGRAM...: run all cases, print those that fail, and check that every case that the
+# program lists was run exactly once for each back end.
 all_cases() {
     local program=${*: -1} code=0 cases count
     "$@" >"$TMP/out" 2>"$TMP/err" || code=$?
@@ -43,21 +43,21 @@ all_cases() {
     [ "$code" = 0 ]
 }
 
-# The words of a text without the marks of a comment and the breaks of lines.
+# words FILE...: the text without comment marks and line breaks.
 words() { sed -e 's,^ *\(/\*\|\*/\|\*\),,' -e 's, \*/$,,' -e 's,/\* , ,' -e 's, \*/, ,' "$@" | tr -s ' \n' '  '; }
 
-@test "each sentence of selector.h is kept, by each back end" {
-    rule "selector.h says all that a program may rely on, and every back end keeps to it" "see the sentence beside the case that failed" "chapter 6"
+@test "each sentence of selector.h holds for each back end" {
+    rule "selector.h describes everything that a program may rely on, and every back end behaves as described" "see the sentence printed with the failed case" "chapter 6"
     all_cases "$BUILT/selector-unit"
 }
 
-@test "the cases of Python's test_selectors.py, by each back end" {
-    rule "the verbs mean what they mean in Python" "an error that is another, or none; a key that stays after a failed modify" "chapter 6"
+@test "the cases of Python's test_selectors.py pass for each back end" {
+    rule "the functions behave as in Python" "a different errno, or no error at all" "chapter 6"
     all_cases "$BUILT/test_selectors"
 }
 
-@test "all back ends report the same, whatever happens" {
-    rule "a program cannot tell the back ends from each other" "a flag that one has and another does not, a stale entry, a turn that never comes" "chapter 6"
+@test "all back ends report the same events after random operations" {
+    rule "a program cannot distinguish the back ends" "a flag that only one mechanism reports, a stale registration, a descriptor that starves" "chapter 6"
     local seed
     for ((seed = 1; seed <= SEEDS; seed++)); do
         "$BUILT/selector-compare" "$seed" "$STEPS" >"$TMP/out" 2>/dev/null || { tail -n 60 "$TMP/out"; return 1; }
@@ -66,8 +66,8 @@ words() { sed -e 's,^ *\(/\*\|\*/\|\*\),,' -e 's, \*/$,,' -e 's,/\* , ,' -e 's, 
 }
 
 @test "on Linux all four back ends are tested" {
-    need_linux "for epoll, and the stand-in for kqueue"
-    rule "a back end that is not compiled in is not tested" "a header that was not found" "chapter 6"
+    need_linux "for epoll, and for the kqueue emulation"
+    rule "every back end is compiled in and tested" "a system header that was not found" "chapter 6"
     local backend
     for backend in epoll kqueue poll select; do
         "$BUILT/test_selectors" "$backend" test_fileno
@@ -75,14 +75,14 @@ words() { sed -e 's,^ *\(/\*\|\*/\|\*\),,' -e 's, \*/$,,' -e 's,/\* , ,' -e 's, 
     done
 }
 
-@test "every function that looks like a case is in its program's list" {
-    rule "a case that is not in the list is never run" "a function that was written and not entered" "chapter 6"
+@test "every test function is in the list of its program" {
+    rule "a case that is not in the list never runs" "a function that was written but not added to the list" "chapter 6"
     local written listed
     written=$(grep -c '^static void test_[a-z_]*(void)$' "$TESTS/programs/test_selectors.c")
     listed=$("$BUILT/test_selectors" -l | sort -u | wc -l)
     [ "$written" -eq "$listed" ] && [ "$listed" -ge 23 ]
     sed -nE 's/^static void (test_[a-z_]*)\(void\)$/\1/p' "$TESTS/programs/test_selectors.c" | sort | diff - <("$BUILT/test_selectors" -l | sort)
-    # Those of the other take nothing and return nothing; the compiler complains of one that is not used.
+    # In selector.c a case is a function from void to void; the compiler warns about an unused one.
     written=$(grep -c '^static void [a-z_]*(void)$' "$TESTS/programs/selector.c")
     written=$((written - $(grep -c '^static void allow_descriptors(void)$' "$TESTS/programs/selector.c")))
     listed=$("$BUILT/selector-unit" -l | cut -f 1 | sort -u | wc -l)
@@ -90,8 +90,8 @@ words() { sed -e 's,^ *\(/\*\|\*/\|\*\),,' -e 's, \*/$,,' -e 's,/\* , ,' -e 's, 
     [ "$written" -eq "$listed" ]
 }
 
-@test "each case names a sentence that selector.h has" {
-    rule "the cases are those of the header" "a sentence that was changed, and its case was not" "chapter 6"
+@test "each case quotes a sentence of selector.h" {
+    rule "every case tests a sentence of the header" "the sentence was changed, but not its quotation in the case" "chapter 6"
     local header name sentence code=0
     header=$(words "$HEADER")
     while IFS=$'\t' read -r name sentence; do
@@ -100,17 +100,44 @@ words() { sed -e 's,^ *\(/\*\|\*/\|\*\),,' -e 's, \*/$,,' -e 's,/\* , ,' -e 's, 
     return $code
 }
 
-@test "the tests compile without a warning, with each compiler that is here" {
-    rule "no warning, in the tests neither" "" "CONTRIBUTING.md"
+# The example of selector.h, between the declarations that it needs.
+example() {
+    cat <<'END'
+#include "selector.h"
+#include <errno.h>
+struct client { int fd; struct selector *selector; };
+extern int client_receive(struct client *client);
+extern void client_close(struct client *client);
+extern struct client *client_accept(int listener, struct selector *selector);
+extern void log_events(const char *name, int events);
+int main(void);
+END
+    sed -n '/^ \* A callback that needs/q; s/^ \*     //p' "$HEADER"
+    echo 'int main(void) { return serve(selector_open(NULL), 3); }'
+}
+
+@test "the example in selector.h compiles without a warning" {
+    rule "a reader can copy the example" "a callback or a function that has changed, but not the example" "chapter 6"
+    example >"$TMP/example.c"
+    cat "$TMP/example.c"
+    local cc
+    for cc in gcc clang; do
+        # shellcheck disable=SC2086 # the words of a command line
+        ! command -v "$cc" >/dev/null || "$cc" $STRICT -I"${HEADER%/*}" -c "$TMP/example.c" -o "$TMP/example.o"
+    done
+}
+
+@test "the tests compile without a warning, with each compiler that is installed" {
+    rule "no warnings, in the tests either" "" "CONTRIBUTING.md"
     local cc
     for cc in gcc clang; do
         ! command -v "$cc" >/dev/null || build "$TMP/$cc" "$cc" "$STRICT"
     done
 }
 
-@test "under valgrind: no wrong access, no leak" {
+@test "valgrind finds no invalid access and no leak" {
     [ -n "${LONG:-}" ] || skip "takes half a minute; to run it: make test-06 LONG=1"
-    rule "nothing leaks, no byte is read that was not written" "a table that moved under a pointer" "chapter 6"
+    rule "nothing leaks, and no byte is read before it is written" "a pointer into a table that realloc() has moved" "chapter 6"
     need valgrind "to watch every access" "install valgrind"
     local watch=(valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=all)
     all_cases "${watch[@]}" "$BUILT/selector-unit"
@@ -118,9 +145,9 @@ words() { sed -e 's,^ *\(/\*\|\*/\|\*\),,' -e 's, \*/$,,' -e 's,/\* , ,' -e 's, 
     [ -z "${LONG:-}" ] || all_cases "${watch[@]}" "$BUILT/test_selectors"
 }
 
-@test "with the sanitizers for addresses and undefined behaviour" {
+@test "the sanitizers for addresses and undefined behaviour find nothing" {
     [ -n "${LONG:-}" ] || skip "takes half a minute; to run it: make test-06 LONG=1"
-    rule "no access beyond a table, no overflow" "a timeout that is too long for its type" "chapter 6"
+    rule "no access outside an array, and no overflow" "a timeout that is too long for its type" "chapter 6"
     echo 'int main(void) { return 0; }' >"$TMP/try.c"
     # shellcheck disable=SC2086 # the words of a command line
     ${CC:-cc} $SANITIZERS "$TMP/try.c" -o "$TMP/try" 2>/dev/null && "$TMP/try" || skip "needs the sanitizers; to run it: install libasan and libubsan"

@@ -21,6 +21,7 @@ need_tracefs() {
     need_linux "for its tracepoints"
     need_root "to read tracepoints"
     [ -d "$TRACEFS/instances" ] || skip "looks into tracefs; to run it: mount -t tracefs none $TRACEFS"
+    OTHERS=$(all_instances) # of another tracer that runs, or left behind by one whose PID is in use again
 }
 # Runs as an ordinary user, from a folder that it may read.
 as_nobody() {
@@ -29,14 +30,17 @@ as_nobody() {
     cp "$TRACE" "$TMP/room/"
     cp "$ROOM"/recordings/* "$TMP/room/recordings/"
     cp "$(traced)" "$TMP/room/server"
-    chmod 755 "$TMP" "$TMP/room" "$TMP/room/recordings"
+    chmod 755 "$TMP"
+    chmod -R a+rX "$TMP/room" # whatever the umask is
     NO_COLOR=1 setpriv --reuid=65534 --regid=65534 --clear-groups "$TMP/room/trace" "$@"
 }
-instances() { find "$TRACEFS/instances" -mindepth 1 -maxdepth 1 -name 'echo-trace-*'; }
+all_instances() { find "$TRACEFS/instances" -mindepth 1 -maxdepth 1 -name 'echo-trace-*'; }
+instances() { all_instances | grep -vxF -e "${OTHERS:-none}" || :; }
 has_instance() { [ -n "$(instances)" ]; }
 no_instance() { [ -z "$(instances)" ]; }
 narrow() { # no line is wider than 80 columns
-    LC_ALL=C.UTF-8 awk 'length($0) > 80 { print "too wide: " $0; wide = 1 } END { exit wide }' "$1"
+    # Some awks count bytes, so leave one byte of each UTF-8 character.
+    LC_ALL=C tr -d '\200-\277' <"$1" | awk 'length($0) > 80 { print "too wide: " $0; wide = 1 } END { exit wide }'
 }
 figure() { sed -n "s/.*[^0-9]\([0-9]*\) $2.*/\1/p" "$1"; }
 nothing_left() { wait_until 5 no_instance || { echo "an instance is left:"; instances; return 1; }; }
@@ -177,7 +181,8 @@ nothing_left() { wait_until 5 no_instance || { echo "an instance is left:"; inst
     narrow "$TMP/one"
     [ "$(grep -c 'to warm up' "$TMP/one")" = 1 ]
     [ "$(grep -c '^\[the sender\]\|^\[your code reads\]' "$TMP/one")" -le 2 ]
-    [ "$(ls /sys/class/net)" = "$devices" ]
+    # only the tracer's own: other programs may add devices meanwhile
+    [ -z "$(ls /sys/class/net | grep -vxF -e "$devices" | grep -x 'client0\|server0\|tap0')" ]
     nothing_left
 }
 

@@ -1,17 +1,17 @@
-/* All back ends are given the same: they have to report the same.
+/* Compare all back ends: given the same operations, they must report the same events.
  *
  * selector-compare SEED STEPS [LEAVE_OUT]...
  *
- * Each step does something, chosen at random, to a few descriptors (both ends of socket pairs, of
- * TCP connections and of pipes, and copies of them) or to their keys, which are registered with a
- * selector of each back end.  After it each selector has to report what poll() says of the
- * descriptors, asked directly, with room for all of them and with room for one to three, in which
- * case all must have had their turn after as many calls as it takes.  The functions have to return
- * the same and to set the same errno, and the keys have to be the same.
+ * Each step is a random operation on a few descriptors (both ends of socket pairs, TCP connections
+ * and pipes, and duplicates of them) or on their keys, which are registered with a selector of each
+ * back end.  After each step, every selector must report what poll() reports for the same
+ * descriptors: at once if there is room for all of them, and after a bounded number of calls if
+ * there is room for one to three.  The functions must return the same result and the same errno,
+ * and the keys must be equal.
  *
- * The steps are made from SEED and their number alone.  When there is a difference the steps are
- * printed, and any of them can be left out by its number, to find out which it takes.
- * Exit code: 0, no difference; 1, a difference; 2, a wrong command line. */
+ * SEED and the number of a step determine the step.  After a difference the steps are printed.  To
+ * find out which of them are needed for it, leave steps out by their numbers.
+ * Exit code: 0 if there is no difference, 1 if there is one, 2 if the command line is wrong. */
 #define _DEFAULT_SOURCE
 
 #include "selector.h"
@@ -32,16 +32,16 @@
 
 #define BACKENDS 8
 #define SLOTS 16
-#define ALL (2 * SLOTS) /* room for all; twice, since kqueue has two events for one */
-#define FIRST_FD 50     /* ours are above, and below is what the selectors need themselves */
+#define ALL (2 * SLOTS) /* room for all; kqueue needs two for each descriptor */
+#define FIRST_FD 50     /* the lower descriptors are for the selectors themselves */
 #define LAST_FD 250
 #define LIMIT_S 300
 #define MAX_STEPS 1000000
 
-/* A descriptor that we have, or a number that was closed and still has its key. */
+/* An open descriptor, or the number of a closed one that still has a key. */
 static struct slot {
-    int fd;   /* 0: nothing is here */
-    int file; /* the same for copies */
+    int fd;   /* 0: the slot is free */
+    int file; /* equal for duplicates */
     bool open, socket, has_key;
     int events; /* of its key; 0: none */
 } slots[SLOTS];
@@ -52,7 +52,7 @@ static int backends;
 static long step;
 static int last_file, cursor = FIRST_FD;
 static char (*history)[64];
-static char difference[256]; /* empty: there is none */
+static char difference[256]; /* empty if there is none */
 static const struct timespec no_time;
 
 /* Remember the first difference of this step. */
@@ -87,7 +87,7 @@ static void note(const char *format, ...)
 
 static unsigned long long state;
 
-/* The same numbers everywhere: splitmix64. */
+/* A generator that is the same on every system: splitmix64. */
 static int dice(int sides)
 {
     unsigned long long z = state += 0x9e3779b97f4a7c15;
@@ -97,7 +97,7 @@ static int dice(int sides)
     return (int)((z ^ z >> 31) % (unsigned)sides);
 }
 
-/* ---- what is expected, and what is reported ---- */
+/* ---- expected and reported events ---- */
 
 static bool has_copy(const struct slot *slot)
 {
@@ -115,7 +115,7 @@ static struct slot *slot_of(int fd)
     return NULL;
 }
 
-/* What poll() says of each slot that has a key. */
+/* Ask poll() about each slot that has a key. */
 static void ask(short flags[SLOTS])
 {
     for (int i = 0; i < SLOTS; i++) {
@@ -126,8 +126,8 @@ static void ask(short flags[SLOTS])
     }
 }
 
-/* The same as events of the keys.  A hang-up counts as both, but select() does not tell of one to
- * who waits to write where there is no room. */
+/* Turn the flags into events.  A hang-up counts as both, but select() does not report it as
+ * writable if there is no room to write. */
 static void expect(int which, const short flags[SLOTS], int expected[SLOTS])
 {
     bool is_select = strcmp(names[which], "select") == 0;
@@ -140,7 +140,7 @@ static void expect(int which, const short flags[SLOTS], int expected[SLOTS])
     }
 }
 
-/* One call: what it reports has to be among what is expected, each once.  Marks it in seen[]. */
+/* Make one call.  It must report only expected events, each once; mark them in seen[]. */
 static void select_once(int which, int max, const int expected[SLOTS], bool seen[SLOTS])
 {
     struct selector_ready ready[ALL];
@@ -153,7 +153,7 @@ static void select_once(int which, int max, const int expected[SLOTS], bool seen
         const struct selector_key *key = &ready[i].key;
         const struct slot *slot = slot_of(key->fd);
         if (slot == NULL || slot->events == 0) {
-            differ("%s: %d is reported and waits for nothing", names[which], key->fd);
+            differ("%s: %d is reported but has no events", names[which], key->fd);
             continue;
         }
         int at = (int)(slot - slots);
@@ -168,8 +168,8 @@ static void select_once(int which, int max, const int expected[SLOTS], bool seen
     }
 }
 
-/* In how many calls each of those that are ready has to be seen.  kqueue has two events for one
- * that is ready for both; epoll begins anew when it has got rid of a copy. */
+/* The number of calls in which each ready descriptor must be reported.  kqueue has two events for a
+ * descriptor; epoll starts again after it has removed a stale registration. */
 static int turns(const char *name, int ready, int max)
 {
     if (strcmp(name, "kqueue") == 0)
@@ -193,7 +193,7 @@ static void select_all(int which, int max, const int expected[SLOTS])
                    slots[i].fd, expected[i], calls, max);
 }
 
-/* The keys are ours, in order, and no others. */
+/* The selector must have exactly our keys, in order. */
 static void compare_keys(int which)
 {
     const struct selector *s = selectors[which];
@@ -222,15 +222,15 @@ static void compare_one(int which, const short flags[SLOTS])
 
     compare_keys(which);
     expect(which, flags, expected);
-    if (step % 4 == 3) /* what has to be mended may be found with little room first */
+    if (step % 4 == 3) /* a repair may be needed while there is little room */
         select_all(which, max, expected);
     select_all(which, ALL, expected);
     if (step % 4 == 1)
         select_all(which, max, expected);
 }
 
-/* The kernel may be about to deliver something.  If what poll() says has changed meanwhile, a
- * difference is none, and the comparison is made again. */
+/* The kernel may deliver data during the comparison.  If the answer of poll() has changed, compare
+ * again. */
 static void compare(void)
 {
     short before[SLOTS], after[SLOTS];
@@ -259,7 +259,7 @@ static int call(struct selector *s, char verb, int fd, int events, struct slot *
     return selector_unregister(s, fd);
 }
 
-/* With each selector; they have to agree.  What comes of it stands in the slot. */
+/* Call the function of each selector.  They must agree.  The slot gets the result. */
 static int change(char verb, struct slot *slot, int events)
 {
     int result = 0, error = 0;
@@ -322,13 +322,13 @@ static struct slot *free_slot(void)
     return NULL;
 }
 
-/* Move fd to a number that nothing of ours has, often one that was closed a moment ago. */
+/* Move fd to a number that no slot has, often one that was closed recently. */
 static int place(int fd, bool keeps)
 {
     cursor = dice(2) == 0 || cursor > LAST_FD ? FIRST_FD : cursor + 1;
     int number = fcntl(fd, F_DUPFD, cursor);
 
-    while (number != -1 && slot_of(number) != NULL) { /* it was forgotten, and has its key */
+    while (number != -1 && slot_of(number) != NULL) { /* closed, but still has a key */
         int next = fcntl(fd, F_DUPFD, number + 1);
         close(number);
         number = next;
@@ -407,8 +407,8 @@ static void copy(const struct slot *original)
     note("dup %d = %d", original->fd, slot->fd);
 }
 
-/* Close it, and unregister it before, after, or (if it has no copy) later.  With a copy, epoll must
- * be told before it waits again; the header says so. */
+/* Close a descriptor, and unregister it before, after or, if it has no duplicate, later.  With a
+ * duplicate it must be unregistered before epoll waits again, as the header says. */
 static void close_slot(struct slot *slot, bool resets)
 {
     const struct linger linger = {.l_onoff = 1};
@@ -435,7 +435,7 @@ static void close_slot(struct slot *slot, bool resets)
         slot->fd = 0;
 }
 
-/* Write up to so many bytes, or read all that there are. */
+/* Write up to this many bytes; with 0, read everything. */
 static void move_bytes(const struct slot *slot, int bytes)
 {
     static char text[65536];

@@ -1,14 +1,14 @@
 /* Unit tests of stage 06's library: a case for each sentence of selector.h, for each back end.
  *
- * selector-unit               run all; a line for each, "ok BACKEND CASE" or "not ok BACKEND CASE"
- * selector-unit BACKEND [CASE]  only these
- * selector-unit -l            the cases, and the sentence that each is for
- * Exit code: 0, all is well; 1, a case failed; 2, there is no such case.
+ * selector-unit                 run all; print "ok BACKEND CASE" or "not ok BACKEND CASE" for each
+ * selector-unit BACKEND [CASE]  run only these
+ * selector-unit -l              list the cases, each with the sentence that it tests
+ * Exit code: 0 if all passed, 1 if a case failed, 2 if there is no such case.
  *
- * Each case runs in a process of its own, ended by alarm(), and has to leave as many descriptors
- * and as much memory as it found.  The library is compiled so that its system calls and allocations
- * come to unit_poll(), unit_malloc() and so on (Makefile): these count, can fail, and can
- * pretend that time passes. */
+ * Each case runs in its own process under alarm(), and must leave as many open descriptors and as
+ * much memory as it found.  The library is compiled so that it calls unit_poll(), unit_malloc() and
+ * so on instead of the system (see the Makefile).  These functions count the calls, can fail on
+ * request, and can pretend that time passes. */
 #define _DEFAULT_SOURCE
 
 #include "selector.h"
@@ -45,13 +45,13 @@ typedef int kevent_count;
 #endif
 
 #define BOTH (EVENT_READ | EVENT_WRITE)
-#define LIMIT_S 60 /* no case takes so long, not even under valgrind */
+#define LIMIT_S 60 /* longer than any case takes, even under valgrind */
 #define SKIPPED 77
 #define MS 1000000LL /* in nanoseconds */
 #define DAY (86400LL * 1000 * MS)
 #define ROOM 64
 
-static const char *backend;      /* of the case that runs */
+static const char *backend;      /* of the running case */
 static struct selector *current; /* for the callbacks */
 static const struct timespec no_time, brief = {.tv_nsec = 20 * MS}, second = {.tv_sec = 1};
 
@@ -60,7 +60,7 @@ static const struct timespec no_time, brief = {.tv_nsec = 20 * MS}, second = {.t
 
 static void fail(int line, const char *what)
 {
-    printf("selector.c:%d: not so: %s (errno: %s)\n", line, what, strerror(errno));
+    printf("selector.c:%d: check failed: %s (errno: %s)\n", line, what, strerror(errno));
     exit(1);
 }
 
@@ -70,18 +70,18 @@ static void skip(const char *why)
     exit(SKIPPED);
 }
 
-/* ---- what the library calls instead of the system ---- */
+/* ---- the functions that the library calls instead of the system ---- */
 
 static struct {
-    int calls, waits, opens; /* made by the library: all, those that wait, those for a new list */
-    const char *failing;     /* calls of this name fail; NULL: of any name */
-    int fail_at;             /* the first that fails; 1 is the next, 0 is none */
+    int calls, waits, opens; /* of the library: all, those that wait, those that open */
+    const char *failing;     /* the calls that may fail; NULL: all calls */
+    int fail_at;             /* which of them fails: 1 is the next one, 0 is none */
     int error;               /* with this errno */
-    int blocks;              /* of memory that it has now */
-    bool pretends;           /* time passes only in waits, */
-    long long time;          /* and is this, in nanoseconds */
-    long long nap;           /* a wait is over after so long, even if it is not */
-    int for_ever;            /* waits without an end that were asked for */
+    int blocks;              /* of memory that it holds */
+    bool simulated;          /* use a simulated clock, which moves only in waits */
+    long long time;          /* of the simulated clock, in nanoseconds */
+    long long nap;           /* the longest time that one simulated wait takes */
+    int for_ever;            /* the number of waits without a timeout */
 } library;
 
 static void let_fail(const char *name, int at, int error)
@@ -98,16 +98,16 @@ static bool fails(const char *name)
         return false;
     if (--library.fail_at > 0)
         return false;
-    if (library.pretends)
+    if (library.simulated)
         library.time += library.nap;
     errno = library.error;
     return true;
 }
 
-/* A wait of so many nanoseconds, -1 for ever, in which nothing happens. */
-static int pretend(long long asked)
+/* A simulated wait in which nothing happens: this many nanoseconds, or -1 for ever. */
+static int simulate_wait(long long asked)
 {
-    CHECK(library.waits < 1000); /* or it spins */
+    CHECK(library.waits < 1000); /* otherwise the loop spins */
     if (asked < 0 && ++library.for_ever == 3) {
         errno = EINTR;
         return -1;
@@ -157,7 +157,7 @@ void unit_free(void *old)
     free(old);
 }
 
-/* If this fails the selector goes on without: it is not among the calls that make a verb fail. */
+/* Only EBADF from fstat() makes a function of the library fail, so it never fails on request. */
 int unit_fstat(int fd, struct stat *status)
 {
     library.calls++;
@@ -166,7 +166,7 @@ int unit_fstat(int fd, struct stat *status)
 
 int unit_clock_gettime(clockid_t clock, struct timespec *now)
 {
-    if (!library.pretends)
+    if (!library.simulated)
         return clock_gettime(clock, now);
     now->tv_sec = (time_t)(library.time / (1000 * MS));
     now->tv_nsec = (long)(library.time % (1000 * MS));
@@ -178,7 +178,7 @@ int unit_poll(struct pollfd *list, nfds_t count, int ms)
     library.waits++;
     if (fails("wait"))
         return -1;
-    return library.pretends ? pretend(ms < 0 ? -1 : ms * MS) : poll(list, count, ms);
+    return library.simulated ? simulate_wait(ms < 0 ? -1 : ms * MS) : poll(list, count, ms);
 }
 
 int unit_select(int count, fd_set *in, fd_set *out, fd_set *except, struct timeval *limit)
@@ -186,9 +186,9 @@ int unit_select(int count, fd_set *in, fd_set *out, fd_set *except, struct timev
     library.waits++;
     if (fails("wait"))
         return -1;
-    if (!library.pretends)
+    if (!library.simulated)
         return select(count, in, out, except, limit);
-    return pretend(limit == NULL ? -1 : (limit->tv_sec * 1000000LL + limit->tv_usec) * 1000);
+    return simulate_wait(limit == NULL ? -1 : (limit->tv_sec * 1000000LL + limit->tv_usec) * 1000);
 }
 
 #ifdef HAVE_EPOLL
@@ -202,7 +202,7 @@ int unit_epoll_create1(int flags)
     return fails("open") ? -1 : epoll_create1(flags);
 }
 
-/* To remove what is there cannot fail. */
+/* Removing a registration that exists cannot fail. */
 int unit_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 {
     if (operation != EPOLL_CTL_DEL && fails("change"))
@@ -216,7 +216,8 @@ int unit_epoll_wait(int epoll, struct epoll_event *events, int max, int ms)
     library.waits++;
     if (fails("wait"))
         return -1;
-    return library.pretends ? pretend(ms < 0 ? -1 : ms * MS) : epoll_wait(epoll, events, max, ms);
+    return library.simulated ? simulate_wait(ms < 0 ? -1 : ms * MS)
+                             : epoll_wait(epoll, events, max, ms);
 }
 #endif
 
@@ -232,7 +233,7 @@ int unit_kqueue(void)
         return -1;
     int queue = kqueue();
     CHECK(queue == -1 ||
-          fcntl(queue, F_SETFD, 0) == 0); /* the emulation sets FD_CLOEXEC, a BSD not */
+          fcntl(queue, F_SETFD, 0) == 0); /* the emulation sets FD_CLOEXEC, the BSDs do not */
     return queue;
 }
 
@@ -245,20 +246,20 @@ int unit_kevent(int queue, const struct kevent *changes, kevent_count nchanges,
     library.calls += deletes;
     if (!deletes && fails(nevents > 0 ? "wait" : "change"))
         return -1;
-    if (nevents == 0 || !library.pretends)
+    if (nevents == 0 || !library.simulated)
         return kevent(queue, changes, nchanges, events, nevents, timeout);
-    return pretend(timeout == NULL ? -1 : timeout->tv_sec * 1000 * MS + timeout->tv_nsec);
+    return simulate_wait(timeout == NULL ? -1 : timeout->tv_sec * 1000 * MS + timeout->tv_nsec);
 }
 #endif
 
-/* ---- what the cases have in common ---- */
+/* ---- helpers of the cases ---- */
 
 static bool is(const char *name)
 {
     return strcmp(backend, name) == 0;
 }
 
-static struct selector *open_one(void)
+static struct selector *open_selector(void)
 {
     struct selector *s = selector_open(backend);
 
@@ -285,7 +286,7 @@ static void make_pipe(int fds[2])
     do_not_block(fds[1]);
 }
 
-/* Two ends of a TCP connection over the loopback. */
+/* Both ends of a TCP connection on the loopback interface. */
 static void make_connection(int fds[2])
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
@@ -311,7 +312,7 @@ static void close_both(const int fds[2])
     close(fds[1]);
 }
 
-static void say(int fd)
+static void write_byte(int fd)
 {
     CHECK(write(fd, "x", 1) == 1);
 }
@@ -324,7 +325,7 @@ static void drain(int fd)
         continue;
 }
 
-/* Write until there is no room. */
+/* Write until the buffer is full. */
 static void fill(int fd)
 {
     static const char text[4096];
@@ -334,7 +335,7 @@ static void fill(int fd)
     CHECK(errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-/* The other end sees a reset. */
+/* Close fd so that the peer sees a reset. */
 static void reset(int fd)
 {
     struct linger linger = {.l_onoff = 1};
@@ -348,7 +349,7 @@ static void add(struct selector *s, int fd, int events)
     CHECK(selector_register(s, fd, events, NULL, NULL) == 0);
 }
 
-/* The events that are reported of fd now; 0: it is not among the ready. */
+/* The events that are reported for fd now; 0 if it is not reported. */
 static int events_at(struct selector *s, int fd)
 {
     struct selector_ready ready[ROOM];
@@ -359,20 +360,20 @@ static int events_at(struct selector *s, int fd)
         CHECK(ready[i].events != 0);
         if (ready[i].key.fd != fd)
             continue;
-        CHECK(events == 0); /* each descriptor is there once */
+        CHECK(events == 0); /* each descriptor is reported once */
         events = ready[i].events;
     }
     return events;
 }
 
-/* Wait until it is reported like this; alarm() ends it if that never happens. */
+/* Wait until fd is reported with these events; alarm() ends the case if that never happens. */
 static void wait_until(struct selector *s, int fd, int events)
 {
     while (events_at(s, fd) != events)
         poll(NULL, 0, 1);
 }
 
-/* Nothing is reported, and the selector really waits meanwhile. */
+/* Check that nothing is reported, and that the selector waits instead of spinning. */
 static void check_quiet(struct selector *s)
 {
     struct selector_ready ready[ROOM];
@@ -391,8 +392,8 @@ static int open_descriptors(void)
     return count;
 }
 
-/* Copies of fd, all above the last: they are as ready as it is.  Their numbers. */
-static void make_copies(int fd, int from, int count, int copies[])
+/* Make duplicates of fd in ascending order.  They are ready whenever fd is. */
+static void make_duplicates(int fd, int from, int count, int copies[])
 {
     for (int i = 0; i < count; i++) {
         copies[i] = fcntl(fd, F_DUPFD, i == 0 ? from : copies[i - 1] + 1);
@@ -413,7 +414,7 @@ static void allow_descriptors(void)
     }
 }
 
-/* A regular file, and a directory. */
+/* Open a regular file and a directory. */
 static void open_files(int files[2])
 {
     char name[] = "/tmp/selector-unit.XXXXXX";
@@ -424,16 +425,16 @@ static void open_files(int files[2])
     CHECK(files[1] >= 0);
 }
 
-/* ---- what is true of every function ---- */
+/* ---- rules for every function ---- */
 
 static void level_triggered(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2];
 
     make_pair(pair);
     add(s, pair[0], BOTH);
-    say(pair[1]);
+    write_byte(pair[1]);
     for (int i = 0; i < 3; i++)
         CHECK(events_at(s, pair[0]) == BOTH);
     drain(pair[0]);
@@ -450,7 +451,7 @@ static void level_triggered(void)
 static void invalid_arguments(void)
 {
     static const int wrong[] = {4, 5, 7, -1, 999999, INT_MIN};
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     struct selector_ready ready[1];
     int pair[2];
 
@@ -474,13 +475,13 @@ static void invalid_arguments(void)
     close_both(pair);
 }
 
-/* An invalid time is refused before anything is waited for, ready or not. */
+/* An invalid timeout is refused without a wait, even if a descriptor is ready. */
 static void invalid_timeouts(void)
 {
     static const struct timespec wrong[] = {
         {0, LONG_MAX}, {999999999, LONG_MAX}, {0, 1000000000}, {0, -1},
         {-1, -1},      {-1, 1000000000},      {5, LONG_MIN},   {LONG_MAX, LONG_MAX}};
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     struct selector_ready ready[1];
     int pair[2];
 
@@ -500,7 +501,7 @@ static void invalid_timeouts(void)
 static void bad_descriptors(void)
 {
     static const int negative[] = {-1, -10, INT_MIN};
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2];
 
     make_pair(pair);
@@ -524,7 +525,7 @@ static void bad_descriptors(void)
 
 static void files_and_directories(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int files[2], pair[2];
 
     open_files(files);
@@ -546,16 +547,16 @@ static void files_and_directories(void)
     close_both(files);
 }
 
-/* Files of which the type does not tell whether the kernel waits for them: the answer is that of
- * epoll, which is asked here too. */
+/* The type of these files does not tell whether the kernel can wait for them.  Every back end must
+ * give the same answer as epoll_ctl(). */
 static void driver_decides(void)
 {
 #if defined __linux__ && defined HAVE_EPOLL
     static const char *const names[] = {
-        "/proc/self/mounts", "/proc/self/status", "/sys/kernel/profiling",
+        "/proc/self/mounts", "/proc/self/status", "/sys/kernel/uevent_seqnum",
         "/dev/null",         "/dev/zero",         "/proc",
         "/sys/kernel"};
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int accepted = 0, refused = 0;
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -572,18 +573,18 @@ static void driver_decides(void)
         }
         close(epoll);
     }
-    CHECK(accepted >= 1 && refused >= 2); /* /proc/self/mounts; /dev/null and /proc */
+    CHECK(accepted >= 1 && refused >= 2); /* at least /proc/self/mounts; /dev/null and /proc */
     selector_close(s);
 #else
     skip("only Linux asks the driver; to run it: Linux");
 #endif
 }
 
-/* A kernel without epoll decides by the type; a shortage is reported and decides nothing. */
-static void nobody_to_ask(void)
+/* Without epoll in the kernel, the type decides.  A shortage of descriptors is an error. */
+static void epoll_cannot_be_asked(void)
 {
 #if defined __linux__ && defined HAVE_EPOLL
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int files[2], null = open("/dev/null", O_RDONLY), pair[2];
 
     open_files(files);
@@ -600,7 +601,7 @@ static void nobody_to_ask(void)
     else
         CHECK_FAILS(selector_register(s, null, EVENT_READ, NULL, NULL), EPERM);
     let_fail("open", 1, EMFILE);
-    add(s, pair[0], EVENT_READ); /* a socket: there is nothing to ask */
+    add(s, pair[0], EVENT_READ); /* for a socket, epoll is not asked */
     let_fail(NULL, 0, 0);
     selector_close(s);
     close_both(pair);
@@ -611,7 +612,7 @@ static void nobody_to_ask(void)
 #endif
 }
 
-/* The errno that this system's kqueue has for EVENT_WRITE at a pipe that nobody reads; 0: none. */
+/* The errno of this system's kqueue for EVENT_WRITE and a pipe that nobody reads; 0: no error. */
 static int error_of_broken_pipe(void)
 {
 #ifdef __NetBSD__
@@ -625,7 +626,7 @@ static int error_of_broken_pipe(void)
 
 static void pipe_that_nobody_reads(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int ends[2], error = error_of_broken_pipe();
 
     make_pipe(ends);
@@ -644,17 +645,17 @@ static void pipe_that_nobody_reads(void)
 
 static void registered_twice(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], mark;
 
     make_pair(pair);
     CHECK(selector_register(s, pair[0], EVENT_READ, NULL, &mark) == 0);
-    say(pair[1]);
+    write_byte(pair[1]);
     CHECK_FAILS(selector_register(s, pair[0], EVENT_WRITE, NULL, NULL), EEXIST);
     CHECK_FAILS(selector_register(s, pair[0], EVENT_READ, NULL, NULL), EEXIST);
     CHECK(selector_get_key(s, pair[0])->data == &mark);
     CHECK(events_at(s, pair[0]) == EVENT_READ && selector_count(s) == 1);
-    close(pair[0]); /* closed or not, it has its key */
+    close(pair[0]); /* the key stays, whether fd is open or not */
     CHECK_FAILS(selector_register(s, pair[0], EVENT_WRITE, NULL, NULL), EEXIST);
     selector_close(s);
     close(pair[1]);
@@ -662,7 +663,7 @@ static void registered_twice(void)
 
 static void unknown_descriptors(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2];
 
     make_pair(pair);
@@ -681,15 +682,15 @@ static void unknown_descriptors(void)
 
 static void too_large_for_select(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], copies[2];
 
     allow_descriptors();
     make_pair(pair);
-    make_copies(pair[0], FD_SETSIZE - 1, 2, copies);
+    make_duplicates(pair[0], FD_SETSIZE - 1, 2, copies);
     CHECK(copies[0] == FD_SETSIZE - 1);
     add(s, copies[0], BOTH);
-    say(pair[1]);
+    write_byte(pair[1]);
     if (is("select")) {
         CHECK_FAILS(selector_register(s, copies[1], EVENT_READ, NULL, NULL), ERANGE);
         CHECK_FAILS(selector_unregister(s, copies[1]), ENOENT);
@@ -704,7 +705,7 @@ static void too_large_for_select(void)
     close_both(copies);
 }
 
-/* Each allocation fails once, and so does each call for a new list: then there is no selector. */
+/* Each allocation and each call that opens an instance fails once; then there is no selector. */
 static void no_memory_to_open(void)
 {
     static const char *const calls[] = {"memory", "open"};
@@ -720,14 +721,15 @@ static void no_memory_to_open(void)
     let_fail(NULL, 0, 0);
 }
 
-/* Each allocation of a register fails once: there is no key, and the next register has one. */
+/* Each allocation of selector_register() fails once; then there is no key, and the next call works.
+ */
 static void no_memory_to_register(void)
 {
     int pair[2], failures = 0;
 
     make_pair(pair);
     for (int at = 1; at <= 4; at++) {
-        struct selector *s = open_one();
+        struct selector *s = open_selector();
         let_fail("memory", at, ENOMEM);
         int result = selector_register(s, pair[0], BOTH, NULL, NULL);
         CHECK((result == -1) == (library.fail_at == 0));
@@ -743,11 +745,11 @@ static void no_memory_to_register(void)
     close_both(pair);
 }
 
-/* ---- closed and not unregistered ---- */
+/* ---- descriptors that were closed but not unregistered ---- */
 
 static void closed_and_forgotten(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pairs[3][2];
 
     for (int i = 0; i < 3; i++) {
@@ -755,12 +757,12 @@ static void closed_and_forgotten(void)
         add(s, pairs[i][0], BOTH);
         fill(pairs[i][0]);
     }
-    close_both(pairs[0]); /* one below and one above the one that is left */
+    close_both(pairs[0]); /* one below and one above the remaining descriptor */
     close_both(pairs[2]);
     check_quiet(s);
     check_quiet(s);
     CHECK(selector_count(s) == 3 && selector_get_key(s, pairs[0][0]) != NULL);
-    say(pairs[1][1]);
+    write_byte(pairs[1][1]);
     CHECK(events_at(s, pairs[1][0]) == EVENT_READ);
     CHECK(events_at(s, pairs[0][0]) == 0 && events_at(s, pairs[2][0]) == 0);
     CHECK(selector_unregister(s, pairs[0][0]) == 0 && selector_unregister(s, pairs[2][0]) == 0);
@@ -769,16 +771,16 @@ static void closed_and_forgotten(void)
     close_both(pairs[1]);
 }
 
-/* The number is given to another before it is unregistered. */
+/* The number is given to a new file before it is unregistered. */
 static void forgotten_and_reused(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], other[2];
     bool by_number = is("poll") || is("select");
 
     make_pair(pair);
     make_pair(other);
-    say(other[1]);
+    write_byte(other[1]);
     add(s, pair[0], EVENT_READ);
     close(pair[0]);
     CHECK(fcntl(other[0], F_DUPFD, pair[0]) == pair[0]);
@@ -790,23 +792,25 @@ static void forgotten_and_reused(void)
     close_both(other);
 }
 
-/* A descriptor that had a copy, was closed, and is unregistered after all.  epoll still has it. */
+/* Close a descriptor that has a duplicate, then unregister it.  epoll keeps a stale registration.
+ */
 static int make_stale(struct selector *s, int pair[2])
 {
     make_pair(pair);
     add(s, pair[0], EVENT_READ);
-    say(pair[1]);
+    write_byte(pair[1]);
     int copy = dup(pair[0]);
     CHECK(copy >= 0);
     close(pair[0]);
-    CHECK(events_at(s, pair[0]) == (is("epoll") ? EVENT_READ : 0)); /* too often */
+    CHECK(events_at(s, pair[0]) ==
+          (is("epoll") ? EVENT_READ : 0)); /* reported although it is closed */
     CHECK(selector_unregister(s, pair[0]) == 0);
     return copy;
 }
 
 static void stale_is_removed(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], other[2], copy;
 
     make_pair(other);
@@ -815,8 +819,9 @@ static void stale_is_removed(void)
     check_quiet(s);
     check_quiet(s);
     library.waits = 0;
-    CHECK(events_at(s, pair[0]) == 0 && library.waits == 1); /* it is not even told of */
-    say(other[1]);
+    CHECK(events_at(s, pair[0]) == 0 &&
+          library.waits == 1); /* the new instance does not report it */
+    write_byte(other[1]);
     CHECK(events_at(s, other[0]) == EVENT_READ);
     selector_close(s);
     close_both(other);
@@ -827,14 +832,14 @@ static void stale_is_removed(void)
 /* The number of a stale registration is given to a new file. */
 static void stale_with_a_number_in_use(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], other[2], copy = make_stale(s, pair);
 
     make_pair(other);
     CHECK(other[0] == pair[0] || dup2(other[0], pair[0]) == pair[0]);
     add(s, pair[0], EVENT_READ);
     check_quiet(s);
-    say(other[1]);
+    write_byte(other[1]);
     CHECK(events_at(s, pair[0]) == EVENT_READ);
     drain(pair[0]);
     check_quiet(s);
@@ -846,10 +851,10 @@ static void stale_with_a_number_in_use(void)
     close(copy);
 }
 
-/* Many of them, and a selector that is asked for one at a time, or that is at its limit. */
+/* Many stale registrations, with room for one event, and at the limit of descriptors. */
 static void many_stale(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     struct selector_ready ready[1];
     int pairs[5][2], copies[5], other[2];
 
@@ -879,7 +884,7 @@ static void many_stale(void)
 
 static void same_file_same_number(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], copy = make_stale(s, pair);
 
     CHECK(dup2(copy, pair[0]) == pair[0]);
@@ -892,10 +897,10 @@ static void same_file_same_number(void)
     close(copy);
 }
 
-/* A new list is made, and a number that was forgotten is not open, or is the list's own. */
-static void forgotten_in_a_new_list(void)
+/* A new instance is opened while keys have closed descriptors, one of which gets its number. */
+static void forgotten_in_a_new_set(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int forgotten[2], other[2];
 
     make_pair(forgotten);
@@ -908,7 +913,7 @@ static void forgotten_in_a_new_list(void)
     CHECK(selector_after_fork(s) == 0);
     CHECK(selector_count(s) == 3);
     check_quiet(s);
-    say(other[1]);
+    write_byte(other[1]);
     CHECK(events_at(s, other[0]) == EVENT_READ);
     CHECK(selector_unregister(s, forgotten[0]) == 0 && selector_unregister(s, forgotten[1]) == 0);
     CHECK(events_at(s, other[0]) == EVENT_READ);
@@ -916,10 +921,10 @@ static void forgotten_in_a_new_list(void)
     close_both(other);
 }
 
-/* The number that was forgotten is now a file's, for which nobody can wait. */
+/* The number of a key now belongs to a regular file, for which the kernel cannot wait. */
 static void forgotten_and_now_a_file(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int forgotten[2], other[2], files[2], pair[2];
 
     make_pair(forgotten);
@@ -928,10 +933,10 @@ static void forgotten_and_now_a_file(void)
     add(s, forgotten[0], EVENT_READ);
     add(s, other[0], EVENT_READ);
     close_both(forgotten);
-    check_quiet(s); /* poll and select notice here */
+    check_quiet(s); /* poll and select notice the closed descriptor here */
     CHECK(fcntl(files[0], F_DUPFD, forgotten[0]) == forgotten[0]);
     int copy = make_stale(s, pair);
-    say(other[1]);
+    write_byte(other[1]);
     CHECK(events_at(s, other[0]) == EVENT_READ);
     CHECK(selector_unregister(s, other[0]) == 0);
     check_quiet(s);
@@ -952,7 +957,7 @@ static struct {
     int fds[4];
     int pairs[4][2];
     int calls, wrong, mode;
-    struct selector_key seen; /* of the last call */
+    struct selector_key seen; /* the key of the last call */
     int events;
     int *many;
 } scene;
@@ -971,7 +976,7 @@ static void note_wrong(const struct selector_key *key, int events)
 
 static void key_has_what_was_given(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], mark, other;
 
     make_pair(pair);
@@ -989,7 +994,7 @@ static void key_has_what_was_given(void)
 
 static void ready_is_a_copy(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     struct selector_ready ready[2];
     int pair[2], mark;
 
@@ -1005,11 +1010,11 @@ static void ready_is_a_copy(void)
     close_both(pair);
 }
 
-/* The key of a descriptor that sees a reset, with each choice of events. */
+/* The peer resets the connection, for each choice of events. */
 static void reset_is_every_event(void)
 {
     for (int events = EVENT_READ; events <= BOTH; events++) {
-        struct selector *s = open_one();
+        struct selector *s = open_selector();
         int ends[2];
         make_connection(ends);
         fill(ends[0]);
@@ -1018,7 +1023,8 @@ static void reset_is_every_event(void)
         reset(ends[1]);
         wait_until(s, ends[0], events);
         CHECK(write(ends[0], "x", 1) == -1 && errno == ECONNRESET);
-        CHECK(events_at(s, ends[0]) == events); /* the error is taken; the hang-up stays */
+        CHECK(events_at(s, ends[0]) ==
+              events); /* write() has cleared the error; the hang-up stays */
         selector_close(s);
         close(ends[0]);
     }
@@ -1027,7 +1033,7 @@ static void reset_is_every_event(void)
 static void closed_peer_is_every_event(void)
 {
     for (int events = EVENT_READ; events <= BOTH; events++) {
-        struct selector *s = open_one();
+        struct selector *s = open_selector();
         int pair[2], ends[2];
         make_pair(pair);
         fill(pair[0]);
@@ -1035,7 +1041,7 @@ static void closed_peer_is_every_event(void)
         CHECK(events_at(s, pair[0]) == 0);
         close(pair[1]);
         wait_until(s, pair[0], events);
-        make_connection(ends); /* both sides have said that they send no more */
+        make_connection(ends); /* both sides have sent a FIN */
         add(s, ends[0], events);
         CHECK(shutdown(ends[0], SHUT_WR) == 0 && shutdown(ends[1], SHUT_WR) == 0);
         wait_until(s, ends[0], events);
@@ -1047,7 +1053,7 @@ static void closed_peer_is_every_event(void)
 
 static void half_closed_peer_is_a_read(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int ends[2];
 
     make_connection(ends);
@@ -1060,7 +1066,7 @@ static void half_closed_peer_is_a_read(void)
     close_both(ends);
 }
 
-/* On NetBSD kqueue does not report that the reader of a full pipe has closed its end. */
+/* NetBSD's kqueue does not report that the reader of a full pipe has closed its end. */
 static bool misses_closed_reader(void)
 {
 #ifdef __NetBSD__
@@ -1072,7 +1078,7 @@ static bool misses_closed_reader(void)
 
 static void broken_pipe_is_every_event(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int first[2], second_pipe[2];
 
     make_pipe(first);
@@ -1103,7 +1109,7 @@ static void best_back_end(void)
 
     CHECK(s != NULL && strcmp(selector_backend(s), names[0]) == 0);
     selector_close(s);
-    if (strcmp(names[0], "poll") != 0) { /* this kernel does not have the first */
+    if (strcmp(names[0], "poll") != 0) { /* pretend that the kernel lacks the first one */
         let_fail("open", 1, ENOSYS);
         s = selector_open(NULL);
         CHECK(library.fail_at == 0 && s != NULL);
@@ -1129,7 +1135,7 @@ static void open_fails(void)
 
 static void close_leaves_descriptors(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2];
 
     make_pair(pair);
@@ -1138,9 +1144,9 @@ static void close_leaves_descriptors(void)
     selector_close(s);
     selector_close(NULL);
     CHECK(fcntl(pair[0], F_GETFD) != -1 && fcntl(pair[1], F_GETFD) != -1);
-    say(pair[1]);
+    write_byte(pair[1]);
     drain(pair[0]);
-    s = open_one();
+    s = open_selector();
     add(s, pair[0], BOTH);
     CHECK(events_at(s, pair[0]) == EVENT_WRITE);
     selector_close(s);
@@ -1150,7 +1156,7 @@ static void close_leaves_descriptors(void)
 static void name_of_the_back_end(void)
 {
     const char *const *names = selector_backends();
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     bool found = false;
     int last = 0;
 
@@ -1164,7 +1170,7 @@ static void name_of_the_back_end(void)
 
 /* ---- register, modify, unregister ---- */
 
-/* Like the set before: one key, quiet and then ready, and no trace of a second. */
+/* The set is as before: one key, first idle and then ready, and no second key. */
 static void check_unchanged(struct selector *s, const int pair[2], int failed)
 {
     CHECK(selector_count(s) == 1 && selector_next_key(s, 0)->fd == pair[0]);
@@ -1172,22 +1178,22 @@ static void check_unchanged(struct selector *s, const int pair[2], int failed)
     errno = 0;
     CHECK(selector_get_key(s, failed) == NULL && errno == ENOENT);
     check_quiet(s);
-    say(pair[1]);
+    write_byte(pair[1]);
     CHECK(events_at(s, pair[0]) == EVENT_READ);
     drain(pair[0]);
 }
 
 static void failed_register_changes_nothing(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], other[2];
 
     allow_descriptors();
     make_pair(pair);
     make_pair(other);
     add(s, pair[0], EVENT_READ);
-    say(other[1]);
-    for (int at = 1; at <= 5; at++) { /* the table, the back end's own, each filter of kqueue */
+    write_byte(other[1]);
+    for (int at = 1; at <= 5; at++) { /* each filter of kqueue, then the allocations */
         library.opens = 0;
         let_fail(at < 3 ? "change" : "memory", at < 3 ? at : at - 2, ENOSPC);
         int far = at < 3 ? other[0] : fcntl(other[0], F_DUPFD, 200 * at);
@@ -1197,7 +1203,7 @@ static void failed_register_changes_nothing(void)
         let_fail(NULL, 0, 0);
         CHECK(result == -1 || selector_unregister(s, far) == 0);
         check_unchanged(s, pair, far);
-        CHECK(library.opens == 0); /* and nothing had to be mended */
+        CHECK(library.opens == 0); /* and nothing had to be repaired */
         if (far != other[0])
             close(far);
     }
@@ -1212,11 +1218,11 @@ static void failed_register_changes_nothing(void)
 
 static void modify_changes_events(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2];
 
     make_pair(pair);
-    say(pair[1]);
+    write_byte(pair[1]);
     for (int was = EVENT_READ; was <= BOTH; was++)
         for (int now = EVENT_READ; now <= BOTH; now++) {
             add(s, pair[0], was);
@@ -1232,7 +1238,7 @@ static void modify_changes_events(void)
 
 static void modify_makes_no_call_for_the_same_events(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], mark;
 
     make_pair(pair);
@@ -1248,7 +1254,7 @@ static void modify_makes_no_call_for_the_same_events(void)
     selector_close(s);
 }
 
-/* The key of pair[0] is as it was: quiet, then ready to be read, with the same data. */
+/* The key of pair[0] is unchanged, first idle and then readable. */
 static void check_key_stays(struct selector *s, const int pair[2], const void *data)
 {
     const struct selector_key *key = selector_get_key(s, pair[0]);
@@ -1256,7 +1262,7 @@ static void check_key_stays(struct selector *s, const int pair[2], const void *d
     CHECK(key != NULL && key->events == EVENT_READ && key->data == data && key->callback == note);
     CHECK(selector_count(s) == 1);
     check_quiet(s);
-    say(pair[1]);
+    write_byte(pair[1]);
     CHECK(events_at(s, pair[0]) == EVENT_READ);
     drain(pair[0]);
 }
@@ -1264,7 +1270,7 @@ static void check_key_stays(struct selector *s, const int pair[2], const void *d
 static void bad_modify_changes_nothing(void)
 {
     static const int wrong[] = {4, 7, -1, INT_MIN};
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], files[2], mark;
 
     make_pair(pair);
@@ -1282,7 +1288,7 @@ static void bad_modify_changes_nothing(void)
     CHECK(dup2(files[0], pair[0]) == pair[0]);
     CHECK_FAILS(selector_modify(s, pair[0], BOTH, note_wrong, NULL), EPERM);
     CHECK(selector_get_key(s, pair[0])->data == &mark && selector_count(s) == 1);
-    CHECK(dup2(copy, pair[0]) == pair[0]); /* the file that the key was made for is back */
+    CHECK(dup2(copy, pair[0]) == pair[0]); /* the original file has its number again */
     CHECK(selector_modify(s, pair[0], EVENT_WRITE, note, &mark) == 0);
     CHECK(selector_modify(s, pair[0], EVENT_READ, note, &mark) == 0);
     check_key_stays(s, pair, &mark);
@@ -1294,15 +1300,15 @@ static void bad_modify_changes_nothing(void)
 
 static void failed_modify_forgets_the_key(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], other[2];
     bool in_kernel = is("epoll") || is("kqueue");
 
     make_pair(pair);
     make_pair(other);
     add(s, other[0], EVENT_READ);
-    say(pair[1]);
-    for (int at = 1; at <= 2; at++) { /* the first call of a change, or the second */
+    write_byte(pair[1]);
+    for (int at = 1; at <= 2; at++) { /* the first or the second call of a change fails */
         int was = at == 1 ? EVENT_WRITE : EVENT_READ, now = at == 1 ? EVENT_READ : BOTH;
         bool can_fail = is("kqueue") || (in_kernel && at == 1);
         add(s, pair[0], was);
@@ -1314,17 +1320,17 @@ static void failed_modify_forgets_the_key(void)
         CHECK(result == -1 || selector_unregister(s, pair[0]) == 0);
         CHECK_FAILS(selector_modify(s, pair[0], EVENT_READ, NULL, NULL), ENOENT);
         check_unchanged(s, other, pair[0]);
-        CHECK(library.opens == 0); /* no trace had to be removed */
+        CHECK(library.opens == 0); /* nothing stale had to be removed */
     }
     selector_close(s);
     close_both(pair);
     close_both(other);
 }
 
-/* Neither data nor a hang-up is reported, and both are once the key waits again. */
+/* Neither data nor a hang-up is reported.  Both are reported when the key waits again. */
 static void no_events_wait_for_nothing(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], ends[2], mark;
 
     make_pair(pair);
@@ -1333,13 +1339,13 @@ static void no_events_wait_for_nothing(void)
     add(s, ends[0], EVENT_READ);
     CHECK(selector_modify(s, pair[0], 0, note, &mark) == 0);
     CHECK(selector_modify(s, ends[0], 0, NULL, NULL) == 0);
-    say(pair[1]);
+    write_byte(pair[1]);
     check_quiet(s);
     library.opens = 0;
-    close(pair[1]); /* a hang-up here, an error there: poll and epoll report both unasked */
+    close(pair[1]); /* a hang-up and an error, which poll and epoll report unasked */
     reset(ends[1]);
     check_quiet(s);
-    CHECK(library.opens == 0); /* the kernel did not report them at all */
+    CHECK(library.opens == 0); /* the kernel has not reported them */
     CHECK(selector_count(s) == 2 && selector_get_key(s, pair[0])->events == 0);
     CHECK(selector_get_key(s, pair[0])->callback == note);
     CHECK(selector_get_key(s, pair[0])->data == &mark);
@@ -1357,10 +1363,10 @@ static void no_events_wait_for_nothing(void)
     close(ends[0]);
 }
 
-/* A key without events stays without them in a new set, where it may have the highest number. */
+/* A key with 0 events keeps them in a new set, alone or with other keys. */
 static void no_events_in_a_new_set(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], high;
 
     make_pair(pair);
@@ -1369,8 +1375,11 @@ static void no_events_in_a_new_set(void)
     add(s, high, EVENT_READ);
     CHECK(selector_modify(s, high, 0, NULL, NULL) == 0);
     CHECK(selector_after_fork(s) == 0);
-    say(pair[1]);
+    write_byte(pair[1]);
     CHECK(events_at(s, high) == 0 && events_at(s, pair[0]) == EVENT_READ);
+    CHECK(selector_unregister(s, pair[0]) == 0);
+    CHECK(selector_after_fork(s) == 0);
+    check_quiet(s);
     CHECK(selector_modify(s, high, BOTH, NULL, NULL) == 0);
     CHECK(events_at(s, high) == BOTH);
     selector_close(s);
@@ -1378,17 +1387,17 @@ static void no_events_in_a_new_set(void)
     close(high);
 }
 
-/* What is left in epoll of a file whose number has been given to another does not end the wait of a
- * key without events. */
+/* A key has 0 events, and epoll has a stale registration of the file that had its number before.
+ * This must not make the wait spin. */
 static void no_events_and_stale(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], other[2], copy;
 
     make_pair(pair);
     make_pair(other);
     add(s, pair[0], EVENT_READ);
-    say(pair[1]);
+    write_byte(pair[1]);
     copy = dup(pair[0]);
     close(pair[0]);
     CHECK(copy >= 0 && fcntl(other[0], F_DUPFD, pair[0]) == pair[0]);
@@ -1401,10 +1410,10 @@ static void no_events_and_stale(void)
     close(copy);
 }
 
-/* The number is another's now: the key then waits for that. */
+/* The number belongs to a new file; after modify the key waits for that file. */
 static void modify_after_close_and_reuse(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], other[2];
 
     make_pair(pair);
@@ -1412,7 +1421,7 @@ static void modify_after_close_and_reuse(void)
     add(s, pair[0], EVENT_READ);
     close(pair[0]);
     CHECK(fcntl(other[0], F_DUPFD, pair[0]) == pair[0]);
-    say(other[1]);
+    write_byte(other[1]);
     CHECK(selector_modify(s, pair[0], BOTH, NULL, NULL) == 0);
     CHECK(events_at(s, pair[0]) == BOTH);
     CHECK(selector_unregister(s, pair[0]) == 0);
@@ -1424,19 +1433,19 @@ static void modify_after_close_and_reuse(void)
 
 static void unregister_waits_no_more(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], other[2];
 
     make_pair(pair);
     make_pair(other);
     add(s, pair[0], BOTH);
     add(s, other[0], EVENT_READ);
-    say(pair[1]);
+    write_byte(pair[1]);
     CHECK(events_at(s, pair[0]) == BOTH);
     CHECK(selector_unregister(s, pair[0]) == 0);
     library.opens = 0;
     check_quiet(s);
-    CHECK(library.opens == 0); /* it was really taken out, and not only ignored */
+    CHECK(library.opens == 0); /* it was removed from the kernel, not only ignored */
     CHECK(selector_count(s) == 1);
     CHECK_FAILS(selector_unregister(s, pair[0]), ENOENT);
     add(s, pair[0], EVENT_READ);
@@ -1448,7 +1457,7 @@ static void unregister_waits_no_more(void)
 
 static void unregister_after_close(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], other[2];
 
     make_pair(pair);
@@ -1461,10 +1470,11 @@ static void unregister_after_close(void)
         add(s, pair[0], events);
         close(pair[0]);
         CHECK(fcntl(other[1], F_DUPFD, pair[0]) == pair[0]);
-        CHECK(selector_unregister(s, pair[0]) == 0); /* closed, and its number is another's */
+        CHECK(selector_unregister(s, pair[0]) ==
+              0); /* closed, and its number belongs to a new file */
         CHECK(selector_count(s) == 0);
         check_quiet(s);
-        add(s, pair[0], BOTH); /* which can be registered now */
+        add(s, pair[0], BOTH); /* the new file can be registered */
         CHECK(events_at(s, pair[0]) == EVENT_WRITE);
         CHECK(selector_unregister(s, pair[0]) == 0);
     }
@@ -1475,16 +1485,16 @@ static void unregister_after_close(void)
 
 /* ---- select ---- */
 
-/* Seven are ready, and there is room for so few: nobody is left out for long, ever. */
+/* Seven descriptors are ready, with room for max: each one is reported within `bound` calls. */
 static void check_turns(int max, int events)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     struct selector_ready ready[3];
     int pairs[7][2], last_seen[7] = {0}, bound = 2 * ((7 + max - 1) / max) + 1;
 
     for (int i = 0; i < 7; i++) {
         make_pair(pairs[i]);
-        say(pairs[i][1]);
+        write_byte(pairs[i][1]);
         add(s, pairs[i][0], i == 6 ? BOTH : events);
     }
     for (int turn = 1; turn <= 20 * bound; turn++) {
@@ -1495,7 +1505,7 @@ static void check_turns(int max, int events)
                 if (ready[at].key.fd != pairs[i][0])
                     continue;
                 CHECK(ready[at].events == (i == 6 ? BOTH : events));
-                CHECK(last_seen[i] < turn); /* each is there once */
+                CHECK(last_seen[i] < turn); /* each is reported once */
                 last_seen[i] = turn;
             }
         for (int i = 0; i < 7; i++)
@@ -1513,10 +1523,10 @@ static void all_have_their_turn(void)
             check_turns(max, events);
 }
 
-/* Those that are always ready do not keep out one that becomes ready. */
-static void newcomer_has_its_turn(void)
+/* Descriptors that are always ready do not starve one that becomes ready. */
+static void new_one_has_its_turn(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     struct selector_ready ready[1];
     int pairs[5][2], calls = 0;
 
@@ -1526,7 +1536,7 @@ static void newcomer_has_its_turn(void)
     }
     for (int i = 0; i < 7; i++)
         CHECK(selector_select(s, ready, 1, &no_time) == 1 && ready[0].key.fd != pairs[2][0]);
-    say(pairs[2][1]);
+    write_byte(pairs[2][1]);
     do
         CHECK(selector_select(s, ready, 1, &no_time) == 1 && ++calls <= 10);
     while (ready[0].key.fd != pairs[2][0]);
@@ -1535,7 +1545,7 @@ static void newcomer_has_its_turn(void)
         close_both(pairs[i]);
 }
 
-/* How often each of these is among the ready must be once. */
+/* Each of these descriptors is reported exactly once. */
 static void check_each_once(const struct selector_ready ready[], int count, const int fds[],
                             int expected)
 {
@@ -1551,7 +1561,7 @@ static void check_each_once(const struct selector_ready ready[], int count, cons
         CHECK(seen[fds[i]] == 1);
 }
 
-/* More than one system call of the library gives out. */
+/* More than one system call can report. */
 static void many_at_once(void)
 {
     static struct selector_ready ready[1000];
@@ -1560,14 +1570,15 @@ static void many_at_once(void)
 
     allow_descriptors();
     make_pair(pair);
-    say(pair[1]);
-    make_copies(pair[0], 300, 600, copies);
+    write_byte(pair[1]);
+    make_duplicates(pair[0], 300, 600, copies);
     for (int events = EVENT_READ; events <= BOTH; events++) {
-        struct selector *s = open_one();
+        struct selector *s = open_selector();
         for (int i = 0; i < 600; i++)
             add(s, copies[i], events);
         check_each_once(ready, selector_select(s, ready, 1000, NULL), copies, 600);
-        for (int max = 600; max > 250; max -= 49) { /* kqueue's pairs need not fill the room */
+        for (int max = 600; max > 250;
+             max -= 49) { /* kqueue may leave room, because it merges two events into one */
             int count = selector_select(s, ready, max, NULL);
             CHECK(is("kqueue") ? count > max / 2 && count <= max : count == max);
         }
@@ -1582,13 +1593,13 @@ static void many_above_fd_setsize(void)
 {
     static struct selector_ready ready[1000];
     static int copies[600];
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2];
 
     allow_descriptors();
     make_pair(pair);
-    say(pair[1]);
-    make_copies(pair[0], FD_SETSIZE, 600, copies);
+    write_byte(pair[1]);
+    make_duplicates(pair[0], FD_SETSIZE, 600, copies);
     for (int i = 0; i < 600; i++)
         if (is("select"))
             CHECK_FAILS(selector_register(s, copies[i], BOTH, NULL, NULL), ERANGE);
@@ -1609,35 +1620,35 @@ static void no_timeout_does_not_wait(void)
                                            {.tv_sec = -1},
                                            {.tv_sec = -1, .tv_nsec = 5 * MS},
                                            {.tv_sec = -1000000000000}};
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     struct selector_ready ready[1];
     int pair[2];
 
     make_pair(pair);
     add(s, pair[0], EVENT_READ);
-    library.pretends = true;
+    library.simulated = true;
     library.nap = DAY;
     for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
         library.waits = 0;
         CHECK(selector_select(s, ready, 1, &none[i]) == 0);
         CHECK(library.waits == 1 && library.time == 0 && library.for_ever == 0);
     }
-    library.pretends = false;
-    say(pair[1]);
+    library.simulated = false;
+    write_byte(pair[1]);
     for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
         CHECK(selector_select(s, ready, 1, &none[i]) == 1);
     selector_close(s);
     close_both(pair);
 }
 
-/* In pretended time: a wait of `asked`, in which each of the kernel's waits is over after `nap`. */
+/* With the simulated clock: wait for `asked`, while each wait of the kernel ends after `nap`. */
 static void check_wait(struct selector *s, long long asked, long long nap, bool dispatches)
 {
     struct timespec timeout = {.tv_sec = (time_t)(asked / (1000 * MS))};
     struct selector_ready ready[1];
 
     timeout.tv_nsec = (long)(asked % (1000 * MS));
-    library.pretends = true;
+    library.simulated = true;
     library.time = 12345678987654321;
     library.nap = nap;
     library.waits = 0;
@@ -1646,12 +1657,12 @@ static void check_wait(struct selector *s, long long asked, long long nap, bool 
     CHECK(result == 0 && library.for_ever == 0);
     CHECK(library.time - 12345678987654321 >= asked);
     CHECK(library.time - 12345678987654321 <= asked + MS);
-    library.pretends = false;
+    library.simulated = false;
 }
 
-/* What is mended in the middle of a wait makes it neither shorter nor longer.  select() alone says
- * by an errno that there is something to mend, which can be pretended. */
-static void check_mended_wait(struct selector *s)
+/* A repair in the middle of a wait makes it neither shorter nor longer.  Only select() reports by
+ * an errno that a repair is needed, so only this can be simulated. */
+static void check_repaired_wait(struct selector *s)
 {
     int pair[2];
 
@@ -1659,7 +1670,7 @@ static void check_mended_wait(struct selector *s)
         return;
     make_pair(pair);
     add(s, pair[0], EVENT_READ);
-    close(pair[0]); /* and not unregistered */
+    close(pair[0]); /* but not unregistered */
     let_fail("wait", 1, EBADF);
     check_wait(s, 10000 * MS, 6000 * MS, false);
     CHECK(library.fail_at == 0 && library.waits == 2);
@@ -1672,7 +1683,7 @@ static void timeout_is_never_cut_short(void)
     static const long long times[] = {1,          MS - 1,       MS,         MS + 1,
                                       3 * MS / 2, 123456789012, DAY,        24 * DAY,
                                       25 * DAY,   60 * DAY,     3650 * DAY, 999999999999999999};
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
 
     for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
         check_wait(s, times[i], LLONG_MAX, false);
@@ -1680,15 +1691,15 @@ static void timeout_is_never_cut_short(void)
         check_wait(s, times[i], times[i] / 3 + 1, false); /* the kernel returns early */
         check_wait(s, times[i], times[i] / 100 + 1, true);
     }
-    check_mended_wait(s);
+    check_repaired_wait(s);
     selector_close(s);
 }
 
-/* With the kernel's own clock: short ones, and a set that is not empty. */
+/* Short waits with the real clock, and a set that is not empty. */
 static void short_waits_are_not_cut_short(void)
 {
     static const long times[] = {1, 999999, 1500000, 7000001};
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     struct selector_ready ready[1];
     struct timespec begin, end;
     int pair[2];
@@ -1709,14 +1720,14 @@ static void short_waits_are_not_cut_short(void)
     close_both(pair);
 }
 
-/* Without a timeout, and with one that is longer than anybody lives: woken twice, it goes on. */
+/* No timeout, or 31 years and more: the wait continues after the kernel has ended it twice. */
 static void waits_for_ever(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     struct selector_ready ready[1];
     struct timespec longest = {.tv_sec = LONG_MAX, .tv_nsec = 999999999};
 
-    library.pretends = true;
+    library.simulated = true;
     library.nap = DAY;
     CHECK_FAILS(selector_select(s, ready, 1, NULL), EINTR);
     CHECK(library.for_ever == 3 && library.waits == 3);
@@ -1732,10 +1743,10 @@ static void waits_for_ever(void)
     selector_close(s);
 }
 
-/* One that is forgotten is noticed within the wait, which then is as long as it was to be. */
-static void mending_does_not_cut_short(void)
+/* A closed descriptor is noticed during the wait, which still takes its full time. */
+static void repair_does_not_cut_short(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     struct timespec begin, end;
     struct selector_ready ready[1];
     int pair[2], stale[2], copy;
@@ -1759,16 +1770,16 @@ static void on_alarm(int signal_number)
 {
     (void)signal_number;
     if (++signals > 200)
-        _exit(1); /* nobody notices */
+        _exit(1); /* no signal has ended a wait */
 }
 
-/* Signals, one each 50 ms: the first that comes in the wait ends it. */
+/* A signal arrives every 50 ms; the first one that arrives during the wait ends it. */
 static void signals_are_seen(void)
 {
     const struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
     const struct itimerval often = {{.tv_usec = 50000}, {.tv_usec = 50000}}, never = {{0}, {0}};
     const struct timespec minute = {.tv_sec = 60};
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     struct selector_ready ready[1];
     int pair[2];
 
@@ -1779,15 +1790,15 @@ static void signals_are_seen(void)
     CHECK_FAILS(selector_select(s, ready, 1, &minute), EINTR);
     CHECK_FAILS(selector_dispatch(s, NULL), EINTR);
     CHECK(selector_unregister(s, pair[0]) == 0);
-    CHECK_FAILS(selector_select(s, ready, 1, NULL), EINTR); /* nobody is there */
+    CHECK_FAILS(selector_select(s, ready, 1, NULL), EINTR); /* with an empty set */
     CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0 && signals >= 4);
     selector_close(s);
     close_both(pair);
 }
 
-static void kernel_says_no(void)
+static void kernel_refuses_to_wait(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     struct selector_ready ready[1];
     int pair[2];
 
@@ -1804,10 +1815,10 @@ static void kernel_says_no(void)
 
 /* ---- dispatch ---- */
 
-/* Three that are ready to be read from, each with this callback. */
+/* Three readable descriptors, each with this callback. */
 static struct selector *set_scene(selector_callback *callback, int mode)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
 
     memset(&scene, 0, sizeof scene);
     current = s;
@@ -1815,7 +1826,7 @@ static struct selector *set_scene(selector_callback *callback, int mode)
     for (int i = 0; i < 3; i++) {
         make_pair(scene.pairs[i]);
         scene.fds[i] = scene.pairs[i][0];
-        say(scene.pairs[i][1]);
+        write_byte(scene.pairs[i][1]);
         CHECK(selector_register(s, scene.fds[i], EVENT_READ, callback, &scene.pairs[i]) == 0);
     }
     return s;
@@ -1830,7 +1841,7 @@ static void end_scene(struct selector *s)
 
 enum { UNREGISTER, REUSE, AGAIN, NOT_FOR_THAT, NO_CALLBACK, ANOTHER, MODES };
 
-/* What the first callback does to the others of its batch. */
+/* What the first callback does to another key of its batch. */
 static void disturb(struct selector *s, int fd, int peer)
 {
     int copy;
@@ -1844,7 +1855,7 @@ static void disturb(struct selector *s, int fd, int peer)
     if (scene.mode > AGAIN)
         return;
     CHECK(selector_unregister(s, fd) == 0);
-    if (scene.mode == REUSE) { /* ready too, and registered with the same number */
+    if (scene.mode == REUSE) { /* a new file that is ready, with the same number */
         copy = dup(peer);
         close(fd);
         CHECK(dup2(copy, fd) == fd);
@@ -1871,16 +1882,16 @@ static void stale_ones_are_left_out(void)
         CHECK(selector_dispatch(s, &second) == 3);
         CHECK(scene.wrong == (mode == ANOTHER || mode == NO_CALLBACK ? 1 : 0));
         CHECK(scene.calls == (mode == ANOTHER ? 2 : 0));
-        if (mode == ANOTHER) /* the new callback, with what is new and with what happened */
+        if (mode == ANOTHER) /* the new callback got the new data and the old events */
             CHECK(scene.seen.data == &scene && scene.events == EVENT_READ);
-        for (int i = 0; i < 3; i++) /* the first is not to be called again */
+        for (int i = 0; i < 3; i++) /* the first one must not run again */
             if (mode != ANOTHER && (mode != NO_CALLBACK || selector_get_key(s, scene.fds[i])))
                 selector_unregister(s, scene.fds[i]);
         end_scene(s);
     }
 }
 
-/* In the next call, who was registered anew is called after all. */
+/* Keys that were registered during a batch are called in the next one. */
 static void new_ones_are_called_next(void)
 {
     struct selector *s = set_scene(disturb_the_others, AGAIN);
@@ -1893,7 +1904,7 @@ static void new_ones_are_called_next(void)
     end_scene(s);
 }
 
-/* It takes itself out, its key is a copy, and it registers so many that the table has to move. */
+/* The callback unregisters itself, and registers so many keys that the tables have to grow. */
 static void change_everything(const struct selector_key *key, int events)
 {
     const struct selector_key before = *key;
@@ -1910,7 +1921,7 @@ static void change_everything(const struct selector_key *key, int events)
             CHECK(selector_register(s, scene.many[i], EVENT_READ, note_wrong, NULL) == 0);
     CHECK(key->fd == before.fd && key->data == before.data);
     struct selector_ready ready[1];
-    CHECK(selector_select(s, ready, 1, &no_time) == 1); /* even this does no harm */
+    CHECK(selector_select(s, ready, 1, &no_time) == 1); /* a nested wait does no harm */
 }
 
 static void callback_may_change_anything(void)
@@ -1919,12 +1930,12 @@ static void callback_may_change_anything(void)
     struct selector *s = set_scene(change_everything, 0);
 
     allow_descriptors();
-    make_copies(scene.fds[0], 300, 600, copies);
+    make_duplicates(scene.fds[0], 300, 600, copies);
     scene.many = copies;
     CHECK(selector_dispatch(s, NULL) == 3);
     CHECK(scene.calls == 3 && scene.wrong == 0 && selector_count(s) == 600);
-    CHECK(selector_dispatch(s, NULL) == 256); /* the others have their turn, */
-    CHECK(selector_dispatch(s, NULL) == 512); /* and more at a time */
+    CHECK(selector_dispatch(s, NULL) == 256); /* the others follow, */
+    CHECK(selector_dispatch(s, NULL) == 512); /* in larger batches */
     CHECK(selector_dispatch(s, NULL) == 600);
     CHECK(scene.wrong >= 600);
     for (int i = 0; i < 600; i++)
@@ -1934,7 +1945,7 @@ static void callback_may_change_anything(void)
 
 static void dispatch_calls_with_key_and_events(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], other[2], mark;
 
     memset(&scene, 0, sizeof scene);
@@ -1945,8 +1956,8 @@ static void dispatch_calls_with_key_and_events(void)
     CHECK(scene.calls == 1 && scene.events == EVENT_WRITE);
     CHECK(scene.seen.fd == pair[0] && scene.seen.events == BOTH && scene.seen.data == &mark);
     CHECK(scene.seen.callback == note);
-    say(pair[1]);
-    add(s, other[0], EVENT_WRITE); /* which has no callback, and counts */
+    write_byte(pair[1]);
+    add(s, other[0], EVENT_WRITE); /* it has no callback, but is counted */
     CHECK(selector_dispatch(s, &no_time) == 2 && scene.calls == 2 && scene.events == BOTH);
     CHECK(selector_unregister(s, other[0]) == 0);
     drain(pair[0]);
@@ -1961,12 +1972,12 @@ static void dispatch_calls_with_key_and_events(void)
 
 static void keys_in_order(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], copies[3], count = 0, last = -1;
 
     CHECK(selector_next_key(s, 0) == NULL && selector_count(s) == 0);
     make_pair(pair);
-    make_copies(pair[0], 400, 3, copies);
+    make_duplicates(pair[0], 400, 3, copies);
     for (int i = 2; i >= 0; i--)
         add(s, copies[i], EVENT_READ);
     add(s, pair[1], EVENT_WRITE);
@@ -1997,7 +2008,7 @@ static void keys_in_order(void)
 
 static void fileno_nests(void)
 {
-    struct selector *s = open_one(), *outer = open_one();
+    struct selector *s = open_selector(), *outer = open_selector();
     struct pollfd nested = {.fd = selector_fileno(s), .events = POLLIN};
     int pair[2];
 
@@ -2010,7 +2021,7 @@ static void fileno_nests(void)
         CHECK(poll(&nested, 1, 0) == 0);
         add(outer, nested.fd, EVENT_READ);
         check_quiet(outer);
-        say(pair[1]);
+        write_byte(pair[1]);
         CHECK(poll(&nested, 1, 1000) == 1 && nested.revents == POLLIN);
         CHECK(events_at(outer, nested.fd) == EVENT_READ);
         drain(pair[0]);
@@ -2024,10 +2035,10 @@ static void fileno_nests(void)
 
 /* ---- fork ---- */
 
-/* Both use the selector, the child all of it, and neither sees what the other does. */
+/* Parent and child use the selector independently of each other. */
 static void child_has_its_own(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], other[2], status;
 
     make_pair(pair);
@@ -2038,7 +2049,7 @@ static void child_has_its_own(void)
         alarm(LIMIT_S);
         CHECK(selector_after_fork(s) == 0 && selector_count(s) == 1);
         check_quiet(s);
-        say(pair[1]);
+        write_byte(pair[1]);
         CHECK(events_at(s, pair[0]) == EVENT_READ);
         add(s, other[0], EVENT_WRITE);
         CHECK(events_at(s, other[0]) == EVENT_WRITE);
@@ -2054,18 +2065,18 @@ static void child_has_its_own(void)
     library.opens = 0;
     check_quiet(s);
     CHECK(library.opens == 0 && selector_count(s) == 1);
-    CHECK(selector_after_fork(s) == 0); /* nor does it harm the parent */
-    say(pair[1]);
+    CHECK(selector_after_fork(s) == 0); /* it is harmless in the parent too */
+    write_byte(pair[1]);
     CHECK(events_at(s, pair[0]) == EVENT_READ);
     selector_close(s);
     close_both(pair);
     close_both(other);
 }
 
-/* A child that only gives it back closes nothing of its own, and takes nothing from the parent. */
+/* A child that only closes the selector changes neither its own descriptors nor the parent. */
 static void child_closes_it(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], status;
 
     make_pair(pair);
@@ -2073,13 +2084,13 @@ static void child_closes_it(void)
     pid_t child = fork();
     if (child == 0) {
         alarm(LIMIT_S);
-        int fd = dup(0); /* kqueue: it has the number that the queue had */
+        int fd = dup(0); /* with kqueue, this is the number of the lost queue */
         selector_close(s);
         CHECK(fcntl(fd, F_GETFD) != -1 && fcntl(pair[0], F_GETFD) != -1);
         exit(0);
     }
     CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
-    say(pair[1]);
+    write_byte(pair[1]);
     CHECK(events_at(s, pair[0]) == EVENT_READ);
     selector_close(s);
     close_both(pair);
@@ -2087,13 +2098,13 @@ static void child_closes_it(void)
 
 static void after_fork_fails(void)
 {
-    struct selector *s = open_one();
+    struct selector *s = open_selector();
     int pair[2], failures = 0;
 
     make_pair(pair);
     add(s, pair[0], EVENT_READ);
     add(s, pair[1], EVENT_READ);
-    say(pair[1]);
+    write_byte(pair[1]);
     for (int at = 1;; at++) {
         let_fail(NULL, at, ENOMEM);
         int result = selector_after_fork(s);
@@ -2102,7 +2113,7 @@ static void after_fork_fails(void)
             break;
         CHECK(errno == ENOMEM && selector_count(s) == 2);
         let_fail(NULL, 0, 0);
-        CHECK(events_at(s, pair[0]) == EVENT_READ); /* all is as it was */
+        CHECK(events_at(s, pair[0]) == EVENT_READ); /* nothing has changed */
         failures++;
     }
     let_fail(NULL, 0, 0);
@@ -2113,7 +2124,7 @@ static void after_fork_fails(void)
 
 /* ---- every call of the library fails once ---- */
 
-/* What the keys should be by what the functions said, and whether they are. */
+/* Check the keys against the results that the functions have returned. */
 static void check_keys(struct selector *s, const int fds[], const int events[], int count)
 {
     int keys = 0;
@@ -2127,7 +2138,7 @@ static void check_keys(struct selector *s, const int fds[], const int events[], 
     CHECK(selector_count(s) == keys);
 }
 
-/* 1: the call that was to fail has failed.  What was said is true, and afterwards all goes well. */
+/* Use every function while one call fails.  Returns how many functions have failed. */
 static int all_verbs(const int fds[4])
 {
     int has[4] = {0}, failures = 0;
@@ -2166,7 +2177,7 @@ static void every_call_fails(void)
     make_pair(pairs[1]);
     allow_descriptors();
     memcpy(fds, pairs, sizeof pairs);
-    fds[3] = fcntl(pairs[1][1], F_DUPFD, 500); /* a larger table in the middle of things */
+    fds[3] = fcntl(pairs[1][1], F_DUPFD, 500); /* makes the tables grow in the middle */
     do {
         let_fail(NULL, at, ENOMEM);
         failures = all_verbs(fds);
@@ -2201,13 +2212,13 @@ static const struct test tests[] = {
      "On Linux the file's driver decides, and the selector asks epoll about everything that "
      "is not a socket or a pipe: a regular file on a disk, a directory and /dev/null are "
      "refused; /proc/self/mounts and the files of sysfs are accepted."},
-    {"nobody-to-ask", nobody_to_ask,
-     "On other systems the type decides: every regular file and every directory is refused."},
+    {"epoll-cannot-be-asked", epoll_cannot_be_asked,
+     "Without epoll the type decides: every regular file and every directory is refused"},
     {"registered-twice", registered_twice, "EEXIST the descriptor already has a key"},
     {"unknown-descriptors", unknown_descriptors, "ENOENT the descriptor has no key"},
     {"too-large-for-select", too_large_for_select,
      "ERANGE the back end is select and the descriptor is FD_SETSIZE or above: an fd_set has "
-     "no bit for it, whatever RLIMIT_NOFILE allows."},
+     "no bit for it, whatever RLIMIT_NOFILE allows;"},
     {"pipe-that-nobody-reads", pipe_that_nobody_reads,
      "EPIPE the back end is kqueue, and EVENT_WRITE is for a pipe that nobody reads "
      "(FreeBSD; NetBSD sets EBADF)"},
@@ -2229,7 +2240,7 @@ static const struct test tests[] = {
     {"many-stale", many_stale, "Remove the key of fd."},
     {"same-file-same-number", same_file_same_number,
      "Give fd a key, and wait for these events from now on."},
-    {"forgotten-in-a-new-list", forgotten_in_a_new_list, "its key stays until you unregister it."},
+    {"forgotten-in-a-new-set", forgotten_in_a_new_set, "its key stays until you unregister it."},
     {"forgotten-and-now-a-file", forgotten_and_now_a_file,
      "its key stays until you unregister it."},
     {"key", key_has_what_was_given,
@@ -2277,9 +2288,9 @@ static const struct test tests[] = {
      "This also works if fd has been closed, or closed and its number given to a new file."},
     {"all-have-their-turn", all_have_their_turn,
      "Each descriptor appears once. If more than max are ready, the next calls return the "
-     "others first."},
-    {"newcomer-has-its-turn", newcomer_has_its_turn,
-     "If more than max are ready, the next calls return the others first."},
+     "others."},
+    {"new-one-has-its-turn", new_one_has_its_turn,
+     "If more than max are ready, the next calls return the others."},
     {"many-at-once", many_at_once,
      "Wait until a descriptor is ready, and fill ready[], which has room for max entries."},
     {"many-above-fd-setsize", many_above_fd_setsize, "Returns the number of entries."},
@@ -2290,11 +2301,12 @@ static const struct test tests[] = {
      "0 means that the time is up, and never comes early."},
     {"waits-for-ever", waits_for_ever,
      "a thousand million seconds (31 years) or more are for ever."},
-    {"mending-does-not-cut-short", mending_does_not_cut_short,
+    {"repair-does-not-cut-short", repair_does_not_cut_short,
      "0 means that the time is up, and never comes early."},
     {"signals-are-seen", signals_are_seen,
      "-1 with EINTR: a signal was handled, even one with SA_RESTART"},
-    {"kernel-says-no", kernel_says_no, "-1 with another errno: the kernel refused to wait"},
+    {"kernel-refuses-to-wait", kernel_refuses_to_wait,
+     "-1 with another errno: the kernel refused to wait"},
     {"stale-ones-are-left-out", stale_ones_are_left_out,
      "keys that an earlier callback of the same batch has unregistered, even if it has "
      "closed the descriptor and registered a new one with the same number, - keys that an "
@@ -2324,7 +2336,7 @@ static const struct test tests[] = {
 };
 #define TESTS (sizeof tests / sizeof tests[0])
 
-/* In the child: the case, and that it leaves nothing behind. */
+/* In the child process: run the case, and check that it leaves nothing behind. */
 static void run(const struct test *test)
 {
     int descriptors = open_descriptors();
@@ -2339,7 +2351,7 @@ static void run(const struct test *test)
     exit(0);
 }
 
-/* 0: it went well, or was skipped; 1: it did not. */
+/* Returns 1 if the case failed, 0 if it passed or was skipped. */
 static int report(const struct test *test)
 {
     int status;
@@ -2361,7 +2373,7 @@ static int report(const struct test *test)
     return 1;
 }
 
-/* Run these; which is NULL for all.  How many failed, or -1: there is none of that name. */
+/* Run the cases of this name; NULL means all.  Returns how many failed, or -1 if there is none. */
 static int run_all(const char *which_backend, const char *which_case)
 {
     int failed = 0, count = 0;
@@ -2370,7 +2382,7 @@ static int run_all(const char *which_backend, const char *which_case)
         if (which_backend != NULL && strcmp(which_backend, *name) != 0)
             continue;
         backend = *name;
-        struct selector *s = selector_open(backend); /* the stand-in for kqueue says what it is */
+        struct selector *s = selector_open(backend); /* the kqueue emulation prints its notice */
         if (s != NULL)
             selector_close(s);
         for (size_t i = 0; i < TESTS; i++) {

@@ -1,13 +1,13 @@
-/* The cases of Python's own Lib/test/test_selectors.py, in C, for each back end that is there.
+/* The cases of Python's Lib/test/test_selectors.py in C, for each back end that is compiled in.
  *
- * Each case has the name of its original.  Where Python raises, we return -1 and set errno:
- * KeyError is EEXIST from register and ENOENT elsewhere; ValueError is EINVAL, or EBADF for a
- * negative descriptor; OSError is the kernel's errno.  A case says so where we differ.
+ * Each case has the name of its original.  Where Python raises an exception, our functions return
+ * -1 and set errno: KeyError is EEXIST from register and ENOENT elsewhere; ValueError is EINVAL, or
+ * EBADF for a negative descriptor; OSError is the kernel's errno.  Comments mark the differences.
  *
- * test_selectors              run all; "ok BACKEND CASE", "not ok BACKEND CASE" or "skip ..."
- * test_selectors BACKEND [CASE]  only these
- * test_selectors -l           the names of the cases
- * Exit code: 0, all is well; 1, a case failed; 2, there is no such case. */
+ * test_selectors                 run all; print "ok", "not ok" or "skip" BACKEND CASE for each
+ * test_selectors BACKEND [CASE]  run only these
+ * test_selectors -l              list the cases
+ * Exit code: 0 if all passed, 1 if a case failed, 2 if there is no such case. */
 #define _DEFAULT_SOURCE
 
 #include "selector.h"
@@ -24,12 +24,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LIMIT_S 60 /* no case takes so long */
+#define LIMIT_S 60 /* longer than any case takes */
 #define SKIPPED 77
-#define UNKNOWN 999999 /* a descriptor that nobody has registered */
+#define UNKNOWN 999999 /* a descriptor that is not registered */
 #define BOTH (EVENT_READ | EVENT_WRITE)
 
-static const char *backend; /* of the case that runs: self.SELECTOR */
+static const char *backend; /* of the running case; in Python self.SELECTOR */
 static const struct timespec zero, negative = {.tv_sec = -1}, one_second = {.tv_sec = 1};
 
 #define CHECK(what) ((what) ? (void)0 : fail(__LINE__, #what))
@@ -37,7 +37,7 @@ static const struct timespec zero, negative = {.tv_sec = -1}, one_second = {.tv_
 
 static void fail(int line, const char *what)
 {
-    printf("test_selectors.c:%d: not so: %s (errno: %s)\n", line, what, strerror(errno));
+    printf("test_selectors.c:%d: check failed: %s (errno: %s)\n", line, what, strerror(errno));
     exit(1);
 }
 
@@ -118,7 +118,7 @@ static void test_register(void)
     /* register an invalid FD */
     CHECK_RAISES(EBADF, selector_register(s, -10, EVENT_READ, NULL, NULL));
 
-    /* register twice; a second object with the same descriptor does not exist in C */
+    /* register twice; C has no second object with the same descriptor */
     CHECK_RAISES(EEXIST, selector_register(s, rd, EVENT_READ, NULL, NULL));
     CHECK_RAISES(EEXIST, selector_register(s, rd, EVENT_WRITE, NULL, NULL));
     end(s, rd, wr);
@@ -175,8 +175,8 @@ static void test_unregister_after_fd_close_and_reuse(void)
     end(s, rd, wr);
 }
 
-/* A socket of Python that is closed no longer knows its number, so this is its case of looking it
- * up.  In C the number is all there is; shut down before, for a difference to the case above. */
+/* In Python a closed socket no longer knows its number, and this case tests how it is looked up.  C
+ * has only the number, so the socket is also shut down, which the case above does not do. */
 static void test_unregister_after_socket_close(void)
 {
     struct selector *s = open_selector();
@@ -223,10 +223,8 @@ static void test_modify(void)
     end(s, rd, wr);
 }
 
-/* Python's case makes the kernel's modify() fail, and the key is gone; selector-unit has that case
- * as failed-modify-forgets.  What Python also does after a bad argument, ours does not: the key
- * stays.
- */
+/* Python's case makes the kernel's modify() fail, after which the key is gone; selector-unit tests
+ * that as failed-modify-forgets.  After a bad argument Python also removes the key; ours stays. */
 static void test_modify_unregister(void)
 {
     struct selector *s = open_selector();
@@ -244,8 +242,8 @@ static void test_modify_unregister(void)
     end(s, -1, wr);
 }
 
-/* In C a selector that was closed must not be asked again, as with free().  What is left of the
- * case: all keys go with it, the descriptors stay, and a new selector begins empty. */
+/* In C a closed selector must not be used again, as after free().  This remains of the case: the
+ * keys are gone, the descriptors stay open, and a new selector is empty. */
 static void test_close(void)
 {
     struct selector *s = open_selector();
@@ -277,8 +275,8 @@ static void test_get_key(void)
     end(s, rd, wr);
 }
 
-/* The map is selector_next_key() and selector_count().  It is read-only: it gives out pointers to
- * const, and there is no call that deletes. */
+/* The map is selector_next_key() and selector_count().  It is read-only: the pointers are to const,
+ * and no function deletes from it. */
 static void test_get_map(void)
 {
     struct selector *s = open_selector();
@@ -315,8 +313,7 @@ static void test_select(void)
     end(s, rd, wr);
 }
 
-/* Not in the file of that name, and the name of a case in its relatives: both, at one descriptor.
- */
+/* Not in Python's file: both events of one descriptor.  Related test suites use this name. */
 static void test_select_read_write(void)
 {
     struct selector *s = open_selector();
@@ -331,8 +328,7 @@ static void test_select_read_write(void)
     end(s, rd, wr);
 }
 
-/* `with` closes the selector at the end of its block.  C has no such block: the call stands there.
- */
+/* `with` closes the selector at the end of its block.  C has no such block and needs the call. */
 static void test_context_manager(void)
 {
     int rd, wr;
@@ -354,7 +350,7 @@ static void test_fileno(void)
     struct selector *s = open_selector();
 
     if (strcmp(backend, "poll") == 0 || strcmp(backend, "select") == 0)
-        CHECK_RAISES(ENOTSUP, selector_fileno(s)); /* where Python has no such method */
+        CHECK_RAISES(ENOTSUP, selector_fileno(s)); /* Python has no such method here */
     else
         CHECK(selector_fileno(s) >= 0);
     end(s, -1, -1);
@@ -364,7 +360,7 @@ static void test_fileno(void)
 #define MSG " This is a test."
 #define MSG_LEN (sizeof MSG - 1)
 
-/* Of those that are ready for this event, the one of this number; how many there are. */
+/* Store the ready descriptor with this event and this position in *found.  Returns their number. */
 static int find_ready_matching(struct selector *s, int flag, int number, int *found)
 {
     struct selector_ready ready[2 * NUM_SOCKETS];
@@ -393,7 +389,7 @@ static void test_selector(void)
         CHECK(write(writer, MSG, MSG_LEN) == (ssize_t)MSG_LEN);
         int expected = *(int *)selector_get_key(s, writer)->data, matching;
         while ((matching = find_ready_matching(s, EVENT_READ, 0, &reader)) == 0)
-            continue; /* there might be a delay; alarm() ends it */
+            continue; /* there may be a delay; alarm() limits it */
         CHECK(matching == 1 && reader == expected);
         CHECK(read(reader, buf, MSG_LEN) == (ssize_t)MSG_LEN && memcmp(buf, MSG, MSG_LEN) == 0);
         CHECK(selector_unregister(s, writer) == 0);
@@ -435,7 +431,7 @@ static void test_timeout(void)
     t = now();
     CHECK(select_now(s, &one_second) == 0);
     double dt = now() - t;
-    CHECK(1.0 <= dt && dt <= 2.0); /* Python allows 0.8; ours is never cut short */
+    CHECK(1.0 <= dt && dt <= 2.0); /* Python allows 0.8; ours never ends early */
     end(s, rd, wr);
 }
 
@@ -445,7 +441,7 @@ static void handler(int number)
 {
     (void)number;
     signals = signals + 1;
-    alarm(LIMIT_S); /* the next one ends the case, which has hung */
+    alarm(LIMIT_S); /* a second alarm ends a case that hangs */
     signal(SIGALRM, SIG_DFL);
 }
 
@@ -457,7 +453,7 @@ static void alarm_soon(void)
     alarm(1);
 }
 
-/* The exception that the handler raises is here the EINTR that the caller sees. */
+/* Python's handler raises an exception; in C the caller gets EINTR. */
 static void test_select_interrupt_exc(void)
 {
     const struct timespec timeout = {.tv_sec = 30};
@@ -473,8 +469,8 @@ static void test_select_interrupt_exc(void)
     end(s, rd, wr);
 }
 
-/* Python waits on after the handler.  Ours returns EINTR, and a caller that wants to wait on says
- * so, with the time that is left. */
+/* Python continues to wait after the handler.  Ours returns EINTR, and the caller waits again for
+ * the time that remains. */
 static void test_select_interrupt_noraise(void)
 {
     struct selector *s = open_selector();
@@ -501,8 +497,8 @@ static void register_many(struct selector *s, int *sockets, int count)
     for (int i = 0; i < count; i += 2) {
         int pair[2];
         if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == -1)
-            skip("needs more descriptors, in the system and not only here; to run it: a machine "
-                 "that has them");
+            skip("needs more descriptors in the whole system; to run it: a machine with a "
+                 "higher limit");
         sockets[i] = pair[0];
         sockets[i + 1] = pair[1];
         if (selector_register(s, pair[0], EVENT_READ, NULL, NULL) == -1 ||
@@ -518,7 +514,7 @@ static void test_above_fd_setsize(void)
     struct rlimit limit;
 
     if (strcmp(backend, "select") == 0)
-        skip("expected limit: select() has no descriptors above FD_SETSIZE, as in Python");
+        skip("expected limit: select() accepts no descriptors above FD_SETSIZE, as in Python");
     struct selector *s = open_selector();
     CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
     if (limit.rlim_max == RLIM_INFINITY || limit.rlim_max > 65536)
@@ -528,7 +524,7 @@ static void test_above_fd_setsize(void)
     CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0 || errno == EINVAL || errno == EPERM);
     CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
     int count = limit.rlim_cur > 65536 ? 65536 : (int)limit.rlim_cur;
-    for (int fd = 0; fd < 1024; fd++) /* what others have open here is not to be had */
+    for (int fd = 0; fd < 1024; fd++) /* descriptors that are already open */
         count -= fcntl(fd, F_GETFD) != -1;
     count = (count - 32) & ~1;
     int *sockets = calloc((size_t)count, sizeof *sockets);
@@ -543,7 +539,7 @@ static void test_above_fd_setsize(void)
     end(s, -1, -1);
 }
 
-/* ---- EpollSelectorTestCase; ours is the same for each back end ---- */
+/* ---- EpollSelectorTestCase; in C for each back end ---- */
 
 static void test_register_file(void)
 {
@@ -557,7 +553,7 @@ static void test_register_file(void)
     end(s, file, -1);
 }
 
-/* ---- KqueueSelectorTestCase; ours is the same for each back end ---- */
+/* ---- KqueueSelectorTestCase; in C for each back end ---- */
 
 static void test_register_bad_fd(void)
 {
@@ -618,7 +614,7 @@ static const struct test {
 };
 #define TESTS (sizeof tests / sizeof tests[0])
 
-/* In a process of its own, for at most LIMIT_S.  1: it failed. */
+/* Run a case in its own process, for at most LIMIT_S.  Returns 1 if it failed. */
 static int run(const struct test *test)
 {
     int status;
@@ -653,7 +649,7 @@ int main(int argc, char **argv)
         backend = *name;
         if (argc > 1 && strcmp(argv[1], backend) != 0)
             continue;
-        selector_close(selector_open(backend)); /* the stand-in for kqueue says what it is */
+        selector_close(selector_open(backend)); /* the kqueue emulation prints its notice */
         for (size_t i = 0; i < TESTS; i++) {
             if (argc > 2 && strcmp(argv[2], tests[i].name) != 0)
                 continue;
