@@ -57,7 +57,7 @@ told() { wait_until 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
 # An event can arrive for a client that the server has closed already.  To make one, another process
 # adds a pipe of its own to the server's epoll instance, under a number that no client has.
 @test "an event for a descriptor that no client has is ignored" {
-    rule "an event without a client is ignored" "the NULL of client_at() is not checked" "chapter 4"
+    rule "an event without a client is ignored" "the NULL of client_by_fd() is not checked" "chapter 4"
     need python3 "to add a descriptor to the server's epoll instance" "install python3"
     local fd
     for fd in 200 900; do # within the table of clients and beyond it
