@@ -429,13 +429,11 @@ unread_rule() { rule "nothing that reads the server's output can stop the server
 limit_threads() { # USER NUMBER
     setpriv --reuid="$1" --regid="$1" --clear-groups prlimit --pid "$SERVER_PID" --nproc="$2":
 }
-refused() {
-    local i steps=''
-    for ((i = 0; i < $1; i++)); do steps+=' connect expect-closed'; done
-    # shellcheck disable=SC2086
-    for ((i = 0; i < 10; i++)); do client $(head_of "$steps" $(($1 / 10))) || return 1; done
+refused() { # NUMBER, a multiple of 100
+    local i steps=()
+    for ((i = 0; i < 100; i++)); do steps+=(connect expect-closed close); done
+    for ((i = 0; i < $1; i += 100)); do client "${steps[@]}" || return 1; done
 }
-head_of() { local words; read -r -a words <<<"$1"; echo "${words[@]:0:$(($2 * 2))}"; }
 
 @test "a preloaded library with much thread-local storage" {
     rule "a thread's stack has room for the buffer, whatever thread-local storage takes" "glibc takes the storage out of the stack: EINVAL, or a stack overflow" "chapter 1"
