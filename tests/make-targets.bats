@@ -343,7 +343,7 @@ fake_server() { # STAGE, and the script on stdin
 @test "make run-NN on a taken port suggests PORT=0, in the words of the command" {
     ./03-poll/server -p 0 >"$T/out" 3>&- &
     PIDS=$!
-    until_true 5 has "$T/out" listening
+    wait_until 5 has "$T/out" listening
     port=$(sed 's/.*://' "$T/out")
     for make in $(makes); do
         run $make run-02 PORT="$port" V=1
@@ -624,8 +624,9 @@ END
 @test "the tour fails and says why when a server changes a byte" {
     own_copy
     # shellcheck disable=SC2016
-    sed 's/^    ssize_t sent = send_some(fd, buffer, (size_t)got);/    if (got > 1) buffer[1] ^= 32;\n&/' "$ROOT/03-poll/server.c" >03-poll/server.c
-    run cmp -s "$ROOT/03-poll/server.c" 03-poll/server.c
+    sed 's/^    ssize_t sent = send_some(client, buffer, (size_t)received);/    if (received > 1) buffer[1] ^= 32;\n&/' \
+        "$ROOT/03-poll/clients.c" >03-poll/clients.c
+    run cmp -s "$ROOT/03-poll/clients.c" 03-poll/clients.c
     [ "$status" -eq 1 ]
     make 03
     note_pids

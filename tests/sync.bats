@@ -8,7 +8,7 @@ setup() {
     T=$(mktemp -d "${TMPDIR:-/tmp}/sync.XXXXXX")
     cd "$T" || return 1
     cp "$ROOT/Makefile" .
-    script=$(sed -n 's/^FRONT = .* sh \(tests[^ ]*\)$/\1/p' Makefile)
+    script=$(sed -n 's/^TARGET = .* sh \(tests[^ ]*\)$/\1/p' Makefile)
     mkdir -p "${script%/*}"
     cp "$ROOT/$script" "$script"
     for stage in 01-blocking 02-select 03-poll 04-epoll 05-kqueue 06-selector 07-nic-to-app; do

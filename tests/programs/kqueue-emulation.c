@@ -69,7 +69,7 @@ static void set_nonblocking(int fd)
 }
 
 /* A non-blocking listener on loopback, on a port that the kernel chooses; `name` receives its
- * address. receive_buffer: SO_RCVBUF, or 0 for the default. */
+ * address.  receive_buffer is SO_RCVBUF, or 0 for the default. */
 static int listener_at(struct sockaddr_in *name, int receive_buffer)
 {
     socklen_t size = sizeof *name;
@@ -498,8 +498,8 @@ static void write_room(void)
     EQUAL(write(pair.ours, bytes, sizeof bytes), sizeof bytes);
     long long less = (long long)ONE_EVENT(queue, pair.ours, WRITE).data;
     TRUE(less > 0);
-    TRUE(less <= empty - 32768); /* The rest of the bytes is in their small receive buffer, and no
-                                    longer in our send buffer. */
+    /* Their receive buffer is small, so most of the bytes are still in our send buffer. */
+    TRUE(less <= empty - 32768);
 }
 
 static void write_full(void)
@@ -631,8 +631,8 @@ static void udata(void)
     for (int i = 0; i < 2; i++)
         changes[i].udata = &changes[i];
     deliver(pair, 5, 5);
-    EQUAL(kevent(queue, changes, 2, events, MAX_EVENTS, NULL),
-          2); /* one call changes and reports */
+    /* One call changes and reports. */
+    EQUAL(kevent(queue, changes, 2, events, MAX_EVENTS, NULL), 2);
     for (int i = 0; i < 2; i++)
         TRUE(events[i].udata == &changes[is_event_for(&events[i], pair.ours, READ) ? 0 : 1]);
     changes[0].flags = EV_DELETE;
@@ -668,8 +668,8 @@ static void add_keeps_clear(void)
     deliver(pair, 5, 5);
     ONE_EVENT(queue, pair.ours, READ);
     NO_EVENT(queue);
-    SUCCEEDS(apply_change(queue, pair.ours, READ,
-                          EV_ADD)); /* EV_ADD reports the condition again, once */
+    /* EV_ADD reports the condition again, once. */
+    SUCCEEDS(apply_change(queue, pair.ours, READ, EV_ADD));
     ONE_EVENT(queue, pair.ours, READ);
     NO_EVENT(queue);
     SUCCEEDS(apply_change(queue, pair.ours, READ, EV_DELETE));
@@ -793,8 +793,7 @@ static void bad_changes(void)
 #endif
 }
 
-/* A program may pass a reported event back as a change, although it has flags such as EV_EOF set.
- */
+/* A program may pass a reported event back as a change, although flags such as EV_EOF are set. */
 static void system_flags(void)
 {
     struct pair pair = tcp_pair();
@@ -862,8 +861,8 @@ static void bad_change_with_room(void)
     TRUE((events[0].flags & EV_ERROR) != 0);
     EQUAL(events[0].data, ENOENT);
     EQUAL(events[0].ident, pair.theirs);
-    EQUAL(get_events(queue, events, MAX_EVENTS, 0),
-          2); /* the changes before and after it were made */
+    /* The changes before and after it were made. */
+    EQUAL(get_events(queue, events, MAX_EVENTS, 0), 2);
 }
 
 static void bad_change_without_room(void)
@@ -879,8 +878,8 @@ static void bad_change_without_room(void)
     FAILS_WITH(kevent(queue, changes, 4, NULL, 0, NULL), ENOENT);
     ONE_EVENT(queue, pair.ours, READ);
     FAILS_WITH(apply_change(queue, pair.ours, WRITE, EV_DELETE), ENOENT);
-    FAILS_WITH(kevent(queue, changes, 4, &event, 1, NULL),
-               EBADF); /* room for the first error only */
+    /* Room for the first error only. */
+    FAILS_WITH(kevent(queue, changes, 4, &event, 1, NULL), EBADF);
     FAILS_WITH(apply_change(queue, pair.ours, WRITE, EV_DELETE), ENOENT);
 }
 
@@ -1147,9 +1146,8 @@ static void clear_both(void)
     ONE_EVENT(queue, pair.ours, WRITE);
     NO_EVENT(queue);
     deliver(pair, 5, 5);
-    int count = get_events(
-        queue, events, MAX_EVENTS,
-        0); /* The emulation reports WRITE again, because epoll has one entry for both filters. */
+    /* The emulation reports WRITE again, because epoll has one entry for both filters. */
+    int count = get_events(queue, events, MAX_EVENTS, 0);
     TRUE(count == 1 || count == 2);
     TRUE(is_event_for(&events[0], pair.ours, READ));
     NO_EVENT(queue);
@@ -1455,8 +1453,8 @@ static void timeout_bad(void)
     deliver(pair, 5, 5);
     for (int i = 0; i < 3; i++) {
         FAILS_WITH(kevent(queue, &change, 1, &event, 1, &bad[i]), EINVAL);
-        EQUAL(kevent(queue, NULL, 0, NULL, 0, &bad[i]),
-              0); /* without room for events, kevent() does not look at the timeout */
+        /* Without room for events, kevent() does not look at the timeout. */
+        EQUAL(kevent(queue, NULL, 0, NULL, 0, &bad[i]), 0);
     }
     ONE_EVENT(queue, pair.ours, READ); /* the change was made, and no event was consumed */
 }
@@ -1490,8 +1488,7 @@ static void do_nothing(int number)
     (void)number;
 }
 
-/* Send signals until the parent ends this process.  A single signal might arrive before it waits.
- */
+/* Send signals until the parent ends this process.  One signal might arrive before it waits. */
 static void send_signals(int parent)
 {
     while (getppid() == (pid_t)parent) {
@@ -1603,8 +1600,8 @@ static void refused_here(void)
 
     FAILS_WITH(apply_change(queue, pair.ours, WRITE, EV_ADD | 0x0010), EINVAL); /* EV_ONESHOT */
     FAILS_WITH(apply_change(queue, pair.ours, WRITE, EV_ADD | 0x0080), EINVAL); /* EV_DISPATCH */
-    FAILS_WITH(apply_change(queue, pair.ours, WRITE, EV_ADD | EV_CLEAR),
-               EINVAL); /* READ was added without it */
+    /* READ was added without it. */
+    FAILS_WITH(apply_change(queue, pair.ours, WRITE, EV_ADD | EV_CLEAR), EINVAL);
     FAILS_WITH(apply_change(queue, pair.ours, WRITE, EV_DELETE), ENOENT);
     FILE *file = tmpfile();
     TRUE(file != NULL);

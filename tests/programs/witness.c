@@ -1,9 +1,13 @@
-/* A witness for the tracer: it sends packets to itself, and notes by its own clock and by the
- * kernel's stamps (SO_TIMESTAMPING) when each was sent, taken in, told of and read.  Neither uses a
- * tracepoint.  Then the tracer's hops of the same packets have to lie between these times.
+/* An independent check of the tracer's times.  This program sends packets to itself and notes when
+ * each was sent, received, reported by epoll and read: by its own clock and by the kernel's receive
+ * timestamps (SO_TIMESTAMPING), without any tracepoint.  The times that the tracer records for the
+ * same packets have to lie between them.
  *
- *     witness run N               listens, says where; sends N packets at a line on stdin; a row
- * each witness compare FILE ROWS   FILE: what the tracer recorded of them; ROWS: what it printed */
+ * witness run N              listen and print "port P"; after a line on stdin, send N packets and
+ *                            print a row of six times for each
+ * witness pace PORT PAUSE N  make N echoes with the server at PORT, PAUSE microseconds apart; print
+ *                            their rate and the median duration
+ * witness compare FILE ROWS  compare a recording of the tracer with the rows of `run` */
 #define _GNU_SOURCE
 
 #include "../../07-nic-to-app/stitch.h"
@@ -21,13 +25,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SLACK 1000 /* ns: the stamp is of the wall clock, which we convert */
+#define SLACK 1000 /* ns; the timestamp uses the wall clock, and the conversion is not exact */
 
+/* The times of one packet, in nanoseconds of CLOCK_MONOTONIC. */
 struct row {
-    uint64_t before, after; /* send() was called, and had returned */
-    uint64_t stamp;         /* the kernel's, as it took the packet from the device */
-    uint64_t woken;         /* epoll_wait() had returned */
-    uint64_t called, read;  /* recvmsg() was called, and had returned */
+    uint64_t before, after; /* before and after send() */
+    uint64_t stamp;         /* the kernel's timestamp: when the device handed the packet over */
+    uint64_t woken;         /* after epoll_wait() */
+    uint64_t called, read;  /* before and after recvmsg() */
 };
 
 static uint64_t now(clockid_t clock)
@@ -38,8 +43,8 @@ static uint64_t now(clockid_t clock)
     return (uint64_t)time.tv_sec * 1000000000U + (uint64_t)time.tv_nsec;
 }
 
-/* How far the wall clock is ahead: from the quickest of some readings. */
-static uint64_t wall_ahead(void)
+/* CLOCK_REALTIME minus CLOCK_MONOTONIC.  Of ten readings, use the one that took the least time. */
+static uint64_t realtime_offset(void)
 {
     uint64_t best = UINT64_MAX, ahead = 0;
 
@@ -54,13 +59,15 @@ static uint64_t wall_ahead(void)
     return ahead;
 }
 
+/* Print errno, and exit with 1. */
 static void fail(const char *what)
 {
     perror(what);
     exit(1);
 }
 
-static uint64_t stamp_of(struct msghdr *message)
+/* The kernel's timestamp (CLOCK_REALTIME) in the control data of a message, or 0 if it has none. */
+static uint64_t timestamp_of(struct msghdr *message)
 {
     for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
         struct scm_timestamping times;
@@ -72,8 +79,8 @@ static uint64_t stamp_of(struct msghdr *message)
     return 0;
 }
 
-/* The one who reads: a child, whose rows go up the pipe. */
-static void reader(int fd, unsigned packets, int to)
+/* The child process: read the packets, and write a row for each into the pipe. */
+static void read_packets(int fd, unsigned packets, int pipe_fd)
 {
     struct epoll_event event = {.events = EPOLLIN};
     int epoll = epoll_create1(0);
@@ -82,8 +89,8 @@ static void reader(int fd, unsigned packets, int to)
         fail("epoll");
     for (unsigned i = 0; i < packets; i++) {
         char bytes[64], control[256];
-        struct iovec place = {bytes, sizeof bytes};
-        struct msghdr message = {.msg_iov = &place,
+        struct iovec iov = {bytes, sizeof bytes};
+        struct msghdr message = {.msg_iov = &iov,
                                  .msg_iovlen = 1,
                                  .msg_control = control,
                                  .msg_controllen = sizeof control};
@@ -95,13 +102,14 @@ static void reader(int fd, unsigned packets, int to)
         if (recvmsg(fd, &message, 0) <= 0)
             fail("recvmsg");
         row.read = now(CLOCK_MONOTONIC);
-        row.stamp = stamp_of(&message) - wall_ahead();
-        if (write(to, &row, sizeof row) != (ssize_t)sizeof row)
+        row.stamp = timestamp_of(&message) - realtime_offset();
+        if (write(pipe_fd, &row, sizeof row) != (ssize_t)sizeof row)
             fail("pipe");
     }
     _exit(0);
 }
 
+/* `witness run`: send packets over loopback to a child process, one at a time. */
 static int run(unsigned packets)
 {
     struct sockaddr_in name = {.sin_family = AF_INET};
@@ -123,7 +131,7 @@ static int run(unsigned packets)
     fflush(stdout);
     pid_t child = fork();
     if (child == 0)
-        reader(fd, packets, rows[1]);
+        read_packets(fd, packets, rows[1]);
     if (fgets(line, sizeof line, stdin) == NULL)
         fail("stdin");
     for (unsigned i = 0; i < packets; i++) {
@@ -142,18 +150,19 @@ static int run(unsigned packets)
     return 0;
 }
 
-static int by_size(const void *left, const void *right)
+static int compare_uint64(const void *left, const void *right)
 {
     uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
 
     return (a > b) - (a < b);
 }
 
-/* A client that waits for each answer, and then pauses: what slows the server slows it. */
-static int pace(unsigned port, unsigned pause, unsigned count)
+/* `witness pace`: a client that waits for each answer before it pauses and sends again.  Whatever
+ * slows the server therefore lowers the rate. */
+static int pace(unsigned port, unsigned pause_us, unsigned count)
 {
     struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    struct timespec rest = {.tv_nsec = (long)pause * 1000};
+    struct timespec pause = {.tv_nsec = (long)pause_us * 1000};
     uint64_t *ns = calloc(count, sizeof *ns);
     int on = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
     char bytes[64] = "one small step\n";
@@ -169,19 +178,20 @@ static int pace(unsigned port, unsigned pause, unsigned count)
             recv(fd, bytes, sizeof bytes, MSG_WAITALL) != sizeof bytes)
             fail("echo");
         ns[i] = now(CLOCK_MONOTONIC) - begin;
-        nanosleep(&rest, NULL);
+        nanosleep(&pause, NULL);
     }
-    uint64_t whole = now(CLOCK_MONOTONIC) - start;
-    qsort(ns, count, sizeof *ns, by_size);
-    printf("rate=%" PRIu64 " median_ns=%" PRIu64 "\n", (uint64_t)count * 1000000000U / whole,
+    uint64_t total = now(CLOCK_MONOTONIC) - start;
+    qsort(ns, count, sizeof *ns, compare_uint64);
+    printf("rate=%" PRIu64 " median_ns=%" PRIu64 "\n", (uint64_t)count * 1000000000U / total,
            ns[count / 2]);
     free(ns);
     return 0;
 }
 
-static int wrong;
+static int wrong; /* checks that have failed */
 
-static void not_after(size_t packet, const char *a, uint64_t early, const char *b, uint64_t late)
+/* Check that `early` is not later than `late`; a and b name them. */
+static void check_order(size_t packet, const char *a, uint64_t early, const char *b, uint64_t late)
 {
     if (early <= late)
         return;
@@ -189,36 +199,41 @@ static void not_after(size_t packet, const char *a, uint64_t early, const char *
     wrong++;
 }
 
-static uint64_t at(const struct journey *journey, enum hop hop, size_t packet)
+/* The time of this hop in the tracer's recording; counts as a failed check if it is missing. */
+static uint64_t time_of(const struct journey *journey, enum hop hop, size_t packet)
 {
     if (journey->at[hop] != NULL)
         return journey->at[hop]->ns;
-    printf("packet %zu: %s was not seen\n", packet, hops[hop].name);
+    printf("packet %zu: the tracer has no event for %s\n", packet, hops[hop].name);
     wrong++;
     return 0;
 }
 
+/* Check that the tracer's times of one packet lie between this program's own. */
 static void check(const struct journey *journey, const struct row *row, size_t packet)
 {
-    uint64_t queue = at(journey, HOP_QUEUE, packet), driver = at(journey, HOP_DRIVER, packet);
-    uint64_t wait = at(journey, HOP_WAIT, packet), ready = at(journey, HOP_READY, packet);
-    uint64_t call = at(journey, HOP_RECV, packet), back = at(journey, HOP_RETURN, packet);
+    uint64_t queue = time_of(journey, HOP_QUEUE, packet),
+             driver = time_of(journey, HOP_DRIVER, packet);
+    uint64_t wait = time_of(journey, HOP_WAIT, packet), ready = time_of(journey, HOP_READY, packet);
+    uint64_t call = time_of(journey, HOP_RECV, packet), back = time_of(journey, HOP_RETURN, packet);
 
-    not_after(packet, "send() by our clock", row->before, "queue", queue);
-    not_after(packet, "driver", driver, "the kernel's stamp", row->stamp + SLACK);
-    not_after(packet, "the kernel's stamp", row->stamp, "ready", ready + SLACK);
-    not_after(packet, "ready", ready, "epoll_wait by our clock", row->woken);
-    not_after(packet, "wait", wait, "epoll_wait by our clock", row->woken);
-    not_after(packet, "recvmsg by our clock", row->called, "recv", call);
-    not_after(packet, "copy", at(journey, HOP_COPY, packet), "the bytes by our clock", row->read);
-    not_after(packet, "return", back, "the bytes by our clock", row->read);
+    check_order(packet, "our clock before send()", row->before, "queue", queue);
+    check_order(packet, "driver", driver, "the kernel's timestamp", row->stamp + SLACK);
+    check_order(packet, "the kernel's timestamp", row->stamp, "ready", ready + SLACK);
+    check_order(packet, "ready", ready, "our clock after epoll_wait()", row->woken);
+    check_order(packet, "wait", wait, "our clock after epoll_wait()", row->woken);
+    check_order(packet, "our clock before recvmsg()", row->called, "recv", call);
+    check_order(packet, "copy", time_of(journey, HOP_COPY, packet), "our clock after recvmsg()",
+                row->read);
+    check_order(packet, "return", back, "our clock after recvmsg()", row->read);
 }
 
+/* `witness compare`: 0 if every packet has been compared and all checks hold, else 1. */
 static int compare(const char *file, const char *rows)
 {
     struct recording recording;
     struct journeys journeys;
-    char problem[160] = "it cannot be opened", line[256];
+    char problem[160] = "cannot be opened", line[256];
     FILE *stream = fopen(file, "r"), *table = fopen(rows, "r");
     size_t packet = 0, complete;
 
