@@ -16,7 +16,7 @@
 
 // ANCHOR: sets
 static fd_set read_set, write_set; /* what we wait for; select() gets copies, which it overwrites */
-static int highest = -1;           /* the highest descriptor in either set */
+static int highest_fd = -1;        /* the highest descriptor in either set */
 
 bool set_interest(int fd, enum interest interest)
 {
@@ -53,8 +53,8 @@ bool watch(int fd)
         errno = EMFILE;
         return false;
     }
-    if (fd > highest)
-        highest = fd;
+    if (fd > highest_fd)
+        highest_fd = fd;
     return set_interest(fd, INTEREST_READ);
 }
 
@@ -64,8 +64,8 @@ void unwatch(int fd)
         return;
     FD_CLR(fd, &read_set);
     FD_CLR(fd, &write_set);
-    while (highest >= 0 && !FD_ISSET(highest, &read_set) && !FD_ISSET(highest, &write_set))
-        highest--;
+    while (highest_fd >= 0 && !FD_ISSET(highest_fd, &read_set) && !FD_ISSET(highest_fd, &write_set))
+        highest_fd--;
 }
 // ANCHOR_END: watch
 
@@ -79,14 +79,14 @@ static void serve(void)
         fd_set readable = read_set, writable = write_set;
         struct timeval timeout = {.tv_usec = (suseconds_t)timeout_ms * 1000};
         int ready =
-            select(highest + 1, &readable, &writable, NULL, timeout_ms < 0 ? NULL : &timeout);
+            select(highest_fd + 1, &readable, &writable, NULL, timeout_ms < 0 ? NULL : &timeout);
         if (ready == -1) {
-            if (!retry_wait("select"))
+            if (!handle_wait_error("select"))
                 return;
             continue;
         }
         log_call("select  %d ready", ready);
-        for (int fd = 0; fd <= highest; fd++) {
+        for (int fd = 0; fd <= highest_fd; fd++) {
             unsigned flags = FD_ISSET(fd, &readable) ? READABLE : 0;
             flags |= FD_ISSET(fd, &writable) ? WRITABLE : 0;
             if (flags == 0)
@@ -97,7 +97,7 @@ static void serve(void)
             if (fd == listener)
                 client_accept();
             else
-                client_ready(client_at(fd));
+                client_ready(client_by_fd(fd));
         }
     }
 }
@@ -113,7 +113,7 @@ int main(int argc, char **argv)
     start_up(argc, argv);
     if (!watch(listener) || !watch(shutdown_pipe[0]))
         die("select");
-    announce(listener);
+    print_listening_address(listener);
     serve();
     clients_close();
     return 0;

@@ -78,8 +78,8 @@ static size_t raise_nofile_limit(void)
     if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur == needed)
         return pollfd_count;
     if (!reported)
-        report("poll: RLIMIT_NOFILE is too low; only %llu of %zu descriptors are served",
-               (unsigned long long)limit.rlim_cur, pollfd_count);
+        report_error("poll: RLIMIT_NOFILE is too low; only %llu of %zu descriptors are served",
+                     (unsigned long long)limit.rlim_cur, pollfd_count);
     reported = true;
     return limit.rlim_cur > 0 ? (size_t)limit.rlim_cur : 1;
 }
@@ -99,7 +99,7 @@ static void serve(void)
             ready = poll(pollfds, (nfds_t)count, timeout_ms);
         }
         if (ready == -1) {
-            if (!retry_wait("poll"))
+            if (!handle_wait_error("poll"))
                 return;
             continue;
         }
@@ -114,7 +114,7 @@ static void serve(void)
             if (fd == listener)
                 client_accept();
             else
-                client_ready(client_at(fd));
+                client_ready(client_by_fd(fd));
         }
     }
 }
@@ -130,7 +130,7 @@ int main(int argc, char **argv)
     start_up(argc, argv);
     if (!watch(shutdown_pipe[0]) || !watch(listener))
         die("poll");
-    announce(listener);
+    print_listening_address(listener);
     serve();
     clients_close();
     free(pollfds);

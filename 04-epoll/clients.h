@@ -41,7 +41,7 @@ struct client {
 
 /* The open client with this descriptor.  NULL if there is none: an event may arrive for a client
  * that was closed earlier in the same batch.  The pointer is valid until the client is closed. */
-struct client *client_at(int fd);
+struct client *client_by_fd(int fd);
 
 /* Accept the connections that wait in the backlog. */
 void client_accept(void);

@@ -33,7 +33,7 @@ static bool update_epoll(int operation, int fd, unsigned flags)
 
 /* EPOLLERR and EPOLLHUP are reported in any case, epoll_ctl(2).  EPOLLRDHUP, the client's FIN,
  * stays true once it is: while we wait to write, it would end every wait at once. */
-static unsigned flags_for(int fd, enum interest interest)
+static unsigned epoll_events_for(int fd, enum interest interest)
 {
     unsigned flags = interest == INTEREST_READ ? EPOLLIN | EPOLLRDHUP : EPOLLOUT;
 
@@ -42,12 +42,12 @@ static unsigned flags_for(int fd, enum interest interest)
 
 bool watch(int fd)
 {
-    return update_epoll(EPOLL_CTL_ADD, fd, flags_for(fd, INTEREST_READ));
+    return update_epoll(EPOLL_CTL_ADD, fd, epoll_events_for(fd, INTEREST_READ));
 }
 
 bool set_interest(int fd, enum interest interest)
 {
-    return update_epoll(EPOLL_CTL_MOD, fd, flags_for(fd, interest));
+    return update_epoll(EPOLL_CTL_MOD, fd, epoll_events_for(fd, interest));
 }
 
 /* close() has the same effect, unless another process has a copy of the descriptor, epoll(7). */
@@ -83,7 +83,7 @@ static void serve(void)
     for (;;) {
         int ready = epoll_wait(epoll_fd, events, MAX_EVENTS, wait_timeout_ms());
         if (ready == -1) {
-            if (!retry_wait("epoll_wait"))
+            if (!handle_wait_error("epoll_wait"))
                 return;
             continue;
         }
@@ -96,9 +96,9 @@ static void serve(void)
             if (fd == listener)
                 client_accept();
             else if (edge_triggered)
-                client_drain(client_at(fd));
+                client_drain(client_by_fd(fd));
             else
-                client_ready(client_at(fd));
+                client_ready(client_by_fd(fd));
         }
     }
 }
@@ -121,7 +121,7 @@ int main(int argc, char **argv)
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (epoll_fd == -1 || !watch(shutdown_pipe[0]) || !watch(listener))
         die("epoll");
-    announce(listener);
+    print_listening_address(listener);
     serve();
     clients_close();
     close(epoll_fd);

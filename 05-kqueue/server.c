@@ -21,7 +21,7 @@ static bool edge_triggered;
 
 static void log_event(const struct kevent *event, unsigned flags);
 
-static struct kevent change_for(int fd, enum interest interest, int flags)
+static struct kevent kevent_change(int fd, enum interest interest, int flags)
 {
     if (flags == EV_ADD && edge_triggered && fd != listener)
         flags |= EV_CLEAR;
@@ -42,7 +42,7 @@ static bool update_kqueue(const struct kevent changes[], int count)
 
 bool watch(int fd)
 {
-    struct kevent change = change_for(fd, INTEREST_READ, EV_ADD);
+    struct kevent change = kevent_change(fd, INTEREST_READ, EV_ADD);
 
     return update_kqueue(&change, 1);
 }
@@ -51,7 +51,8 @@ bool watch(int fd)
 bool set_interest(int fd, enum interest interest)
 {
     enum interest other = interest == INTEREST_READ ? INTEREST_WRITE : INTEREST_READ;
-    struct kevent changes[] = {change_for(fd, interest, EV_ADD), change_for(fd, other, EV_DELETE)};
+    struct kevent changes[] = {kevent_change(fd, interest, EV_ADD),
+                               kevent_change(fd, other, EV_DELETE)};
 
     return update_kqueue(changes, 2) || errno == ENOENT; /* `other` may not be there */
 }
@@ -60,7 +61,7 @@ bool set_interest(int fd, enum interest interest)
  * descriptor.  The listener stays open while accepting is paused. */
 void unwatch(int fd)
 {
-    struct kevent change = change_for(fd, INTEREST_READ, EV_DELETE);
+    struct kevent change = kevent_change(fd, INTEREST_READ, EV_DELETE);
 
     if (fd == listener)
         update_kqueue(&change, 1);
@@ -97,7 +98,7 @@ static void serve(void)
         int ready =
             kevent(kqueue_fd, NULL, 0, events, MAX_EVENTS, timeout_ms < 0 ? NULL : &timeout);
         if (ready == -1) {
-            if (!retry_wait("kevent"))
+            if (!handle_wait_error("kevent"))
                 return;
             continue;
         }
@@ -110,9 +111,9 @@ static void serve(void)
             if (fd == listener)
                 client_accept();
             else if (edge_triggered)
-                client_drain(client_at(fd));
+                client_drain(client_by_fd(fd));
             else
-                client_ready(client_at(fd));
+                client_ready(client_by_fd(fd));
         }
     }
 }
@@ -154,7 +155,7 @@ int main(int argc, char **argv)
     kqueue_fd = kqueue();
     if (kqueue_fd == -1 || !watch(shutdown_pipe[0]) || !watch(listener))
         die("kqueue");
-    announce(listener);
+    print_listening_address(listener);
     serve();
     clients_close();
     close(kqueue_fd);

@@ -21,14 +21,14 @@
 #include <unistd.h>
 
 #define ENOBUFS_BACKOFF_MS 1
-#define MAX_LINE 320 /* bytes in a line of output */
+#define MAX_LOG_LINE 320 /* bytes in a line of output */
 
 struct options options = {.address = "127.0.0.1", .port = "5566"};
 
 /* ---- Output that cannot block ---- */
 
-/* Whether write() to stdout or stderr could block: see make_nonblocking(). */
-static bool may_block[STDERR_FILENO + 1];
+/* Whether write() to stdout or stderr could block: see reopen_output(). */
+static bool output_may_block[STDERR_FILENO + 1];
 
 static struct {
     unsigned long count; /* lines that were dropped since the last one that was written */
@@ -37,13 +37,13 @@ static struct {
 
 /* Open the terminal or pipe behind fd once more.  O_NONBLOCK belongs to the open file, which we
  * share with the shell that started us, so we may set it only on an open file of our own. */
-static void make_nonblocking(int fd)
+static void reopen_output(int fd)
 {
     char path[64];
     struct stat status;
 
-    may_block[fd] = fstat(fd, &status) == -1 || !S_ISREG(status.st_mode);
-    if (!may_block[fd])
+    output_may_block[fd] = fstat(fd, &status) == -1 || !S_ISREG(status.st_mode);
+    if (!output_may_block[fd])
         return;
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd); /* Linux */
     int own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY);
@@ -51,23 +51,23 @@ static void make_nonblocking(int fd)
         own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY);
     if (own == -1)
         return;
-    may_block[fd] = dup2(own, fd) == -1;
+    output_may_block[fd] = dup2(own, fd) == -1;
     close(own);
 }
 
 /* Write as much as fits now, and return how many bytes that was.  Where write() could block, poll()
  * is asked first: it promises room for a line in a pipe or socket, but for only one byte in a
  * terminal. */
-static size_t write_now(int fd, const char *text, size_t length)
+static size_t write_without_blocking(int fd, const char *text, size_t length)
 {
     struct pollfd output = {.fd = fd, .events = POLLOUT};
     size_t written = 0;
 
     while (written < length) {
         size_t piece = length - written;
-        if (may_block[fd] && isatty(fd))
+        if (output_may_block[fd] && isatty(fd))
             piece = 1;
-        if (may_block[fd] && poll(&output, 1, 0) != 1)
+        if (output_may_block[fd] && poll(&output, 1, 0) != 1)
             break;
         ssize_t n = write(fd, text + written, piece);
         if (n == -1 && errno != EINTR)
@@ -88,12 +88,12 @@ static void print_line(const char *line, size_t length)
     if (dropped.count > 0) {
         int n = snprintf(note, sizeof note, "%sserver: %lu log lines dropped\n",
                          dropped.cut ? "\n" : "", dropped.count);
-        written = write_now(STDERR_FILENO, note, (size_t)n);
+        written = write_without_blocking(STDERR_FILENO, note, (size_t)n);
         if (written == (size_t)n)
             dropped.count = 0;
     }
     if (dropped.count == 0)
-        written = write_now(STDERR_FILENO, line, length);
+        written = write_without_blocking(STDERR_FILENO, line, length);
     if (written > 0)
         dropped.cut = written < length;
     if (dropped.count > 0 || written < length)
@@ -102,9 +102,9 @@ static void print_line(const char *line, size_t length)
     errno = error;
 }
 
-void report(const char *format, ...)
+void report_error(const char *format, ...)
 {
-    char text[MAX_LINE - 16], line[MAX_LINE];
+    char text[MAX_LOG_LINE - 16], line[MAX_LOG_LINE];
     va_list values;
 
     va_start(values, format);
@@ -152,7 +152,7 @@ void log_fd(int fd, unsigned flags)
 
 void log_action(const char *format, ...)
 {
-    char action[120], line[MAX_LINE];
+    char action[120], line[MAX_LOG_LINE];
     va_list values;
 
     if (!options.verbose)
@@ -171,7 +171,7 @@ void log_action(const char *format, ...)
 // ANCHOR: errors
 void die(const char *what)
 {
-    report("%s: %s", what, strerror(errno));
+    report_error("%s: %s", what, strerror(errno));
     exit(1);
 }
 
@@ -192,7 +192,7 @@ void back_off(int error)
 // ANCHOR: accept_error
 /* accept() also returns errors of the connection that it was about to return, accept(2), "Error
  * handling".  They say nothing about the connections behind it. */
-enum accept_error accept_error(int error)
+enum accept_error classify_accept_error(int error)
 {
     switch (error) {
     case EBADF:
@@ -248,7 +248,7 @@ static void usage(FILE *stream)
 
 void bad_usage(const char *what, const char *why)
 {
-    report("\"%s\": %s", what, why);
+    report_error("\"%s\": %s", what, why);
     usage(stderr);
     exit(2);
 }
@@ -260,7 +260,7 @@ static bool is_port(const char *text)
     return digits > 0 && digits <= 5 && text[digits] == '\0' && strtol(text, NULL, 10) <= 65535;
 }
 
-static void take_option(int letter)
+static void parse_option(int letter)
 {
     char name[] = {'-', (char)optopt, '\0'};
 
@@ -295,7 +295,7 @@ void read_options(int argc, char **argv)
     snprintf(letters, sizeof letters, ":hvb:p:%s", stage_option.letter);
     opterr = 0; /* our messages instead of getopt()'s */
     while ((letter = getopt(argc, argv, letters)) != -1)
-        take_option(letter);
+        parse_option(letter);
     if (optind < argc)
         bad_usage(argv[optind], "the server takes options only");
     if (!is_port(options.port))
@@ -309,15 +309,15 @@ void reserve_std_fds(void)
     for (int fd = 0; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDWR) == -1)
             die("/dev/null");
-    make_nonblocking(STDOUT_FILENO);
-    make_nonblocking(STDERR_FILENO);
+    reopen_output(STDOUT_FILENO);
+    reopen_output(STDERR_FILENO);
 }
 
 // ANCHOR: signals
 /* Three signals report a failed write: nobody reads any more (SIGPIPE), the file has reached its
  * size limit (SIGXFSZ), the terminal belongs to another job (SIGTTOU).  When they are ignored, the
  * call returns the error, and the server lives. */
-void handle_signals(void (*on_stop)(int))
+void install_signal_handlers(void (*on_stop)(int))
 {
     static const int stopping[] = {SIGINT, SIGTERM}, failed_write[] = {SIGPIPE, SIGXFSZ, SIGTTOU};
     struct sigaction stop = {.sa_handler = on_stop}, ignore = {.sa_handler = SIG_IGN};
@@ -339,9 +339,10 @@ void handle_signals(void (*on_stop)(int))
 }
 // ANCHOR_END: signals
 
-_Noreturn static void cannot_listen(const char *reason, const char *advice)
+_Noreturn static void die_cannot_listen(const char *reason, const char *advice)
 {
-    report("cannot listen on %s port %s: %s (%s)", options.address, options.port, reason, advice);
+    report_error("cannot listen on %s port %s: %s (%s)", options.address, options.port, reason,
+                 advice);
     exit(1);
 }
 
@@ -363,7 +364,7 @@ static const char *bind_advice(int error)
 /* bind() accepts multicast and broadcast addresses, to which nobody can connect.  The address of a
  * subnet's broadcast depends on the subnet, so we ask the kernel: connect() on a UDP socket sends
  * nothing, and fails with EACCES for a broadcast address, ip(7). */
-static bool is_for_many(const struct sockaddr *address, socklen_t size)
+static bool is_multicast_or_broadcast(const struct sockaddr *address, socklen_t size)
 {
     const struct sockaddr_in *v4 = (const void *)address;
     const struct sockaddr_in6 *v6 = (const void *)address;
@@ -392,14 +393,14 @@ int listen_on(const char *address, const char *port)
     if (problem == EAI_SYSTEM || problem == EAI_MEMORY)
         die("getaddrinfo");
     if (problem != 0)
-        cannot_listen(gai_strerror(problem), "try a numeric address such as 127.0.0.1 or ::1");
-    if (is_for_many(found->ai_addr, found->ai_addrlen))
-        cannot_listen("a multicast or broadcast address",
-                      "nobody can connect to it; try -b 0.0.0.0");
+        die_cannot_listen(gai_strerror(problem), "try a numeric address such as 127.0.0.1 or ::1");
+    if (is_multicast_or_broadcast(found->ai_addr, found->ai_addrlen))
+        die_cannot_listen("a multicast or broadcast address",
+                          "nobody can connect to it; try -b 0.0.0.0");
     int fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
     if (fd == -1 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == -1 ||
         bind(fd, found->ai_addr, found->ai_addrlen) == -1 || listen(fd, SOMAXCONN) == -1)
-        cannot_listen(strerror(errno), bind_advice(errno));
+        die_cannot_listen(strerror(errno), bind_advice(errno));
     freeaddrinfo(found);
     return fd;
 }
@@ -407,25 +408,25 @@ int listen_on(const char *address, const char *port)
 
 /* Print the address and the port, which the kernel chose if it was 0.  A server whose stdout takes
  * no output can still be used, so this only reports the failure. */
-void announce(int listening_fd)
+void print_listening_address(int listening_fd)
 {
     bool v6 = strchr(options.address, ':') != NULL;
     struct sockaddr_storage name;
     socklen_t size = sizeof name;
-    char port[8], line[MAX_LINE];
+    char port[8], line[MAX_LOG_LINE];
 
     if (getsockname(listening_fd, (struct sockaddr *)&name, &size) == -1)
         die("getsockname");
     int problem =
         getnameinfo((struct sockaddr *)&name, size, NULL, 0, port, sizeof port, NI_NUMERICSERV);
     if (problem != 0) {
-        report("getnameinfo: %s", gai_strerror(problem));
+        report_error("getnameinfo: %s", gai_strerror(problem));
         exit(1);
     }
     int length = snprintf(line, sizeof line, v6 ? "listening on [%s]:%s\n" : "listening on %s:%s\n",
                           options.address, port);
-    if (write_now(STDOUT_FILENO, line, (size_t)length) < (size_t)length)
-        report("stdout takes no output (%s); %.*s", strerror(errno), length - 1, line);
+    if (write_without_blocking(STDOUT_FILENO, line, (size_t)length) < (size_t)length)
+        report_error("stdout takes no output (%s); %.*s", strerror(errno), length - 1, line);
 }
 
 /* ---- One thread that must not block ---- */
@@ -466,7 +467,7 @@ static void on_stop_signal(int signal_number)
     errno = error;
 }
 
-bool retry_wait(const char *call)
+bool handle_wait_error(const char *call)
 {
     static bool reported, last_chance;
     int error = errno;
@@ -474,7 +475,7 @@ bool retry_wait(const char *call)
     log_call("%s", call);
     log_action("%s; wait again", strerror(error));
     if (error != EINTR && !reported) {
-        report("%s: %s; clients wait until it succeeds", call, strerror(error));
+        report_error("%s: %s; clients wait until it succeeds", call, strerror(error));
         reported = true;
     }
     back_off(error);
@@ -493,7 +494,7 @@ void start_up(int argc, char **argv)
     read_options(argc, argv);
     if (pipe(shutdown_pipe) == -1 || !set_nonblocking(shutdown_pipe[1]))
         die("pipe");
-    handle_signals(on_stop_signal);
+    install_signal_handlers(on_stop_signal);
     listener = listen_on(options.address, options.port);
     if (!set_nonblocking(listener)) /* the client may leave between the wait and accept() */
         die("fcntl");

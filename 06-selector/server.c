@@ -77,7 +77,7 @@ bool watch(int fd)
 {
     selector_callback *callback = fd == listener ? on_listener : on_client;
 
-    if (selector_register(selector, fd, EVENT_READ, callback, client_at(fd)) == 0)
+    if (selector_register(selector, fd, EVENT_READ, callback, client_by_fd(fd)) == 0)
         return true;
     if (errno == ERANGE) { /* the limit was raised from outside */
         adjust_nofile_limit();
@@ -90,7 +90,7 @@ bool set_interest(int fd, enum interest interest)
 {
     int events = interest == INTEREST_READ ? EVENT_READ : EVENT_WRITE;
 
-    return selector_modify(selector, fd, events, on_client, client_at(fd)) == 0;
+    return selector_modify(selector, fd, events, on_client, client_by_fd(fd)) == 0;
 }
 
 void unwatch(int fd)
@@ -111,7 +111,7 @@ static void serve(void)
         if (error == EINVAL && adjust_nofile_limit())
             continue;
         errno = error;
-        if (!retry_wait("selector_dispatch"))
+        if (!handle_wait_error("selector_dispatch"))
             return;
     }
 }
@@ -148,7 +148,7 @@ int main(int argc, char **argv)
         selector_register(selector, shutdown_pipe[0], EVENT_READ, on_shutdown, NULL) == -1)
         die("selector");
     adjust_nofile_limit();
-    announce(listener);
+    print_listening_address(listener);
     serve();
     clients_close();
     selector_close(selector);

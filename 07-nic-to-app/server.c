@@ -24,8 +24,8 @@
 static struct coroutine **coroutines; /* by descriptor; NULL: none */
 static int coroutine_capacity;
 
-static bool fd_ready; /* epoll has reported the descriptor of the coroutine that runs */
-static bool stopping; /* every coroutine is to end */
+static bool fd_ready;      /* epoll has reported the descriptor of the coroutine that runs */
+static bool shutting_down; /* every coroutine is to end */
 static long long accept_paused_until; /* by now_ms(); 0: accepting is not paused */
 // ANCHOR_END: coroutines
 
@@ -34,12 +34,12 @@ static long long accept_paused_until; /* by now_ms(); 0: accepting is not paused
  * starts because of an event, so its first wait is over at once.  False: the server stops. */
 static bool wait_ready(void)
 {
-    if (!fd_ready && !stopping)
+    if (!fd_ready && !shutting_down)
         coroutine_yield();
     fd_ready = false;
-    if (stopping)
+    if (shutting_down)
         errno = ECANCELED;
-    return !stopping;
+    return !shutting_down;
 }
 // ANCHOR_END: wait
 
@@ -165,7 +165,7 @@ static void serve_client(int fd)
 
 // ANCHOR: spawn
 /* Make the table reach as far as fd.  False: no memory, and the table is unchanged. */
-static bool extend_table(int fd)
+static bool grow_coroutine_table(int fd)
 {
     if (fd < coroutine_capacity)
         return true;
@@ -180,9 +180,9 @@ static bool extend_table(int fd)
 }
 
 /* Create a coroutine that will run body(fd) when epoll first reports fd. */
-static bool spawn(void (*body)(int), int fd)
+static bool spawn_coroutine(void (*body)(int), int fd)
 {
-    if (!extend_table(fd) || !watch(fd))
+    if (!grow_coroutine_table(fd) || !watch(fd))
         return false;
     coroutines[fd] = coroutine_new(body, fd);
     return coroutines[fd] != NULL;
@@ -190,7 +190,7 @@ static bool spawn(void (*body)(int), int fd)
 
 /* Let the coroutine of fd run until it waits again or ends.  An event may arrive for a descriptor
  * whose coroutine has ended. */
-static void resume(int fd)
+static void resume_coroutine(int fd)
 {
     if (fd >= coroutine_capacity || coroutines[fd] == NULL)
         return;
@@ -206,14 +206,15 @@ static void resume(int fd)
 // ANCHOR_END: spawn
 
 // ANCHOR: accept
-#define ACCEPT_BATCH 64 /* new connections per event, so that connected clients get a turn */
+#define MAX_ACCEPTS_PER_EVENT                                                                      \
+    64 /* new connections per event, so that connected clients get a turn */
 
-static void open_client(int fd)
+static void start_client_coroutine(int fd)
 {
     log_call("accept");
     log_fd(fd, 0);
     log_action("start a coroutine for it");
-    if (set_nonblocking(fd) && spawn(serve_client, fd)) {
+    if (set_nonblocking(fd) && spawn_coroutine(serve_client, fd)) {
         set_nodelay(fd);
         return;
     }
@@ -226,14 +227,14 @@ static void open_client(int fd)
  * ACCEPT_NEXT if nothing is. */
 static enum accept_error accept_batch(void)
 {
-    for (int i = 0; i < ACCEPT_BATCH; i++) {
+    for (int i = 0; i < MAX_ACCEPTS_PER_EVENT; i++) {
         int fd = accept(listener, NULL, NULL);
         if (fd != -1)
-            open_client(fd);
+            start_client_coroutine(fd);
         else if (errno == EAGAIN)
             break;
-        else if (accept_error(errno) != ACCEPT_NEXT)
-            return accept_error(errno);
+        else if (classify_accept_error(errno) != ACCEPT_NEXT)
+            return classify_accept_error(errno);
     }
     return ACCEPT_NEXT;
 }
@@ -248,7 +249,7 @@ static void accept_pause(void)
     do {
         accept_paused_until = now_ms() + BACKOFF_MS;
         coroutine_yield();
-    } while (!stopping && !watch(listener));
+    } while (!shutting_down && !watch(listener));
     accept_paused_until = 0;
 }
 
@@ -260,7 +261,7 @@ static void serve_listener(int fd)
         if (result == ACCEPT_SHORTAGE)
             accept_pause();
         if (result == ACCEPT_BROKEN) {
-            report("accept: %s; no more clients are accepted", strerror(errno));
+            report_error("accept: %s; no more clients are accepted", strerror(errno));
             unwatch(fd);
             return;
         }
@@ -272,7 +273,7 @@ static void serve_listener(int fd)
 static int wait_timeout_ms(void)
 {
     if (accept_paused_until != 0 && now_ms() >= accept_paused_until)
-        resume(listener);
+        resume_coroutine(listener);
     return accept_paused_until != 0 ? BACKOFF_MS : -1;
 }
 
@@ -286,7 +287,7 @@ static void serve(void)
     for (;;) {
         int ready = epoll_wait(epoll_fd, events, MAX_EVENTS, wait_timeout_ms());
         if (ready == -1) {
-            if (!retry_wait("epoll_wait"))
+            if (!handle_wait_error("epoll_wait"))
                 return;
             continue;
         }
@@ -297,7 +298,7 @@ static void serve(void)
             stamp(STAMP_LOOP, fd, 0);
             if (fd == shutdown_pipe[0])
                 return;
-            resume(fd);
+            resume_coroutine(fd);
         }
     }
 }
@@ -305,12 +306,12 @@ static void serve(void)
 
 /* The server stops: every wait_ready() returns false, so every coroutine closes its client and
  * ends. */
-static void end_coroutines(void)
+static void end_all_coroutines(void)
 {
     log_action("told to stop; close all");
-    stopping = true;
+    shutting_down = true;
     for (int fd = 0; fd < coroutine_capacity; fd++)
-        resume(fd);
+        resume_coroutine(fd);
     free(coroutines);
     coroutine_cleanup();
 }
@@ -325,11 +326,11 @@ int main(int argc, char **argv)
     start_up(argc, argv);
     stamps_open(); /* where the tracer reads what happens in this process */
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (epoll_fd == -1 || !watch(shutdown_pipe[0]) || !spawn(serve_listener, listener))
+    if (epoll_fd == -1 || !watch(shutdown_pipe[0]) || !spawn_coroutine(serve_listener, listener))
         die("epoll");
-    announce(listener);
+    print_listening_address(listener);
     serve();
-    end_coroutines();
+    end_all_coroutines();
     close(epoll_fd);
     close(listener);
     close(shutdown_pipe[0]);
