@@ -185,7 +185,7 @@ function_of() {
     grep -q '^static _Thread_local struct {' "$ROOT/01-blocking/common.c"        # "Each thread has columns of its own"
     function_of 01-blocking/common.c reopen_output | grep -q 'open(path, O_WRONLY | O_NONBLOCK' # "in non-blocking mode"
     function_of 01-blocking/common.c reserve_std_fds | grep -q 'reopen_output(STDOUT_FILENO); reopen_output(STDERR_FILENO);'
-    function_of 01-blocking/common.c print_line | grep -q 'log lines dropped'    # "the number of lines that were dropped"
+    function_of 01-blocking/common.c print_line | grep -q 'log lines dropped'    # "dropped and counted"
     part 01-blocking/common.c signals | grep -q 'failed_write\[\] = {SIGPIPE, SIGXFSZ, SIGTTOU}' # "The other two signals"
     # Chapter 2.
     grep -q '^#define BACKOFF_MS 100$' "$ROOT/02-select/common.h"                # "every 100 ms"
@@ -246,7 +246,6 @@ function_of() {
     grep -q '^int close(int fd)$' "$emulation/kqueue.c"                                            # "defines `close()` for the whole program"
     grep -q 'ioctl(fd, FIONREAD' "$emulation/kqueue.c"                                             # "one extra system call per event"
     [ "$(wc -l <"$emulation/kqueue.c")" -ge 200 ] && [ "$(wc -l <"$emulation/kqueue.c")" -lt 600 ]   # "a few hundred lines"
-    [ "$(sh "$ROOT/tests/commands/targets" diff-05 | wc -l)" -lt "$(sh "$ROOT/tests/commands/targets" diff-03 | wc -l)" ] # "is short", "is long"
     local system
     for system in macos freebsd netbsd openbsd; do # "`.ci/run cross` compiles this stage"
         grep -q "for target in .*-$system" "$ROOT/.ci/run" || { echo "not compiled for $system"; return 1; }
@@ -279,13 +278,13 @@ function_of() {
 @test "what chapter 7 says of its code" {
     local room=$ROOT/07-nic-to-app sentence
     cmp <(function_of 07-nic-to-app/server.c serve_client | sed 's/ static char \(buffer[^;]*;\) \/\*.*while a coroutine waits[^/]*\*\// char \1/; s/ unwatch(fd);//') \
-        <(function_of 01-blocking/server.c serve_client)                                             # "two differences"
+        <(function_of 01-blocking/server.c serve_client)                                             # "Two lines differ"
     function_of 07-nic-to-app/server.c serve_client | grep -q ' static char buffer.* unwatch(fd); close(fd);'
     [ "$(part 07-nic-to-app/coroutine.c switch | grep -c '^ *"    [a-z]')" = 15 ]                 # "Fifteen instructions"
     [ "$(grep -c '^struct client\|^static struct client' "$room/server.c")" = 0 ]                   # "a local variable again"
     part 07-nic-to-app/server.c client | grep -q 'wait_ready() ? recv('                            # "a call before the one"
     [ -f "$ROOT/04-epoll/clients.c" ] && [ ! -e "$room/clients.c" ]                               # "There is no `clients.c`"
-    function_of 07-nic-to-app/server.c unwatch | grep -q 'EPOLL_CTL_DEL'                           # "which stage 04 calls too"
+    function_of 07-nic-to-app/server.c unwatch | grep -q 'EPOLL_CTL_DEL'                           # "as in stage 04"
     grep -q '^#define STACK_SIZE 65536$' "$room/coroutine.c"
     part 07-nic-to-app/coroutine.c coroutine | grep -q 'guard'                                     # "the page that guards it"
     while IFS= read -r sentence; do                                                                # "Without root"
