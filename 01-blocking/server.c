@@ -1,10 +1,10 @@
 /* Stage 01: blocking calls, and one thread for each client.
  *
  * accept(), recv() and send() block until they can do something, and the thread blocks with them.
- * So one thread can serve one client (-1), and many clients need many threads.
+ * So one thread serves only one client at a time (option -1), and many clients need many threads.
  * Try it: make tour STAGE=01, and then make run-01 V=1.
  *
- * Limit: every idle client occupies a thread, with a stack and a place in the scheduler. */
+ * Limit: every idle client occupies a thread, with a stack and the kernel's data for a thread. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "common.h"
@@ -35,7 +35,8 @@ static ssize_t receive(int fd, char *buffer, size_t size)
     return received;
 }
 
-/* Send all of it.  send() may take only a part, and blocks while the client does not read. */
+/* Send all of the data.  send() may take only part of it, and blocks when the socket's buffer is
+ * full because the client does not read. */
 static bool send_all(int fd, const char *data, size_t length)
 {
     for (size_t sent = 0; sent < length;) {
@@ -73,9 +74,9 @@ static void serve_client(int fd)
 #define STACK_SIZE 65536 /* for the buffer and for the calls below it */
 static pthread_attr_t small_stack_attr;
 
-/* By default a thread's stack is 8 MiB of addresses on Linux; memory is used only where it is
- * touched.  A small stack makes room for thousands of threads, and their real cost is easy to see.
- */
+/* By default a thread's stack is 8 MiB of address space on Linux; physical memory is used only for
+ * the pages that are touched.  With small stacks, thousands of threads fit into the address space,
+ * and what they cost is what they touch. */
 static void choose_stack_size(void)
 {
     size_t size = STACK_SIZE > PTHREAD_STACK_MIN ? STACK_SIZE : PTHREAD_STACK_MIN;
@@ -95,8 +96,8 @@ static void *client_thread(void *fd)
     return NULL;
 }
 
-/* Serve the client in a new thread.  If the system has no thread left, this client is closed and
- * the server goes on. */
+/* Serve the client in a new thread.  If the system cannot create another thread, close this client
+ * and continue. */
 static void start_client_thread(int fd)
 {
     pthread_t thread;
@@ -109,7 +110,7 @@ static void start_client_thread(int fd)
 }
 // ANCHOR_END: thread
 
-/* accept() returned an error.  False: it will never succeed again. */
+/* Handle an error of accept().  Returns false if accept() will never succeed again. */
 static bool handle_accept_error(int error)
 {
     switch (classify_accept_error(error)) {

@@ -4,7 +4,7 @@
  * what is ready, and the loop looks at every bit.
  * Try it: make tour STAGE=02, and then make run-02 V=1.
  *
- * Limit: a descriptor of FD_SETSIZE (1,024) or above has no bit. */
+ * Limit: a descriptor numbered FD_SETSIZE (usually 1,024) or above has no bit. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "clients.h"
@@ -28,8 +28,8 @@ bool set_interest(int fd, enum interest interest)
 // ANCHOR_END: sets
 
 // ANCHOR: limit
-/* If no descriptor may be FD_SETSIZE or above, accept() fails with EMFILE in time, and the clients
- * that do not fit wait in the backlog. */
+/* Lower RLIMIT_NOFILE to FD_SETSIZE.  Then accept() fails with EMFILE before a descriptor gets too
+ * high, and the clients that do not fit wait in the backlog. */
 static bool lower_nofile_limit(void)
 {
     struct rlimit limit;
@@ -44,8 +44,9 @@ static bool lower_nofile_limit(void)
 // ANCHOR_END: limit
 
 // ANCHOR: watch
-/* FD_SET() of such a descriptor would write beyond the set, select(2).  The limit prevents that; if
- * it was raised from outside, we lower it again and refuse this client. */
+/* FD_SET() of a descriptor numbered FD_SETSIZE or above would write past the end of the set (see
+ * select(2)).  RLIMIT_NOFILE prevents that.  If another process has raised it (see prlimit(2)), we
+ * lower it again and refuse this client. */
 bool watch(int fd)
 {
     if (fd >= FD_SETSIZE) {
@@ -75,7 +76,7 @@ enum { READABLE = 1, WRITABLE = 2 }; /* for the log */
 static void serve(void)
 {
     for (;;) {
-        int timeout_ms = wait_timeout_ms(); /* may watch the listener, so it precedes the copies */
+        int timeout_ms = wait_timeout_ms(); /* before the copies: it may watch the listener again */
         fd_set readable = read_set, writable = write_set;
         struct timeval timeout = {.tv_usec = (suseconds_t)timeout_ms * 1000};
         int ready =

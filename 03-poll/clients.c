@@ -1,5 +1,5 @@
 /* The clients of an event loop: accept, read and echo, keep what was not sent, close. */
-#define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE
 
 #include "clients.h"
 #include "common.h"
@@ -51,8 +51,8 @@ static bool grow_client_table(int fd)
 static long long accept_paused_until; /* by now_ms(); 0: accepting is not paused */
 
 // ANCHOR: pause
-/* While the shortage lasts, accept() would fail again at once, so we stop watching the listener.
- * New connections wait in its backlog, and nothing is lost. */
+/* While the shortage lasts, accept() would fail again immediately, so we stop watching the
+ * listener. New connections wait in its backlog, and nothing is lost. */
 static void accept_pause(void)
 {
     log_action("accept: %s; pause", strerror(errno));
@@ -66,8 +66,8 @@ static void accept_resume(void)
     accept_paused_until = watch(listener) ? 0 : now_ms() + BACKOFF_MS;
 }
 
-/* The shortage may be system-wide, and then none of our clients may ever free a descriptor.  So
- * time is a reason to accept again, too. */
+/* The shortage may be system-wide, and then it can end without any of our clients closing.  So we
+ * also accept again after BACKOFF_MS. */
 int wait_timeout_ms(void)
 {
     if (accept_paused_until != 0 && now_ms() >= accept_paused_until)
@@ -175,7 +175,8 @@ static bool client_buffer_output(struct client *client, const char *rest, size_t
 // ANCHOR_END: buffer
 
 // ANCHOR: read
-/* Read once, and send it back at once.  The socket nearly always takes all of it. */
+/* Read once, and immediately echo the bytes that were read.  The socket nearly always takes all of
+ * them. */
 static bool client_read(struct client *client)
 {
     static char buffer[BUFFER_SIZE]; /* one for all clients: between two events it holds nothing */
@@ -229,8 +230,8 @@ static bool client_write(struct client *client)
 // ANCHOR_END: write
 
 // ANCHOR: ready
-/* It does not matter which flags the kernel reported.  Bytes, room, an error or a hang-up: the one
- * call that this client is waiting for returns what happened. */
+/* It does not matter which flags the kernel reported.  Whether there are bytes to read, room to
+ * write, an error or a hang-up, the one call that this client is waiting for returns it. */
 bool client_ready(struct client *client)
 {
     if (client == NULL)

@@ -4,7 +4,7 @@
  * descriptors that are ready, so an idle client costs the loop nothing.
  * Try it: make tour STAGE=04, and then make run-04 V=1.
  *
- * Limit: only Linux has epoll. */
+ * Limit: epoll is a Linux interface; macOS and the BSDs do not have it. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "clients.h"
@@ -31,8 +31,8 @@ static bool update_epoll(int operation, int fd, unsigned flags)
     return ok;
 }
 
-/* EPOLLERR and EPOLLHUP are reported in any case, epoll_ctl(2).  EPOLLRDHUP, the client's FIN,
- * stays true once it is: while we wait to write, it would end every wait at once. */
+/* EPOLLERR and EPOLLHUP are always reported, requested or not.  EPOLLRDHUP means that the client
+ * has sent FIN.  It stays set, so while we wait to write it would end every wait immediately. */
 static unsigned epoll_events_for(int fd, enum interest interest)
 {
     unsigned flags = interest == INTEREST_READ ? EPOLLIN | EPOLLRDHUP : EPOLLOUT;
@@ -50,7 +50,8 @@ bool set_interest(int fd, enum interest interest)
     return update_epoll(EPOLL_CTL_MOD, fd, epoll_events_for(fd, interest));
 }
 
-/* close() has the same effect, unless another process has a copy of the descriptor, epoll(7). */
+/* close() has the same effect, unless another process has a copy of the descriptor (see
+ * epoll(7)). */
 void unwatch(int fd)
 {
     update_epoll(EPOLL_CTL_DEL, fd, 0);
@@ -61,9 +62,8 @@ void unwatch(int fd)
 #define MAX_READS_PER_EVENT 16 /* then the other clients get a turn */
 
 /* An edge-triggered wait reports each arrival once, so read until nothing is left.  A client that
- * always has more data must not starve the others: after some reads we re-arm it instead, because
- * EPOLL_CTL_MOD
- * reports a descriptor that is still ready. */
+ * always has more data must not starve the others: after MAX_READS_PER_EVENT reads we stop and
+ * re-arm it.  If it is still ready, EPOLL_CTL_MOD makes the next epoll_wait() report it again. */
 static void client_drain(struct client *client)
 {
     for (int i = 0; i < MAX_READS_PER_EVENT; i++)
@@ -105,7 +105,7 @@ static void serve(void)
 // ANCHOR_END: loop
 
 const struct stage_option stage_option = {
-    "e", " [-e]", "  -e          edge-triggered: wait for new events, not for a state\n"};
+    "e", " [-e]", "  -e          edge-triggered: report each arrival once\n"};
 const struct flag_name flag_names[] = {{EPOLLIN, "EPOLLIN"},
                                        {EPOLLOUT, "EPOLLOUT"},
                                        {EPOLLERR, "EPOLLERR"},

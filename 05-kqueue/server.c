@@ -1,7 +1,7 @@
 /* Stage 05: kqueue.  The kernel keeps the list, on macOS and the BSDs.
  *
  * kevent() changes the list and waits.  An event says more than epoll's: how many bytes are waiting
- * (data), that the peer has closed (EV_EOF), and which error occurred (fflags).
+ * (data) and which error occurred (fflags).  EV_EOF corresponds to EPOLLRDHUP.
  * Try it: make tour STAGE=05, and then make run-05 V=1.
  *
  * Limit: Linux has no kqueue.  There, this stage runs on an emulation, linux/kqueue.c. */
@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/event.h>
+#include <time.h>
 #include <unistd.h>
 
 // ANCHOR: kqueue
@@ -57,8 +58,9 @@ bool set_interest(int fd, enum interest interest)
     return update_kqueue(changes, 2) || errno == ENOENT; /* `other` may not be there */
 }
 
-/* close() makes the kernel forget a client, kqueue(2), even if another process has a copy of the
- * descriptor.  The listener stays open while accepting is paused. */
+/* A client needs no EV_DELETE: close() removes its events (see kqueue(2)), even if another process
+ * has a copy of the descriptor.  The listener needs one, because it stays open while accepting is
+ * paused. */
 void unwatch(int fd)
 {
     struct kevent change = kevent_change(fd, INTEREST_READ, EV_DELETE);
@@ -72,8 +74,8 @@ void unwatch(int fd)
 #define MAX_READS_PER_EVENT 16 /* then the other clients get a turn */
 
 /* With EV_CLEAR, kevent() reports each arrival once, so read until nothing is left.  A client that
- * always has more data must not starve the others: after some reads we re-arm it instead, because
- * EV_ADD reports a descriptor that is still ready. */
+ * always has more data must not starve the others: after MAX_READS_PER_EVENT reads we stop and
+ * re-arm it.  If it is still ready, EV_ADD makes the next kevent() report it again. */
 static void client_drain(struct client *client)
 {
     for (int i = 0; i < MAX_READS_PER_EVENT; i++)
@@ -120,8 +122,8 @@ static void serve(void)
 // ANCHOR_END: loop
 
 // ANCHOR: log_event
-/* An event has a filter, flags, and two numbers that become text.  The log calls all of them flags.
- */
+/* An event has a filter, flags, and two numbers that become text.  The log prints all of them as
+ * flags. */
 static char data_text[32], fflags_text[32];
 const struct flag_name flag_names[] = {{READ_FILTER, "EVFILT_READ"},
                                        {WRITE_FILTER, "EVFILT_WRITE"},
@@ -146,7 +148,7 @@ static void log_event(const struct kevent *event, unsigned flags)
 // ANCHOR_END: log_event
 
 const struct stage_option stage_option = {
-    "e", " [-e]", "  -e          edge-triggered: wait for new events, not for a state\n"};
+    "e", " [-e]", "  -e          edge-triggered: report each arrival once\n"};
 
 int main(int argc, char **argv)
 {

@@ -1,6 +1,5 @@
 /* The common code of all stages: options, signals, the listening socket, errors and the log. */
-#define _POSIX_C_SOURCE 200809L
-#define _NETBSD_SOURCE 1 /* without it, NetBSD hides struct sockaddr_storage */
+#define _DEFAULT_SOURCE /* POSIX, and the errno values that some systems add to it */
 
 #include "common.h"
 
@@ -35,8 +34,9 @@ static struct {
     bool cut;            /* the last line was written in part */
 } dropped;
 
-/* Open the terminal or pipe behind fd once more.  O_NONBLOCK belongs to the open file, which we
- * share with the shell that started us, so we may set it only on an open file of our own. */
+/* Open the terminal or pipe behind fd once more.  O_NONBLOCK belongs to the open file
+ * description, which we share with the shell that started us, so we may set it only on one that we
+ * opened ourselves. */
 static void reopen_output(int fd)
 {
     char path[64];
@@ -77,7 +77,7 @@ static size_t write_without_blocking(int fd, const char *text, size_t length)
     return written;
 }
 
-/* Print a line on stderr, and before it how many lines were dropped since the last one. */
+/* Print a line on stderr, preceded by the number of lines that were dropped before it. */
 static void print_line(const char *line, size_t length)
 {
     char note[64];
@@ -190,8 +190,8 @@ void back_off(int error)
 // ANCHOR_END: errors
 
 // ANCHOR: accept_error
-/* accept() also returns errors of the connection that it was about to return, accept(2), "Error
- * handling".  They say nothing about the connections behind it. */
+/* accept() can also fail because of an error on the connection that it was about to return (see
+ * accept(2), "Error handling").  Such an error says nothing about the connections behind it. */
 enum accept_error classify_accept_error(int error)
 {
     switch (error) {
@@ -200,7 +200,7 @@ enum accept_error classify_accept_error(int error)
     case ENOTSOCK:
         return ACCEPT_BROKEN;
     case EINTR:
-    case ECONNABORTED: /* the client left before its turn */
+    case ECONNABORTED: /* the connection was reset before we accepted it */
     case EPERM:        /* a firewall rule */
     case EPROTO:
     case ENOPROTOOPT:
@@ -239,8 +239,8 @@ static void usage(FILE *stream)
     fprintf(stream,
             "usage: server [-v] [-b ADDRESS] [-p PORT]%s\n"
             "  -v          log on stderr what each call returned and what the server did\n"
-            "  -b ADDRESS  listen on this numeric address (127.0.0.1)\n"
-            "  -p PORT     listen on this port; 0 picks any free port (5566)\n"
+            "  -b ADDRESS  listen on this numeric address (default: 127.0.0.1)\n"
+            "  -p PORT     listen on this port (default: 5566); 0 picks any free port\n"
             "%s"
             "  -h          print this text\n",
             stage_option.synopsis, stage_option.help);
@@ -314,9 +314,10 @@ void reserve_std_fds(void)
 }
 
 // ANCHOR: signals
-/* Three signals report a failed write: nobody reads any more (SIGPIPE), the file has reached its
- * size limit (SIGXFSZ), the terminal belongs to another job (SIGTTOU).  When they are ignored, the
- * call returns the error, and the server lives. */
+/* The default action of three signals would end or stop the server when it writes: SIGPIPE (nobody
+ * reads any more), SIGXFSZ (the file has reached its size limit) and SIGTTOU (a background job
+ * writes to the terminal).  We ignore them.  After the first two, write() returns the error; after
+ * SIGTTOU, it writes. */
 void install_signal_handlers(void (*on_stop)(int))
 {
     static const int stopping[] = {SIGINT, SIGTERM}, failed_write[] = {SIGPIPE, SIGXFSZ, SIGTTOU};
@@ -350,7 +351,7 @@ static const char *bind_advice(int error)
 {
     switch (error) {
     case EADDRINUSE:
-        return "another program has it; try -p 0 for any free port";
+        return "another program is using this port; try -p 0 for any free port";
     case EACCES:
         return "ports below 1024 need root; try -p 5566";
     case EADDRNOTAVAIL:
@@ -361,9 +362,9 @@ static const char *bind_advice(int error)
     }
 }
 
-/* bind() accepts multicast and broadcast addresses, to which nobody can connect.  The address of a
- * subnet's broadcast depends on the subnet, so we ask the kernel: connect() on a UDP socket sends
- * nothing, and fails with EACCES for a broadcast address, ip(7). */
+/* bind() accepts multicast and broadcast addresses, to which nobody can connect.  A subnet's
+ * broadcast address depends on its netmask, so we ask the kernel: connect() on a UDP socket sends
+ * nothing, and fails with EACCES for a broadcast address (see ip(7)). */
 static bool is_multicast_or_broadcast(const struct sockaddr *address, socklen_t size)
 {
     const struct sockaddr_in *v4 = (const void *)address;
@@ -380,8 +381,8 @@ static bool is_multicast_or_broadcast(const struct sockaddr *address, socklen_t 
 }
 
 // ANCHOR: listen
-/* SO_REUSEADDR: connections that the last server closed first keep its address in use for a while
- * (TIME_WAIT), and must not keep the next server from starting. */
+/* When a server is the first to close a connection, that connection stays in TIME_WAIT and keeps
+ * the address in use for a while.  SO_REUSEADDR lets the next server start anyway. */
 int listen_on(const char *address, const char *port)
 {
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
@@ -406,8 +407,8 @@ int listen_on(const char *address, const char *port)
 }
 // ANCHOR_END: listen
 
-/* Print the address and the port, which the kernel chose if it was 0.  A server whose stdout takes
- * no output can still be used, so this only reports the failure. */
+/* With -p 0, the port is the one that the kernel chose.  A server that cannot write to stdout is
+ * still usable, so then this only reports the failure. */
 void print_listening_address(int listening_fd)
 {
     bool v6 = strchr(options.address, ':') != NULL;
@@ -426,7 +427,7 @@ void print_listening_address(int listening_fd)
     int length = snprintf(line, sizeof line, v6 ? "listening on [%s]:%s\n" : "listening on %s:%s\n",
                           options.address, port);
     if (write_without_blocking(STDOUT_FILENO, line, (size_t)length) < (size_t)length)
-        report_error("stdout takes no output (%s); %.*s", strerror(errno), length - 1, line);
+        report_error("cannot write to stdout (%s); %.*s", strerror(errno), length - 1, line);
 }
 
 /* ---- One thread that must not block ---- */
@@ -450,10 +451,10 @@ long long now_ms(void)
 }
 
 // ANCHOR: stop
-/* A handler that only sets a flag is a race condition: a signal that arrives after the loop has
- * checked the flag and before it waits would not end the wait.  A byte in a pipe stays there, so
- * the wait itself returns.  This is the self-pipe trick.  The flag is for the case that the wait
- * fails and never reports the pipe. */
+/* A handler that only sets a flag creates a race condition: a signal that arrives after the loop
+ * has checked the flag and before it waits would not end the wait.  A byte in a pipe stays there,
+ * so the wait itself returns.  This is the self-pipe trick.  The flag covers the case in which the
+ * wait keeps failing and so never reports the pipe. */
 static volatile sig_atomic_t stop_requested;
 
 static void on_stop_signal(int signal_number)
@@ -496,6 +497,6 @@ void start_up(int argc, char **argv)
         die("pipe");
     install_signal_handlers(on_stop_signal);
     listener = listen_on(options.address, options.port);
-    if (!set_nonblocking(listener)) /* the client may leave between the wait and accept() */
+    if (!set_nonblocking(listener)) /* the connection may be reset between the wait and accept() */
         die("fcntl");
 }

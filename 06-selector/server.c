@@ -47,7 +47,7 @@ static void on_shutdown(const struct selector_key *key, int events)
 // ANCHOR_END: callbacks
 
 // ANCHOR: limit
-/* Two limits that the interface cannot hide.  select() has no bit for a descriptor of FD_SETSIZE or
+/* The interface cannot hide two limits.  select() has no bit for a descriptor of FD_SETSIZE or
  * above, so with this back end no descriptor may be that high.  poll() fails if RLIMIT_NOFILE is
  * lowered below the number of entries, so we try to raise it again.  True: the limit has changed.
  */
@@ -79,7 +79,7 @@ bool watch(int fd)
 
     if (selector_register(selector, fd, EVENT_READ, callback, client_by_fd(fd)) == 0)
         return true;
-    if (errno == ERANGE) { /* the limit was raised from outside */
+    if (errno == ERANGE) { /* another process has raised the limit */
         adjust_nofile_limit();
         errno = EMFILE;
     }
@@ -131,7 +131,7 @@ static void list_backends(void)
         snprintf(list + length, sizeof list - length, " %s", *name);
     }
     snprintf(backend_help, sizeof backend_help,
-             "  -s BACKEND  wait by one of:%s (else $SELECTOR, or the first)\n", list);
+             "  -s BACKEND  one of:%s (default: $SELECTOR, or the first)\n", list);
 }
 
 int main(int argc, char **argv)

@@ -19,19 +19,20 @@
 
 // ANCHOR: coroutines
 /* The listener has a coroutine, and so has each client.  The invariant between two events: every
- * coroutine waits.  What stages 02 to 06 keep in struct client (is output pending, how much of it
- * is sent) is here a local variable of a function that has not returned yet. */
+ * coroutine waits.  What stages 02 to 06 keep in struct client (whether output is pending, and how
+ * much of it has been sent) is kept here in local variables of functions that have not returned. */
 static struct coroutine **coroutines; /* by descriptor; NULL: none */
 static int coroutine_capacity;
 
-static bool fd_ready;      /* epoll has reported the descriptor of the coroutine that runs */
+static bool fd_ready;      /* epoll has reported the descriptor of the running coroutine */
 static bool shutting_down; /* every coroutine is to end */
 static long long accept_paused_until; /* by now_ms(); 0: accepting is not paused */
 // ANCHOR_END: coroutines
 
 // ANCHOR: wait
 /* Here a coroutine waits, and here it continues when epoll reports its descriptor.  A new coroutine
- * starts because of an event, so its first wait is over at once.  False: the server stops. */
+ * starts because of an event, so its first wait returns immediately.  Returns false if the
+ * server is stopping. */
 static bool wait_ready(void)
 {
     if (!fd_ready && !shutting_down)
@@ -134,7 +135,7 @@ static bool send_rest(int fd, const char *data, size_t length)
     return ok;
 }
 
-/* Send all of it.  The socket nearly always takes it at once. */
+/* Send all of the data.  The socket nearly always takes it in one call. */
 static bool send_all(int fd, const char *data, size_t length)
 {
     ssize_t sent = send_some(fd, data, length);
@@ -152,7 +153,8 @@ static bool send_all(int fd, const char *data, size_t length)
 /* Serve one client from its first byte to its last. */
 static void serve_client(int fd)
 {
-    static char buffer[BUFFER_SIZE]; /* one for all: while a coroutine waits, it holds nothing */
+    static char
+        buffer[BUFFER_SIZE]; /* shared by all coroutines; it holds no data while they wait */
     ssize_t received;
 
     while ((received = receive(fd, buffer, sizeof buffer)) > 0)
@@ -239,9 +241,9 @@ static enum accept_error accept_batch(void)
     return ACCEPT_NEXT;
 }
 
-/* While the shortage lasts, accept() would fail again at once, so we stop watching the listener.
- * The loop resumes this coroutine when a client has left or the time is up, because the shortage
- * may be system-wide. */
+/* While the shortage lasts, accept() would fail again immediately, so we stop watching the
+ * listener. The loop resumes this coroutine when a client has disconnected, and also after
+ * BACKOFF_MS, because a system-wide shortage can end without any of our clients closing. */
 static void accept_pause(void)
 {
     log_action("accept: %s; pause", strerror(errno));
@@ -253,7 +255,8 @@ static void accept_pause(void)
     accept_paused_until = 0;
 }
 
-/* The listener's coroutine reads as in stage 01 again: accept, and start what serves the client. */
+/* The listener's coroutine has the shape of stage 01: accept a client, and start the coroutine that
+ * serves it. */
 static void serve_listener(int fd)
 {
     while (wait_ready()) {
@@ -269,7 +272,8 @@ static void serve_listener(int fd)
 }
 // ANCHOR_END: accept
 
-/* How long the next wait may take: milliseconds, or -1 for no limit. */
+/* Resume accepting if its pause is over.  Returns how long the next wait may take: milliseconds, or
+ * -1 for no limit. */
 static int wait_timeout_ms(void)
 {
     if (accept_paused_until != 0 && now_ms() >= accept_paused_until)
@@ -304,8 +308,8 @@ static void serve(void)
 }
 // ANCHOR_END: loop
 
-/* The server stops: every wait_ready() returns false, so every coroutine closes its client and
- * ends. */
+/* The server is stopping: every wait_ready() returns false, so every coroutine closes its client
+ * and ends. */
 static void end_all_coroutines(void)
 {
     log_action("told to stop; close all");

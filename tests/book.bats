@@ -291,7 +291,7 @@ function_of() {
     grep -q '^#define STACK_SIZE 65536$' "$room/coroutine.c"
     part 07-nic-to-app/coroutine.c coroutine | grep -q 'guard'                                     # "the page that guards it"
     while IFS= read -r sentence; do                                                                # "Without root"
-        tr -d '\n' <"$room/tracefs.c" | sed 's/" *"//g' | grep -qF "$sentence" || { echo "trace does not say: $sentence"; return 1; }
+        tr -d '\n' <"$room/tracer/instance.c" | sed 's/" *"//g' | grep -qF "$sentence" || { echo "trace does not say: $sentence"; return 1; }
         grep -qF "$sentence" "$SRC/07-nic-to-app.md"
     done <<'END'
 The kernel's tracepoints are for root, and you are not root.

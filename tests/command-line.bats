@@ -50,11 +50,11 @@ setup_rule() { rule "$1" "$2" "chapter 1"; }
     next_client_works
     stop_server
     [ "$(wc -l <"$TMP/server.out")" = 1 ]
-    grep -v "$STAND_IN" "$TMP/server.err" && return 1
+    grep -v "$EMULATION" "$TMP/server.err" && return 1
     [ "$(wc -l <"$TMP/server.err")" -le 2 ]
 }
-# What stage 05 says on Linux, in two lines: it runs on a stand-in for kqueue.
-STAND_IN="a stand-in over epoll\|proves nothing about a BSD's kernel"
+# What stage 05 prints on Linux, in two lines: it uses the kqueue emulation.
+EMULATION="a kqueue emulation over epoll\|proves nothing about a BSD kernel"
 
 @test "a port that is taken: one line, exit 1" {
     setup_rule "the message names the address and what to try" "perror(\"bind\") alone"

@@ -39,7 +39,7 @@ injected() {
 # The name that the C library's call has in the kernel here.
 wait_call() {
     case $VARIANT in
-    *epoll* | *kqueue* | 07*) echo epoll_wait,epoll_pwait ;; # kqueue: the stand-in
+    *epoll* | *kqueue* | 07*) echo epoll_wait,epoll_pwait ;; # kqueue: the emulation
     *poll*) echo poll,ppoll ;;
     *" -s select" | *-select*) echo select,pselect6 ;;
     esac
