@@ -343,8 +343,8 @@ hop() { NO_COLOR=1 "$ROOT/07-nic-to-app/trace" replay "$ROOT/07-nic-to-app/recor
     [ $pieces -ge 7 ]
     in_order tree-07 net_rx_action __napi_poll tcp_v4_rcv tcp_rcv_established tcp_queue_rcv sock_def_readable ep_poll_callback try_to_wake_up
     hop rps sched_wakeup | grep -q '+14\.1  cpu0 '
-    in_order blocked-07 'sched_waking' 'There is no epoll here' ' before .*sys_enter_recvfrom'
-    in_order poll-07 'sys_exit_poll' 'looked through the whole list' 'which ones'
+    in_order blocked-07 'sched_waking' 'No epoll is involved' ' before .*sys_enter_recvfrom'
+    in_order poll-07 'sys_exit_poll' 'checked the whole list' 'find out which'
     in_order sockets-07 '+19\.9 .*epoll_wait_returned'
     in_order gro-07 'frame_written  *118' 'of 4 frames' 'tcp_probe  *256 bytes'
     in_order life-07 '^-  *char buffer' '^+  *static char buffer' '^ .*receive(' '^+  *unwatch(fd);' '^ }'
