@@ -4,7 +4,7 @@
 load support/helpers
 
 told() { wait_until 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
-backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
+backends() { "$SERVER" -h | sed -n 's/.*BACKEND  one of: \(.*\) (.*/\1/p'; }
 
 @test "-h lists the back ends that are compiled in, and -s takes each of them" {
     rule "-s BACKEND waits by that back end" "a choice that is ignored" "chapter 6"
