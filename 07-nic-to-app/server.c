@@ -153,7 +153,7 @@ static bool send_all(int fd, const char *data, size_t length)
 /* Serve one client from its first byte to its last. */
 static void serve_client(int fd)
 {
-    static char buffer[BUFFER_SIZE]; /* shared by all coroutines; empty while they wait */
+    static char buffer[BUFFER_SIZE]; /* shared: it holds no data while a coroutine waits */
     ssize_t received;
 
     while ((received = receive(fd, buffer, sizeof buffer)) > 0)

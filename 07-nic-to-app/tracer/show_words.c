@@ -162,9 +162,12 @@ const char *show_absence(const struct journey *journey, enum hop hop)
     }
 }
 
-/* Whether the server has coroutines is known only from its stamps. */
+/* Whether the server has coroutines is known only from its stamps.  Only a driver without a card puts
+ * a received packet into a CPU's backlog. */
 const char *show_box(const struct journey *journey, enum box box)
 {
+    if (box == BOX_CARD && journey->at[HOP_BACKLOG] != NULL)
+        return "NIC hardware: none on this path";
     if (box == BOX_LOOP && journey->state[HOP_RESUME] > NOT_SEEN && journey->waiting == WAITS_EPOLL)
         return "the event loop takes it from the list";
     return box_title(box, journey->waiting);
