@@ -1,7 +1,8 @@
 /* Stage 02: select().  One thread waits for all clients in one call.
  *
- * Two sets of bits, one bit per descriptor, say what to wait for.  select() overwrites them with
- * what is ready, and the loop looks at every bit.
+ * Two sets of bits, one for reading and one for writing, say which descriptors to wait for.
+ * select() overwrites them with those that are ready, and the loop looks at every bit up to the
+ * highest.  Ready means that recv() or send() has something to do; the sockets never block.
  * Try it: make tour STAGE=02, and then make run-02 V=1.
  *
  * Limit: a descriptor numbered FD_SETSIZE (usually 1,024) or above has no bit. */
@@ -16,7 +17,7 @@
 
 // ANCHOR: sets
 static fd_set read_set, write_set; /* what we wait for; select() gets copies, which it overwrites */
-static int highest_fd = -1;        /* the highest descriptor in either set */
+static int highest_fd = -1;        /* in either set; select() looks no further */
 
 bool set_interest(int fd, enum interest interest)
 {
@@ -28,8 +29,9 @@ bool set_interest(int fd, enum interest interest)
 // ANCHOR_END: sets
 
 // ANCHOR: limit
-/* Lower RLIMIT_NOFILE to FD_SETSIZE.  Then accept() fails with EMFILE before a descriptor gets too
- * high, and the clients that do not fit wait in the backlog. */
+/* Every new descriptor is below RLIMIT_NOFILE.  So lower that limit to FD_SETSIZE: accept() then
+ * fails with EMFILE before a descriptor gets too high, and the clients that do not fit wait in the
+ * backlog. */
 static bool lower_nofile_limit(void)
 {
     struct rlimit limit;
@@ -45,8 +47,8 @@ static bool lower_nofile_limit(void)
 
 // ANCHOR: watch
 /* FD_SET() of a descriptor numbered FD_SETSIZE or above would write past the end of the set (see
- * select(2)).  RLIMIT_NOFILE prevents that.  If another process has raised it (see prlimit(2)), we
- * lower it again and refuse this client. */
+ * select(2)).  That is rare: another process must have raised RLIMIT_NOFILE (see prlimit(2)).  Then
+ * we lower it again and refuse this client, as if accept() had failed. */
 bool watch(int fd)
 {
     if (fd >= FD_SETSIZE) {

@@ -1,7 +1,7 @@
-/* Stage 04: epoll.  The kernel keeps the list.
+/* Stage 04: epoll.  The kernel keeps the list of descriptors to wait for.
  *
- * epoll_ctl() adds a descriptor to the kernel's interest list once.  epoll_wait() returns only the
- * descriptors that are ready, so an idle client costs the loop nothing.
+ * epoll_ctl() adds a descriptor to the kernel's interest list once, and not before every wait.
+ * epoll_wait() returns only the descriptors that are ready, so idle clients cost the loop nothing.
  * Try it: make tour STAGE=04, and then make run-04 V=1.
  *
  * Limit: epoll is a Linux interface; macOS and the BSDs do not have it. */
@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 // ANCHOR: epoll
-static int epoll_fd;
-static bool edge_triggered;
+static int epoll_fd;        /* the interest list is a descriptor, too */
+static bool edge_triggered; /* option -e: each arrival is reported once, see client_drain() */
 
 /* Change the interest list. */
 static bool update_epoll(int operation, int fd, unsigned flags)
@@ -31,13 +31,17 @@ static bool update_epoll(int operation, int fd, unsigned flags)
     return ok;
 }
 
-/* EPOLLERR and EPOLLHUP are always reported, requested or not.  EPOLLRDHUP means that the client
- * has sent FIN.  It stays set, so while we wait to write it would end every wait immediately. */
+/* EPOLLERR (an error is pending) and EPOLLHUP (both directions are closed) are always reported.
+ * EPOLLRDHUP, the client has sent FIN, is requested for the log: recv() returns 0 in any case.  The
+ * flag stays set, so while we wait to write it would end every wait immediately.  The listener
+ * stays level-triggered, because client_accept() may leave connections in the backlog. */
 static unsigned epoll_events_for(int fd, enum interest interest)
 {
-    unsigned flags = interest == INTEREST_READ ? EPOLLIN | EPOLLRDHUP : EPOLLOUT;
+    unsigned events = interest == INTEREST_READ ? EPOLLIN | EPOLLRDHUP : EPOLLOUT;
 
-    return edge_triggered && fd != listener ? flags | EPOLLET : flags;
+    if (edge_triggered && fd != listener)
+        events |= EPOLLET;
+    return events;
 }
 
 bool watch(int fd)
@@ -50,8 +54,7 @@ bool set_interest(int fd, enum interest interest)
     return update_epoll(EPOLL_CTL_MOD, fd, epoll_events_for(fd, interest));
 }
 
-/* close() has the same effect, unless another process has a copy of the descriptor (see
- * epoll(7)). */
+/* close() also removes the descriptor, unless another process has a copy of it (see epoll(7)). */
 void unwatch(int fd)
 {
     update_epoll(EPOLL_CTL_DEL, fd, 0);

@@ -1,4 +1,4 @@
-/* Stage 05: kqueue.  The kernel keeps the list, on macOS and the BSDs.
+/* Stage 05: kqueue.  The kernel keeps the list of descriptors, on macOS and the BSDs.
  *
  * kevent() changes the list and waits.  An event says more than epoll's: how many bytes are waiting
  * (data) and which error occurred (fflags).  EV_EOF corresponds to EPOLLRDHUP.
@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 // ANCHOR: kqueue
-static int kqueue_fd;
-static bool edge_triggered;
+static int kqueue_fd;       /* the list is a descriptor, too */
+static bool edge_triggered; /* option -e: each arrival is reported once, see client_drain() */
 
 static void log_event(const struct kevent *event, unsigned flags);
 

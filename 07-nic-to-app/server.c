@@ -1,9 +1,10 @@
 /* Stage 07: coroutines.  The loop of stage 04, and the code of stage 01 on top of it.
  *
- * Each client has a coroutine, so serve_client() reads as in stage 01.  Where a thread would block,
- * a coroutine yields to the loop and keeps its stack; coroutine.c shows how.
+ * A coroutine is a function that can stop in the middle and continue there later, because it has
+ * its own stack (coroutine.c).  Each client has one, so serve_client() reads as in stage 01.  Where
+ * a thread would block, a coroutine yields to the loop; only one coroutine runs at a time.
  * Try it: make tour STAGE=07, and then make run-07 V=1.
- * Limit: an idle client is not free, because its coroutine holds a page of stack. */
+ * Limit: each idle client uses a page of memory, at the top of its 64 KiB stack. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "common.h"
@@ -18,21 +19,20 @@
 #include <unistd.h>
 
 // ANCHOR: coroutines
-/* The listener has a coroutine, and so has each client.  The invariant between two events: every
- * coroutine waits.  What stages 02 to 06 keep in struct client (whether output is pending, and how
- * much of it has been sent) is kept here in local variables of functions that have not returned. */
-static struct coroutine **coroutines; /* by descriptor; NULL: none */
+/* The listener has a coroutine, and so has each client.  When the loop waits, all of them wait.
+ * What stages 02 to 06 keep in struct client (whether output is pending, and how much of it has
+ * been sent) is kept here in local variables of functions that have not returned. */
+static struct coroutine **coroutines; /* indexed by descriptor; NULL: none */
 static int coroutine_capacity;
 
 static bool fd_ready;      /* epoll has reported the descriptor of the running coroutine */
 static bool shutting_down; /* every coroutine is to end */
-static long long accept_paused_until; /* by now_ms(); 0: accepting is not paused */
 // ANCHOR_END: coroutines
 
 // ANCHOR: wait
-/* Here a coroutine waits, and here it continues when epoll reports its descriptor.  A new coroutine
- * starts because of an event, so its first wait returns immediately.  Returns false if the
- * server is stopping. */
+/* Here a coroutine waits: coroutine_yield() returns when epoll has reported its descriptor and the
+ * loop resumes it.  A new coroutine is first resumed when epoll reports its descriptor, so its
+ * first wait returns immediately.  Returns false if the server is shutting down. */
 static bool wait_ready(void)
 {
     if (!fd_ready && !shutting_down)
@@ -188,6 +188,8 @@ static bool spawn_coroutine(void (*body)(int), int fd)
     coroutines[fd] = coroutine_new(body, fd);
     return coroutines[fd] != NULL;
 }
+
+static long long accept_paused_until; /* by now_ms(), after EMFILE; 0: accepting is not paused */
 
 /* Let the coroutine of fd run until it waits again or ends.  An event may arrive for a descriptor
  * whose coroutine has ended. */
