@@ -67,7 +67,7 @@ backends() { "$SERVER" -h | sed -n 's/.*BACKEND  one of: \(.*\) (.*/\1/p'; }
         "$SERVER" -p 0 -s "$name" >"$TMP/out" 2>"$TMP/err" || code=$?
         [ "$code" = 2 ]
         [ ! -s "$TMP/out" ]
-        head -n 1 "$TMP/err" | grep -qF "\"$name\": not a back end"
+        head -n 1 "$TMP/err" | grep -qF "\"$name\": not one of the back ends"
         grep -q '^usage: server ' "$TMP/err"
     done
     code=0
