@@ -73,7 +73,7 @@ backends() { "$SERVER" -h | sed -n 's/.*BACKEND  one of: \(.*\) (.*/\1/p'; }
     code=0
     SELECTOR=nonsense "$SERVER" -p 0 2>"$TMP/err" || code=$?
     [ "$code" = 2 ]
-    grep -qF '"nonsense": not a back end' "$TMP/err"
+    grep -qF '"nonsense": not one of the back ends' "$TMP/err"
 }
 
 @test "over select, clients beyond FD_SETSIZE wait and are served when there is room" {
