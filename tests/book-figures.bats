@@ -57,7 +57,7 @@ agree() {
     local section
     for section in about idle memory active peers sizes close churn bulk calls; do
         bash "$ROOT/tests/bench/report" "$TSV" $section | diff "$ROOT/book/drawings/bench-$section.txt" - ||
-            { echo "tests/bench/book book/drawings/bench.tsv makes them anew"; return 1; }
+            { echo "tests/bench/book book/drawings/bench.tsv regenerates them"; return 1; }
     done
     awk 'length > 80 { print FILENAME ": over 80 columns: " $0; bad = 1 } END { exit bad }' "$ROOT"/book/drawings/bench-*.txt
 }
@@ -71,12 +71,12 @@ agree() {
         grep -q 'viewBox="0 0 400 [0-9]*"' "$chart"
         grep -q '<rect .*fill="#ffffff"' "$chart"
     done
-    command -v gnuplot >/dev/null || skip "needs gnuplot to draw them anew; to run it: apt-get install gnuplot-nox"
+    command -v gnuplot >/dev/null || skip "needs gnuplot to draw them again; to run it: apt-get install gnuplot-nox"
     bash "$ROOT/tests/bench/chart" "$TSV" "$T" bench- >/dev/null
     # Another version of gnuplot draws the same data in its own way.
     [ "$(grep -o 'GNUPLOT [0-9.]* patchlevel [0-9]*' "$T/bench-idle.svg")" = "$(grep -o 'GNUPLOT [0-9.]* patchlevel [0-9]*' "$ROOT/book/src/images/bench-idle.svg")" ] ||
         skip "the book's charts were drawn by another gnuplot; to compare them: that version"
     for chart in idle active peers memory; do
-        cmp "$T/bench-$chart.svg" "$ROOT/book/src/images/bench-$chart.svg" || { echo "tests/bench/book book/drawings/bench.tsv draws it anew"; return 1; }
+        cmp "$T/bench-$chart.svg" "$ROOT/book/src/images/bench-$chart.svg" || { echo "tests/bench/book book/drawings/bench.tsv draws it again"; return 1; }
     done
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # sh entry-and-knotes.sh >../src/images/entry-and-knotes.svg
-# Bytes wait at fd 7, and there is room to send: what each list holds of it, and what comes out.
+# Bytes wait at fd 7, and there is room to send: what each list holds, and what each wait returns.
 # 360 units wide, so that on a narrow screen the letters keep their size.
 exec awk 'BEGIN {
     ink = "#222"; paper = "#fff"; shade = "#e8e8e8"

@@ -6,7 +6,7 @@ exec awk 'BEGIN {
     ink = "#222"; paper = "#fff"; shade = "#d0d0d0"
     first = 4; second = 12; last = 19 # moments; a wait takes one
     print "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 360 370\" width=\"480\" role=\"img\" aria-labelledby=\"title\" font-family=\"sans-serif\" font-size=\"14\">"
-    print "<title id=\"title\">Level-triggered, the server is told six times and reads all; edge-triggered, it is told twice, and four bytes are never read</title>"
+    print "<title id=\"title\">Level-triggered, the server gets six reports and reads all; edge-triggered, it gets two, and four bytes are never read</title>"
     print "<rect width=\"360\" height=\"370\" fill=\"" paper "\"/>"
     text(10, 22, "3 bytes arrive, then 3 more. After each report", 0)
     text(10, 40, "the server reads 1 byte.", 0)

@@ -16,7 +16,7 @@ exec awk 'BEGIN {
     text(10, 244, "epoll: the kernel keeps it", "bold")
     box(256, 46, "your program"); cell(216, 266, 1)
     arrow(40, 302, 340); text(52, 326, "a client, once", "")
-    arrow(228, 340, 302); text(240, 326, "who is ready", "")
+    arrow(228, 340, 302); text(240, 326, "what is ready", "")
     box(340, 102, "the kernel"); row(368)
     cell(216, 404, 1); text(168, 421, "ready", "")
     arrow(18 + ready * 27 + 12, 391, 402, 1)
