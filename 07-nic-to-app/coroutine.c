@@ -23,8 +23,9 @@
 
 #ifdef CONTEXT_X86_64
 /* A function must preserve six registers for its caller (System V ABI): these are pushed.  The
- * compiler has saved all others before the call, because to the compiler this is a call like any
- * other.  The floating-point modes must be preserved too, but nothing here changes them. */
+ * compiler has already saved any other register that the caller still needs, because to the
+ * compiler this is a call like any other.  The floating-point modes must be preserved too, but
+ * nothing here changes them. */
 // ANCHOR: switch
 /* void context_switch(struct context *from [rdi], const struct context *to [rsi]) */
 __asm__(".text\n"
@@ -56,7 +57,8 @@ void context_init(struct context *context, void (*entry)(void))
     struct {
         uint64_t registers[6];
         void (*return_address)(void);
-        uint64_t padding; /* the ABI starts a function with rsp 8 bytes below a multiple of 16 */
+        uint64_t
+            padding; /* at its entry, a function expects rsp to be 8 bytes below a multiple of 16 */
     } frame = {.return_address = entry};
 
     context->stack_pointer = context->stack + context->stack_size - sizeof frame;

@@ -141,10 +141,10 @@ const struct hop_info hops[HOPS] = {
         .not_needed = "no hardware interrupt scheduled this work: NET_RX had rescheduled itself"},
     [HOP_BACKLOG] = {.name = "backlog", .box = BOX_CARD, .share = SHARE_STACK,
         .link = "the skb's address",
-        .why[WAITS_EPOLL] = "This path has no card. The driver is still inside a send, so it only "
+        .why[WAITS_EPOLL] = "This path has no card. The driver is still running inside send(), so it only "
                             "puts the skb into a CPU's backlog, a queue in memory, and schedules "
                             "NET_RX, which will empty the queue. The Ethernet header has been "
-                            "removed and is no longer counted.",
+                            "removed, so the length no longer includes it.",
         .not_seen = "this device does not use the CPU's backlog"},
     [HOP_SOFTIRQ] = {.name = "softirq", .box = BOX_STACK, .share = SHARE_STACK,
         .link = "CPU and nesting: it has begun and not ended when the skb is received",
@@ -157,7 +157,7 @@ const struct hop_info hops[HOPS] = {
         .not_needed = "NET_RX was already running, for another packet"},
     [HOP_GRO] = {.name = "gro", .box = BOX_STACK, .share = SHARE_STACK,
         .link = "the skb's address; its device",
-        .why[WAITS_EPOLL] = "The driver has made an skb of the frame: the kernel's record of one "
+        .why[WAITS_EPOLL] = "The driver has put the frame into an skb, the kernel's record of one "
                             "packet. GRO (generic receive offload) may hold an skb back for a "
                             "moment. If the next one continues it, in the same connection, the "
                             "two become one, and the protocols run once for both.",
@@ -219,9 +219,9 @@ const struct hop_info hops[HOPS] = {
         .not_needed = "the server was still on its CPU"},
     [HOP_WAIT] = {.name = "wait", .box = BOX_WAKE, .share = SHARE_SCHEDULER,
         .link = "the thread",
-        .why[WAITS_EPOLL] = "An entry on the ready list is only a hint: the call has asked each "
-                            "of those sockets for its state now. It returns the descriptors that "
-                            "are ready. It has not read a byte from them.",
+        .why[WAITS_EPOLL] = "An entry on the ready list is only a hint, so the call has checked "
+                            "the current state of every socket on the list. It returns the "
+                            "descriptors that are ready. It has not read a byte from them.",
         .why[WAITS_SCAN] = "Once awake, the kernel has checked the whole list again. The call "
                            "returns how many descriptors are ready. The loop must search the list "
                            "to find out which.",
@@ -264,8 +264,9 @@ const struct hop_info hops[HOPS] = {
         .link = "the position of the bytes in the stream",
         .why[WAITS_EPOLL] = "The sender's TCP has received the acknowledgement, so it no longer "
                             "has to keep a copy of the bytes. It means that the receiving kernel "
-                            "has them, not that a program has read them. It is therefore not part "
-                            "of the way to the reader, and not counted.",
+                            "has them, not that a program has read them. The acknowledgement is "
+                            "therefore not part of the packet's path to the reader, and the total "
+                            "does not include it.",
         .not_seen = "there is no stamp of an acknowledgement"},
 };
 // clang-format on

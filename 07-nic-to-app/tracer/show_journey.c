@@ -145,7 +145,7 @@ void show_journey(FILE *stream, const struct recording *recording, const struct 
     if (recording->via != VIA_SOCKETS)
         show_wrapped(
             stream,
-            "Numbers: a socket's is the kernel's own (SO_COOKIE), a thread's is its id; an "
-            "skb's is assigned here.",
+            "Socket numbers come from the kernel (SO_COOKIE), and thread numbers are thread "
+            "ids. trace itself numbers the skbs.",
             0);
 }
