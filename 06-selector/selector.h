@@ -2,9 +2,9 @@
  * offers.
  *
  * The functions and their meaning are those of Python's selectors module, in C.  A selector holds
- * a set of keys.  A key consists of a descriptor, the events to wait for, a callback, and a pointer for
- * your own data.  selector_select() returns the keys that are ready; selector_dispatch() calls their
- * callbacks.  A server's loop, with one callback for the listener and one for each client:
+ * a set of keys.  A key consists of a descriptor, the events to wait for, a callback, and a pointer
+ * for your own data.  selector_select() returns the keys that are ready; selector_dispatch() calls
+ * their callbacks.  A server's loop, with one callback for the listener and one for each client:
  *
  *     static void on_client(const struct selector_key *key, int events)
  *     {
@@ -52,15 +52,15 @@
  *     ERANGE  the back end is select and the descriptor is FD_SETSIZE or above: an fd_set has no
  *             bit for it, whatever RLIMIT_NOFILE allows; FD_SETSIZE is 1,024 on Linux and 256 on
  *             NetBSD
- *     EPIPE   the back end is kqueue, and EVENT_WRITE is for a pipe whose reading end is closed (FreeBSD;
- *             NetBSD sets EBADF)
+ *     EPIPE   the back end is kqueue, and EVENT_WRITE is for a pipe whose reading end is closed
+ *             (FreeBSD; NetBSD sets EBADF)
  *   or another errno of the kernel, such as ENOMEM.
- * - Every back end refuses the same files with EPERM.  On Linux the file's driver decides whether the kernel can wait for it, so the selector
- *   asks epoll about everything that is not a socket or a pipe: a regular file on a disk, a
- *   directory and /dev/null are refused; /proc/self/mounts and the files of sysfs are accepted.
- *   Without epoll, the file type decides: every regular file and every directory is refused, although on
- *   a BSD poll() and select() would report them as always ready, and kqueue would report a regular
- *   file as readable up to its end.
+ * - Every back end refuses the same files with EPERM.  On Linux the file's driver decides whether
+ *   the kernel can wait for it, so the selector asks epoll about everything that is not a socket or
+ *   a pipe: a regular file on a disk, a directory and /dev/null are refused; /proc/self/mounts and
+ *   the files of sysfs are accepted.  Without epoll, the file type decides: every regular file and
+ *   every directory is refused, although on a BSD poll() and select() would report them as always
+ *   ready, and kqueue would report a regular file as readable up to its end.
  * - Unregister a descriptor before you close it.  If you forget to, it is no longer reported, and
  *   its key stays until you unregister it.  There are two exceptions.  If its number is given to a
  *   new file, poll and select may report the new file under the old key.  If the descriptor has a

@@ -141,8 +141,8 @@ const struct hop_info hops[HOPS] = {
         .not_needed = "no hardware interrupt scheduled this work: NET_RX had rescheduled itself"},
     [HOP_BACKLOG] = {.name = "backlog", .box = BOX_CARD, .share = SHARE_STACK,
         .link = "the skb's address",
-        .why[WAITS_EPOLL] = "This path has no card. The driver is still running inside send(), so it only "
-                            "puts the skb into a CPU's backlog, a queue in memory, and schedules "
+        .why[WAITS_EPOLL] = "This path has no card. The driver is still running inside send(), so "
+                            "it only puts the skb into a CPU's backlog, a queue in memory, and schedules "
                             "NET_RX, which will empty the queue. The Ethernet header has been "
                             "removed, so the length no longer includes it.",
         .not_seen = "this device does not use the CPU's backlog"},

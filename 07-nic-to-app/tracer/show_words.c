@@ -162,8 +162,8 @@ const char *show_absence(const struct journey *journey, enum hop hop)
     }
 }
 
-/* Whether the server has coroutines is known only from its stamps.  Only a driver without a card puts
- * a received packet into a CPU's backlog. */
+/* Whether the server has coroutines is known only from its stamps.  Only a driver without a card
+ * puts a received packet into a CPU's backlog. */
 const char *show_box(const struct journey *journey, enum box box)
 {
     if (box == BOX_CARD && journey->at[HOP_BACKLOG] != NULL)

@@ -348,7 +348,8 @@ static void note_queries(const struct pair *pair, const struct report *report,
                        (unsigned long long)report->cookie);
     if (getsockopt(pair->client, IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
         recording_note(recording,
-                       "TCP's estimate of the round-trip time, from all packets: %u µs (TCP_INFO).",
+                       "TCP's estimate of the round-trip time, from all packets: "
+                        "%u µs (TCP_INFO).",
                        info.tcpi_rtt);
 }
 
