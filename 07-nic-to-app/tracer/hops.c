@@ -142,9 +142,9 @@ const struct hop_info hops[HOPS] = {
     [HOP_BACKLOG] = {.name = "backlog", .box = BOX_CARD, .share = SHARE_STACK,
         .link = "the skb's address",
         .why[WAITS_EPOLL] = "This path has no card. The driver is still running inside send(), so "
-                            "it only puts the skb into a CPU's backlog, a queue in memory, and schedules "
-                            "NET_RX, which will empty the queue. The Ethernet header has been "
-                            "removed, so the length no longer includes it.",
+                            "it only puts the skb into a CPU's backlog, a queue in memory, and "
+                            "schedules NET_RX, which will empty the queue. The Ethernet header "
+                            "has been removed, so the length no longer includes it.",
         .not_seen = "this device does not use the CPU's backlog"},
     [HOP_SOFTIRQ] = {.name = "softirq", .box = BOX_STACK, .share = SHARE_STACK,
         .link = "CPU and nesting: it has begun and not ended when the skb is received",

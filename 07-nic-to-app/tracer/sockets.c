@@ -349,7 +349,7 @@ static void note_queries(const struct pair *pair, const struct report *report,
     if (getsockopt(pair->client, IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
         recording_note(recording,
                        "TCP's estimate of the round-trip time, from all packets: "
-                        "%u µs (TCP_INFO).",
+                       "%u µs (TCP_INFO).",
                        info.tcpi_rtt);
 }
 
