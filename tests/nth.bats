@@ -110,6 +110,8 @@ ready_or_exited() {
             done
         done
     done
+    test_case ''
+    echo "$runs calls were made to fail; more than 50 are expected"
     echo "# $VARIANT: $runs runs, each with one fault" >&3
     [ "$runs" -gt 50 ]
 }

@@ -85,7 +85,7 @@ print_failure() {
     echo "usual cause:   $CAUSE"
     echo "in the book:   $CHAPTER"
     if [ -n "${OURS:-}" ]; then
-        echo "to repeat it:  make test STAGE='$VARIANT' ONLY=$only"
+        echo "to repeat it:  make test STAGE='$VARIANT' ${LONG:+LONG=1 }ONLY=$only"
     else
         echo "to repeat it:  make test SERVER='$SERVER' SERVER_ARGS='$SERVER_ARGS' ONLY=$only"
     fi
