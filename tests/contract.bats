@@ -102,7 +102,7 @@ load support/helpers
 }
 
 @test "out-of-band data does no harm" {
-    rule "the bytes around an urgent byte are echoed, and the server does not spin" "the server waits for an exceptional condition that it never handles, so every wait reports it again" "chapter 2"
+    rule "the bytes around an urgent byte are echoed, and the server does not spin" "the server waits for an exceptional condition that it never handles, so every wait reports it again; if the client times out: $ONE_READ" "chapter 2"
     start_server
     client send ab send-oob '!' send cd expect abcd shutdown expect-eof
     server_unaffected
@@ -309,7 +309,7 @@ wait_for_connections() { # 300 connections, or as many as the backlog takes: no 
 }
 
 @test "SIGTERM stops the server while bytes are in transit" {
-    rule "on SIGTERM the server stops, whatever it is doing" "the loop finishes its work first" "chapter 2"
+    rule "on SIGTERM the server stops, whatever it is doing" "the loop finishes its work first; if the server is idle although the client sends: $ONE_READ" "chapter 2"
     start_server
     start_client one small-rcvbuf fill 50000000 wait
     client_printed one filled

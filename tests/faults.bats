@@ -50,7 +50,7 @@ wait_call() {
 }
 
 @test "EINTR from recv, send and accept" {
-    rule "a call that fails with EINTR is repeated" "EINTR ends the client; if bytes differ: $SHORT_WRITE" "chapter 1"
+    rule "a call that fails with EINTR is repeated" "EINTR ends the client; if bytes differ: $SHORT_WRITE; if the client times out: $ONE_READ" "chapter 1"
     need_strace
     local call
     for call in recvfrom sendto accept,accept4; do
@@ -63,7 +63,7 @@ wait_call() {
 }
 
 @test "EINTR from the wait" {
-    rule "a wait that fails with EINTR is repeated" "EINTR ends the server, so Ctrl-Z and fg, or a debugger, end it" "chapter 2"
+    rule "a wait that fails with EINTR is repeated" "EINTR ends the server, so Ctrl-Z and fg, or a debugger, end it; if the client times out: $ONE_READ" "chapter 2"
     need_strace
     [ -n "$(wait_call)" ] || skip "expected: a blocking server does not wait for several descriptors"
     inject "$(wait_call):error=EINTR:when=1+2"
@@ -122,7 +122,7 @@ wait_call() {
 }
 
 @test "ENOBUFS and EAGAIN from send" {
-    rule "if send() cannot take bytes now, the server sends them later; no byte is lost" "the bytes are dropped when send() fails; if bytes differ: $SHORT_WRITE; if the client times out: edge-triggered, but not re-armed after a send() that took nothing" "chapter 2"
+    rule "if send() cannot take bytes now, the server sends them later; no byte is lost" "the bytes are dropped when send() fails; if bytes differ: $SHORT_WRITE; if the client times out: edge-triggered, but not re-armed after a send() that took nothing; or $ONE_READ" "chapter 2"
     need_strace
     local error
     for error in ENOBUFS EAGAIN; do
@@ -163,7 +163,7 @@ wait_call() {
 }
 
 @test "an epoll_ctl that fails closes the client" {
-    rule "a client whose descriptor cannot be watched is closed" "the result of epoll_ctl() is ignored, so no event ever arrives for the client" "chapter 4"
+    rule "a client whose descriptor cannot be watched is closed" "the result of epoll_ctl() is ignored, so no event ever arrives for the client; if the client times out: $ONE_READ" "chapter 4"
     need_strace
     case $VARIANT in *epoll* | *kqueue* | 07*) ;; *) skip "expected: this stage makes no epoll_ctl call" ;; esac
     local error
@@ -220,7 +220,7 @@ wait_call() {
 }
 
 @test "short writes: the server sends the rest later and then reads again" {
-    rule "send() may take fewer bytes than it was given" "the result of send() is ignored; if bytes differ or are missing: $SHORT_WRITE" "chapter 2"
+    rule "send() may take fewer bytes than it was given" "the result of send() is ignored; if bytes differ or are missing: $SHORT_WRITE; if the client times out: $ONE_READ" "chapter 2"
     need_shim
     with_shim "send:short=1+1"
     client random 50000 all-bytes shutdown expect-eof
@@ -230,7 +230,7 @@ wait_call() {
 }
 
 @test "EAGAIN after each short write" {
-    rule "the server waits for writability after a short write, and stops when everything is sent" "write interest is never set, or never removed; if bytes differ or are missing: $SHORT_WRITE" "chapter 2"
+    rule "the server waits for writability after a short write, and stops when everything is sent" "write interest is never set, or never removed; if bytes differ or are missing: $SHORT_WRITE; if the client times out: $ONE_READ" "chapter 2"
     need_shim
     with_shim "send:short=1+1,send:eagain=2+2"
     client random 20000 echo "reading again" shutdown expect-eof
@@ -243,7 +243,7 @@ wait_call() {
 }
 
 @test "when malloc fails, that client is closed and the next one is served" {
-    rule "ENOMEM ends one client, not the server" "the result of malloc() is not checked" "chapter 2"
+    rule "ENOMEM ends one client, not the server" "the result of malloc() is not checked; if the client times out: $ONE_READ" "chapter 2"
     need_shim
     case $VARIANT in 01*) skip "expected: this stage does not allocate memory while it serves" ;; esac
     local n long

@@ -82,7 +82,7 @@ print_failure() {
     echo "broken rule:   $RULE"
     [ -z "$CASE" ] || echo "failed with:   $CASE"
     if [ -n "${OURS:-}" ]; then echo "server:        $VARIANT"; else echo "server:        $SERVER $SERVER_ARGS"; fi
-    echo "usual cause:   $CAUSE"
+    echo "usual cause:   ${CAUSE//; /;$'\n'               }"
     echo "in the book:   $CHAPTER"
     if [ -n "${OURS:-}" ]; then
         echo "to repeat it:  make test STAGE='$VARIANT' ${LONG:+LONG=1 }ONLY=$only"
