@@ -1,10 +1,10 @@
 /* Stage 01: blocking calls, and one thread for each client.
  *
  * accept(), recv() and send() block until they can do something, and the thread blocks with them.
- * So one thread can serve one client (-1), and many clients need many threads.
+ * So one thread serves only one client at a time (option -1), and many clients need many threads.
  * Try it: make tour STAGE=01, and then make run-01 V=1.
  *
- * Limit: every idle client occupies a thread, with a stack and a place in the scheduler. */
+ * Limit: every idle client occupies a thread, with a stack and the kernel's data for a thread. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "common.h"
@@ -35,7 +35,8 @@ static ssize_t receive(int fd, char *buffer, size_t size)
     return received;
 }
 
-/* Send all of it.  send() may take only a part, and blocks while the client does not read. */
+/* Send all of the data.  send() may take only part of it, and blocks when the socket's buffer is
+ * full because the client does not read. */
 static bool send_all(int fd, const char *data, size_t length)
 {
     for (size_t sent = 0; sent < length;) {
@@ -71,20 +72,20 @@ static void serve_client(int fd)
 
 // ANCHOR: thread
 #define STACK_SIZE 65536 /* for the buffer and for the calls below it */
-static pthread_attr_t small_stack;
+static pthread_attr_t small_stack_attr;
 
-/* By default a thread's stack is 8 MiB of addresses on Linux; memory is used only where it is
- * touched.  A small stack makes room for thousands of threads, and their real cost is easy to see.
- */
+/* By default a thread's stack is 8 MiB of address space on Linux; physical memory is used only for
+ * the pages that are touched.  With small stacks, thousands of threads fit into the address space,
+ * and what they cost is what they touch. */
 static void choose_stack_size(void)
 {
     size_t size = STACK_SIZE > PTHREAD_STACK_MIN ? STACK_SIZE : PTHREAD_STACK_MIN;
 
-    errno = pthread_attr_init(&small_stack);
+    errno = pthread_attr_init(&small_stack_attr);
     if (errno == 0)
-        errno = pthread_attr_setstacksize(&small_stack, size);
+        errno = pthread_attr_setstacksize(&small_stack_attr, size);
     if (errno == 0)
-        errno = pthread_attr_setdetachstate(&small_stack, PTHREAD_CREATE_DETACHED);
+        errno = pthread_attr_setdetachstate(&small_stack_attr, PTHREAD_CREATE_DETACHED);
     if (errno != 0)
         die("thread attributes");
 }
@@ -95,24 +96,24 @@ static void *client_thread(void *fd)
     return NULL;
 }
 
-/* Serve the client in a new thread.  If the system has no thread left, this client is closed and
- * the server goes on. */
+/* Serve the client in a new thread.  If the system cannot create another thread, close this client
+ * and continue. */
 static void start_client_thread(int fd)
 {
     pthread_t thread;
-    int error = pthread_create(&thread, &small_stack, client_thread, (void *)(intptr_t)fd);
+    int error = pthread_create(&thread, &small_stack_attr, client_thread, (void *)(intptr_t)fd);
 
     if (error == 0)
         return;
-    report("no thread for fd %d: %s; close", fd, strerror(error));
+    report_error("no thread for fd %d: %s; close", fd, strerror(error));
     close(fd);
 }
 // ANCHOR_END: thread
 
-/* accept() returned an error.  False: it will never succeed again. */
-static bool can_accept_again(int error)
+/* Handle an error of accept().  Returns false if accept() will never succeed again. */
+static bool handle_accept_error(int error)
 {
-    switch (accept_error(error)) {
+    switch (classify_accept_error(error)) {
     case ACCEPT_NEXT:
         log_action("%s; next", strerror(error));
         return true;
@@ -123,7 +124,7 @@ static bool can_accept_again(int error)
     case ACCEPT_BROKEN:
         break;
     }
-    report("accept: %s; no more clients are accepted", strerror(error));
+    report_error("accept: %s; no more clients are accepted", strerror(error));
     return false;
 }
 
@@ -135,7 +136,7 @@ static void serve(void)
         log_call("accept");
         log_fd(fd, 0);
         if (fd == -1) {
-            if (!can_accept_again(errno))
+            if (!handle_accept_error(errno))
                 return;
             continue;
         }
@@ -153,7 +154,7 @@ static void serve(void)
 
 /* Every thread is blocked in some call and none would look at a flag, so the handler ends the
  * process; the kernel closes what is open. */
-static void on_terminate(int signal_number)
+static void on_stop_signal(int signal_number)
 {
     (void)signal_number;
     _exit(0);
@@ -167,10 +168,10 @@ int main(int argc, char **argv)
 {
     reserve_std_fds();
     read_options(argc, argv);
-    handle_signals(on_terminate);
+    install_signal_handlers(on_stop_signal);
     choose_stack_size();
     listener = listen_on(options.address, options.port);
-    announce(listener);
+    print_listening_address(listener);
     serve();
     for (;;)
         pause(); /* the connected clients still have their threads */

@@ -1,10 +1,11 @@
 /* Stage 02: select().  One thread waits for all clients in one call.
  *
- * Two sets of bits, one bit per descriptor, say what to wait for.  select() overwrites them with
- * what is ready, and the loop looks at every bit.
+ * Two sets of bits, one for reading and one for writing, say which descriptors to wait for.
+ * select() overwrites them with those that are ready, and the loop looks at every bit up to the
+ * highest.  Ready means that recv() or send() has something to do; the sockets never block.
  * Try it: make tour STAGE=02, and then make run-02 V=1.
  *
- * Limit: a descriptor of FD_SETSIZE (1,024) or above has no bit. */
+ * Limit: a descriptor numbered FD_SETSIZE (usually 1,024) or above has no bit. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "clients.h"
@@ -16,7 +17,7 @@
 
 // ANCHOR: sets
 static fd_set read_set, write_set; /* what we wait for; select() gets copies, which it overwrites */
-static int highest = -1;           /* the highest descriptor in either set */
+static int highest_fd = -1;        /* in either set; select() looks no further */
 
 bool set_interest(int fd, enum interest interest)
 {
@@ -28,8 +29,9 @@ bool set_interest(int fd, enum interest interest)
 // ANCHOR_END: sets
 
 // ANCHOR: limit
-/* If no descriptor may be FD_SETSIZE or above, accept() fails with EMFILE in time, and the clients
- * that do not fit wait in the backlog. */
+/* Every new descriptor is below RLIMIT_NOFILE.  So lower that limit to FD_SETSIZE: accept() then
+ * fails with EMFILE before a descriptor gets too high, and the clients that do not fit wait in the
+ * backlog. */
 static bool lower_nofile_limit(void)
 {
     struct rlimit limit;
@@ -44,8 +46,9 @@ static bool lower_nofile_limit(void)
 // ANCHOR_END: limit
 
 // ANCHOR: watch
-/* FD_SET() of such a descriptor would write beyond the set, select(2).  The limit prevents that; if
- * it was raised from outside, we lower it again and refuse this client. */
+/* FD_SET() of a descriptor numbered FD_SETSIZE or above would write past the end of the set (see
+ * select(2)).  That is rare: another process must have raised RLIMIT_NOFILE (see prlimit(2)).  Then
+ * we lower it again and refuse this client, as if accept() had failed. */
 bool watch(int fd)
 {
     if (fd >= FD_SETSIZE) {
@@ -53,8 +56,8 @@ bool watch(int fd)
         errno = EMFILE;
         return false;
     }
-    if (fd > highest)
-        highest = fd;
+    if (fd > highest_fd)
+        highest_fd = fd;
     return set_interest(fd, INTEREST_READ);
 }
 
@@ -64,8 +67,8 @@ void unwatch(int fd)
         return;
     FD_CLR(fd, &read_set);
     FD_CLR(fd, &write_set);
-    while (highest >= 0 && !FD_ISSET(highest, &read_set) && !FD_ISSET(highest, &write_set))
-        highest--;
+    while (highest_fd >= 0 && !FD_ISSET(highest_fd, &read_set) && !FD_ISSET(highest_fd, &write_set))
+        highest_fd--;
 }
 // ANCHOR_END: watch
 
@@ -75,18 +78,18 @@ enum { READABLE = 1, WRITABLE = 2 }; /* for the log */
 static void serve(void)
 {
     for (;;) {
-        int timeout_ms = wait_timeout_ms(); /* may watch the listener, so it precedes the copies */
+        int timeout_ms = wait_timeout_ms(); /* before the copies: it may watch the listener again */
         fd_set readable = read_set, writable = write_set;
         struct timeval timeout = {.tv_usec = (suseconds_t)timeout_ms * 1000};
         int ready =
-            select(highest + 1, &readable, &writable, NULL, timeout_ms < 0 ? NULL : &timeout);
+            select(highest_fd + 1, &readable, &writable, NULL, timeout_ms < 0 ? NULL : &timeout);
         if (ready == -1) {
-            if (!retry_wait("select"))
+            if (!handle_wait_error("select"))
                 return;
             continue;
         }
         log_call("select  %d ready", ready);
-        for (int fd = 0; fd <= highest; fd++) {
+        for (int fd = 0; fd <= highest_fd; fd++) {
             unsigned flags = FD_ISSET(fd, &readable) ? READABLE : 0;
             flags |= FD_ISSET(fd, &writable) ? WRITABLE : 0;
             if (flags == 0)
@@ -97,7 +100,7 @@ static void serve(void)
             if (fd == listener)
                 client_accept();
             else
-                client_ready(client_at(fd));
+                client_ready(client_by_fd(fd));
         }
     }
 }
@@ -113,7 +116,7 @@ int main(int argc, char **argv)
     start_up(argc, argv);
     if (!watch(listener) || !watch(shutdown_pipe[0]))
         die("select");
-    announce(listener);
+    print_listening_address(listener);
     serve();
     clients_close();
     return 0;

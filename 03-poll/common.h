@@ -1,4 +1,4 @@
-/* common.h: what every stage needs besides its lesson.  Chapter 1 explains it.
+/* common.h: the code that every stage needs and that no stage is about.  Chapter 1 explains it.
  *
  * This file, common.c, clients.h and clients.c are the same in every folder that has them.  To
  * change one, edit it in one folder and run `make sync FROM=that-folder`. */
@@ -10,7 +10,7 @@
 
 /* ---- What server.c provides ---- */
 
-/* A bit that the kernel sets for a ready descriptor, and its name for the log. */
+/* A bit that describes the events of a descriptor, and its name for the log. */
 struct flag_name {
     unsigned bit;
     const char *name;
@@ -25,8 +25,7 @@ struct stage_option {
 };
 extern const struct stage_option stage_option;
 
-/* ---- Start-up.  A failure ends the program: one line on stderr, exit code 1 (2 for bad usage)
- * ---- */
+/* ---- Start-up.  A failure prints one line on stderr and ends the program with exit code 1 ---- */
 
 extern struct options {
     const char *address, *port;
@@ -35,20 +34,36 @@ extern struct options {
     const char *stage_value; /* with this value, if it takes one */
 } options;
 
-void reserve_std_fds(void);                /* no socket may become descriptor 0, 1 or 2 */
-void read_options(int argc, char **argv);  /* fills `options`; -h prints the usage and exits */
-void handle_signals(void (*on_stop)(int)); /* on_stop for SIGINT, SIGTERM; ignore failed writes */
-int listen_on(const char *address, const char *port); /* a listening TCP socket */
-void announce(int listening_fd);                      /* prints "listening on ADDRESS:PORT" */
-_Noreturn void bad_usage(const char *what, const char *why);
-_Noreturn void die(const char *what); /* prints what failed and why, from errno */
+/* Open descriptors 0 to 2 if they are closed, so that no socket gets these numbers. */
+void reserve_std_fds(void);
 
-/* ---- Errors while serving.  Each function takes an errno ---- */
+/* Fill in `options`.  -h prints the usage text and exits with 0, bad usage exits with 2. */
+void read_options(int argc, char **argv);
+_Noreturn void bad_usage(const char *what, const char *why);
+
+/* SIGINT and SIGTERM call on_stop; the signals that report a failed write are ignored. */
+void install_signal_handlers(void (*on_stop)(int));
+
+extern int listener; /* the socket that clients connect to */
+
+/* Returns a listening TCP socket. */
+int listen_on(const char *address, const char *port);
+
+/* Print "listening on ADDRESS:PORT" on stdout. */
+void print_listening_address(int listening_fd);
+
+/* Send small replies immediately instead of waiting for an acknowledgement (see tcp(7)). */
+void set_nodelay(int fd);
+
+/* Print what failed and why, from errno, and exit with 1. */
+_Noreturn void die(const char *what);
+
+/* ---- Errors while serving.  Each function takes an errno value ---- */
 
 /* True if the same call may succeed when it is made again. */
 bool is_transient(int error);
 
-/* Sleeps as long as the error deserves before another attempt: not at all for EINTR and EAGAIN, a
+/* Sleep as long as the error deserves before another attempt: not at all for EINTR and EAGAIN, a
  * moment for ENOBUFS, BACKOFF_MS for any other. */
 void back_off(int error);
 #define BACKOFF_MS 100
@@ -59,12 +74,9 @@ enum accept_error {
     ACCEPT_SHORTAGE, /* no descriptor or memory left: pause, then accept again */
     ACCEPT_BROKEN    /* the listener itself has failed and will never accept again */
 };
-enum accept_error accept_error(int error);
+enum accept_error classify_accept_error(int error);
 
-/* Small replies leave at once instead of waiting for an acknowledgement, tcp(7). */
-void set_nodelay(int fd);
-
-/* ---- Logging.  No reader of the output can stop the server: what does not fit is dropped ---- */
+/* ---- Logging never blocks the server: if nobody reads the output, lines are dropped ---- */
 
 #ifdef __GNUC__
 #define PRINTF_LIKE __attribute__((format(printf, 1, 2)))
@@ -72,27 +84,28 @@ void set_nodelay(int fd);
 #define PRINTF_LIKE
 #endif
 
-/* With -v, one line has three columns: what a call returned, for which descriptor, and what the
- * server did.  The first two functions fill in columns; log_action() completes the line and prints
- * it.  Each thread has a line of its own.  None of the functions changes errno. */
+/* With -v, each log line has three columns: what a call returned, for which descriptor, and what
+ * the server did.  The first two functions fill in columns; log_action() completes the line and
+ * prints it.  Each thread builds its line separately.  None of the functions changes errno. */
 void log_call(const char *format, ...) PRINTF_LIKE;
 void log_fd(int fd, unsigned flags); /* the flags are named by flag_names[] */
 void log_action(const char *format, ...) PRINTF_LIKE;
 
-/* Prints "server: " and one line, with or without -v. */
-void report(const char *format, ...) PRINTF_LIKE;
+/* Print "server: " and one line, with or without -v. */
+void report_error(const char *format, ...) PRINTF_LIKE;
 
 /* ---- One thread that must not block: stages 02 to 07 ---- */
 
-extern int listener;         /* the socket that clients connect to */
 extern int shutdown_pipe[2]; /* [0] becomes readable when SIGINT or SIGTERM arrives */
 
-void start_up(int argc, char **argv); /* all of the start-up above, except announce() */
-bool set_nonblocking(int fd);         /* false: errno says why */
-long long now_ms(void);               /* milliseconds on a clock that is never set back */
+/* All of the start-up above, except print_listening_address(). */
+void start_up(int argc, char **argv);
 
-/* Call this when the wait itself failed.  It backs off and returns true: wait again.  False: the
- * server was told to stop. */
-bool retry_wait(const char *call);
+bool set_nonblocking(int fd); /* false: errno says why */
+long long now_ms(void);       /* milliseconds on a clock that is never set back */
+
+/* Call this when the wait itself has failed.  It backs off.  Returns true if the loop should wait
+ * again, and false if the server was told to stop. */
+bool handle_wait_error(const char *call);
 
 #endif

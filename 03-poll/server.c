@@ -45,7 +45,7 @@ bool watch(int fd)
 // ANCHOR_END: array
 
 // ANCHOR: change
-/* poll() reports POLLERR and POLLHUP as well, even if nobody asked for them, poll(2). */
+/* poll() reports POLLERR and POLLHUP as well, even if nobody asked for them (see poll(2)). */
 bool set_interest(int fd, enum interest interest)
 {
     find_pollfd(fd)->events = interest == INTEREST_READ ? POLLIN : POLLOUT;
@@ -63,9 +63,9 @@ void unwatch(int fd)
 // ANCHOR_END: change
 
 // ANCHOR: limit
-/* poll() accepts at most RLIMIT_NOFILE entries, poll(2), and the limit can be lowered while we run.
- * Raise it to what we need, as far as that is allowed.  Returns how many entries poll() accepts
- * now; the shutdown pipe is the first of them. */
+/* poll() accepts at most RLIMIT_NOFILE entries (see poll(2)), and that limit can be lowered while
+ * we run.  Raise it to what we need, as far as that is allowed, and return how many entries poll()
+ * accepts now.  The shutdown pipe is the first entry, so the server can always be stopped. */
 static size_t raise_nofile_limit(void)
 {
     static bool reported;
@@ -78,8 +78,8 @@ static size_t raise_nofile_limit(void)
     if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur == needed)
         return pollfd_count;
     if (!reported)
-        report("poll: RLIMIT_NOFILE is too low; only %llu of %zu descriptors are served",
-               (unsigned long long)limit.rlim_cur, pollfd_count);
+        report_error("poll: RLIMIT_NOFILE is too low; only %llu of %zu descriptors are served",
+                     (unsigned long long)limit.rlim_cur, pollfd_count);
     reported = true;
     return limit.rlim_cur > 0 ? (size_t)limit.rlim_cur : 1;
 }
@@ -91,7 +91,7 @@ static size_t raise_nofile_limit(void)
 static void serve(void)
 {
     for (;;) {
-        int timeout_ms = wait_timeout_ms(); /* may watch the listener, so it precedes the count */
+        int timeout_ms = wait_timeout_ms(); /* before the count: it may watch the listener again */
         size_t count = pollfd_count;
         int ready = poll(pollfds, (nfds_t)count, timeout_ms);
         if (ready == -1 && errno == EINVAL) {
@@ -99,7 +99,7 @@ static void serve(void)
             ready = poll(pollfds, (nfds_t)count, timeout_ms);
         }
         if (ready == -1) {
-            if (!retry_wait("poll"))
+            if (!handle_wait_error("poll"))
                 return;
             continue;
         }
@@ -114,7 +114,7 @@ static void serve(void)
             if (fd == listener)
                 client_accept();
             else
-                client_ready(client_at(fd));
+                client_ready(client_by_fd(fd));
         }
     }
 }
@@ -130,7 +130,7 @@ int main(int argc, char **argv)
     start_up(argc, argv);
     if (!watch(shutdown_pipe[0]) || !watch(listener))
         die("poll");
-    announce(listener);
+    print_listening_address(listener);
     serve();
     clients_close();
     free(pollfds);

@@ -1,5 +1,5 @@
 /* The clients of an event loop: accept, read and echo, keep what was not sent, close. */
-#define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE
 
 #include "clients.h"
 #include "common.h"
@@ -10,36 +10,38 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BUFFER_SIZE 65536     /* of one recv(), so that large messages need few calls */
-#define ACCEPT_BATCH 64       /* new connections per event, so that connected clients get a turn */
+#define BUFFER_SIZE 65536 /* of one recv(), so that large messages need few calls */
+#define MAX_ACCEPTS_PER_EVENT                                                                      \
+    64                        /* new connections per event, so that connected clients get a turn */
 #define CLIENTS_PER_BLOCK 256 /* of the table */
 
 /* ---- The table of clients, by descriptor ---- */
 
 /* It consists of blocks because a block never moves, so a pointer to a client stays valid. */
-static struct client **blocks;
-static int block_count;
+static struct client **client_blocks;
+static int client_block_count;
 
-struct client *client_at(int fd)
+struct client *client_by_fd(int fd)
 {
-    if (fd / CLIENTS_PER_BLOCK >= block_count)
+    if (fd / CLIENTS_PER_BLOCK >= client_block_count)
         return NULL;
-    struct client *client = &blocks[fd / CLIENTS_PER_BLOCK][fd % CLIENTS_PER_BLOCK];
+    struct client *client = &client_blocks[fd / CLIENTS_PER_BLOCK][fd % CLIENTS_PER_BLOCK];
     return client->open ? client : NULL;
 }
 
 /* Add blocks until the table has a place for fd.  False: no memory. */
-static bool extend_table(int fd)
+static bool grow_client_table(int fd)
 {
-    while (fd / CLIENTS_PER_BLOCK >= block_count) {
-        struct client **more = realloc(blocks, (size_t)(block_count + 1) * sizeof *more);
+    while (fd / CLIENTS_PER_BLOCK >= client_block_count) {
+        struct client **more =
+            realloc(client_blocks, (size_t)(client_block_count + 1) * sizeof *more);
         if (more == NULL)
             return false;
-        blocks = more;
-        blocks[block_count] = calloc(CLIENTS_PER_BLOCK, sizeof **blocks);
-        if (blocks[block_count] == NULL)
+        client_blocks = more;
+        client_blocks[client_block_count] = calloc(CLIENTS_PER_BLOCK, sizeof **client_blocks);
+        if (client_blocks[client_block_count] == NULL)
             return false;
-        block_count++;
+        client_block_count++;
     }
     return true;
 }
@@ -49,8 +51,8 @@ static bool extend_table(int fd)
 static long long accept_paused_until; /* by now_ms(); 0: accepting is not paused */
 
 // ANCHOR: pause
-/* While the shortage lasts, accept() would fail again at once, so we stop watching the listener.
- * New connections wait in its backlog, and nothing is lost. */
+/* While the shortage lasts, accept() would fail again immediately, so we stop watching the
+ * listener. New connections wait in its backlog, and nothing is lost. */
 static void accept_pause(void)
 {
     log_action("accept: %s; pause", strerror(errno));
@@ -64,8 +66,8 @@ static void accept_resume(void)
     accept_paused_until = watch(listener) ? 0 : now_ms() + BACKOFF_MS;
 }
 
-/* The shortage may be system-wide, and then none of our clients may ever free a descriptor.  So
- * time is a reason to accept again, too. */
+/* The shortage may be system-wide, and then it can end without any of our clients closing.  So we
+ * also accept again after BACKOFF_MS. */
 int wait_timeout_ms(void)
 {
     if (accept_paused_until != 0 && now_ms() >= accept_paused_until)
@@ -97,12 +99,12 @@ static bool client_fail(struct client *client, const char *call)
 static void client_open(int fd)
 {
     log_action("accept: fd %d", fd);
-    if (!set_nonblocking(fd) || !extend_table(fd)) {
+    if (!set_nonblocking(fd) || !grow_client_table(fd)) {
         log_action("%s; close fd %d", strerror(errno), fd);
         close(fd);
         return;
     }
-    struct client *client = &blocks[fd / CLIENTS_PER_BLOCK][fd % CLIENTS_PER_BLOCK];
+    struct client *client = &client_blocks[fd / CLIENTS_PER_BLOCK][fd % CLIENTS_PER_BLOCK];
     *client = (struct client){.fd = fd, .open = true};
     if (watch(fd))
         set_nodelay(fd);
@@ -113,7 +115,7 @@ static void client_open(int fd)
 // ANCHOR: accept
 void client_accept(void)
 {
-    for (int i = 0; i < ACCEPT_BATCH; i++) {
+    for (int i = 0; i < MAX_ACCEPTS_PER_EVENT; i++) {
         int fd = accept(listener, NULL, NULL);
         if (fd != -1) {
             client_open(fd);
@@ -121,7 +123,7 @@ void client_accept(void)
         }
         if (errno == EAGAIN) /* the backlog is empty */
             return;
-        switch (accept_error(errno)) {
+        switch (classify_accept_error(errno)) {
         case ACCEPT_NEXT:
             log_action("accept: %s; next", strerror(errno));
             break;
@@ -129,7 +131,7 @@ void client_accept(void)
             accept_pause();
             return;
         case ACCEPT_BROKEN:
-            report("accept: %s; no more clients are accepted", strerror(errno));
+            report_error("accept: %s; no more clients are accepted", strerror(errno));
             unwatch(listener);
             return;
         }
@@ -173,7 +175,8 @@ static bool client_buffer_output(struct client *client, const char *rest, size_t
 // ANCHOR_END: buffer
 
 // ANCHOR: read
-/* Read once, and send it back at once.  The socket nearly always takes all of it. */
+/* Read once, and immediately echo the bytes that were read.  The socket nearly always takes all of
+ * them. */
 static bool client_read(struct client *client)
 {
     static char buffer[BUFFER_SIZE]; /* one for all clients: between two events it holds nothing */
@@ -227,8 +230,8 @@ static bool client_write(struct client *client)
 // ANCHOR_END: write
 
 // ANCHOR: ready
-/* It does not matter which flags the kernel reported.  Bytes, room, an error or a hang-up: the one
- * call that this client is waiting for returns what happened. */
+/* It does not matter which flags the kernel reported.  Whether there are bytes to read, room to
+ * write, an error or a hang-up, the one call that this client is waiting for returns it. */
 bool client_ready(struct client *client)
 {
     if (client == NULL)
@@ -241,13 +244,13 @@ void clients_close(void)
 {
     log_action("told to stop; close all");
     accept_paused_until = 0;
-    for (int i = 0; i < block_count; i++) {
+    for (int i = 0; i < client_block_count; i++) {
         for (int j = 0; j < CLIENTS_PER_BLOCK; j++)
-            if (blocks[i][j].open)
-                client_close(&blocks[i][j]);
-        free(blocks[i]);
+            if (client_blocks[i][j].open)
+                client_close(&client_blocks[i][j]);
+        free(client_blocks[i]);
     }
-    free(blocks);
+    free(client_blocks);
     close(listener);
     close(shutdown_pipe[0]);
     close(shutdown_pipe[1]);

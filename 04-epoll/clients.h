@@ -1,6 +1,6 @@
 /* clients.h: accept, read, echo and close, for the loops of stages 02 to 06.  See chapter 2.
  *
- * A stage brings the three functions of the first section, and its loop calls those of the second.
+ * Each stage implements the three functions of the first section, and its loop calls the others.
  * If a function is missing, the linker names it. */
 #ifndef CLIENTS_H
 #define CLIENTS_H
@@ -13,13 +13,15 @@
 // ANCHOR: mechanism
 enum interest { INTEREST_READ, INTEREST_WRITE };
 
-/* Start to wait until fd is readable.  False: errno says why not. */
+/* Add fd to the descriptors that the loop waits for; it waits until fd is readable.  Returns false
+ * if that fails; errno says why. */
 bool watch(int fd);
 
-/* From now on, wait for this at a client's fd.  False: errno says why not. */
+/* From now on, wait until a client's fd is readable or writable, as `interest` says.  Returns false
+ * if that fails; errno says why. */
 bool set_interest(int fd, enum interest interest);
 
-/* Stop waiting: from now on, no event on fd can end the wait. */
+/* Remove fd: from now on, no event on fd can end the wait. */
 void unwatch(int fd);
 // ANCHOR_END: mechanism
 
@@ -41,20 +43,22 @@ struct client {
 
 /* The open client with this descriptor.  NULL if there is none: an event may arrive for a client
  * that was closed earlier in the same batch.  The pointer is valid until the client is closed. */
-struct client *client_at(int fd);
+struct client *client_by_fd(int fd);
 
 /* Accept the connections that wait in the backlog. */
 void client_accept(void);
 
-/* Make the one call that this client is waiting for.  True: it may succeed again at once.  False:
- * wait for the next event, or the client is closed.  NULL is allowed and does nothing. */
+/* Make the one call that this client is waiting for.  Returns true if another call may succeed
+ * immediately, and false if the caller must wait for the next event or the client was closed.  NULL
+ * is allowed and does nothing. */
 bool client_ready(struct client *client);
 
 /* Change what we wait for; a client for which this fails is closed.  Always returns false, for use
  * as the result of client_ready(). */
 bool client_set_interest(struct client *client, enum interest interest);
 
-/* How long the next wait may take: milliseconds, or -1 for no limit. */
+/* Resume accepting if its pause is over.  Returns how long the next wait may take: milliseconds, or
+ * -1 for no limit. */
 int wait_timeout_ms(void);
 
 /* Close the clients, the listener and the shutdown pipe. */

@@ -1,10 +1,10 @@
-/* Stage 04: epoll.  The kernel keeps the list.
+/* Stage 04: epoll.  The kernel keeps the list of descriptors to wait for.
  *
- * epoll_ctl() adds a descriptor to the kernel's interest list once.  epoll_wait() returns only the
- * descriptors that are ready, so an idle client costs the loop nothing.
+ * epoll_ctl() adds a descriptor to the kernel's interest list once, and not before every wait.
+ * epoll_wait() returns only the descriptors that are ready, so idle clients cost the loop nothing.
  * Try it: make tour STAGE=04, and then make run-04 V=1.
  *
- * Limit: only Linux has epoll. */
+ * Limit: epoll is a Linux interface; macOS and the BSDs do not have it. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "clients.h"
@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 // ANCHOR: epoll
-static int epoll_fd;
-static bool edge_triggered;
+static int epoll_fd;        /* the interest list is a descriptor, too */
+static bool edge_triggered; /* option -e: each arrival is reported once, see client_drain() */
 
 /* Change the interest list. */
 static bool update_epoll(int operation, int fd, unsigned flags)
@@ -31,26 +31,30 @@ static bool update_epoll(int operation, int fd, unsigned flags)
     return ok;
 }
 
-/* EPOLLERR and EPOLLHUP are reported in any case, epoll_ctl(2).  EPOLLRDHUP, the client's FIN,
- * stays true once it is: while we wait to write, it would end every wait at once. */
-static unsigned flags_for(int fd, enum interest interest)
+/* EPOLLERR (an error is pending) and EPOLLHUP (both directions are closed) are always reported.
+ * EPOLLRDHUP, the client has sent FIN, is requested for the log: recv() returns 0 in any case.  The
+ * flag stays set, so while we wait to write it would end every wait immediately.  The listener
+ * stays level-triggered, because client_accept() may leave connections in the backlog. */
+static unsigned epoll_events_for(int fd, enum interest interest)
 {
-    unsigned flags = interest == INTEREST_READ ? EPOLLIN | EPOLLRDHUP : EPOLLOUT;
+    unsigned events = interest == INTEREST_READ ? EPOLLIN | EPOLLRDHUP : EPOLLOUT;
 
-    return edge_triggered && fd != listener ? flags | EPOLLET : flags;
+    if (edge_triggered && fd != listener)
+        events |= EPOLLET;
+    return events;
 }
 
 bool watch(int fd)
 {
-    return update_epoll(EPOLL_CTL_ADD, fd, flags_for(fd, INTEREST_READ));
+    return update_epoll(EPOLL_CTL_ADD, fd, epoll_events_for(fd, INTEREST_READ));
 }
 
 bool set_interest(int fd, enum interest interest)
 {
-    return update_epoll(EPOLL_CTL_MOD, fd, flags_for(fd, interest));
+    return update_epoll(EPOLL_CTL_MOD, fd, epoll_events_for(fd, interest));
 }
 
-/* close() has the same effect, unless another process has a copy of the descriptor, epoll(7). */
+/* close() also removes the descriptor, unless another process has a copy of it (see epoll(7)). */
 void unwatch(int fd)
 {
     update_epoll(EPOLL_CTL_DEL, fd, 0);
@@ -61,9 +65,8 @@ void unwatch(int fd)
 #define MAX_READS_PER_EVENT 16 /* then the other clients get a turn */
 
 /* An edge-triggered wait reports each arrival once, so read until nothing is left.  A client that
- * always has more data must not starve the others: after some reads we re-arm it instead, because
- * EPOLL_CTL_MOD
- * reports a descriptor that is still ready. */
+ * always has more data must not starve the others: after MAX_READS_PER_EVENT reads we stop and
+ * re-arm it.  If it is still ready, EPOLL_CTL_MOD makes the next epoll_wait() report it again. */
 static void client_drain(struct client *client)
 {
     for (int i = 0; i < MAX_READS_PER_EVENT; i++)
@@ -83,7 +86,7 @@ static void serve(void)
     for (;;) {
         int ready = epoll_wait(epoll_fd, events, MAX_EVENTS, wait_timeout_ms());
         if (ready == -1) {
-            if (!retry_wait("epoll_wait"))
+            if (!handle_wait_error("epoll_wait"))
                 return;
             continue;
         }
@@ -96,16 +99,16 @@ static void serve(void)
             if (fd == listener)
                 client_accept();
             else if (edge_triggered)
-                client_drain(client_at(fd));
+                client_drain(client_by_fd(fd));
             else
-                client_ready(client_at(fd));
+                client_ready(client_by_fd(fd));
         }
     }
 }
 // ANCHOR_END: loop
 
 const struct stage_option stage_option = {
-    "e", " [-e]", "  -e          edge-triggered: wait for new events, not for a state\n"};
+    "e", " [-e]", "  -e          edge-triggered: report each arrival once\n"};
 const struct flag_name flag_names[] = {{EPOLLIN, "EPOLLIN"},
                                        {EPOLLOUT, "EPOLLOUT"},
                                        {EPOLLERR, "EPOLLERR"},
@@ -121,7 +124,7 @@ int main(int argc, char **argv)
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (epoll_fd == -1 || !watch(shutdown_pipe[0]) || !watch(listener))
         die("epoll");
-    announce(listener);
+    print_listening_address(listener);
     serve();
     clients_close();
     close(epoll_fd);

@@ -1,6 +1,5 @@
 /* The common code of all stages: options, signals, the listening socket, errors and the log. */
-#define _POSIX_C_SOURCE 200809L
-#define _NETBSD_SOURCE 1 /* without it, NetBSD hides struct sockaddr_storage */
+#define _DEFAULT_SOURCE /* POSIX, and the errno values that some systems add to it */
 
 #include "common.h"
 
@@ -21,29 +20,30 @@
 #include <unistd.h>
 
 #define ENOBUFS_BACKOFF_MS 1
-#define MAX_LINE 320 /* bytes in a line of output */
+#define MAX_LOG_LINE 320 /* bytes in a line of output */
 
 struct options options = {.address = "127.0.0.1", .port = "5566"};
 
 /* ---- Output that cannot block ---- */
 
-/* Whether write() to stdout or stderr could block: see make_nonblocking(). */
-static bool may_block[STDERR_FILENO + 1];
+/* Whether write() to stdout or stderr could block: see reopen_output(). */
+static bool output_may_block[STDERR_FILENO + 1];
 
 static struct {
     unsigned long count; /* lines that were dropped since the last one that was written */
     bool cut;            /* the last line was written in part */
 } dropped;
 
-/* Open the terminal or pipe behind fd once more.  O_NONBLOCK belongs to the open file, which we
- * share with the shell that started us, so we may set it only on an open file of our own. */
-static void make_nonblocking(int fd)
+/* Open the terminal or pipe behind fd once more.  O_NONBLOCK belongs to the open file
+ * description, which we share with the shell that started us, so we may set it only on one that we
+ * opened ourselves. */
+static void reopen_output(int fd)
 {
     char path[64];
     struct stat status;
 
-    may_block[fd] = fstat(fd, &status) == -1 || !S_ISREG(status.st_mode);
-    if (!may_block[fd])
+    output_may_block[fd] = fstat(fd, &status) == -1 || !S_ISREG(status.st_mode);
+    if (!output_may_block[fd])
         return;
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd); /* Linux */
     int own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY);
@@ -51,23 +51,23 @@ static void make_nonblocking(int fd)
         own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY);
     if (own == -1)
         return;
-    may_block[fd] = dup2(own, fd) == -1;
+    output_may_block[fd] = dup2(own, fd) == -1;
     close(own);
 }
 
 /* Write as much as fits now, and return how many bytes that was.  Where write() could block, poll()
  * is asked first: it promises room for a line in a pipe or socket, but for only one byte in a
  * terminal. */
-static size_t write_now(int fd, const char *text, size_t length)
+static size_t write_without_blocking(int fd, const char *text, size_t length)
 {
     struct pollfd output = {.fd = fd, .events = POLLOUT};
     size_t written = 0;
 
     while (written < length) {
         size_t piece = length - written;
-        if (may_block[fd] && isatty(fd))
+        if (output_may_block[fd] && isatty(fd))
             piece = 1;
-        if (may_block[fd] && poll(&output, 1, 0) != 1)
+        if (output_may_block[fd] && poll(&output, 1, 0) != 1)
             break;
         ssize_t n = write(fd, text + written, piece);
         if (n == -1 && errno != EINTR)
@@ -77,7 +77,7 @@ static size_t write_now(int fd, const char *text, size_t length)
     return written;
 }
 
-/* Print a line on stderr, and before it how many lines were dropped since the last one. */
+/* Print a line on stderr, preceded by the number of lines that were dropped before it. */
 static void print_line(const char *line, size_t length)
 {
     char note[64];
@@ -88,12 +88,12 @@ static void print_line(const char *line, size_t length)
     if (dropped.count > 0) {
         int n = snprintf(note, sizeof note, "%sserver: %lu log lines dropped\n",
                          dropped.cut ? "\n" : "", dropped.count);
-        written = write_now(STDERR_FILENO, note, (size_t)n);
+        written = write_without_blocking(STDERR_FILENO, note, (size_t)n);
         if (written == (size_t)n)
             dropped.count = 0;
     }
     if (dropped.count == 0)
-        written = write_now(STDERR_FILENO, line, length);
+        written = write_without_blocking(STDERR_FILENO, line, length);
     if (written > 0)
         dropped.cut = written < length;
     if (dropped.count > 0 || written < length)
@@ -102,9 +102,9 @@ static void print_line(const char *line, size_t length)
     errno = error;
 }
 
-void report(const char *format, ...)
+void report_error(const char *format, ...)
 {
-    char text[MAX_LINE - 16], line[MAX_LINE];
+    char text[MAX_LOG_LINE - 16], line[MAX_LOG_LINE];
     va_list values;
 
     va_start(values, format);
@@ -152,7 +152,7 @@ void log_fd(int fd, unsigned flags)
 
 void log_action(const char *format, ...)
 {
-    char action[120], line[MAX_LINE];
+    char action[120], line[MAX_LOG_LINE];
     va_list values;
 
     if (!options.verbose)
@@ -171,7 +171,7 @@ void log_action(const char *format, ...)
 // ANCHOR: errors
 void die(const char *what)
 {
-    report("%s: %s", what, strerror(errno));
+    report_error("%s: %s", what, strerror(errno));
     exit(1);
 }
 
@@ -190,9 +190,9 @@ void back_off(int error)
 // ANCHOR_END: errors
 
 // ANCHOR: accept_error
-/* accept() also returns errors of the connection that it was about to return, accept(2), "Error
- * handling".  They say nothing about the connections behind it. */
-enum accept_error accept_error(int error)
+/* accept() can also fail because of an error on the connection that it was about to return (see
+ * accept(2), "Error handling").  Such an error says nothing about the connections behind it. */
+enum accept_error classify_accept_error(int error)
 {
     switch (error) {
     case EBADF:
@@ -200,7 +200,7 @@ enum accept_error accept_error(int error)
     case ENOTSOCK:
         return ACCEPT_BROKEN;
     case EINTR:
-    case ECONNABORTED: /* the client left before its turn */
+    case ECONNABORTED: /* the connection was reset before we accepted it */
     case EPERM:        /* a firewall rule */
     case EPROTO:
     case ENOPROTOOPT:
@@ -239,8 +239,8 @@ static void usage(FILE *stream)
     fprintf(stream,
             "usage: server [-v] [-b ADDRESS] [-p PORT]%s\n"
             "  -v          log on stderr what each call returned and what the server did\n"
-            "  -b ADDRESS  listen on this numeric address (127.0.0.1)\n"
-            "  -p PORT     listen on this port; 0 picks any free port (5566)\n"
+            "  -b ADDRESS  listen on this numeric address (default: 127.0.0.1)\n"
+            "  -p PORT     listen on this port (default: 5566); 0 picks any free port\n"
             "%s"
             "  -h          print this text\n",
             stage_option.synopsis, stage_option.help);
@@ -248,7 +248,7 @@ static void usage(FILE *stream)
 
 void bad_usage(const char *what, const char *why)
 {
-    report("\"%s\": %s", what, why);
+    report_error("\"%s\": %s", what, why);
     usage(stderr);
     exit(2);
 }
@@ -260,7 +260,7 @@ static bool is_port(const char *text)
     return digits > 0 && digits <= 5 && text[digits] == '\0' && strtol(text, NULL, 10) <= 65535;
 }
 
-static void take_option(int letter)
+static void parse_option(int letter)
 {
     char name[] = {'-', (char)optopt, '\0'};
 
@@ -295,7 +295,7 @@ void read_options(int argc, char **argv)
     snprintf(letters, sizeof letters, ":hvb:p:%s", stage_option.letter);
     opterr = 0; /* our messages instead of getopt()'s */
     while ((letter = getopt(argc, argv, letters)) != -1)
-        take_option(letter);
+        parse_option(letter);
     if (optind < argc)
         bad_usage(argv[optind], "the server takes options only");
     if (!is_port(options.port))
@@ -309,15 +309,16 @@ void reserve_std_fds(void)
     for (int fd = 0; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDWR) == -1)
             die("/dev/null");
-    make_nonblocking(STDOUT_FILENO);
-    make_nonblocking(STDERR_FILENO);
+    reopen_output(STDOUT_FILENO);
+    reopen_output(STDERR_FILENO);
 }
 
 // ANCHOR: signals
-/* Three signals report a failed write: nobody reads any more (SIGPIPE), the file has reached its
- * size limit (SIGXFSZ), the terminal belongs to another job (SIGTTOU).  When they are ignored, the
- * call returns the error, and the server lives. */
-void handle_signals(void (*on_stop)(int))
+/* The default action of three signals would end or stop the server when it writes: SIGPIPE (nobody
+ * reads any more), SIGXFSZ (the file has reached its size limit) and SIGTTOU (a background job
+ * writes to the terminal).  We ignore them.  After the first two, write() returns the error; after
+ * SIGTTOU, it writes. */
+void install_signal_handlers(void (*on_stop)(int))
 {
     static const int stopping[] = {SIGINT, SIGTERM}, failed_write[] = {SIGPIPE, SIGXFSZ, SIGTTOU};
     struct sigaction stop = {.sa_handler = on_stop}, ignore = {.sa_handler = SIG_IGN};
@@ -339,9 +340,10 @@ void handle_signals(void (*on_stop)(int))
 }
 // ANCHOR_END: signals
 
-_Noreturn static void cannot_listen(const char *reason, const char *advice)
+_Noreturn static void die_cannot_listen(const char *reason, const char *advice)
 {
-    report("cannot listen on %s port %s: %s (%s)", options.address, options.port, reason, advice);
+    report_error("cannot listen on %s port %s: %s (%s)", options.address, options.port, reason,
+                 advice);
     exit(1);
 }
 
@@ -349,7 +351,7 @@ static const char *bind_advice(int error)
 {
     switch (error) {
     case EADDRINUSE:
-        return "another program has it; try -p 0 for any free port";
+        return "another program is using this port; try -p 0 for any free port";
     case EACCES:
         return "ports below 1024 need root; try -p 5566";
     case EADDRNOTAVAIL:
@@ -360,10 +362,10 @@ static const char *bind_advice(int error)
     }
 }
 
-/* bind() accepts multicast and broadcast addresses, to which nobody can connect.  The address of a
- * subnet's broadcast depends on the subnet, so we ask the kernel: connect() on a UDP socket sends
- * nothing, and fails with EACCES for a broadcast address, ip(7). */
-static bool is_for_many(const struct sockaddr *address, socklen_t size)
+/* bind() accepts multicast and broadcast addresses, to which nobody can connect.  A subnet's
+ * broadcast address depends on its netmask, so we ask the kernel: connect() on a UDP socket sends
+ * nothing, and fails with EACCES for a broadcast address (see ip(7)). */
+static bool is_multicast_or_broadcast(const struct sockaddr *address, socklen_t size)
 {
     const struct sockaddr_in *v4 = (const void *)address;
     const struct sockaddr_in6 *v6 = (const void *)address;
@@ -379,8 +381,8 @@ static bool is_for_many(const struct sockaddr *address, socklen_t size)
 }
 
 // ANCHOR: listen
-/* SO_REUSEADDR: connections that the last server closed first keep its address in use for a while
- * (TIME_WAIT), and must not keep the next server from starting. */
+/* When a server is the first to close a connection, that connection stays in TIME_WAIT and keeps
+ * the address in use for a while.  SO_REUSEADDR lets the next server start anyway. */
 int listen_on(const char *address, const char *port)
 {
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
@@ -392,40 +394,40 @@ int listen_on(const char *address, const char *port)
     if (problem == EAI_SYSTEM || problem == EAI_MEMORY)
         die("getaddrinfo");
     if (problem != 0)
-        cannot_listen(gai_strerror(problem), "try a numeric address such as 127.0.0.1 or ::1");
-    if (is_for_many(found->ai_addr, found->ai_addrlen))
-        cannot_listen("a multicast or broadcast address",
-                      "nobody can connect to it; try -b 0.0.0.0");
+        die_cannot_listen(gai_strerror(problem), "try a numeric address such as 127.0.0.1 or ::1");
+    if (is_multicast_or_broadcast(found->ai_addr, found->ai_addrlen))
+        die_cannot_listen("a multicast or broadcast address",
+                          "nobody can connect to it; try -b 0.0.0.0");
     int fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
     if (fd == -1 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == -1 ||
         bind(fd, found->ai_addr, found->ai_addrlen) == -1 || listen(fd, SOMAXCONN) == -1)
-        cannot_listen(strerror(errno), bind_advice(errno));
+        die_cannot_listen(strerror(errno), bind_advice(errno));
     freeaddrinfo(found);
     return fd;
 }
 // ANCHOR_END: listen
 
-/* Print the address and the port, which the kernel chose if it was 0.  A server whose stdout takes
- * no output can still be used, so this only reports the failure. */
-void announce(int listening_fd)
+/* With -p 0, the port is the one that the kernel chose.  A server that cannot write to stdout is
+ * still usable, so then this only reports the failure. */
+void print_listening_address(int listening_fd)
 {
     bool v6 = strchr(options.address, ':') != NULL;
     struct sockaddr_storage name;
     socklen_t size = sizeof name;
-    char port[8], line[MAX_LINE];
+    char port[8], line[MAX_LOG_LINE];
 
     if (getsockname(listening_fd, (struct sockaddr *)&name, &size) == -1)
         die("getsockname");
     int problem =
         getnameinfo((struct sockaddr *)&name, size, NULL, 0, port, sizeof port, NI_NUMERICSERV);
     if (problem != 0) {
-        report("getnameinfo: %s", gai_strerror(problem));
+        report_error("getnameinfo: %s", gai_strerror(problem));
         exit(1);
     }
     int length = snprintf(line, sizeof line, v6 ? "listening on [%s]:%s\n" : "listening on %s:%s\n",
                           options.address, port);
-    if (write_now(STDOUT_FILENO, line, (size_t)length) < (size_t)length)
-        report("stdout takes no output (%s); %.*s", strerror(errno), length - 1, line);
+    if (write_without_blocking(STDOUT_FILENO, line, (size_t)length) < (size_t)length)
+        report_error("cannot write to stdout (%s); %.*s", strerror(errno), length - 1, line);
 }
 
 /* ---- One thread that must not block ---- */
@@ -449,10 +451,10 @@ long long now_ms(void)
 }
 
 // ANCHOR: stop
-/* A handler that only sets a flag is a race condition: a signal that arrives after the loop has
- * checked the flag and before it waits would not end the wait.  A byte in a pipe stays there, so
- * the wait itself returns.  This is the self-pipe trick.  The flag is for the case that the wait
- * fails and never reports the pipe. */
+/* A handler that only sets a flag creates a race condition: a signal that arrives after the loop
+ * has checked the flag and before it waits would not end the wait.  A byte in a pipe stays there,
+ * so the wait itself returns.  This is the self-pipe trick.  The flag covers the case in which the
+ * wait keeps failing and so never reports the pipe. */
 static volatile sig_atomic_t stop_requested;
 
 static void on_stop_signal(int signal_number)
@@ -466,7 +468,7 @@ static void on_stop_signal(int signal_number)
     errno = error;
 }
 
-bool retry_wait(const char *call)
+bool handle_wait_error(const char *call)
 {
     static bool reported, last_chance;
     int error = errno;
@@ -474,7 +476,7 @@ bool retry_wait(const char *call)
     log_call("%s", call);
     log_action("%s; wait again", strerror(error));
     if (error != EINTR && !reported) {
-        report("%s: %s; clients wait until it succeeds", call, strerror(error));
+        report_error("%s: %s; clients wait until it succeeds", call, strerror(error));
         reported = true;
     }
     back_off(error);
@@ -493,8 +495,8 @@ void start_up(int argc, char **argv)
     read_options(argc, argv);
     if (pipe(shutdown_pipe) == -1 || !set_nonblocking(shutdown_pipe[1]))
         die("pipe");
-    handle_signals(on_stop_signal);
+    install_signal_handlers(on_stop_signal);
     listener = listen_on(options.address, options.port);
-    if (!set_nonblocking(listener)) /* the client may leave between the wait and accept() */
+    if (!set_nonblocking(listener)) /* the connection may be reset between the wait and accept() */
         die("fcntl");
 }

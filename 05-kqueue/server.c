@@ -1,7 +1,7 @@
-/* Stage 05: kqueue.  The kernel keeps the list, on macOS and the BSDs.
+/* Stage 05: kqueue.  The kernel keeps the list of descriptors, on macOS and the BSDs.
  *
  * kevent() changes the list and waits.  An event says more than epoll's: how many bytes are waiting
- * (data), that the peer has closed (EV_EOF), and which error occurred (fflags).
+ * (data) and which error occurred (fflags).  EV_EOF corresponds to EPOLLRDHUP.
  * Try it: make tour STAGE=05, and then make run-05 V=1.
  *
  * Limit: Linux has no kqueue.  There, this stage runs on an emulation, linux/kqueue.c. */
@@ -13,15 +13,16 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/event.h>
+#include <time.h>
 #include <unistd.h>
 
 // ANCHOR: kqueue
-static int kqueue_fd;
-static bool edge_triggered;
+static int kqueue_fd;       /* the list is a descriptor, too */
+static bool edge_triggered; /* option -e: each arrival is reported once, see client_drain() */
 
 static void log_event(const struct kevent *event, unsigned flags);
 
-static struct kevent change_for(int fd, enum interest interest, int flags)
+static struct kevent kevent_change(int fd, enum interest interest, int flags)
 {
     if (flags == EV_ADD && edge_triggered && fd != listener)
         flags |= EV_CLEAR;
@@ -42,7 +43,7 @@ static bool update_kqueue(const struct kevent changes[], int count)
 
 bool watch(int fd)
 {
-    struct kevent change = change_for(fd, INTEREST_READ, EV_ADD);
+    struct kevent change = kevent_change(fd, INTEREST_READ, EV_ADD);
 
     return update_kqueue(&change, 1);
 }
@@ -51,16 +52,18 @@ bool watch(int fd)
 bool set_interest(int fd, enum interest interest)
 {
     enum interest other = interest == INTEREST_READ ? INTEREST_WRITE : INTEREST_READ;
-    struct kevent changes[] = {change_for(fd, interest, EV_ADD), change_for(fd, other, EV_DELETE)};
+    struct kevent changes[] = {kevent_change(fd, interest, EV_ADD),
+                               kevent_change(fd, other, EV_DELETE)};
 
     return update_kqueue(changes, 2) || errno == ENOENT; /* `other` may not be there */
 }
 
-/* close() makes the kernel forget a client, kqueue(2), even if another process has a copy of the
- * descriptor.  The listener stays open while accepting is paused. */
+/* A client needs no EV_DELETE: close() removes its events (see kqueue(2)), even if another process
+ * has a copy of the descriptor.  The listener needs one, because it stays open while accepting is
+ * paused. */
 void unwatch(int fd)
 {
-    struct kevent change = change_for(fd, INTEREST_READ, EV_DELETE);
+    struct kevent change = kevent_change(fd, INTEREST_READ, EV_DELETE);
 
     if (fd == listener)
         update_kqueue(&change, 1);
@@ -71,8 +74,8 @@ void unwatch(int fd)
 #define MAX_READS_PER_EVENT 16 /* then the other clients get a turn */
 
 /* With EV_CLEAR, kevent() reports each arrival once, so read until nothing is left.  A client that
- * always has more data must not starve the others: after some reads we re-arm it instead, because
- * EV_ADD reports a descriptor that is still ready. */
+ * always has more data must not starve the others: after MAX_READS_PER_EVENT reads we stop and
+ * re-arm it.  If it is still ready, EV_ADD makes the next kevent() report it again. */
 static void client_drain(struct client *client)
 {
     for (int i = 0; i < MAX_READS_PER_EVENT; i++)
@@ -97,7 +100,7 @@ static void serve(void)
         int ready =
             kevent(kqueue_fd, NULL, 0, events, MAX_EVENTS, timeout_ms < 0 ? NULL : &timeout);
         if (ready == -1) {
-            if (!retry_wait("kevent"))
+            if (!handle_wait_error("kevent"))
                 return;
             continue;
         }
@@ -110,17 +113,17 @@ static void serve(void)
             if (fd == listener)
                 client_accept();
             else if (edge_triggered)
-                client_drain(client_at(fd));
+                client_drain(client_by_fd(fd));
             else
-                client_ready(client_at(fd));
+                client_ready(client_by_fd(fd));
         }
     }
 }
 // ANCHOR_END: loop
 
 // ANCHOR: log_event
-/* An event has a filter, flags, and two numbers that become text.  The log calls all of them flags.
- */
+/* An event has a filter, flags, and two numbers that become text.  The log prints all of them as
+ * flags. */
 static char data_text[32], fflags_text[32];
 const struct flag_name flag_names[] = {{READ_FILTER, "EVFILT_READ"},
                                        {WRITE_FILTER, "EVFILT_WRITE"},
@@ -145,7 +148,7 @@ static void log_event(const struct kevent *event, unsigned flags)
 // ANCHOR_END: log_event
 
 const struct stage_option stage_option = {
-    "e", " [-e]", "  -e          edge-triggered: wait for new events, not for a state\n"};
+    "e", " [-e]", "  -e          edge-triggered: report each arrival once\n"};
 
 int main(int argc, char **argv)
 {
@@ -154,7 +157,7 @@ int main(int argc, char **argv)
     kqueue_fd = kqueue();
     if (kqueue_fd == -1 || !watch(shutdown_pipe[0]) || !watch(listener))
         die("kqueue");
-    announce(listener);
+    print_listening_address(listener);
     serve();
     clients_close();
     close(kqueue_fd);

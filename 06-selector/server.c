@@ -47,7 +47,7 @@ static void on_shutdown(const struct selector_key *key, int events)
 // ANCHOR_END: callbacks
 
 // ANCHOR: limit
-/* Two limits that the interface cannot hide.  select() has no bit for a descriptor of FD_SETSIZE or
+/* The interface cannot hide two limits.  select() has no bit for a descriptor of FD_SETSIZE or
  * above, so with this back end no descriptor may be that high.  poll() fails if RLIMIT_NOFILE is
  * lowered below the number of entries, so we try to raise it again.  True: the limit has changed.
  */
@@ -77,9 +77,9 @@ bool watch(int fd)
 {
     selector_callback *callback = fd == listener ? on_listener : on_client;
 
-    if (selector_register(selector, fd, EVENT_READ, callback, client_at(fd)) == 0)
+    if (selector_register(selector, fd, EVENT_READ, callback, client_by_fd(fd)) == 0)
         return true;
-    if (errno == ERANGE) { /* the limit was raised from outside */
+    if (errno == ERANGE) { /* another process has raised the limit */
         adjust_nofile_limit();
         errno = EMFILE;
     }
@@ -90,7 +90,7 @@ bool set_interest(int fd, enum interest interest)
 {
     int events = interest == INTEREST_READ ? EVENT_READ : EVENT_WRITE;
 
-    return selector_modify(selector, fd, events, on_client, client_at(fd)) == 0;
+    return selector_modify(selector, fd, events, on_client, client_by_fd(fd)) == 0;
 }
 
 void unwatch(int fd)
@@ -111,7 +111,7 @@ static void serve(void)
         if (error == EINVAL && adjust_nofile_limit())
             continue;
         errno = error;
-        if (!retry_wait("selector_dispatch"))
+        if (!handle_wait_error("selector_dispatch"))
             return;
     }
 }
@@ -131,7 +131,7 @@ static void list_backends(void)
         snprintf(list + length, sizeof list - length, " %s", *name);
     }
     snprintf(backend_help, sizeof backend_help,
-             "  -s BACKEND  wait by one of:%s (else $SELECTOR, or the first)\n", list);
+             "  -s BACKEND  one of:%s (default: $SELECTOR, or the first)\n", list);
 }
 
 int main(int argc, char **argv)
@@ -148,7 +148,7 @@ int main(int argc, char **argv)
         selector_register(selector, shutdown_pipe[0], EVENT_READ, on_shutdown, NULL) == -1)
         die("selector");
     adjust_nofile_limit();
-    announce(listener);
+    print_listening_address(listener);
     serve();
     clients_close();
     selector_close(selector);

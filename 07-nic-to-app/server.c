@@ -1,9 +1,10 @@
 /* Stage 07: coroutines.  The loop of stage 04, and the code of stage 01 on top of it.
  *
- * Each client has a coroutine, so serve_client() reads as in stage 01.  Where a thread would block,
- * a coroutine yields to the loop and keeps its stack; coroutine.c shows how.
+ * A coroutine is a function that can stop in the middle and continue there later, because it has
+ * its own stack (coroutine.c).  Each client has one, so serve_client() reads as in stage 01.  Where
+ * a thread would block, a coroutine yields to the loop; only one coroutine runs at a time.
  * Try it: make tour STAGE=07, and then make run-07 V=1.
- * Limit: an idle client is not free, because its coroutine holds a page of stack. */
+ * Limit: each idle client uses a page of memory, at the top of its 64 KiB stack. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "common.h"
@@ -18,28 +19,28 @@
 #include <unistd.h>
 
 // ANCHOR: coroutines
-/* The listener has a coroutine, and so has each client.  The invariant between two events: every
- * coroutine waits.  What stages 02 to 06 keep in struct client (is output pending, how much of it
- * is sent) is here a local variable of a function that has not returned yet. */
-static struct coroutine **coroutines; /* by descriptor; NULL: none */
+/* The listener has a coroutine, and so has each client.  When the loop waits, all of them wait.
+ * What stages 02 to 06 keep in struct client (whether output is pending, and how much of it has
+ * been sent) is kept here in local variables of functions that have not returned. */
+static struct coroutine **coroutines; /* indexed by descriptor; NULL: none */
 static int coroutine_capacity;
 
-static bool fd_ready; /* epoll has reported the descriptor of the coroutine that runs */
-static bool stopping; /* every coroutine is to end */
-static long long accept_paused_until; /* by now_ms(); 0: accepting is not paused */
+static bool fd_ready;      /* epoll has reported the descriptor of the running coroutine */
+static bool shutting_down; /* every coroutine is to end */
 // ANCHOR_END: coroutines
 
 // ANCHOR: wait
-/* Here a coroutine waits, and here it continues when epoll reports its descriptor.  A new coroutine
- * starts because of an event, so its first wait is over at once.  False: the server stops. */
+/* Here a coroutine waits: coroutine_yield() returns when epoll has reported its descriptor and the
+ * loop resumes it.  A new coroutine is first resumed when epoll reports its descriptor, so its
+ * first wait returns immediately.  Returns false if the server is shutting down. */
 static bool wait_ready(void)
 {
-    if (!fd_ready && !stopping)
+    if (!fd_ready && !shutting_down)
         coroutine_yield();
     fd_ready = false;
-    if (stopping)
+    if (shutting_down)
         errno = ECANCELED;
-    return !stopping;
+    return !shutting_down;
 }
 // ANCHOR_END: wait
 
@@ -134,7 +135,7 @@ static bool send_rest(int fd, const char *data, size_t length)
     return ok;
 }
 
-/* Send all of it.  The socket nearly always takes it at once. */
+/* Send all of the data.  The socket nearly always takes it in one call. */
 static bool send_all(int fd, const char *data, size_t length)
 {
     ssize_t sent = send_some(fd, data, length);
@@ -152,7 +153,7 @@ static bool send_all(int fd, const char *data, size_t length)
 /* Serve one client from its first byte to its last. */
 static void serve_client(int fd)
 {
-    static char buffer[BUFFER_SIZE]; /* one for all: while a coroutine waits, it holds nothing */
+    static char buffer[BUFFER_SIZE]; /* shared: it holds no data while a coroutine waits */
     ssize_t received;
 
     while ((received = receive(fd, buffer, sizeof buffer)) > 0)
@@ -165,7 +166,7 @@ static void serve_client(int fd)
 
 // ANCHOR: spawn
 /* Make the table reach as far as fd.  False: no memory, and the table is unchanged. */
-static bool extend_table(int fd)
+static bool grow_coroutine_table(int fd)
 {
     if (fd < coroutine_capacity)
         return true;
@@ -180,17 +181,19 @@ static bool extend_table(int fd)
 }
 
 /* Create a coroutine that will run body(fd) when epoll first reports fd. */
-static bool spawn(void (*body)(int), int fd)
+static bool spawn_coroutine(void (*body)(int), int fd)
 {
-    if (!extend_table(fd) || !watch(fd))
+    if (!grow_coroutine_table(fd) || !watch(fd))
         return false;
     coroutines[fd] = coroutine_new(body, fd);
     return coroutines[fd] != NULL;
 }
 
+static long long accept_paused_until; /* by now_ms(), after EMFILE; 0: accepting is not paused */
+
 /* Let the coroutine of fd run until it waits again or ends.  An event may arrive for a descriptor
  * whose coroutine has ended. */
-static void resume(int fd)
+static void resume_coroutine(int fd)
 {
     if (fd >= coroutine_capacity || coroutines[fd] == NULL)
         return;
@@ -206,14 +209,15 @@ static void resume(int fd)
 // ANCHOR_END: spawn
 
 // ANCHOR: accept
-#define ACCEPT_BATCH 64 /* new connections per event, so that connected clients get a turn */
+#define MAX_ACCEPTS_PER_EVENT                                                                      \
+    64 /* new connections per event, so that connected clients get a turn */
 
-static void open_client(int fd)
+static void start_client_coroutine(int fd)
 {
     log_call("accept");
     log_fd(fd, 0);
     log_action("start a coroutine for it");
-    if (set_nonblocking(fd) && spawn(serve_client, fd)) {
+    if (set_nonblocking(fd) && spawn_coroutine(serve_client, fd)) {
         set_nodelay(fd);
         return;
     }
@@ -226,21 +230,21 @@ static void open_client(int fd)
  * ACCEPT_NEXT if nothing is. */
 static enum accept_error accept_batch(void)
 {
-    for (int i = 0; i < ACCEPT_BATCH; i++) {
+    for (int i = 0; i < MAX_ACCEPTS_PER_EVENT; i++) {
         int fd = accept(listener, NULL, NULL);
         if (fd != -1)
-            open_client(fd);
+            start_client_coroutine(fd);
         else if (errno == EAGAIN)
             break;
-        else if (accept_error(errno) != ACCEPT_NEXT)
-            return accept_error(errno);
+        else if (classify_accept_error(errno) != ACCEPT_NEXT)
+            return classify_accept_error(errno);
     }
     return ACCEPT_NEXT;
 }
 
-/* While the shortage lasts, accept() would fail again at once, so we stop watching the listener.
- * The loop resumes this coroutine when a client has left or the time is up, because the shortage
- * may be system-wide. */
+/* While the shortage lasts, accept() would fail again immediately, so we stop watching the
+ * listener. The loop resumes this coroutine when a client has disconnected, and also after
+ * BACKOFF_MS, because a system-wide shortage can end without any of our clients closing. */
 static void accept_pause(void)
 {
     log_action("accept: %s; pause", strerror(errno));
@@ -248,11 +252,12 @@ static void accept_pause(void)
     do {
         accept_paused_until = now_ms() + BACKOFF_MS;
         coroutine_yield();
-    } while (!stopping && !watch(listener));
+    } while (!shutting_down && !watch(listener));
     accept_paused_until = 0;
 }
 
-/* The listener's coroutine reads as in stage 01 again: accept, and start what serves the client. */
+/* The listener's coroutine has the shape of stage 01: accept a client, and start the coroutine that
+ * serves it. */
 static void serve_listener(int fd)
 {
     while (wait_ready()) {
@@ -260,7 +265,7 @@ static void serve_listener(int fd)
         if (result == ACCEPT_SHORTAGE)
             accept_pause();
         if (result == ACCEPT_BROKEN) {
-            report("accept: %s; no more clients are accepted", strerror(errno));
+            report_error("accept: %s; no more clients are accepted", strerror(errno));
             unwatch(fd);
             return;
         }
@@ -268,11 +273,12 @@ static void serve_listener(int fd)
 }
 // ANCHOR_END: accept
 
-/* How long the next wait may take: milliseconds, or -1 for no limit. */
+/* Resume accepting if its pause is over.  Returns how long the next wait may take: milliseconds, or
+ * -1 for no limit. */
 static int wait_timeout_ms(void)
 {
     if (accept_paused_until != 0 && now_ms() >= accept_paused_until)
-        resume(listener);
+        resume_coroutine(listener);
     return accept_paused_until != 0 ? BACKOFF_MS : -1;
 }
 
@@ -286,7 +292,7 @@ static void serve(void)
     for (;;) {
         int ready = epoll_wait(epoll_fd, events, MAX_EVENTS, wait_timeout_ms());
         if (ready == -1) {
-            if (!retry_wait("epoll_wait"))
+            if (!handle_wait_error("epoll_wait"))
                 return;
             continue;
         }
@@ -297,20 +303,20 @@ static void serve(void)
             stamp(STAMP_LOOP, fd, 0);
             if (fd == shutdown_pipe[0])
                 return;
-            resume(fd);
+            resume_coroutine(fd);
         }
     }
 }
 // ANCHOR_END: loop
 
-/* The server stops: every wait_ready() returns false, so every coroutine closes its client and
- * ends. */
-static void end_coroutines(void)
+/* The server is stopping: every wait_ready() returns false, so every coroutine closes its client
+ * and ends. */
+static void end_all_coroutines(void)
 {
     log_action("told to stop; close all");
-    stopping = true;
+    shutting_down = true;
     for (int fd = 0; fd < coroutine_capacity; fd++)
-        resume(fd);
+        resume_coroutine(fd);
     free(coroutines);
     coroutine_cleanup();
 }
@@ -325,11 +331,11 @@ int main(int argc, char **argv)
     start_up(argc, argv);
     stamps_open(); /* where the tracer reads what happens in this process */
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (epoll_fd == -1 || !watch(shutdown_pipe[0]) || !spawn(serve_listener, listener))
+    if (epoll_fd == -1 || !watch(shutdown_pipe[0]) || !spawn_coroutine(serve_listener, listener))
         die("epoll");
-    announce(listener);
+    print_listening_address(listener);
     serve();
-    end_coroutines();
+    end_all_coroutines();
     close(epoll_fd);
     close(listener);
     close(shutdown_pipe[0]);

@@ -52,6 +52,45 @@ load support/helpers
     client_succeeded one
 }
 
+# An event can arrive for a client that the server has closed already.  To make one, another process
+# adds a pipe of its own to the server's epoll instance, under a number that no client has.
+@test "an event for a descriptor that no client has is ignored" {
+    rule "an event without a client is ignored" "the NULL of client_by_fd() is not checked" "chapter 4"
+    need python3 "to add a descriptor to the server's epoll instance" "install python3"
+    local fd
+    for fd in 200 900; do # within the table of clients and beyond it
+        test_case "descriptor $fd"
+        start_server
+        client echo hello shutdown expect-eof
+        run python3 - "$SERVER_PID" "$fd" <<'END'
+import ctypes, os, select, sys, time
+pid, number = int(sys.argv[1]), int(sys.argv[2])
+link = "/proc/%d/fd/" % pid
+epoll = next(int(fd) for fd in os.listdir(link) if "[eventpoll]" in os.readlink(link + fd))
+libc = ctypes.CDLL(None)
+copy = libc.syscall(438, libc.syscall(434, pid, 0), epoll, 0)  # pidfd_getfd(pidfd_open())
+if copy == -1:
+    sys.exit(77)
+reading, writing = os.pipe()
+os.dup2(reading, number)
+instance = select.epoll.fromfd(copy)
+instance.register(number, select.EPOLLIN | select.EPOLLONESHOT)
+os.write(writing, b"x")
+for _ in range(500):  # EPOLLONESHOT: once the server has the event, EPOLLIN is not set any more
+    time.sleep(0.01)
+    entries = [line.split() for line in open("/proc/self/fdinfo/%d" % copy)]
+    if [1 for e in entries if e[:2] == ["tfd:", str(number)] and int(e[3], 16) & select.EPOLLIN == 0]:
+        sys.exit(0)
+sys.exit("the server did not take the event")
+END
+        echo "$output"
+        [ "$status" != 77 ] || skip "no descriptor of the server can be copied here; to run it: Linux 5.6 or later, as root"
+        [ "$status" = 0 ]
+        next_client_works
+        stop_server
+    done
+}
+
 @test "with -e the server sets EPOLLET and reads until EAGAIN" {
     rule "an edge-triggered wait reports each arrival once, so the server reads until EAGAIN" "$ONE_READ" "chapter 4"
     start_server -v -e

@@ -223,7 +223,7 @@ part() { lines_of "$ROOT/$1" "$2"; }
     grep -q '^#define STACK_SIZE 65536$' "$room/coroutine.c"
     part 07-nic-to-app/coroutine.c coroutine | grep -q 'guard'                                     # "the page that guards it"
     while IFS= read -r sentence; do                                                                # "Without root"
-        tr -d '\n' <"$room/tracefs.c" | sed 's/" *"//g' | grep -qF "$sentence" || { echo "trace does not say: $sentence"; return 1; }
+        tr -d '\n' <"$room/tracer/instance.c" | sed 's/" *"//g' | grep -qF "$sentence" || { echo "trace does not say: $sentence"; return 1; }
         grep -qF "$sentence" "$SRC/07-nic-to-app.md"
     done <<'END'
 The kernel's tracepoints are for root, and you are not root.
@@ -383,7 +383,7 @@ calls() {
         /^  epoll_ctl/ { if ($2 != "0.0" || $3 != "0.0") wrong("not none") }'
 }
 
-@test "chapter 5: one ioctl() more for an echo on the stand-in, and the rest as in 04" { both limit-05 stand_in; }
+@test "chapter 5: one ioctl() more for an echo on the kqueue emulation, and the rest as in 04" { both limit-05 stand_in; }
 stand_in() {
     claim "$1" '/^  (epoll_wait|recvfrom|sendto) / { seen++; if ($2 != "1.0" || $3 != "1.0") wrong("not one") }
         /^  ioctl/ { seen++; if ($2 != "0.0" || $3 != "1.0") wrong("not none, and one") }

@@ -4,6 +4,7 @@
 load support/helpers
 
 ROOM=$TESTS/../07-nic-to-app
+TRACER=$ROOM/tracer
 TRACE=$ROOM/trace
 TRACEFS=/sys/kernel/tracing
 
@@ -23,6 +24,8 @@ need_tracefs() {
     [ -d "$TRACEFS/instances" ] || skip "looks into tracefs; to run it: mount -t tracefs none $TRACEFS"
     OTHERS=$(all_instances) # of another tracer that runs, or left behind by one whose PID is in use again
 }
+# The tracer's files that need neither the kernel nor root: events in, journeys out.
+pure() { for file in hops recording stitch search back forward verdict shares; do echo "$TRACER/$file.c"; done; }
 # Runs as an ordinary user, from a folder that it may read.
 as_nobody() {
     need setpriv "to be an ordinary user" "install util-linux"
@@ -45,14 +48,25 @@ narrow() { # no line is wider than 80 columns
 figure() { sed -n "s/.*[^0-9]\([0-9]*\) $2.*/\1/p" "$1"; }
 nothing_left() { wait_until 5 no_instance || { echo "an instance is left:"; instances; return 1; }; }
 
-@test "the stitcher: one test for each trap, damaged recordings, address sanitizer" {
-    rule "events in, journeys out: nothing is guessed" "an skb's address that is used again" "chapter 7"
+# sanitized PROGRAM SOURCE...: build it with the address sanitizer, where the compiler has one.
+sanitized() {
     local cc=${CC:-cc} flags='-std=c11 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all'
     # shellcheck disable=SC2086
     $cc $flags -o "$TMP/probe" -x c - <<<'int main(void) { return 0; }' 2>/dev/null && "$TMP/probe" || flags='-std=c11 -O1 -g'
     # shellcheck disable=SC2086
-    $cc $flags -o "$TMP/stitch" "$TESTS/programs/stitch.c" "$ROOM/hops.c" "$ROOM/record.c" "$ROOM/stitch.c" \
-        "$ROOM/show_text.c" "$ROOM/show_svg.c" "$ROOM/show_json.c"
+    $cc $flags -I"$TRACER" -o "$TMP/$1" "${@:2}"
+}
+
+@test "the ring-buffer decoder: pages made by hand, damaged pages, address sanitizer" {
+    rule "a page of a ring buffer in, events out" "a record whose length is not checked" "chapter 7"
+    sanitized decoder "$TESTS/programs/decoder.c" "$TRACER/decoder.c" "$TRACER/format.c" "$TRACER/recording.c" "$TRACER/hops.c"
+    timeout 60 "$TMP/decoder" >"$TMP/tap" || { cat "$TMP/tap"; false; }
+}
+
+@test "the stitcher: one test for each trap, damaged recordings, address sanitizer" {
+    rule "events in, journeys out: nothing is guessed" "an skb's address that is used again" "chapter 7"
+    # shellcheck disable=SC2046 # words
+    sanitized stitch "$TESTS/programs/stitch.c" $(pure) "$TRACER"/show_*.c
     "$TMP/stitch" "$ROOM"/recordings/*.txt >"$TMP/tap" || { cat "$TMP/tap"; false; }
 }
 
@@ -62,7 +76,7 @@ nothing_left() { wait_until 5 no_instance || { echo "an instance is left:"; inst
     trace explain >"$TMP/map"
     narrow "$TMP/map"
     grep -q '\[your code reads\]' "$TMP/map"
-    trace explain tcp_probe | grep -q 'Tied to its neighbours by'
+    trace explain tcp_probe | grep -q 'Linked to its neighbours by'
     local file
     for file in "$ROOM"/recordings/*.txt; do
         trace replay "$file" --json "$TMP/json" --svg "$TMP/svg" >"$TMP/out"
@@ -83,10 +97,10 @@ nothing_left() { wait_until 5 no_instance || { echo "an instance is left:"; inst
     done
     # what is so this time only is said then
     trace replay "$ROOM/recordings/rps.txt" -n 1 | grep -q 'RPS chose this CPU'
-    trace replay "$ROOM/recordings/card-e1000.txt" -n 1 | grep -q 'Another CPU asked for it'
+    trace replay "$ROOM/recordings/card-e1000.txt" -n 1 | grep -q 'Another CPU asked for this'
     if trace replay "$ROOM/recordings/lo.txt" | grep -q 'RPS chose\|Another CPU'; then false; fi
     if trace explain moon 2>"$TMP/err"; then false; fi
-    grep -q 'no such hop' "$TMP/err"
+    grep -q 'there is no such hop' "$TMP/err"
 }
 
 @test "a bad or cut recording: one line that says where and why, exit 1" {
@@ -97,7 +111,7 @@ nothing_left() { wait_until 5 no_instance || { echo "an instance is left:"; inst
     trace replay "$TMP/cut" >"$TMP/out" 2>"$TMP/err" || code=$?
     [ $code = 1 ]
     [ "$(wc -l <"$TMP/err")" = 1 ]
-    grep -q 'line 30: it is cut off' "$TMP/err"
+    grep -q 'line 30: the recording is cut off' "$TMP/err"
     if [ -c /dev/full ]; then # where nothing can be written, nothing was shown
         code=0
         trace replay "$ROOM/recordings/lo.txt" >/dev/full 2>"$TMP/err" || code=$?
@@ -169,7 +183,7 @@ nothing_left() { wait_until 5 no_instance || { echo "an instance is left:"; inst
         [ $way != rps ] || [ "$(nproc)" -ge 2 ] || continue
         trace_server --via $way -n 50 >"$TMP/$way"
         cat "$TMP/$way"
-        grep -q '^\(Next best\|.*cannot be made\)' "$TMP/$way" && skip "the way $way cannot be made here; to run it: root on a machine of your own"
+        grep -q '^\(Next best\|.*cannot be created\)' "$TMP/$way" && skip "the path $way cannot be created here; to run it: root on a machine of your own"
         # All but the switch: some kernels write no event for one from the idle task.
         awk '/^  [a-z_]/ && $2 < 45 && $1 != "callback" && $1 !~ /switch|softirq_entry/ && NF == 5 { print "too few: " $0; few = 1 } END { exit few }' "$TMP/$way"
     done
@@ -269,7 +283,7 @@ all_complete() { grep -q "^$1 journeys: $1 complete" "$2" || { cat "$2"; return 
     all_complete 5 "$TMP/out"
     printf '#!/bin/sh\necho good morning\n' >"$TMP/script"
     if trace --server "$TMP/script" 2>"$TMP/err"; then false; fi
-    grep -q 'does not say "listening on ADDRESS:PORT", but: good morning' "$TMP/err"
+    grep -q 'does not print "listening on ADDRESS:PORT", but: good morning' "$TMP/err"
 }
 no_process_of() { ! ps -A -o args= | grep -F -e "$1" | grep -v grep; }
 
@@ -315,7 +329,7 @@ no_process_of() { ! ps -A -o args= | grep -F -e "$1" | grep -v grep; }
     grep -q 'to 04-epoll/server on' "$TMP/first"
     if grep -q 'to 04-epoll/server on' "$TMP/second"; then false; fi
     if trace attach "$port" -b 127.0.0.3 2>"$TMP/err"; then false; fi
-    grep -q 'Nobody listens on 127.0.0.3' "$TMP/err"
+    grep -q 'No server listens on 127.0.0.3' "$TMP/err"
 }
 
 @test "called by its name alone, it starts the server that stands beside it" {
@@ -498,7 +512,7 @@ bear_witness() {
     exec 4>&-
 }
 build_witness() {
-    "${CC:-cc}" -std=c11 -O2 -o "$TMP/witness" "$TESTS/programs/witness.c" "$ROOM/hops.c" "$ROOM/record.c" "$ROOM/stitch.c"
+    "${CC:-cc}" -std=c11 -O2 -I"$TRACER" -o "$TMP/witness" "$TESTS/programs/witness.c" $(pure)
 }
 
 # A client that rests 100 µs between an echo and the next: what slows the server slows it.  What

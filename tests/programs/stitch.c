@@ -4,10 +4,11 @@
  *
  *     tests/build/stitch [RECORDING...]      prints TAP, as bats does
  *
- * The recordings are text, see 07-nic-to-app/record.c: ns CPU thread context event key=value ... */
+ * The recordings are text, see 07-nic-to-app/tracer/recording.c: ns CPU thread context event
+ * key=value ... */
 #define _POSIX_C_SOURCE 200809L
 
-#include "../../07-nic-to-app/show.h"
+#include "show.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -107,14 +108,11 @@ static const struct journey *only(const struct scene *scene)
     return scene->journeys.count > 0 ? &scene->journeys.list[scene->journeys.count - 1] : &none;
 }
 
-static void sight_is(const struct journey *journey, enum hop hop, enum sight sight)
+static void state_is(const struct journey *journey, enum hop hop, enum hop_state state)
 {
-    static const char *const names[] = {"elsewhere", "seen",   "unseen", "before",
-                                        "awake",     "merged", "unasked"};
-
-    if (journey->sight[hop] != sight)
-        complain("%s is %s, and has to be %s", hops[hop].name, names[journey->sight[hop]],
-                 names[sight]);
+    if (journey->state[hop] != state)
+        complain("%s is %s, but must be %s", hops[hop].name, show_state(journey->state[hop]),
+                 show_state(state));
 }
 
 static void time_is(const struct journey *journey, enum hop hop, uint64_t ns)
@@ -187,21 +185,21 @@ static void test_reuse(void)
                                "43000140 0 10 s softirq_entry vec=3\n"
                                "43000150 0 10 s netif_receive_skb skb=1 len=57 name=lo\n"
                                "43000160 0 10 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
-    sight_is(only(&scene), HOP_BACKLOG, UNSEEN);
+    state_is(only(&scene), HOP_BACKLOG, NOT_SEEN);
     strike(&scene);
     scene = stage("lo", 0, /* the same, and it was freed without a copy */
                   "50 0 10 t netif_rx skb=1 len=57 name=lo\n"
                   "60 0 10 s kfree_skb skb=1\n"
                   "43000150 0 10 s netif_receive_skb skb=1 len=57 name=lo\n"
                   "43000160 0 10 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
-    sight_is(only(&scene), HOP_BACKLOG, UNSEEN);
+    state_is(only(&scene), HOP_BACKLOG, NOT_SEEN);
     strike(&scene);
     scene = stage("lo", 0, /* and here nobody says so; but it was received twice */
                   "50 0 10 t netif_rx skb=1 len=57 name=lo\n"
                   "60 0 10 s netif_receive_skb skb=1 len=57 name=lo\n"
                   "43000150 0 10 s netif_receive_skb skb=1 len=57 name=lo\n"
                   "43000160 0 10 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
-    sight_is(only(&scene), HOP_BACKLOG, UNSEEN);
+    state_is(only(&scene), HOP_BACKLOG, NOT_SEEN);
     time_is(only(&scene), HOP_RECEIVE, 43000150);
     strike(&scene);
     end("trap 1: the address of an skb is used again, the trail of the old one ends");
@@ -216,7 +214,7 @@ static void test_softirq(void)
                                "120 0 10 t frame_written len=69\n"
                                "150 0 10 t netif_receive_skb skb=1 len=57 name=tap0\n"
                                "160 0 10 t tcp_probe skb=1 sock=7 cookie=1 len=5\n");
-    sight_is(only(&scene), HOP_SOFTIRQ, ELSEWHERE);
+    state_is(only(&scene), HOP_SOFTIRQ, NOT_ON_PATH);
     time_is(only(&scene), HOP_FRAME, 120);
     strike(&scene);
     scene = stage("lo", 0, /* an entry that an exit ended is not this packet's */
@@ -224,7 +222,7 @@ static void test_softirq(void)
                   "110 0 10 s softirq_exit vec=3\n"
                   "150 0 10 s netif_receive_skb skb=1 len=57 name=lo\n"
                   "160 0 10 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
-    sight_is(only(&scene), HOP_SOFTIRQ, UNSEEN);
+    state_is(only(&scene), HOP_SOFTIRQ, NOT_SEEN);
     strike(&scene);
     scene =
         stage("tap", 0, /* a thread's own call is in no softirq, even if an exit was not written */
@@ -232,7 +230,7 @@ static void test_softirq(void)
               "120 0 10 t frame_written len=69\n"
               "150 0 10 t netif_receive_skb skb=1 len=57 name=tap0\n"
               "160 0 10 t tcp_probe skb=1 sock=7 cookie=1 len=5\n");
-    sight_is(only(&scene), HOP_SOFTIRQ, ELSEWHERE);
+    state_is(only(&scene), HOP_SOFTIRQ, NOT_ON_PATH);
     strike(&scene);
     end("trap 2: a softirq that has ended is nobody's, and a TAP has none");
 }
@@ -263,7 +261,7 @@ static void test_nesting(void)
                   "50 0 0 s softirq_entry vec=3\n"
                   "70 0 0 s netif_receive_skb skb=1 len=57 name=eth0\n"
                   "160 0 0 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
-    sight_is(only(&scene), HOP_IRQ, UNSEEN);
+    state_is(only(&scene), HOP_IRQ, NOT_SEEN);
     strike(&scene);
     scene = stage("card", 0, /* the card has interrupted NET_RX, which so ran once more */
                   "13 0 0 s softirq_entry vec=3\n"
@@ -282,7 +280,7 @@ static void test_nesting(void)
         SENT "125 0 10 s softirq_entry vec=3\n"
              "130 0 10 t netif_rx skb=1 len=57 name=lo\n"
              "150 0 10 s netif_receive_skb skb=1 len=57 name=lo\n" FOR_SOCKET WOKEN RETURNED READ);
-    sight_is(only(&scene), HOP_SOFTIRQ, AWAKE);
+    state_is(only(&scene), HOP_SOFTIRQ, NOT_NEEDED);
     outcome_is(only(&scene), BATCHED);
     strike(&scene);
     end("trap 3: interrupts belong to a CPU, and are matched by nesting");
@@ -293,26 +291,26 @@ static void test_awake(void)
     begin();
     struct scene scene =
         stage("lo", 0, SENT TAKEN_IN FOR_SOCKET "195 0 10 s softirq_exit vec=3\n" RETURNED READ);
-    sight_is(only(&scene), HOP_WAKING, AWAKE);
-    sight_is(only(&scene), HOP_SWITCH, AWAKE);
+    state_is(only(&scene), HOP_WAKING, NOT_NEEDED);
+    state_is(only(&scene), HOP_SWITCH, NOT_NEEDED);
     outcome_is(only(&scene), BATCHED);
     strike(&scene);
     scene = stage("lo", 3, /* events were lost: then we do not know */
                   SENT TAKEN_IN FOR_SOCKET "195 0 10 s softirq_exit vec=3\n" RETURNED READ);
-    sight_is(only(&scene), HOP_WAKING, UNSEEN);
+    state_is(only(&scene), HOP_WAKING, NOT_SEEN);
     outcome_is(only(&scene), INCOMPLETE);
     strike(&scene);
     scene =
         stage("lo", 0, /* the waking after the softirq's end is somebody else's */
               SENT TAKEN_IN FOR_SOCKET "195 0 10 s softirq_exit vec=3\n"
                                        "197 0 10 t sched_waking task=20 to_cpu=0\n" RETURNED READ);
-    sight_is(only(&scene), HOP_WAKING, AWAKE);
+    state_is(only(&scene), HOP_WAKING, NOT_NEEDED);
     strike(&scene);
     scene = stage("lo", 0, /* two packets, one wait */
                   "205 0 10 s tcp_probe skb=2 sock=8 cookie=2 len=5\n" RETURNED
                   "215 0 10 s tcp_probe skb=1 sock=7 cookie=1 len=5\n" READ);
     if (scene.journeys.count == 2)
-        sight_is(&scene.journeys.list[1], HOP_WAIT, AWAKE);
+        state_is(&scene.journeys.list[1], HOP_WAIT, NOT_NEEDED);
     else
         complain("%zu journeys, and not 2", scene.journeys.count);
     strike(&scene);
@@ -327,14 +325,14 @@ static void test_switch(void)
               "50 1 30 t sched_switch task=20 from=30\n" SENT TAKEN_IN FOR_SOCKET
               "180 0 10 s sched_waking task=20 to_cpu=1 name=server\n"
               "190 0 10 s sched_wakeup task=20 to_cpu=1 name=server\n" RETURNED READ);
-    sight_is(only(&scene), HOP_SWITCH, AWAKE);
+    state_is(only(&scene), HOP_SWITCH, NOT_NEEDED);
     outcome_is(only(&scene), BATCHED);
     strike(&scene);
     scene = stage("lo", 0, /* it had left it: there was a switch, and no event of it */
                   "50 1 20 t sched_switch task=0 from=20\n" SENT TAKEN_IN FOR_SOCKET
                   "180 0 10 s sched_waking task=20 to_cpu=1 name=server\n"
                   "190 0 10 s sched_wakeup task=20 to_cpu=1 name=server\n" RETURNED READ);
-    sight_is(only(&scene), HOP_SWITCH, UNSEEN);
+    state_is(only(&scene), HOP_SWITCH, NOT_SEEN);
     outcome_is(only(&scene), INCOMPLETE);
     strike(&scene);
     end("a switch without an event: kept its CPU, or not seen; never guessed");
@@ -373,8 +371,8 @@ static void test_merged(void)
                                "240 0 20 t sock_recv_length sock=7 ret=10\n"
                                "250 0 20 t sys_exit_recvfrom ret=10\n");
     if (scene.journeys.count == 2) {
-        sight_is(&scene.journeys.list[0], HOP_COPY, SEEN);
-        sight_is(&scene.journeys.list[1], HOP_COPY, MERGED);
+        state_is(&scene.journeys.list[0], HOP_COPY, SEEN);
+        state_is(&scene.journeys.list[1], HOP_COPY, MERGED);
         time_is(&scene.journeys.list[1], HOP_COPY, 230);
     } else {
         complain("%zu journeys, and not 2", scene.journeys.count);
@@ -386,7 +384,7 @@ static void test_merged(void)
                   "230 0 20 t skb_copy_datagram_iovec skb=1 len=10\n"
                   "240 0 20 t sock_recv_length sock=8 ret=10\n"
                   "250 0 20 t sys_exit_recvfrom ret=10\n");
-    sight_is(only(&scene), HOP_COPY, UNSEEN);
+    state_is(only(&scene), HOP_COPY, NOT_SEEN);
     outcome_is(only(&scene), INCOMPLETE);
     strike(&scene);
     end("trap 5: TCP may append the bytes to another skb");
@@ -410,13 +408,13 @@ static void test_send(void)
         stage("lo", 0,
               "100 0 10 t sys_enter_sendto fd=4 len=5\n"
               "110 0 10 s net_dev_queue skb=1 len=71 name=lo\n" TAKEN_IN FOR_SOCKET);
-    sight_is(only(&scene), HOP_SEND, UNSEEN);
+    state_is(only(&scene), HOP_SEND, NOT_SEEN);
     strike(&scene);
     scene = stage("lo", 0, /* that call is over */
                   "100 0 10 t sys_enter_sendto fd=4 len=5\n"
                   "105 0 10 t sys_exit_sendto ret=5\n"
                   "110 0 10 t net_dev_queue skb=1 len=71 name=lo\n" TAKEN_IN FOR_SOCKET);
-    sight_is(only(&scene), HOP_SEND, UNSEEN);
+    state_is(only(&scene), HOP_SEND, NOT_SEEN);
     strike(&scene);
     end("a packet that a software interrupt queued belongs to no send()");
 }
@@ -459,7 +457,7 @@ static void test_sockets(void)
     if (scene.journeys.count != 2)
         complain("%zu journeys, and not 2", scene.journeys.count);
     else {
-        sight_is(&scene.journeys.list[0], HOP_SEND, UNSEEN); /* another's stamp is between */
+        state_is(&scene.journeys.list[0], HOP_SEND, NOT_SEEN); /* another's stamp is between */
         time_is(&scene.journeys.list[1], HOP_SEND, 40);
         time_is(&scene.journeys.list[1], HOP_ACK, 60);
     }
@@ -477,12 +475,12 @@ static void test_other_device(void)
                                "120 0 10 s softirq_exit vec=3\n"
                                "150 0 10 s softirq_entry vec=3\n"
                                "160 0 10 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
-    sight_is(only(&scene), HOP_RECEIVE, UNSEEN);
+    state_is(only(&scene), HOP_RECEIVE, NOT_SEEN);
     strike(&scene);
     scene = stage("lo", 0, /* on another CPU */
                   "110 1 10 s netif_receive_skb skb=1 len=57 name=lo\n"
                   "160 0 10 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
-    sight_is(only(&scene), HOP_RECEIVE, UNSEEN);
+    state_is(only(&scene), HOP_RECEIVE, NOT_SEEN);
     strike(&scene);
     end("an skb's address without its packet: it came by another device");
 }
@@ -522,7 +520,7 @@ static void test_disorder(void)
                                "10 0 0 t RX_SOFTWARE_stamp len=5 packet=1\n"
                                "20 0 0 t send len=5 packet=1\n"
                                "30 0 0 t recvmsg_returned ret=5 packet=1\n");
-    sight_is(only(&scene), HOP_RECEIVE, UNSEEN);
+    state_is(only(&scene), HOP_RECEIVE, NOT_SEEN);
     outcome_is(only(&scene), INCOMPLETE);
     strike(&scene);
     end("a hop that is out of order is not shown");
@@ -536,12 +534,12 @@ static void test_poll_then_recv(void)
                                "50 0 20 t sys_enter_recvfrom fd=9\n" SENT TAKEN_IN FOR_SOCKET WOKEN
                                "230 0 20 t skb_copy_datagram_iovec skb=1 len=5\n"
                                "250 0 20 t sys_exit_recvfrom ret=5\n");
-    sight_is(only(&scene), HOP_WAIT, ELSEWHERE);
+    state_is(only(&scene), HOP_WAIT, NOT_ON_PATH);
     outcome_is(only(&scene), COMPLETE);
     strike(&scene);
     scene = stage("lo", 1, /* the wait's event may be the one that was lost */
                   "40 0 20 t sys_exit_epoll_wait ret=1\n" SENT TAKEN_IN FOR_SOCKET WOKEN READ);
-    sight_is(only(&scene), HOP_WAIT, UNSEEN);
+    state_is(only(&scene), HOP_WAIT, NOT_SEEN);
     strike(&scene);
     end("a thread that polled once and then slept in recv(); an event that was lost");
 }
@@ -554,12 +552,12 @@ static void title_is(const struct journey *journey, enum box box, const char *ti
 
 static void test_titles(void)
 {
-    struct journey journey = {.waiting = WAITS_EPOLL, .sight = {[HOP_RESUME] = SEEN}};
+    struct journey journey = {.waiting = WAITS_EPOLL, .state = {[HOP_RESUME] = SEEN}};
 
     begin();
     title_is(&journey, BOX_WAKE, "the kernel wakes epoll_wait");
     title_is(&journey, BOX_LOOP, "the event loop resumes a coroutine");
-    journey.sight[HOP_RESUME] = UNASKED;
+    journey.state[HOP_RESUME] = UNKNOWN;
     title_is(&journey, BOX_LOOP, "the event loop takes it from the list");
     for (journey.waiting = WAITS_SCAN; journey.waiting < WAYS_TO_WAIT; journey.waiting++)
         for (int box = 0; box < BOXES; box++)
@@ -575,8 +573,8 @@ static void test_blocked(void)
                                "50 0 20 t sys_enter_recvfrom fd=9\n" SENT TAKEN_IN FOR_SOCKET WOKEN
                                "230 0 20 t skb_copy_datagram_iovec skb=1 len=5\n"
                                "250 0 20 t sys_exit_recvfrom ret=5\n");
-    sight_is(only(&scene), HOP_RECV, BEFORE);
-    sight_is(only(&scene), HOP_WAIT, ELSEWHERE);
+    state_is(only(&scene), HOP_RECV, BEGAN_BEFORE);
+    state_is(only(&scene), HOP_WAIT, NOT_ON_PATH);
     if (only(&scene)->waiting != WAITS_BLOCKED)
         complain("the server is not said to be blocked");
     if (journey_first(only(&scene))->ns != 100)
@@ -607,7 +605,7 @@ static void test_old_kernel(void)
                   "50 0 0 s netif_receive_skb skb=1 len=57 name=eth0\n"
                   "55 0 0 s netif_receive_skb skb=2 len=57 name=eth0\n"
                   "60 0 0 s tcp_probe cookie=1 len=5 port=5566\n" RETURNED READ);
-    sight_is(only(&scene), HOP_RECEIVE, UNSEEN);
+    state_is(only(&scene), HOP_RECEIVE, NOT_SEEN);
     outcome_is(only(&scene), INCOMPLETE);
     strike(&scene);
     scene = stage("card", 0, /* an acknowledgement is no candidate: it carries nothing */
@@ -626,7 +624,7 @@ static void test_old_kernel(void)
                   "40 0 14 s softirq_entry vec=3\n"
                   "50 0 14 s netif_receive_skb skb=1 len=57 name=eth0\n"
                   "60 0 14 s tcp_probe cookie=1 len=5 port=5566\n" RETURNED READ);
-    sight_is(only(&scene), HOP_IRQ, AWAKE);
+    state_is(only(&scene), HOP_IRQ, NOT_NEEDED);
     strike(&scene);
     scene = stage("lo", 0, /* and back from there to the one who sent it */
                   SENT "140 0 10 s softirq_entry vec=3\n"
@@ -641,7 +639,7 @@ static void test_old_kernel(void)
                   "45 0 0 s napi_gro_receive_entry skb=1 len=57 name=eth0\n"
                   "50 0 0 s netif_receive_skb skb=1 len=57 name=eth0\n"
                   "60 0 0 s tcp_probe cookie=1 len=5 port=5566\n" RETURNED READ);
-    sight_is(only(&scene), HOP_QUEUE, ELSEWHERE);
+    state_is(only(&scene), HOP_QUEUE, NOT_ON_PATH);
     time_is(only(&scene), HOP_GRO, 45);
     strike(&scene);
     end("Linux 6.1: the skb that this CPU took in, if it can be only one");
@@ -666,9 +664,39 @@ static void test_stamps(void)
         complain("a stamp from before the wait is taken");
     strike(&scene);
     scene = stage("lo", 0, SENT TAKEN_IN FOR_SOCKET WOKEN RETURNED READ);
-    sight_is(only(&scene), HOP_RESUME, UNASKED);
+    state_is(only(&scene), HOP_RESUME, UNKNOWN);
     strike(&scene);
     end("the server's stamps: of this descriptor, after the wait; none: not seen");
+}
+
+/* How the hop `loop` is known, with this header. */
+static void loop_is(const char *header, enum hop_state state)
+{
+    struct scene scene;
+    char text[1024], problem[160];
+
+    snprintf(
+        text, sizeof text,
+        "echo-journey 1\nvia lo\nport 5566\n%s160 0 10 s tcp_probe skb=1 sock=7 len=5\nend 1\n",
+        header);
+    if (!read_text(&scene.recording, text, strlen(text), problem, sizeof problem))
+        complain("the recording of this test is not one: %s", problem);
+    if (!stitch(&scene.recording, &scene.journeys))
+        complain("no memory");
+    state_is(only(&scene), HOP_LOOP, state);
+    if (show_absence(only(&scene), HOP_LOOP) == NULL)
+        complain("no reason is given");
+    strike(&scene);
+}
+
+static void test_states(void)
+{
+    begin();
+    loop_is("asked tcp_probe loop_picks\nunavailable none\n", NOT_SEEN);
+    loop_is("asked tcp_probe\nunavailable none\n", NOT_ASKED);
+    loop_is("asked tcp_probe\nunavailable netif_rx loop_picks\n", NOT_AVAILABLE);
+    loop_is("asked tcp_probe\n", UNKNOWN); /* an older recording */
+    end("not seen, not asked for, not available and unknown are four states");
 }
 
 /* ---- bad recordings ---- */
@@ -697,18 +725,18 @@ static void test_refusals(void)
     refused(HEAD, "\"end\" is missing");
     refused(HEAD "100 0 1 t netif_rx skb=1\nend 2\n", "number of events");
     refused(HEAD "100 0 1 t netif_rx skb=1\nend -1\n", "number of events");
-    refused(HEAD "100 0 1 t netif_sx skb=1\nend 1\n", "no such event");
+    refused(HEAD "100 0 1 t netif_sx skb=1\nend 1\n", "unknown event");
     refused(HEAD "100 0 1 x netif_rx skb=1\nend 1\n", "context");
-    refused(HEAD "100 0 1 t netif_rx skb\nend 1\n", "does not carry");
-    refused(HEAD "100 0 1 t netif_rx sky=1\nend 1\n", "does not carry");
+    refused(HEAD "100 0 1 t netif_rx skb\nend 1\n", "no such value");
+    refused(HEAD "100 0 1 t netif_rx sky=1\nend 1\n", "no such value");
     refused(HEAD "100 999999 1 t netif_rx\nend 1\n", "CPU");
     refused(HEAD "100 0 1 t netif_rx\n90 0 1 t netif_rx\nend 2\n", "earlier");
-    refused(HEAD "99999999999999999999999 0 1 t netif_rx\nend 1\n", "no time");
-    refused("echo-journey 1\nvia moon\nend 0\n", "no such way");
-    refused(HEAD "asked netif_rx moon\nend 0\n", "no such event");
-    refused(HEAD "port 70000\nend 0\n", "no such line");
-    refused(HEAD "end 0\nend 0\n", "follows the end");
-    refused(HEAD "note \033[2J\nend 0\n", "no text");
+    refused(HEAD "99999999999999999999999 0 1 t netif_rx\nend 1\n", "begin with a time");
+    refused("echo-journey 1\nvia moon\nend 0\n", "unknown path");
+    refused(HEAD "asked netif_rx moon\nend 0\n", "unknown event");
+    refused(HEAD "port 70000\nend 0\n", "unknown line");
+    refused(HEAD "end 0\nend 0\n", "after the end");
+    refused(HEAD "note \033[2J\nend 0\n", "not text");
     end("what is no recording is refused, with the line and the reason");
 }
 
@@ -834,7 +862,7 @@ int main(int argc, char **argv)
         test_switch,         test_gro,        test_merged,       test_eintr,   test_send,
         test_blocked,        test_old_kernel, test_other_device, test_frames,  test_disorder,
         test_poll_then_recv, test_inside,     test_sockets,      test_titles,  test_stamps,
-        test_refusals};
+        test_states,         test_refusals};
     FILE *nowhere = fopen("/dev/null", "w");
 
     if (nowhere == NULL)

@@ -10,7 +10,7 @@
  * witness compare FILE ROWS  compare a recording of the tracer with the rows of `run` */
 #define _GNU_SOURCE
 
-#include "../../07-nic-to-app/stitch.h"
+#include "stitch.h"
 
 #include <arpa/inet.h>
 #include <inttypes.h>

@@ -1,0 +1,188 @@
+/* A page of a ring buffer in, events out: a pure function, which reads the page and the formats and
+ * nothing else.
+ *
+ * A page begins with a time (8 bytes) and the number of bytes that are used.  The data are records,
+ * whose first 32 bits are a type (5 bits) and the time since the last record (27 bits).
+ *
+ *     type 1 to 28    an event of so many words (4 bytes each)
+ *     type 0          an event whose length, with that of the length word, is in the next word
+ *     type 29         padding: the next word gives its length; with a time of 0, the page ends here
+ *     type 30         a longer time since the last record: the next word holds the upper bits
+ *     type 31         an absolute time, of which the two words hold the lower 59 bits
+ *
+ * See include/linux/ring_buffer.h in the kernel. */
+#include "decoder.h"
+
+#include <string.h>
+
+#define COMMON_FIELDS 8 /* bytes: the event's id, flags, preemption count and thread */
+#define FLAG_HARDIRQ 0x08
+#define FLAG_SOFTIRQ 0x10
+/* Of the number of used bytes.  The upper bits flag lost events, and a count of them may follow the
+ * data; the tracer reads that count from the file `stats` instead. */
+#define USED_MASK 0xfffffU
+
+bool decoder_learn(struct decoder *decoder, size_t type, const struct event_format *format)
+{
+    if (format->id >= MAX_EVENT_IDS)
+        return false;
+    decoder->event[type] = *format;
+    decoder->type_of[format->id] = (uint8_t)(type + 1);
+    return true;
+}
+
+/* An unsigned number of 1, 2, 4 or 8 bytes, in this machine's byte order. */
+static uint64_t number_at(const unsigned char *bytes, unsigned size)
+{
+    uint16_t two;
+    uint32_t four;
+    uint64_t eight;
+
+    switch (size) {
+    case 1:
+        return bytes[0];
+    case 2:
+        memcpy(&two, bytes, sizeof two);
+        return two;
+    case 4:
+        memcpy(&four, bytes, sizeof four);
+        return four;
+    case 8:
+        memcpy(&eight, bytes, sizeof eight);
+        return eight;
+    default:
+        return 0;
+    }
+}
+
+static uint64_t sign_extend(uint64_t value, unsigned size)
+{
+    if (size >= 8 || (value >> (size * 8 - 1) & 1) == 0)
+        return value;
+    return value | UINT64_MAX << (size * 8);
+}
+
+/* Read a name: from its place, or, for a __data_loc field, from where the value of that field
+ * points (the size and the offset, 16 bits each). */
+static void decode_name(struct event *event, const struct place *place, const unsigned char *data,
+                        unsigned length)
+{
+    unsigned offset = place->offset, size = place->size;
+
+    if (place->is_data_loc && size == 4) {
+        uint64_t where = number_at(data + offset, 4);
+        offset = (unsigned)(where & 0xffff);
+        size = (unsigned)(where >> 16 & 0xffff);
+    }
+    if (offset > length || size > length - offset)
+        return;
+    if (size > sizeof event->name - 1)
+        size = sizeof event->name - 1;
+    memcpy(event->name, data + offset, size);
+    event->name[size] = '\0';
+    for (char *at = event->name; *at != '\0'; at++) /* users may give threads any name */
+        if (*at < ' ' || *at > '~')
+            *at = '?';
+}
+
+static void decode_places(const struct event_format *format, struct event *event,
+                          const unsigned char *data, unsigned length)
+{
+    for (unsigned i = 0; i < format->places; i++) {
+        const struct place *place = &format->place[i];
+        if (place->offset > length || place->size > length - place->offset)
+            continue;
+        if (place->slot == SLOT_NAME) {
+            decode_name(event, place, data, length);
+            continue;
+        }
+        uint64_t value = number_at(data + place->offset, place->size);
+        if (place->is_signed)
+            value = sign_extend(value, place->size);
+        event_set(event, place->slot, value);
+    }
+}
+
+/* The common fields have been the same eight bytes in every kernel. */
+static bool decode_event(const struct decoder *decoder, int cpu, uint64_t ns,
+                         const unsigned char *data, unsigned length, struct recording *recording)
+{
+    struct event event = {.ns = ns, .cpu = (int16_t)cpu, .context = 't'};
+
+    if (length < COMMON_FIELDS)
+        return true;
+    unsigned id = (unsigned)number_at(data, 2);
+    if (id >= MAX_EVENT_IDS || decoder->type_of[id] == 0)
+        return true;
+    event.type = (uint8_t)(decoder->type_of[id] - 1);
+    if ((data[2] & FLAG_SOFTIRQ) != 0)
+        event.context = 's';
+    if ((data[2] & FLAG_HARDIRQ) != 0)
+        event.context = 'h';
+    event.pid = (int32_t)number_at(data + 4, 4);
+    decode_places(&decoder->event[event.type], &event, data, length);
+    return recording_add(recording, &event);
+}
+
+struct record {
+    unsigned length;            /* of the whole record */
+    unsigned data, data_length; /* where the event's data begin, and how long they are */
+    bool is_event, is_end;      /* is_end: nothing after this can be decoded */
+};
+
+/* Parse the record at `at`, of which `left` bytes are in the page, and advance the time. */
+static struct record parse_record(const unsigned char *at, unsigned left, uint64_t *time)
+{
+    struct record record = {.length = 8, .data = 4};
+    uint32_t head = (uint32_t)number_at(at, 4);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    uint32_t type = head >> 27, delta = head & 0x7ffffff;
+#else
+    uint32_t type = head & 31, delta = head >> 5;
+#endif
+    uint64_t word = left >= 8 ? number_at(at + 4, 4) : 0;
+
+    if (type == 30) {
+        *time += delta + (word << 27);
+    } else if (type == 31) {
+        *time = (*time & ~((UINT64_C(1) << 59) - 1)) | (delta + (word << 27));
+    } else if (type == 29) {
+        record.is_end = delta == 0;
+        *time += delta;
+        record.length = 4 + (unsigned)word;
+    } else {
+        *time += delta;
+        record.is_event = true;
+        record.data = type == 0 ? 8 : 4;
+        record.length = 4 + (type == 0 ? (unsigned)word : (unsigned)type * 4);
+        record.data_length = record.length - record.data;
+    }
+    if (record.length < record.data || record.length > left)
+        record.is_end = true;
+    return record;
+}
+
+bool decoder_page(const struct decoder *decoder, int cpu, const unsigned char *page, size_t length,
+                  struct recording *recording)
+{
+    const struct page_format *format = &decoder->page;
+
+    if (length <= format->data_offset)
+        return true;
+    const unsigned char *data = page + format->data_offset;
+    size_t left = length - format->data_offset;
+    uint64_t time = number_at(page, 8);
+    unsigned used = (unsigned)number_at(page + 8, format->commit_size) & USED_MASK;
+    if (used > left)
+        used = (unsigned)left;
+    for (unsigned at = 0; at + 4 <= used;) {
+        struct record record = parse_record(data + at, used - at, &time);
+        if (record.is_end)
+            break;
+        if (record.is_event && !decode_event(decoder, cpu, time, data + at + record.data,
+                                             record.data_length, recording))
+            return false;
+        at += record.length;
+    }
+    return true;
+}

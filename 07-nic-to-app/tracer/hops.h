@@ -1,0 +1,189 @@
+/* What can be observed of a packet's journey, and what each hop means.  Every other file reads
+ * these tables: the tracer learns which events to enable, the stitcher how to classify them, and
+ * the output what to print. */
+#ifndef HOPS_H
+#define HOPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The boxes of the drawing, from the card to the code, and before them the sender. */
+enum box {
+    BOX_SENDER,
+    BOX_CARD,
+    BOX_STACK,
+    BOX_BUFFER,
+    BOX_WATCH,
+    BOX_WAKE,
+    BOX_LOOP,
+    BOX_CODE,
+    BOXES
+};
+
+/* The part of the total that the time before a hop counts towards. */
+enum share { SHARE_SENDER, SHARE_STACK, SHARE_WAKE, SHARE_SCHEDULER, SHARE_CODE, SHARES };
+
+/* The hops, in the order in which a packet takes them.  After them come the kinds of events that
+ * are not hops but show where a hop begins or ends. */
+enum hop {
+    HOP_SEND,
+    HOP_QUEUE,
+    HOP_DRIVER,
+    HOP_FRAME,
+    HOP_IRQ,
+    HOP_BACKLOG,
+    HOP_SOFTIRQ,
+    HOP_GRO,
+    HOP_RECEIVE,
+    HOP_TCP,
+    HOP_READY,
+    HOP_CALLBACK,
+    HOP_WAKING,
+    HOP_WAKEUP,
+    HOP_SWITCH,
+    HOP_WAIT,
+    HOP_LOOP,
+    HOP_RESUME,
+    HOP_RECV,
+    HOP_COPY,
+    HOP_RETURN,
+    HOP_ACK,
+    HOPS,
+    KIND_SEND_END = HOPS,
+    KIND_SOFTIRQ_END,
+    KIND_RAISE,
+    KIND_IRQ_END,
+    KIND_LENGTH,
+    KIND_FREE,
+    KIND_FRAME_END,
+    KINDS
+};
+
+/* A value that an event may carry in addition to its time, CPU and thread. */
+enum slot {
+    SLOT_SKB,
+    SLOT_SOCK,
+    SLOT_COOKIE,
+    SLOT_FD,
+    SLOT_LEN,
+    SLOT_RET,
+    SLOT_VEC,
+    SLOT_IRQ,
+    SLOT_TASK,
+    SLOT_FROM,
+    SLOT_TO_CPU,
+    SLOT_PORT,
+    SLOT_COROUTINE,
+    SLOT_PACKET,
+    SLOTS,
+    SLOT_NAME = SLOTS /* the event's name: text, not one of the numbers above */
+};
+extern const char *const slot_names[SLOTS]; /* as recordings spell them */
+
+#define NAME_SIZE                                                                                  \
+    16            /* of a device, a thread or an interrupt; the kernel's limit for the first two */
+#define DEVICES 2 /* of one path: a veth pair has two */
+
+struct event {
+    uint64_t ns;  /* CLOCK_MONOTONIC */
+    int32_t pid;  /* the thread that was on the CPU, which may have nothing to do with the event */
+    int16_t cpu;  /* -1: not known */
+    uint8_t type; /* an index into event_types[] */
+    char context; /* t: thread, s: software interrupt, h: hardware interrupt */
+    uint32_t has; /* a bit for each slot that has a value */
+    uint32_t order; /* breaks the tie between two events with the same time */
+    uint64_t value[SLOTS];
+    char name[NAME_SIZE];
+};
+
+/* Who reports an event. */
+enum provider {
+    TRACEPOINT,   /* the kernel, at "group/name" in tracefs */
+    KPROBE,       /* the kernel, at a probe that the tracer creates; needs CONFIG_KPROBES */
+    SERVER_STAMP, /* the server itself, see ../stamp.h */
+    FRAME_STAMP,  /* the tracer, while it plays the network card, see tap.c */
+    SOCKET_STAMP  /* the sockets of an unprivileged user, see sockets.c */
+};
+
+/* Which events of a type the kernel should write.  Only tracepoints have a filter. */
+enum filter {
+    FILTER_NONE,
+    FILTER_IRQ,      /* no filter, and enabled only if the device can interrupt */
+    FILTER_IRQ_RX,   /* NET_RX, and enabled only if the device can interrupt */
+    FILTER_NET_RX,   /* software interrupt number 3 */
+    FILTER_DEVICE,   /* packets on the path's devices */
+    FILTER_PORT,     /* data for the server's port */
+    FILTER_TCP,      /* TCP sockets */
+    FILTER_RUNNING,  /* a thread of the server is on the CPU */
+    FILTER_WOKEN,    /* a thread of the server is woken */
+    FILTER_SWITCHED, /* a thread of the server gets or loses the CPU */
+    FILTER_CLIENT    /* the tracer's own client is on the CPU */
+};
+
+#define MAX_FIELDS 5
+
+struct event_type {
+    const char *event; /* "group/name" for tracepoints and kprobes, otherwise a name of ours */
+    enum hop kind;
+    enum provider provider;
+    enum filter filter;
+    struct {
+        const char *name; /* in the event's format file */
+        enum slot slot;   /* where its value goes; SLOT_NAME: into the event's name */
+    } field[MAX_FIELDS];
+    const char *probe; /* KPROBE: the kernel function and its arguments, in kprobe_events syntax */
+};
+extern const struct event_type event_types[];
+extern const size_t event_type_count;   /* at most 64: sets of event types are uint64_t bit masks */
+int event_type_find(const char *event); /* by its full name or the part after the slash; or -1 */
+#define PROBE_GROUP "echo_trace"
+const char *event_type_name(size_t type);           /* the part after the slash */
+const char *event_label(const struct event *event); /* the same, for an event */
+
+/* How the server waits for data.  This decides what some hops mean. */
+enum waiting { WAITS_EPOLL, WAITS_SCAN, WAITS_BLOCKED, WAYS_TO_WAIT };
+
+struct hop_info {
+    const char *name; /* for `trace explain` and for JSON */
+    enum box box;
+    enum share share;
+    const char *link;              /* what links its event to those of its neighbours */
+    const char *why[WAYS_TO_WAIT]; /* NULL: the same as with epoll */
+    const char *not_seen;          /* the reason to print if an expected event is missing */
+    const char *not_needed;        /* the reason to print if this packet did not need the hop */
+    const char *not_available;     /* NULL: this kernel has no such event */
+    const char *not_asked;         /* NULL: the tracer did not ask for this event */
+};
+extern const struct hop_info hops[HOPS];
+extern const char *const share_names[SHARES];
+const char *box_title(enum box box, enum waiting waiting);
+const char *hop_why(enum hop hop, enum waiting waiting);
+
+/* The paths that a packet can take, and the hops that belong to each. */
+enum via { VIA_LO, VIA_VETH, VIA_TAP, VIA_GRO, VIA_RPS, VIA_CARD, VIA_SOCKETS, VIAS };
+struct via_info {
+    const char *name, *about;
+    uint32_t hops;      /* a bit for each hop that belongs to this path */
+    const char *absent; /* the hops that do not belong to it, and why */
+};
+extern const struct via_info vias[VIAS];
+int via_find(const char *name); /* -1: there is no such path */
+
+static inline bool event_has(const struct event *event, enum slot slot)
+{
+    return (event->has >> slot & 1U) != 0;
+}
+
+static inline void event_set(struct event *event, enum slot slot, uint64_t value)
+{
+    event->value[slot] = value;
+    event->has |= 1U << slot;
+}
+
+static inline enum hop event_kind(const struct event *event)
+{
+    return event_types[event->type].kind;
+}
+
+#endif

@@ -1,0 +1,413 @@
+/* Recordings: a run of the tracer as text, which can be replayed without root and without Linux.
+ *
+ *     echo-journey 1                       the format and its version
+ *     kernel 6.18.44 x86_64                the kernel of the recorded run
+ *     server 04-epoll/server               the program that was traced
+ *     via lo
+ *     port 5566
+ *     skip 0                               how many packets at the beginning do not count
+ *     start 12170156193000                 CLOCK_MONOTONIC in ns at time 0 below
+ *     note the kernel held 768 bytes       a sentence for the reader; there may be several
+ *     lost 0                               how many events the kernel had no room for
+ *     asked sys_enter_sendto net_dev_queue the events that the tracer asked for
+ *     unavailable ep_poll_callback         those that this kernel or server lacks, or: none
+ *     0 1 29765 t sys_enter_sendto fd=3 len=12
+ *     25 1 29765 t net_dev_queue skb=1 len=78 name=lo
+ *     end 2                                the number of events: without this line the file is cut
+ * off
+ *
+ * A line that begins with a digit is an event: ns since time 0, CPU (-1: not known), thread,
+ * context (t: thread, s: software interrupt, h: hardware interrupt), event, and its values.  In
+ * skb=1 the number is not an address: kernel addresses are confidential, so each is replaced by a
+ * number, in order of appearance.  A recording without the line "unavailable" is an older one. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "recording.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HEADER "echo-journey 1"
+#define LINE_SIZE 2048
+
+bool recording_add(struct recording *recording, const struct event *event)
+{
+    if (recording->count == recording->room) {
+        size_t larger = recording->room * 2 + 1024;
+        struct event *events = realloc(recording->events, larger * sizeof *events);
+        if (events == NULL)
+            return false;
+        recording->events = events;
+        recording->room = larger;
+    }
+    recording->events[recording->count] = *event;
+    recording->events[recording->count].order = (uint32_t)recording->count;
+    recording->kinds |= 1U << event_kind(event);
+    recording->count++;
+    return true;
+}
+
+void recording_drop_events(struct recording *recording)
+{
+    recording->count = 0;
+    recording->kinds = 0;
+}
+
+void recording_drop_before(struct recording *recording, uint64_t ns)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < recording->count; i++)
+        if (recording->events[i].ns >= ns) {
+            recording->events[kept] = recording->events[i];
+            recording->events[kept].order = (uint32_t)kept;
+            kept++;
+        }
+    recording->count = kept;
+}
+
+void recording_free(struct recording *recording)
+{
+    free(recording->events);
+    *recording = (struct recording){0};
+}
+
+void recording_note(struct recording *recording, const char *format, ...)
+{
+    va_list values;
+
+    for (size_t i = 0; i < NOTES; i++) {
+        if (recording->note[i][0] != '\0')
+            continue;
+        va_start(values, format);
+        vsnprintf(recording->note[i], NOTE_SIZE, format, values);
+        va_end(values);
+        return;
+    }
+}
+
+static int earlier(const void *left, const void *right)
+{
+    const struct event *a = left, *b = right;
+
+    if (a->ns != b->ns)
+        return a->ns < b->ns ? -1 : 1;
+    return (a->order > b->order) - (a->order < b->order);
+}
+
+/* Numbers for addresses, in order of their first appearance. */
+struct numbers {
+    uint64_t *address; /* a hash table, at most half full; 0: this entry is free */
+    uint64_t *number;
+    size_t size;
+    uint64_t last;
+};
+
+static uint64_t number_of(struct numbers *numbers, uint64_t address)
+{
+    size_t i = (size_t)((address >> 4) * 0x9e3779b97f4a7c15U) % numbers->size;
+
+    if (address == 0)
+        return 0;
+    while (numbers->address[i] != 0 && numbers->address[i] != address)
+        i = (i + 1) % numbers->size;
+    if (numbers->address[i] == 0) {
+        numbers->address[i] = address;
+        numbers->number[i] = ++numbers->last;
+    }
+    return numbers->number[i];
+}
+
+static bool number_addresses(struct recording *recording, enum slot slot)
+{
+    size_t size = recording->count * 2 + 1;
+    struct numbers numbers = {calloc(size, sizeof(uint64_t)), calloc(size, sizeof(uint64_t)), size,
+                              0};
+    bool room = numbers.address != NULL && numbers.number != NULL;
+
+    for (size_t i = 0; room && i < recording->count; i++) {
+        struct event *event = &recording->events[i];
+        if (event_has(event, slot))
+            event->value[slot] = number_of(&numbers, event->value[slot]);
+    }
+    free(numbers.address);
+    free(numbers.number);
+    return room;
+}
+
+bool recording_finish(struct recording *recording)
+{
+    if (recording->count == 0)
+        return true;
+    qsort(recording->events, recording->count, sizeof *recording->events, earlier);
+    for (size_t i = 0; i < recording->count; i++)
+        recording->events[i].order = (uint32_t)i;
+    recording->start = recording->events[0].ns;
+    return number_addresses(recording, SLOT_SKB) && number_addresses(recording, SLOT_SOCK);
+}
+
+/* ---- writing ---- */
+
+/* Write the name as one word: a space in a thread's name would end it. */
+static void write_name(const char *name, FILE *stream)
+{
+    fputs(" name=", stream);
+    for (; *name != '\0'; name++)
+        fputc(*name > ' ' && *name < 127 ? *name : '_', stream);
+}
+
+static void write_event(const struct event *event, uint64_t start, FILE *stream)
+{
+    fprintf(stream, "%" PRIu64 " %d %d %c %s", event->ns - start, event->cpu, (int)event->pid,
+            event->context, event_label(event));
+    for (unsigned slot = 0; slot < SLOTS; slot++)
+        if (event_has(event, (enum slot)slot))
+            fprintf(stream, " %s=%" PRId64, slot_names[slot], (int64_t)event->value[slot]);
+    if (event->name[0] != '\0')
+        write_name(event->name, stream);
+    fputc('\n', stream);
+}
+
+static void write_types(uint64_t types, FILE *stream)
+{
+    for (size_t i = 0; i < event_type_count; i++)
+        if ((types >> i & 1U) != 0)
+            fprintf(stream, " %s", event_type_name(i));
+}
+
+bool recording_write(const struct recording *recording, FILE *stream)
+{
+    fprintf(stream,
+            "%s\nkernel %s\nserver %s\nvia %s\nport %u\nskip %u\nstart %" PRIu64 "\nlost %" PRIu64,
+            HEADER, recording->kernel, recording->server, vias[recording->via].name,
+            recording->port, recording->skip, recording->start, recording->lost);
+    for (size_t i = 0; i < NOTES && recording->note[i][0] != '\0'; i++)
+        fprintf(stream, "\nnote %s", recording->note[i]);
+    fputs("\nasked", stream);
+    write_types(recording->asked, stream);
+    if (recording->lists_unavailable) {
+        fputs(recording->unavailable == 0 ? "\nunavailable none" : "\nunavailable", stream);
+        write_types(recording->unavailable, stream);
+    }
+    fputc('\n', stream);
+    for (size_t i = 0; i < recording->count; i++)
+        write_event(&recording->events[i], recording->start, stream);
+    fprintf(stream, "end %zu\n", recording->count);
+    return fflush(stream) == 0 && !ferror(stream);
+}
+
+/* ---- reading; nothing in the file is trusted ---- */
+
+struct reader {
+    struct recording *recording;
+    char *problem;
+    size_t size;
+    unsigned line;
+    bool ended;
+};
+
+static bool reject(struct reader *reader, const char *what, const char *text)
+{
+    snprintf(reader->problem, reader->size, "line %u: %s%s%.40s%s", reader->line, what,
+             text != NULL ? " \"" : "", text != NULL ? text : "", text != NULL ? "\"" : "");
+    return false;
+}
+
+static bool to_number(const char *text, int64_t least, int64_t most, int64_t *number)
+{
+    char *end;
+
+    if (text == NULL || *text == '\0')
+        return false;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (errno != 0 || *end != '\0' || value < least || value > most)
+        return false;
+    *number = value;
+    return true;
+}
+
+/* A word such as skb=1 sets a slot, name=lo sets the event's name.  False: it is neither. */
+static bool read_value(struct event *event, char *word)
+{
+    char *value = strchr(word, '=');
+    int64_t number;
+
+    if (value == NULL)
+        return false;
+    *value++ = '\0';
+    if (strcmp(word, "name") == 0) {
+        snprintf(event->name, sizeof event->name, "%s", value);
+        return true;
+    }
+    for (unsigned slot = 0; slot < SLOTS; slot++)
+        if (strcmp(word, slot_names[slot]) == 0 &&
+            to_number(value, INT64_MIN, INT64_MAX, &number)) {
+            event_set(event, (enum slot)slot, (uint64_t)number);
+            return true;
+        }
+    return false;
+}
+
+static bool read_event(struct reader *reader, char *line)
+{
+    struct event event = {0};
+    struct recording *recording = reader->recording;
+    int64_t ns, cpu, pid;
+    char *rest = NULL;
+    const char *word = strtok_r(line, " ", &rest);
+
+    if (!to_number(word, 0, INT64_MAX / 4, &ns))
+        return reject(reader, "it does not begin with a time:", word);
+    if (!to_number(strtok_r(NULL, " ", &rest), -1, INT16_MAX, &cpu) ||
+        !to_number(strtok_r(NULL, " ", &rest), 0, INT32_MAX, &pid))
+        return reject(reader, "the CPU and the thread must be numbers", NULL);
+    word = strtok_r(NULL, " ", &rest);
+    if (word == NULL || word[1] != '\0' || strchr("tsh", word[0]) == NULL)
+        return reject(reader, "the context must be t, s or h, not", word);
+    event.context = word[0];
+    word = strtok_r(NULL, " ", &rest);
+    int type = word != NULL ? event_type_find(word) : -1;
+    if (type == -1)
+        return reject(reader, "unknown event:", word);
+    event.ns = (uint64_t)ns + recording->start;
+    event.cpu = (int16_t)cpu;
+    event.pid = (int32_t)pid;
+    event.type = (uint8_t)type;
+    for (char *value; (value = strtok_r(NULL, " ", &rest)) != NULL;)
+        if (!read_value(&event, value))
+            return reject(reader, "an event has no such value:", value);
+    if (recording->count > 0 && event.ns < recording->events[recording->count - 1].ns)
+        return reject(reader, "its time is earlier than that of the line before", NULL);
+    if (recording->count >= MAX_EVENTS || !recording_add(recording, &event))
+        return reject(reader, "too many events", NULL);
+    return true;
+}
+
+/* Set the bit of each event type that is named. */
+static bool read_types(struct reader *reader, char *names, uint64_t *types)
+{
+    char *rest = NULL;
+
+    for (char *name = strtok_r(names, " ", &rest); name; name = strtok_r(NULL, " ", &rest)) {
+        int type = event_type_find(name);
+        if (type == -1)
+            return reject(reader, "unknown event:", name);
+        *types |= (uint64_t)1 << type;
+    }
+    return true;
+}
+
+static bool read_via(struct reader *reader, const char *name)
+{
+    int via = via_find(name);
+
+    if (via == -1)
+        return reject(reader, "unknown path:", name);
+    reader->recording->via = (enum via)via;
+    return true;
+}
+
+static bool read_end(struct reader *reader, const char *count)
+{
+    int64_t number;
+
+    if (!to_number(count, 0, MAX_EVENTS, &number) || (size_t)number != reader->recording->count)
+        return reject(reader, "the number of events is not", count);
+    reader->ended = true;
+    return true;
+}
+
+/* A header line, "key value", or the last line, "end NUMBER". */
+static bool read_header(struct reader *reader, char *line)
+{
+    struct recording *recording = reader->recording;
+    char *value = strchr(line, ' ');
+    int64_t number;
+
+    if (value == NULL)
+        return reject(reader, "unknown line:", line);
+    *value++ = '\0';
+    if (strcmp(line, "asked") == 0)
+        return read_types(reader, value, &recording->asked);
+    if (strcmp(line, "unavailable") == 0) {
+        recording->lists_unavailable = true;
+        return strcmp(value, "none") == 0 || read_types(reader, value, &recording->unavailable);
+    }
+    if (strcmp(line, "via") == 0)
+        return read_via(reader, value);
+    if (strcmp(line, "end") == 0)
+        return read_end(reader, value);
+    if (strcmp(line, "kernel") == 0) {
+        snprintf(recording->kernel, sizeof recording->kernel, "%s", value);
+    } else if (strcmp(line, "note") == 0) {
+        recording_note(recording, "%s", value);
+    } else if (strcmp(line, "server") == 0) {
+        snprintf(recording->server, sizeof recording->server, "%s", value);
+    } else if (!to_number(value, 0, INT64_MAX / 4, &number)) {
+        return reject(reader, "not a number:", value);
+    } else if (strcmp(line, "port") == 0 && number <= 65535) {
+        recording->port = (unsigned)number;
+    } else if (strcmp(line, "skip") == 0 && number <= MAX_EVENTS) {
+        recording->skip = (unsigned)number;
+    } else if (strcmp(line, "start") == 0 && recording->count == 0) {
+        recording->start = (uint64_t)number;
+    } else if (strcmp(line, "lost") == 0) {
+        recording->lost = (uint64_t)number;
+    } else {
+        return reject(reader, "unknown line:", line);
+    }
+    return true;
+}
+
+/* A terminal would obey a control character, and JSON and SVG need valid UTF-8, which a name that
+ * is not ASCII might not be. */
+static bool is_text(const char *line)
+{
+    bool event = line[0] >= '0' && line[0] <= '9';
+
+    for (; *line != '\0'; line++)
+        if ((unsigned char)*line < ' ' || *line == 127 || (event && (unsigned char)*line > 127))
+            return false;
+    return true;
+}
+
+static bool read_line(struct reader *reader, char *line)
+{
+    if (!is_text(line))
+        return reject(reader, "it is not text", NULL);
+    if (reader->line == 1)
+        return strcmp(line, HEADER) == 0 ||
+               reject(reader, "a recording begins with \"" HEADER "\", not with", line);
+    if (reader->ended)
+        return reject(reader, "there is text after the end:", line);
+    if (line[0] == '\0' || line[0] == '#')
+        return true;
+    return line[0] >= '0' && line[0] <= '9' ? read_event(reader, line) : read_header(reader, line);
+}
+
+bool recording_read(struct recording *recording, FILE *stream, char *problem, size_t size)
+{
+    struct reader reader = {recording, problem, size, 0, false};
+    char line[LINE_SIZE];
+
+    *recording = (struct recording){.replayed = true};
+    while (fgets(line, sizeof line, stream) != NULL) {
+        reader.line++;
+        size_t length = strlen(line);
+        if (length == 0 || line[length - 1] != '\n')
+            return reject(&reader, "it is cut off, too long, or not text", NULL);
+        line[length - 1] = '\0';
+        if (!read_line(&reader, line))
+            return false;
+    }
+    if (ferror(stream))
+        return reject(&reader, strerror(errno), NULL);
+    if (reader.line == 0)
+        return reject(&reader, "it is empty", NULL);
+    return reader.ended ||
+           reject(&reader, "the recording is cut off: the line \"end\" is missing", NULL);
+}

@@ -1,0 +1,151 @@
+/* One journey on a terminal: a line for each hop, in boxes, and where the time went. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "show.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define BAR 20 /* columns, for the total */
+
+static struct colours colour;
+
+static void show_hop(FILE *stream, const struct journey *journey, enum hop hop, bool whys)
+{
+    const struct event *event = journey->at[hop];
+    const struct event *before = journey_before(journey, hop);
+    char fields[64], at[24], since[24] = "", cpu[12] = "";
+
+    show_fields(journey, hop, fields, sizeof fields);
+    if (event->cpu >= 0)
+        snprintf(cpu, sizeof cpu, "cpu%d", event->cpu);
+    if (journey->state[hop] == BEGAN_BEFORE)
+        snprintf(at, sizeof at, "before");
+    else
+        snprintf(at, sizeof at, "%.1f", show_us(event->ns - journey_first(journey)->ns));
+    if (before != NULL && journey_is_step(journey, (int)hop))
+        snprintf(since, sizeof since, "%+.1f", show_us(event->ns - before->ns));
+    fprintf(stream, "%8s %8s  %-5s %s%-*s%s%s\n", at, since, cpu, colour.blue,
+            fields[0] != '\0' ? 24 : 0, event_label(event), colour.off, fields);
+    if (!whys)
+        return;
+    if (show_remark(journey, hop) != NULL)
+        show_wrapped(stream, show_remark(journey, hop), 8);
+    fputs(colour.dim, stream);
+    show_wrapped(stream, hop_why(hop, journey->waiting), 8);
+    fputs(colour.off, stream);
+}
+
+/* A hop that this packet needed has its explanation even without an event.  The boxes of the loop
+ * do not: only stamps show whether there is a loop with coroutines. */
+static bool is_explained(const struct journey *journey, enum hop hop)
+{
+    return journey->state[hop] != NOT_NEEDED && hops[hop].box != BOX_LOOP;
+}
+
+static void show_absent(FILE *stream, const struct journey *journey, enum hop hop, bool whys)
+{
+    const char *state = show_state(journey->state[hop]);
+    char text[160];
+
+    if (!whys) {
+        fprintf(stream, "%8s %16s %s%-24s%s%s\n", "-", "", colour.blue, hops[hop].name, colour.off,
+                state);
+        return;
+    }
+    fprintf(stream, "%8s %16s %s%s%s\n", "-", "", colour.blue, hops[hop].name, colour.off);
+    snprintf(text, sizeof text, "%c%s: %s.", toupper((unsigned char)state[0]), state + 1,
+             show_absence(journey, hop));
+    show_wrapped(stream, text, 8);
+    if (!is_explained(journey, hop))
+        return;
+    fputs(colour.dim, stream);
+    show_wrapped(stream, hop_why(hop, journey->waiting), 8);
+    fputs(colour.off, stream);
+}
+
+/* The event with which a share of the time ends. */
+static const char *share_end(const struct journey *journey, enum share share)
+{
+    const char *label = "";
+
+    for (int hop = 0; hop < HOPS; hop++)
+        if (hops[hop].share == share && journey_is_step(journey, hop))
+            label = event_label(journey->at[hop]);
+    return label;
+}
+
+static void show_shares(FILE *stream, const struct recording *recording,
+                        const struct journey *journey)
+{
+    bool sockets = recording->via == VIA_SOCKETS;
+    int whole = sockets ? BAR / 2 : BAR, name_width = sockets ? 25 : 9;
+    int end_width = sockets ? 19 : 22;
+    uint64_t ns[SHARES], total = 0;
+
+    journey_shares(journey, ns);
+    for (int i = 0; i < SHARES; i++)
+        total += ns[i];
+    fprintf(stream, "\n%s%.1f µs in all, and where they went%s\n", colour.bold, show_us(total),
+            colour.off);
+    for (int i = 0; i < SHARES; i++) {
+        if (ns[i] == 0)
+            continue;
+        int bar = (int)((double)ns[i] / (double)total * whole + 0.5);
+        char filled[BAR + 1];
+        memset(filled, '#', sizeof filled);
+        filled[bar] = '\0';
+        fprintf(stream, "%8.1f µs %4.0f %%  %-*s  to %-*s%s%s%s%s\n", show_us(ns[i]),
+                100 * (double)ns[i] / (double)total, name_width,
+                show_share(recording, (enum share)i), bar > 0 ? end_width : 0,
+                share_end(journey, (enum share)i), bar > 0 ? " " : "", colour.blue, filled,
+                colour.off);
+    }
+}
+
+static void show_hops(FILE *stream, const struct journey *journey, bool whys)
+{
+    int box = -1;
+
+    for (int hop = 0; hop < HOPS; hop++) {
+        if (journey->state[hop] == NOT_ON_PATH)
+            continue;
+        if ((int)hops[hop].box != box) {
+            box = (int)hops[hop].box;
+            fprintf(stream, "%s%s[%s]%s\n", whys ? "\n" : "", colour.bold,
+                    show_box(journey, hops[hop].box), colour.off);
+        }
+        if (journey->at[hop] != NULL)
+            show_hop(stream, journey, (enum hop)hop, whys);
+        else
+            show_absent(stream, journey, (enum hop)hop, whys);
+    }
+}
+
+void show_journey(FILE *stream, const struct recording *recording, const struct journey *journey,
+                  bool whys)
+{
+    char title[160];
+
+    colour = show_colours(stream);
+    show_origin(stream, recording);
+    show_title(recording, journey, title, sizeof title);
+    fprintf(stream, "%s\n\n%s   at µs     + µs  CPU   %-23s %s%s\n", title, colour.dim, "event",
+            "what it carries", colour.off);
+    show_hops(stream, journey, whys);
+    show_shares(stream, recording, journey);
+    if (recording->lost > 0)
+        fprintf(stream,
+                "\n%" PRIu64 " events were lost; a hop that was not seen may be among them.\n",
+                recording->lost);
+    if (!whys)
+        return;
+    show_notes(stream, recording);
+    if (recording->via != VIA_SOCKETS)
+        show_wrapped(
+            stream,
+            "Numbers: a socket's is the kernel's own (SO_COOKIE), a thread's is its id; an "
+            "skb's is assigned here.",
+            0);
+}

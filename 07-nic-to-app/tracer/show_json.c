@@ -1,0 +1,222 @@
+/* Journeys as Chrome trace events, the JSON that Perfetto and Chrome's tracing page load: a track
+ * for each CPU, a track for each thread, and arrows along each packet. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "show.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define CPUS 1         /* the number of the group of tracks for CPUs, */
+#define TASKS 2        /* and of that for threads */
+#define CPU_TRACK 100  /* of cpu0; readers of this format take 0 for the idle thread */
+#define STAMP_TRACK 99 /* of stamps for which the kernel does not name a CPU */
+#define SHORTEST 300   /* ns: the length of the last slice, which has no next event */
+
+/* A hop as a slice of a track: from its event to the next event of the packet or of the track. */
+struct slice {
+    const struct journey *journey;
+    size_t number; /* of the journey, from 0 */
+    enum hop hop;
+    int group, track;
+    uint64_t begin, end;
+};
+
+struct slices {
+    struct slice *list;
+    size_t count, room;
+};
+
+static bool add(struct slices *slices, const struct slice *slice)
+{
+    if (slices->count == slices->room) {
+        size_t room = slices->room * 2 + 64;
+        struct slice *list = realloc(slices->list, room * sizeof *list);
+        if (list == NULL)
+            return false;
+        slices->list = list;
+        slices->room = room;
+    }
+    slices->list[slices->count++] = *slice;
+    return true;
+}
+
+static uint64_t begin_of_next(const struct journey *journey, enum hop hop)
+{
+    for (int next = (int)hop + 1; next < HOPS; next++)
+        if (journey_is_step(journey, next))
+            return journey->at[next]->ns;
+    return journey->at[hop]->ns + SHORTEST;
+}
+
+static bool add_hop(struct slices *slices, const struct journey *journey, size_t number,
+                    enum hop hop)
+{
+    const struct event *event = journey->at[hop];
+    struct slice slice = {.journey = journey, .number = number, .hop = hop, .begin = event->ns};
+
+    slice.end = begin_of_next(journey, hop);
+    slice.group = CPUS;
+    slice.track = event->cpu >= 0 ? CPU_TRACK + event->cpu : STAMP_TRACK;
+    if ((event->cpu >= 0 || event->pid == 0) && !add(slices, &slice))
+        return false;
+    slice.group = TASKS;
+    slice.track = hop == HOP_SWITCH ? (int)event->value[SLOT_TASK] : event->pid;
+    return event->context != 't' || slice.track == 0 || add(slices, &slice);
+}
+
+static bool collect(struct slices *slices, const struct journeys *journeys)
+{
+    for (size_t i = 0; i < journeys->count; i++)
+        for (int hop = 0; hop < HOPS; hop++) {
+            const struct journey *journey = &journeys->list[i];
+            if (journey_is_step(journey, hop) && !add_hop(slices, journey, i, (enum hop)hop))
+                return false;
+        }
+    return true;
+}
+
+static int by_track(const void *left, const void *right)
+{
+    const struct slice *a = left, *b = right;
+
+    if (a->group != b->group)
+        return a->group - b->group;
+    if (a->track != b->track)
+        return (a->track > b->track) - (a->track < b->track);
+    return (a->begin > b->begin) - (a->begin < b->begin);
+}
+
+static bool same_track(const struct slice *a, const struct slice *b)
+{
+    return a->group == b->group && a->track == b->track;
+}
+
+/* Slices of one track must not overlap, but the packets of a batch do: each slice is cut where the
+ * next one begins. */
+static void cut_overlaps(struct slices *slices)
+{
+    for (size_t i = 0; i < slices->count; i++) {
+        struct slice *slice = &slices->list[i], *next = slice + 1;
+        if (i + 1 < slices->count && same_track(slice, next) && slice->end > next->begin)
+            slice->end = next->begin;
+        if (slice->end < slice->begin)
+            slice->end = slice->begin; /* the recording is out of order */
+    }
+}
+
+/* ---- JSON ---- */
+
+static void write_string(FILE *stream, const char *words)
+{
+    fputc('"', stream);
+    for (; *words != '\0'; words++) {
+        if (*words == '"' || *words == '\\')
+            fputc('\\', stream);
+        if ((unsigned char)*words >= ' ')
+            fputc(*words, stream);
+    }
+    fputc('"', stream);
+}
+
+static void write_slice(FILE *stream, const struct slice *slice, uint64_t start)
+{
+    char fields[64];
+
+    show_fields(slice->journey, slice->hop, fields, sizeof fields);
+    fputs(",\n{\"ph\":\"X\",\"name\":", stream);
+    write_string(stream, event_label(slice->journey->at[slice->hop]));
+    fputs(",\"cat\":", stream);
+    write_string(stream, show_box(slice->journey, hops[slice->hop].box));
+    fprintf(stream, ",\"pid\":%d,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f", slice->group, slice->track,
+            (double)(slice->begin - start) / 1000, (double)(slice->end - slice->begin) / 1000);
+    fprintf(stream, ",\"args\":{\"packet\":%zu,\"hop\":", slice->number + 1);
+    write_string(stream, hops[slice->hop].name);
+    fputs(",\"carries\":", stream);
+    write_string(stream, fields);
+    fputs(",\"why\":", stream);
+    write_string(stream, hop_why(slice->hop, slice->journey->waiting));
+    fputs("}}", stream);
+}
+
+/* An arrow leads from slice to slice of one packet, along the CPUs: s begins it, t continues it, f
+ * ends it. */
+static void write_arrow(FILE *stream, const struct slice *slice, uint64_t start)
+{
+    const struct event *event = slice->journey->at[slice->hop];
+    const char *phase = "t";
+
+    if (slice->group != CPUS)
+        return;
+    if (event == journey_first(slice->journey))
+        phase = "s";
+    if (event == journey_last(slice->journey))
+        phase = "f";
+    fprintf(stream,
+            ",\n{\"ph\":\"%s\",\"name\":\"packet\",\"cat\":\"packet\",\"id\":%zu,\"pid\":%d,"
+            "\"tid\":%d,\"ts\":%.3f%s}",
+            phase, slice->number + 1, slice->group, slice->track,
+            (double)(slice->begin - start) / 1000, phase[0] == 'f' ? ",\"bp\":\"e\"" : "");
+}
+
+/* Name a track.  The viewer prints its number after the name. */
+static void write_track(FILE *stream, const struct slice *slice)
+{
+    const struct event *waking = slice->journey->at[HOP_WAKING];
+    char name[24] = "thread";
+
+    if (slice->group == CPUS && slice->track == STAMP_TRACK)
+        snprintf(name, sizeof name, "the kernel's stamps");
+    else if (slice->group == CPUS)
+        snprintf(name, sizeof name, "cpu%d", slice->track - CPU_TRACK);
+    else if (slice->hop == HOP_SEND || slice->hop == HOP_QUEUE)
+        snprintf(name, sizeof name, "the client");
+    else if (waking != NULL && (int)waking->value[SLOT_TASK] == slice->track)
+        snprintf(name, sizeof name, "%s", waking->name);
+    fprintf(stream,
+            ",\n{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":%d,\"tid\":%d,\"args\":{\"name\":",
+            slice->group, slice->track);
+    write_string(stream, name);
+    fputs("}}", stream);
+}
+
+static void write_head(FILE *stream, const struct recording *recording, uint64_t start)
+{
+    fprintf(stream,
+            "{\"displayTimeUnit\":\"ns\",\"otherData\":{\"clock\":\"CLOCK_MONOTONIC\","
+            "\"start_ns\":\"%" PRIu64 "\",\"recorded\":%s,\"kernel\":",
+            start, recording->replayed ? "true" : "false");
+    write_string(stream, recording->kernel);
+    fputs("},\"traceEvents\":[\n", stream);
+    fprintf(stream,
+            "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"CPUs\"}}",
+            CPUS);
+    fprintf(
+        stream,
+        ",\n{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"threads\"}}",
+        TASKS);
+}
+
+bool show_json(FILE *stream, const struct recording *recording, const struct journeys *journeys)
+{
+    struct slices slices = {0};
+    uint64_t start = recording->count > 0 ? recording->events[0].ns : 0;
+
+    if (!collect(&slices, journeys)) {
+        free(slices.list);
+        return false;
+    }
+    if (slices.count > 0)
+        qsort(slices.list, slices.count, sizeof *slices.list, by_track);
+    cut_overlaps(&slices);
+    write_head(stream, recording, start);
+    for (size_t i = 0; i < slices.count; i++) {
+        if (i == 0 || !same_track(&slices.list[i - 1], &slices.list[i]))
+            write_track(stream, &slices.list[i]);
+        write_slice(stream, &slices.list[i], start);
+        write_arrow(stream, &slices.list[i], start);
+    }
+    fputs("\n]}\n", stream);
+    free(slices.list);
+    return fflush(stream) == 0 && !ferror(stream);
+}
