@@ -167,10 +167,13 @@ log_has() {
     tail -n 20 "$TMP/server.err"
     return 1
 }
-# The causes that many tests share, for `rule`.
-ONE_READ="edge-triggered, but reads only once per event: read until EAGAIN"
-ONE_ACCEPT="edge-triggered, but accepts only once per event: accept until EAGAIN"
-SHORT_WRITE="a short write: send() took only a part, and the rest was forgotten"
+# Causes that many tests share, for `rule`.
+# shellcheck disable=SC2034 # the files that load this use them
+{
+    ONE_READ="edge-triggered, but reads only once per event: read until EAGAIN"
+    ONE_ACCEPT="edge-triggered, but accepts only once per event: accept until EAGAIN"
+    SHORT_WRITE="a short write: send() took only a part, and the rest was forgotten"
+}
 # has_exited PID: the process has exited.  A zombie, which this shell has not waited for, counts.
 has_exited() {
     kill -0 "$1" 2>/dev/null || return 0
@@ -238,11 +241,11 @@ server_is_listening() {
 # ports of clients, unless that range covers all of 10000 to 32767.  A connection in TIME_WAIT counts
 # as a use, because a server without SO_REUSEADDR cannot bind its port.
 free_port() {
-    local port i low=0 high=0
-    read -r low high 2>/dev/null </proc/sys/net/ipv4/ip_local_port_range || :
+    local port i lowest=0 highest=0
+    read -r lowest highest 2>/dev/null </proc/sys/net/ipv4/ip_local_port_range || :
     for ((i = 0; i < 1000; i++)); do
         port=$((10000 + RANDOM % 22768))
-        [ "$i" -gt 500 ] || [ "$port" -lt "$low" ] || [ "$port" -gt "$high" ] || continue
+        [ "$i" -gt 500 ] || [ "$port" -lt "$lowest" ] || [ "$port" -gt "$highest" ] || continue
         ! grep -qi "^ *[0-9]*: [0-9A-F]*:$(printf '%04X' "$port") " /proc/net/tcp /proc/net/tcp6 2>/dev/null || continue
         (exec 9<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
     done
