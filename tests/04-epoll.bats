@@ -22,7 +22,7 @@ load support/helpers
     log_has 'EPOLLIN|EPOLLRDHUP .*epoll_ctl MOD'
 }
 
-@test "EPOLLERR and EPOLLHUP are reported for a reset although nobody asked for them" {
+@test "EPOLLERR and EPOLLHUP are reported for a reset without being requested" {
     rule "after an error flag the server calls recv(), which returns the errno" "no branch handles the flag, so the server spins or never closes the client" "chapter 4"
     start_server -v
     start_client one echo hello wait reset

@@ -74,7 +74,7 @@ static struct options {
              .level_count = 1};
 
 struct order { /* to a helper */
-    char what; /* 't': open `value` active connections; 'h': hold `value` idle ones; 'm': measure */
+    char what; /* 'a': open `value` active connections; 'h': hold `value` idle ones; 'm': measure */
     long value;
 };
 
@@ -102,7 +102,7 @@ struct target {
     long idle;
     long long user_before;  /* its user memory without idle connections */
     long long kernel_added; /* kernel memory for its idle connections */
-    struct helper talker, holder;
+    struct helper active_helper, idle_helper;
 };
 
 static struct target *targets;
@@ -365,26 +365,26 @@ static uint64_t percentile(uint64_t count, double share)
 
 /* ---- active connections ---- */
 
-struct talk { /* one connection: `asked` messages were started, `answered` are back completely */
+struct stream { /* one connection: `asked` messages were started, `answered` are back completely */
     uint64_t sent, got, asked, answered;
     uint64_t since[DEPTH_MOST]; /* when each message in transit was started */
 };
-static struct talk *talks;
+static struct stream *streams;
 static struct pollfd *list;
 static long connections;
-static uint64_t begun;           /* when this window began */
+static uint64_t window_start;    /* when this window began */
 static uint64_t asked, answered; /* messages of all connections in this window */
 
-static void ask(struct talk *talk, uint64_t when)
+static void ask(struct stream *stream, uint64_t when)
 {
-    talk->since[talk->asked++ % DEPTH_MOST] = when;
+    stream->since[stream->asked++ % DEPTH_MOST] = when;
     asked++;
 }
 
 /* Whether one more message may be started in this window. */
 static bool may_ask(uint64_t now)
 {
-    return now < begun + (uint64_t)options.window_ms * 1000000u &&
+    return now < window_start + (uint64_t)options.window_ms * 1000000u &&
            (options.echoes == 0 || asked < (uint64_t)options.echoes);
 }
 
@@ -397,28 +397,28 @@ static const unsigned char *stream_at(long i, uint64_t position)
 
 static void send_some(long i)
 {
-    struct talk *talk = &talks[i];
+    struct stream *stream = &streams[i];
     uint64_t size = (uint64_t)options.size;
 
-    while (talk->sent < talk->asked * size) {
-        uint64_t left = talk->asked * size - talk->sent;
+    while (stream->sent < stream->asked * size) {
+        uint64_t left = stream->asked * size - stream->sent;
         size_t most = left < SIZE_MOST ? (size_t)left : SIZE_MOST;
-        ssize_t n = send(list[i].fd, stream_at(i, talk->sent), most, MSG_DONTWAIT);
+        ssize_t n = send(list[i].fd, stream_at(i, stream->sent), most, MSG_DONTWAIT);
         if (n == -1 && errno == EINTR)
             continue;
         if (n == -1 && errno != EAGAIN)
             give_up("send: %s", strerror(errno));
-        talk->sent += n > 0 ? (uint64_t)n : 0;
+        stream->sent += n > 0 ? (uint64_t)n : 0;
         if (n == -1)
             break;
     }
-    list[i].events = talk->sent < talk->asked * size ? POLLIN | POLLOUT : POLLIN;
+    list[i].events = stream->sent < stream->asked * size ? POLLIN | POLLOUT : POLLIN;
 }
 
 static void receive_some(long i)
 {
     static unsigned char buffer[SIZE_MOST];
-    struct talk *talk = &talks[i];
+    struct stream *stream = &streams[i];
     ssize_t n = recv(list[i].fd, buffer, sizeof buffer, MSG_DONTWAIT);
 
     if (n == -1 && (errno == EAGAIN || errno == EINTR))
@@ -427,42 +427,43 @@ static void receive_some(long i)
         give_up("recv: %s", strerror(errno));
     if (n == 0)
         give_up("the server closed a connection in the middle of an echo");
-    if (memcmp(buffer, stream_at(i, talk->got), (size_t)n) != 0)
-        give_up("wrong echo: byte %llu or later, connection %ld", (unsigned long long)talk->got, i);
-    talk->got += (uint64_t)n;
-    if (talk->got > talk->sent)
+    if (memcmp(buffer, stream_at(i, stream->got), (size_t)n) != 0)
+        give_up("wrong echo: byte %llu or later, connection %ld", (unsigned long long)stream->got,
+                i);
+    stream->got += (uint64_t)n;
+    if (stream->got > stream->sent)
         give_up("wrong echo: more bytes came back than were sent, connection %ld", i);
     uint64_t now = now_ns();
-    while ((talk->answered + 1) * (uint64_t)options.size <= talk->got) {
-        histogram[bucket_of(now - talk->since[talk->answered++ % DEPTH_MOST])]++;
+    while ((stream->answered + 1) * (uint64_t)options.size <= stream->got) {
+        histogram[bucket_of(now - stream->since[stream->answered++ % DEPTH_MOST])]++;
         answered++;
         if (options.rate == 0 && may_ask(now))
-            ask(talk, now);
+            ask(stream, now);
     }
 }
 
 /* Open loop: start the messages that are due.  A latency counts from the time when it was due. */
 static void ask_what_is_due(uint64_t now)
 {
-    uint64_t due = (now - begun) * (uint64_t)options.rate / 1000000000u;
+    uint64_t due = (now - window_start) * (uint64_t)options.rate / 1000000000u;
 
     while (asked < due && may_ask(now)) {
         long i = (long)(asked % (uint64_t)connections);
-        if (talks[i].asked - talks[i].answered == DEPTH_MOST)
+        if (streams[i].asked - streams[i].answered == DEPTH_MOST)
             return;
-        ask(&talks[i], begun + asked * 1000000000u / (uint64_t)options.rate);
+        ask(&streams[i], window_start + asked * 1000000000u / (uint64_t)options.rate);
         send_some(i);
     }
 }
 
 /* Measure one window.  No message is in transit at its start and at its end. */
-static void talk_for_a_window(void)
+static void measure_echoes(void)
 {
-    begun = now_ns();
+    window_start = now_ns();
     asked = answered = 0;
     for (long i = 0; i < connections && options.rate == 0; i++) {
-        for (long j = 0; j < options.depth && may_ask(begun); j++)
-            ask(&talks[i], begun);
+        for (long j = 0; j < options.depth && may_ask(window_start); j++)
+            ask(&streams[i], window_start);
         send_some(i);
     }
     for (;;) {
@@ -488,9 +489,9 @@ static void talk_for_a_window(void)
 }
 
 /* Open and close connections one after the other, with one echo each. */
-static void churn_for_a_window(void)
+static void measure_churn(void)
 {
-    begun = now_ns();
+    window_start = now_ns();
     asked = answered = 0;
     while (may_ask(now_ns()) && answered < CHURN_MOST) {
         char byte;
@@ -516,11 +517,11 @@ static struct sample measure(void)
     memset(histogram, 0, sizeof histogram);
     uint64_t cpu = cpu_ns(served->pid);
     if (options.churn)
-        churn_for_a_window();
+        measure_churn();
     else
-        talk_for_a_window();
+        measure_echoes();
     sample.cpu_ns = cpu_ns(served->pid) - cpu;
-    sample.seconds = (double)(now_ns() - begun) / 1e9;
+    sample.seconds = (double)(now_ns() - window_start) / 1e9;
     if (before != -1)
         sample.switches = switches(served->pid) - before;
     sample.echoes = answered;
@@ -530,13 +531,13 @@ static struct sample measure(void)
     return sample;
 }
 
-static void open_talks(long count)
+static void open_active(long count)
 {
     int *fds = room_for(NULL, count);
 
-    talks = calloc((size_t)count, sizeof *talks);
+    streams = calloc((size_t)count, sizeof *streams);
     list = calloc((size_t)count, sizeof *list);
-    if (talks == NULL || list == NULL)
+    if (streams == NULL || list == NULL)
         give_up("out of memory");
     open_many(fds, 0, count);
     for (long i = 0; i < count; i++)
@@ -565,8 +566,8 @@ static void help(struct target *target)
     while (read_all(STDIN_FILENO, &order, sizeof order)) {
         struct answer answer = {.why = ""};
         alarm(HELPER_SECONDS);
-        if (order.what == 't') {
-            open_talks(order.value);
+        if (order.what == 'a') {
+            open_active(order.value);
         } else if (order.what == 'h') {
             fds = room_for(fds, order.value);
             open_many(fds, served->idle, order.value);
@@ -630,8 +631,8 @@ static void stop_helper(struct helper *helper)
 static void stop_all(void)
 {
     for (int i = 0; i < target_count; i++) {
-        stop_helper(&targets[i].talker);
-        stop_helper(&targets[i].holder);
+        stop_helper(&targets[i].active_helper);
+        stop_helper(&targets[i].idle_helper);
         kill(targets[i].pid, SIGCONT);
     }
 }
@@ -682,8 +683,8 @@ static void drop(struct target *target, const char *kind, long idle, const char 
     target->out = true;
     any_wrong = any_wrong || strcmp(kind, "wrong") == 0;
     print_reason(kind, target, idle, why);
-    stop_helper(&target->talker);
-    stop_helper(&target->holder);
+    stop_helper(&target->active_helper);
+    stop_helper(&target->idle_helper);
     kill(target->pid, SIGCONT);
 }
 
@@ -751,7 +752,7 @@ static bool bring_to(struct target *target, long idle)
     if (target->idle == 0)
         target->user_before = user_memory(target->pid);
     long long kernel = kernel_memory(); /* read again after it; other servers add to it */
-    if (!carry_out(target, &target->holder, order, &answer))
+    if (!carry_out(target, &target->idle_helper, order, &answer))
         return false;
     target->kernel_added += kernel_memory() - kernel;
     print_memory(target, idle);
@@ -773,7 +774,7 @@ static void measure_level(int level)
         for (int i = 0; i < target_count; i++) { /* each round starts with another server */
             struct target *target = &targets[(i + round) % target_count];
             struct order order = {.what = 'm', .value = target->idle};
-            if (!target->out && carry_out(target, &target->talker, order, &answer))
+            if (!target->out && carry_out(target, &target->active_helper, order, &answer))
                 print_sample(target, options.first + round, &answer.sample, idle);
         }
     }
@@ -902,8 +903,8 @@ static void set_up(char **names)
     for (int i = 0; i < target_count; i++)
         targets[i] = read_target(names[i]);
     for (int i = 0; i < target_count; i++) {
-        start_helper(&targets[i].talker, &targets[i]);
-        start_helper(&targets[i].holder, &targets[i]);
+        start_helper(&targets[i].active_helper, &targets[i]);
+        start_helper(&targets[i].idle_helper, &targets[i]);
     }
 }
 
@@ -927,9 +928,9 @@ int main(int argc, char **argv)
         bad_usage("SERVER", "at least one server is required");
     set_up(argv + optind);
     for (int i = 0; i < target_count && !options.churn; i++) {
-        struct order order = {.what = 't', .value = options.active};
+        struct order order = {.what = 'a', .value = options.active};
         if (bring_to(&targets[i], 0))
-            carry_out(&targets[i], &targets[i].talker, order, &answer);
+            carry_out(&targets[i], &targets[i].active_helper, order, &answer);
     }
     for (int level = 0; level < options.level_count; level++)
         measure_level(level);
