@@ -5,7 +5,7 @@
  * Try it: make tour STAGE=01, and then make run-01 V=1.
  *
  * Limit: every idle client occupies a thread, with a stack and the kernel's data for a thread. */
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE /* dl_iterate_phdr() */
 
 #include "common.h"
 
@@ -18,8 +18,7 @@
 #include <unistd.h>
 
 // ANCHOR: client
-/* Block until bytes arrive.  Returns what recv() returns: 0 at the end of input, -1 for an error.
- */
+/* Block until bytes arrive.  Returns what recv() returns: 0 at the end of input, -1 for errors. */
 static ssize_t receive(int fd, char *buffer, size_t size)
 {
     ssize_t received;
@@ -28,10 +27,8 @@ static ssize_t receive(int fd, char *buffer, size_t size)
         back_off(errno);
     log_call("recv %zd", received);
     log_fd(fd, 0);
-    if (received == 0)
-        log_action("end of input; close");
-    if (received == -1)
-        log_action("%s; close", strerror(errno));
+    if (received <= 0)
+        log_action("%s; close", received == 0 ? "end of input" : strerror(errno));
     return received;
 }
 
@@ -73,20 +70,30 @@ static void serve_client(int fd)
 // ANCHOR: thread
 #define STACK_SIZE 65536 /* for the buffer and for the calls below it */
 static pthread_attr_t small_stack_attr;
+#ifdef __GLIBC__ /* It puts thread-local storage, also that of libraries, on the stack. */
+#include <link.h>
+static int add_thread_local_size(struct dl_phdr_info *object, size_t unused, void *sum)
+{
+    (void)unused;
+    for (int i = 0; i < object->dlpi_phnum; i++)
+        if (object->dlpi_phdr[i].p_type == PT_TLS)
+            *(size_t *)sum += object->dlpi_phdr[i].p_memsz + object->dlpi_phdr[i].p_align;
+    return 0;
+}
+#endif
 
-/* By default a thread's stack is 8 MiB of address space on Linux; physical memory is used only for
- * the pages that are touched.  With small stacks, thousands of threads fit into the address space,
- * and what they cost is what they touch. */
+/* By default a thread's stack is 8 MiB of address space on Linux; memory is used only for the pages
+ * that are touched.  With small stacks, thousands of threads fit into the address space. */
 static void choose_stack_size(void)
 {
-    size_t size = STACK_SIZE > PTHREAD_STACK_MIN ? STACK_SIZE : PTHREAD_STACK_MIN;
+    size_t least = (size_t)PTHREAD_STACK_MIN, size = STACK_SIZE > least ? STACK_SIZE : least;
 
-    errno = pthread_attr_init(&small_stack_attr);
-    if (errno == 0)
-        errno = pthread_attr_setstacksize(&small_stack_attr, size);
-    if (errno == 0)
-        errno = pthread_attr_setdetachstate(&small_stack_attr, PTHREAD_CREATE_DETACHED);
-    if (errno != 0)
+#ifdef __GLIBC__
+    dl_iterate_phdr(add_thread_local_size, &size);
+#endif
+    if ((errno = pthread_attr_init(&small_stack_attr)) != 0 ||
+        (errno = pthread_attr_setstacksize(&small_stack_attr, size)) != 0 ||
+        (errno = pthread_attr_setdetachstate(&small_stack_attr, PTHREAD_CREATE_DETACHED)) != 0)
         die("thread attributes");
 }
 
@@ -113,19 +120,15 @@ static void start_client_thread(int fd)
 /* Handle an error of accept().  Returns false if accept() will never succeed again. */
 static bool handle_accept_error(int error)
 {
-    switch (classify_accept_error(error)) {
-    case ACCEPT_NEXT:
-        log_action("%s; next", strerror(error));
-        return true;
-    case ACCEPT_SHORTAGE: /* new connections wait in the backlog meanwhile */
-        log_action("%s; pause", strerror(error));
+    enum accept_error kind = classify_accept_error(error);
+
+    if (kind == ACCEPT_BROKEN)
+        report_error("accept: %s; no more clients are accepted", strerror(error));
+    else
+        log_action("%s; %s", strerror(error), kind == ACCEPT_NEXT ? "next" : "pause");
+    if (kind == ACCEPT_SHORTAGE) /* new connections wait in the backlog meanwhile */
         back_off(error);
-        return true;
-    case ACCEPT_BROKEN:
-        break;
-    }
-    report_error("accept: %s; no more clients are accepted", strerror(error));
-    return false;
+    return kind != ACCEPT_BROKEN;
 }
 
 // ANCHOR: loop
@@ -135,11 +138,10 @@ static void serve(void)
         int fd = accept(listener, NULL, NULL);
         log_call("accept");
         log_fd(fd, 0);
-        if (fd == -1) {
-            if (!handle_accept_error(errno))
-                return;
+        if (fd == -1 && !handle_accept_error(errno))
+            return;
+        if (fd == -1)
             continue;
-        }
         set_nodelay(fd);
         if (options.stage_flag) {
             log_action("serve this client");

@@ -20,7 +20,9 @@
 #include <unistd.h>
 
 #define ENOBUFS_BACKOFF_MS 1
-#define MAX_LOG_LINE 320 /* bytes in a line of output */
+#define EINTR_BACKOFF_MS 1 /* only if a wait was interrupted */
+#define MAX_LOG_LINE 320   /* bytes in a line of output */
+#define MAX_WRITES (2 * MAX_LOG_LINE)
 
 struct options options = {.address = "127.0.0.1", .port = "5566"};
 
@@ -29,10 +31,12 @@ struct options options = {.address = "127.0.0.1", .port = "5566"};
 /* Whether write() to stdout or stderr could block: see reopen_output(). */
 static bool output_may_block[STDERR_FILENO + 1];
 
+/* What stderr has not taken yet.  A line is written whole or dropped whole. */
 static struct {
-    unsigned long count; /* lines that were dropped since the last one that was written */
-    bool cut;            /* the last line was written in part */
-} dropped;
+    unsigned long dropped;   /* lines that were dropped since the last one that was written */
+    char rest[MAX_LOG_LINE]; /* of a line that was written in part; it precedes the next line */
+    size_t rest_length;
+} unwritten;
 
 /* Open the terminal or pipe behind fd once more.  O_NONBLOCK belongs to the open file
  * description, which we share with the shell that started us, so we may set it only on one that we
@@ -55,21 +59,23 @@ static void reopen_output(int fd)
     close(own);
 }
 
-/* Write as much as fits now, and return how many bytes that was.  Where write() could block, poll()
- * is asked first: it promises room for a line in a pipe or socket, but for only one byte in a
- * terminal. */
+/* Write as much as fits now, and return how many bytes that was; if not all, errno says why.  Where
+ * write() could block, poll() is asked first: it promises room for a line in a pipe or socket, but
+ * for only one byte in a terminal.  The number of calls is limited, even if all are interrupted. */
 static size_t write_without_blocking(int fd, const char *text, size_t length)
 {
     struct pollfd output = {.fd = fd, .events = POLLOUT};
+    bool in_bytes = output_may_block[fd] && isatty(fd);
     size_t written = 0;
 
-    while (written < length) {
-        size_t piece = length - written;
-        if (output_may_block[fd] && isatty(fd))
-            piece = 1;
-        if (output_may_block[fd] && poll(&output, 1, 0) != 1)
+    errno = 0;
+    for (int i = 0; written < length && i < MAX_WRITES; i++) {
+        int room = output_may_block[fd] ? poll(&output, 1, 0) : 1;
+        if (room == 0)
+            errno = EAGAIN;
+        if (room != 1)
             break;
-        ssize_t n = write(fd, text + written, piece);
+        ssize_t n = write(fd, text + written, in_bytes ? 1 : length - written);
         if (n == -1 && errno != EINTR)
             break;
         written += n > 0 ? (size_t)n : 0;
@@ -77,27 +83,35 @@ static size_t write_without_blocking(int fd, const char *text, size_t length)
     return written;
 }
 
+/* Write a line, or write a part of it and keep the rest.  False: nothing was written. */
+static bool write_or_keep(const char *line, size_t length)
+{
+    size_t written = write_without_blocking(STDERR_FILENO, line, length);
+
+    if (written == 0)
+        return false;
+    unwritten.rest_length = length - written;
+    memmove(unwritten.rest, line + written, unwritten.rest_length);
+    return true;
+}
+
 /* Print a line on stderr, preceded by the number of lines that were dropped before it. */
 static void print_line(const char *line, size_t length)
 {
     char note[64];
     int error = errno;
-    size_t written = 0;
 
     flockfile(stderr); /* one thread at a time */
-    if (dropped.count > 0) {
-        int n = snprintf(note, sizeof note, "%sserver: %lu log lines dropped\n",
-                         dropped.cut ? "\n" : "", dropped.count);
-        written = write_without_blocking(STDERR_FILENO, note, (size_t)n);
-        if (written == (size_t)n)
-            dropped.count = 0;
+    if (unwritten.rest_length > 0)
+        write_or_keep(unwritten.rest, unwritten.rest_length);
+    if (unwritten.rest_length == 0 && unwritten.dropped > 0) {
+        int n = snprintf(note, sizeof note, "server: %lu log line%s dropped\n", unwritten.dropped,
+                         unwritten.dropped == 1 ? "" : "s");
+        if (write_or_keep(note, (size_t)n))
+            unwritten.dropped = 0;
     }
-    if (dropped.count == 0)
-        written = write_without_blocking(STDERR_FILENO, line, length);
-    if (written > 0)
-        dropped.cut = written < length;
-    if (dropped.count > 0 || written < length)
-        dropped.count++;
+    if (unwritten.rest_length > 0 || unwritten.dropped > 0 || !write_or_keep(line, length))
+        unwritten.dropped++;
     funlockfile(stderr);
     errno = error;
 }
@@ -180,12 +194,15 @@ bool is_transient(int error)
     return error == EINTR || error == EAGAIN || error == ENOBUFS;
 }
 
+static void sleep_ms(long ms)
+{
+    nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+}
+
 void back_off(int error)
 {
-    long ms = error == ENOBUFS ? ENOBUFS_BACKOFF_MS : BACKOFF_MS;
-
     if (error != EINTR && error != EAGAIN)
-        nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+        sleep_ms(error == ENOBUFS ? ENOBUFS_BACKOFF_MS : BACKOFF_MS);
 }
 // ANCHOR_END: errors
 
@@ -369,13 +386,20 @@ static bool is_multicast_or_broadcast(const struct sockaddr *address, socklen_t 
 {
     const struct sockaddr_in *v4 = (const void *)address;
     const struct sockaddr_in6 *v6 = (const void *)address;
+    struct in_addr inner; /* the IPv4 address, perhaps inside an IPv6 one: ::ffff:1.2.3.4 */
 
-    if (address->sa_family == AF_INET6)
+    if (address->sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
         return IN6_IS_ADDR_MULTICAST(&v6->sin6_addr);
-    if (IN_MULTICAST(ntohl(v4->sin_addr.s_addr)) || v4->sin_addr.s_addr == INADDR_BROADCAST)
+    if (address->sa_family == AF_INET6)
+        memcpy(&inner, &v6->sin6_addr.s6_addr[12], sizeof inner);
+    else
+        inner = v4->sin_addr;
+    if (IN_MULTICAST(ntohl(inner.s_addr)) || inner.s_addr == INADDR_BROADCAST)
         return true;
-    int fd = socket(AF_INET, SOCK_DGRAM, 0);
-    bool broadcast = fd != -1 && connect(fd, address, size) == -1 && errno == EACCES;
+    int fd = socket(address->sa_family, SOCK_DGRAM, 0);
+    if (fd == -1)
+        return false;
+    bool broadcast = connect(fd, address, size) == -1 && errno == EACCES;
     close(fd);
     return broadcast;
 }
@@ -391,8 +415,10 @@ int listen_on(const char *address, const char *port)
     int on = 1;
     int problem = getaddrinfo(address, port, &hints, &found);
 
-    if (problem == EAI_SYSTEM || problem == EAI_MEMORY)
+    if (problem == EAI_SYSTEM)
         die("getaddrinfo");
+    if (problem == EAI_MEMORY)
+        die_cannot_listen(gai_strerror(problem), "end another program");
     if (problem != 0)
         die_cannot_listen(gai_strerror(problem), "try a numeric address such as 127.0.0.1 or ::1");
     if (is_multicast_or_broadcast(found->ai_addr, found->ai_addrlen))
@@ -479,6 +505,8 @@ bool handle_wait_error(const char *call)
         report_error("%s: %s; clients wait until it succeeds", call, strerror(error));
         reported = true;
     }
+    if (error == EINTR) /* if something interrupts every wait, this loop must not use much CPU */
+        sleep_ms(EINTR_BACKOFF_MS);
     back_off(error);
     if (!stop_requested)
         return true;

@@ -3,7 +3,7 @@
 # tests the selector itself.
 load support/helpers
 
-compiled_backends() { "$SERVER" -h | sed -n 's/.*wait by one of: \(.*\) (.*/\1/p'; }
+compiled_backends() { "$SERVER" -h | sed -n 's/.*one of: \(.*\) (.*/\1/p'; }
 
 @test "-h lists the back ends that are compiled in, and -s selects each of them" {
     rule "-s BACKEND selects how the server waits" "the option is ignored" "chapter 6"

@@ -15,12 +15,14 @@
  *   close:eintr=FIRST+STEP     close the descriptor, but return -1 with EINTR
  *   wait:sigterm=FIRST+STEP    raise SIGTERM after the server's last check and before it waits in
  *                              epoll_wait, poll, select or a blocking accept
+ *   getaddrinfo:eai_memory=1   fail with EAI_MEMORY and leave errno at 0, as POSIX allows
  *   sigusr1                    install a SIGUSR1 handler that does nothing and lacks SA_RESTART */
 #define _GNU_SOURCE
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -170,6 +172,19 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 
     return is_affected("pthread_create:eagain", &calls) ? EAGAIN
                                                         : real(thread, attributes, start, argument);
+}
+
+int getaddrinfo(const char *restrict name, const char *restrict service,
+                const struct addrinfo *restrict hints, struct addrinfo **restrict found)
+{
+    static atomic_long calls;
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
+        real_function("getaddrinfo");
+
+    if (!is_affected("getaddrinfo:eai_memory", &calls))
+        return real(name, service, hints, found);
+    errno = 0;
+    return EAI_MEMORY;
 }
 
 /* Also reports every close of a descriptor that is not open.  That is always a bug: between two

@@ -1,0 +1,3 @@
+/* A library with SIZE bytes of initialised thread-local storage, of which every thread gets a copy.
+ * glibc takes them out of the thread's stack.  Loaded into the server with LD_PRELOAD. */
+_Thread_local char thread_local_bytes[SIZE] = {1};
