@@ -1,17 +1,17 @@
 #!/usr/bin/env bats
-# What only stage 01 does, and what it cannot: the limits from which chapter 2 begins.
+# What only stage 01 does, and its limits, from which chapter 2 starts.
 load support/helpers
 
 @test "expected limit: with -1 the second client waits until the first has left" {
-    rule "one thread that waits for one client serves nobody else" "this is the limit of the stage; a change that lifts it belongs into stage 02" "chapter 1"
+    rule "one thread that blocks for one client cannot serve another" "this is the limit of stage 01; a change that removes it belongs in stage 02" "chapter 1"
     start_server -1 -v
     start_client one echo first print here wait echo still print again wait shutdown expect-eof
     client_printed one here
     start_client two send second print sent expect second shutdown expect-eof print served
     client_printed two sent
     resume_client one
-    client_printed one again # a whole echo later, the second client has no answer
-    ! grep -q served "$TMP/two.out"
+    client_printed one again # client one has had another echo, and client two is still waiting
+    lacks_text "$TMP/two.out" served
     [ "$(grep -c '^accept' "$TMP/server.err")" = 1 ]
     resume_client one
     client_succeeded one
@@ -19,12 +19,12 @@ load support/helpers
     [ "$(grep -c '^accept' "$TMP/server.err")" = 2 ]
 }
 
-@test "expected limit: with -1 a client that never reads stops everybody" {
-    rule "one thread that waits for one client serves nobody else" "this is the limit of the stage" "chapter 1"
+@test "expected limit: with -1 a client that never reads blocks the server for all" {
+    rule "one thread that blocks for one client cannot serve another" "this is the limit of stage 01; a change that removes it belongs in stage 02" "chapter 1"
     start_server -1
     start_client one small-rcvbuf fill 50000000 wait
     client_printed one filled
-    CLIENT_SECONDS=1 run client echo "is anybody there"
+    CLIENT_SECONDS=1 run client echo "hello"
     echo "$output"
     [ "$status" = 1 ]
     [[ $output == *"timed out"* ]]
@@ -32,8 +32,8 @@ load support/helpers
     next_client_works
 }
 
-@test "each client has a thread, which ends with it" {
-    rule "a thread for each client, and none that stays" "threads that are neither joined nor detached" "chapter 1"
+@test "each client has a thread, which ends when the client leaves" {
+    rule "the server has one thread for each connected client, and no other" "threads are neither joined nor detached" "chapter 1"
     need_linux "to count threads"
     start_server
     start_client one idle 50
@@ -45,8 +45,8 @@ load support/helpers
 }
 has_threads() { [ "$(find "/proc/$SERVER_PID/task" -mindepth 1 -maxdepth 1 | wc -l)" = "$1" ]; }
 
-@test "a thread costs at most 48 KiB, user and kernel together" {
-    rule "stacks are small and explicit" "a buffer that touches more pages than it needs, or the default stack" "chapter 1"
+@test "a thread costs at most 48 KiB of user and kernel memory" {
+    rule "threads have small stacks of an explicit size" "a buffer on the stack touches too many pages, or the stack has the default size" "chapter 1"
     need_plain_memory
     local threads=${THREADS:-500} before after
     start_server
@@ -57,15 +57,15 @@ has_threads() { [ "$(find "/proc/$SERVER_PID/task" -mindepth 1 -maxdepth 1 | wc 
     wait_until "${EVENT_SECONDS:-20}" has_threads $((threads + 1))
     after=$(memory_kib)
     local user=$(((after - before) * 1024 / threads)) kernel_stack=16384
-    # the kernel's own: a 16 KiB stack for each thread (x86-64, arm64), and about 10 KiB of task
-    echo "each of $threads threads: $user bytes of user memory, $kernel_stack of kernel stack"
+    # the kernel needs a stack of 16 KiB for each thread (x86-64, arm64), and about 10 KiB of other data
+    echo "each of $threads threads: $user bytes of user memory, $kernel_stack of kernel stack; at most 49152 in total are allowed"
     [ $((user + kernel_stack)) -le $((48 * 1024)) ]
     resume_client one
     client_succeeded one
 }
 
-@test "no call but accept, recv, send, close and what a thread needs" {
-    rule "the steady state is two calls for each echo" "a call that is made again and again without need" "chapter 1"
+@test "while a client is served, the server calls recv and send once for each echo" {
+    rule "an echo needs two system calls, recv() and send()" "a call is made for each message although one call for each connection is enough" "chapter 1"
     need_strace
     WRAP=(strace -f -qq -o "$TMP/trace")
     start_server
@@ -76,6 +76,7 @@ has_threads() { [ "$(find "/proc/$SERVER_PID/task" -mindepth 1 -maxdepth 1 | wc 
     wait_until 5 has_text "$TMP/trace" "close($fd)"
     calls=$(sed -n "/accept.*= $fd/,/close($fd)/p" "$TMP/trace" | sed '/resumed/d; s/^[0-9]* *//; s/[( ].*//' | sort | uniq -c)
     echo "$calls"
+    echo "expected 4 sendto and at most 6 recvfrom"
     echo "$calls" | grep -q ' 4 sendto$'
     echo "$calls" | grep -q ' [56] recvfrom$'
 }

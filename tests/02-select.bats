@@ -1,23 +1,23 @@
 #!/usr/bin/env bats
-# What only stage 02 does, and its limit: FD_SETSIZE, from which chapter 3 begins.
+# What only stage 02 does, and its limit, FD_SETSIZE, from which chapter 3 starts.
 load support/helpers
 
 FD_SETSIZE=1024
 
-@test "expected limit: of 1100 clients those beyond FD_SETSIZE wait, and are served when there is room" {
-    rule "a descriptor of FD_SETSIZE or above is never watched; who does not fit waits in the backlog" "FD_SET beyond the set: silent memory corruption" "chapter 2"
+@test "expected limit: of 1100 clients, those beyond FD_SETSIZE wait in the backlog until others leave" {
+    rule "the server never watches a descriptor of FD_SETSIZE or above; clients beyond it wait in the backlog" "FD_SET() with a descriptor outside the set, which overwrites other memory without an error" "chapter 2"
     need_linux "to count descriptors"
     [ "$(ulimit -Hn)" -ge 1200 ] || skip "needs 1200 descriptors; to run it: ulimit -Hn 2048"
     ulimit -Sn "$(ulimit -Hn)"
     start_server
     local room=$((FD_SETSIZE - $(fd_count)))
-    echo "room for $room clients"
+    echo "the server has descriptors for $room clients"
     start_client one idle "$room"
     client_printed one holding
     wait_until 5 fd_count_is "$FD_SETSIZE"
     start_client two crowd 100 50
     does_not_spin
-    ! grep -q answered "$TMP/two.out"
+    lacks_text "$TMP/two.out" answered
     [ "$(fd_count)" = "$FD_SETSIZE" ]
     resume_client one
     client_succeeded one
@@ -25,8 +25,8 @@ FD_SETSIZE=1024
     client crowd 1100 "$room"
 }
 
-@test "it lowers its own descriptor limit, and nothing else" {
-    rule "accept() says EMFILE before a descriptor is too large" "a limit that is checked after accept()" "chapter 2"
+@test "the server lowers its own soft descriptor limit to FD_SETSIZE, and changes no other limit" {
+    rule "accept() fails with EMFILE before a descriptor reaches FD_SETSIZE" "the server checks the limit only after accept()" "chapter 2"
     need_linux "to read the limit"
     ulimit -Sn "$(ulimit -Hn)"
     start_server
@@ -39,12 +39,12 @@ FD_SETSIZE=1024
     )
 }
 
-@test "started with high descriptors inherited, it never touches them" {
-    rule "a descriptor of FD_SETSIZE or above is never watched" "FD_SET with any number that accept() gives" "chapter 2"
+@test "the server does not watch inherited descriptors above FD_SETSIZE" {
+    rule "the server never watches a descriptor of FD_SETSIZE or above" "FD_SET() with any number that accept() returns" "chapter 2"
     need_linux "to count descriptors"
     [ "$(ulimit -Hn)" -ge 1200 ] || skip "needs 1200 descriptors; to run it: ulimit -Hn 2048"
     ulimit -Sn "$(ulimit -Hn)"
-    # every number from 10 to 1015 is taken, and 1100 too: there is room for a few clients only
+    # The server inherits every descriptor from 10 to 1015, and 1100.  It has numbers for a few clients.
     local fd opens=''
     for ((fd = 10; fd < 1016; fd++)); do opens="$opens exec $fd</dev/null;"; done
     cat >"$TMP/run" <<END
@@ -58,8 +58,8 @@ END
     WRAP=()
 }
 
-@test "the limit raised from outside: it is lowered again, and only the first beyond it is refused" {
-    rule "a descriptor of FD_SETSIZE or above is never watched" "trust in a limit that anybody may raise" "chapter 2"
+@test "when the limit is raised from outside, the server closes one client and lowers the limit again" {
+    rule "the server never watches a descriptor of FD_SETSIZE or above" "the server assumes that nobody else changes its limit" "chapter 2"
     need prlimit "to raise a running process's limit" "install util-linux"
     [ "$(ulimit -Hn)" -ge 1200 ] || skip "needs 1200 descriptors; to run it: ulimit -Hn 2048"
     ulimit -Sn "$(ulimit -Hn)"
@@ -80,7 +80,7 @@ END
 }
 
 @test "an echo costs two system calls and a share of the wait" {
-    rule "read, and send at once; wait for room only after a short send" "waiting for writability before each send" "chapter 2"
+    rule "the server reads and sends at once; it waits for writability only after a short write" "the server waits for writability before every send" "chapter 2"
     need_strace
     syscalls_per_echo_at_most 2.10
 }

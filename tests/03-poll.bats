@@ -1,9 +1,9 @@
 #!/usr/bin/env bats
-# What only stage 03 does: no limit but the system's, at a price that grows with the list.
+# What only stage 03 does: it serves more clients than FD_SETSIZE, and the list of descriptors has gaps to fill.
 load support/helpers
 
-@test "more clients than FD_SETSIZE" {
-    rule "the list is as long as it needs to be" "a table of fixed size" "chapter 3"
+@test "the server serves more clients than FD_SETSIZE" {
+    rule "the list of descriptors grows with the number of clients" "the list has a fixed size" "chapter 3"
     [ "$(ulimit -Hn)" -ge 3100 ] || skip "needs 3100 descriptors; to run it: ulimit -Hn 4096"
     ulimit -Sn "$(ulimit -Hn)"
     start_server
@@ -11,8 +11,8 @@ load support/helpers
     next_client_works
 }
 
-@test "clients that come and go in the middle of the list" {
-    rule "an entry that moves into a gap is neither lost nor served twice" "an entry skipped, or an old revents taken for a new client" "chapter 3"
+@test "clients come and go in the middle of the list, and each is served" {
+    rule "an entry that moves into a gap of the list is neither skipped nor handled twice" "the loop skips the entry, or applies old revents to a new client" "chapter 3"
     start_server
     client crowd 200 100
     start_client one hold 50
@@ -24,12 +24,12 @@ load support/helpers
 }
 
 @test "an idle client costs at most 96 bytes" {
-    rule "an idle client costs its entries and no buffer" "a buffer for each client" "chapter 3"
+    rule "an idle client costs its table entries and no buffer" "a buffer is allocated for each client" "chapter 3"
     idle_client_costs_at_most 96
 }
 
 @test "an echo costs two system calls and a share of the wait" {
-    rule "read, and send at once; wait for room only after a short send" "waiting for writability before each send" "chapter 2"
+    rule "the server reads and sends at once; it waits for writability only after a short write" "the server waits for writability before every send" "chapter 2"
     need_strace
     syscalls_per_echo_at_most 2.10
 }

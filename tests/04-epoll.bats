@@ -1,54 +1,52 @@
 #!/usr/bin/env bats
-# What only stage 04 does: the five flags of the second document's table, each made to occur; no
-# epoll_ctl in the steady state; edge-triggered.
+# What only stage 04 does: each flag that epoll reports, seen in the log; no epoll_ctl for an ordinary
+# echo; and the edge-triggered mode.
 load support/helpers
 
-told() { wait_until 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
-
-@test "EPOLLIN: bytes are there; EPOLLRDHUP: the client's FIN" {
-    rule "the narration names what the kernel said" "" "chapter 4"
+@test "EPOLLIN is reported for new bytes, EPOLLRDHUP for the client's FIN" {
+    rule "the log shows the flags that epoll_wait() returned" "the server does not ask for EPOLLRDHUP, or logs other flags than those it received" "chapter 4"
     start_server -v
     client echo hello shutdown expect-eof
-    told 'epoll_wait  1 ready .*EPOLLIN  *recv 5, send 5'
-    told 'EPOLLIN|EPOLLRDHUP .*recv 0: end of input; close'
+    log_has 'epoll_wait  1 ready .*EPOLLIN  *recv 5, send 5'
+    log_has 'EPOLLIN|EPOLLRDHUP .*recv 0: end of input; close'
 }
 
-@test "EPOLLOUT: there is room again, asked for only when a send was short" {
-    rule "writability is asked for when a send was short, and no longer when all is sent" "EPOLLOUT left armed: a spin" "chapter 4"
+@test "EPOLLOUT is watched only after a short write, until everything is sent" {
+    rule "the server watches EPOLLOUT after a short write, and no longer than that" "EPOLLOUT stays armed, so every wait returns at once and the server spins" "chapter 4"
     start_server -v
     client echo hello shutdown expect-eof
-    ! grep -q EPOLLOUT "$TMP/server.err"
+    lacks_text "$TMP/server.err" EPOLLOUT
     client small-rcvbuf fill 30000000 drain shutdown expect-eof
-    told 'EPOLLOUT .*epoll_ctl MOD'
-    told 'epoll_wait  1 ready .*EPOLLOUT .*send [0-9]*, [0-9]* wait'
-    told 'EPOLLIN|EPOLLRDHUP .*epoll_ctl MOD'
+    log_has 'EPOLLOUT .*epoll_ctl MOD'
+    log_has 'epoll_wait  1 ready .*EPOLLOUT .*send [0-9]*, [0-9]* left'
+    log_has 'EPOLLIN|EPOLLRDHUP .*epoll_ctl MOD'
 }
 
-@test "EPOLLERR and EPOLLHUP: unasked, when the client resets" {
-    rule "error flags lead to a read that finds the errno" "a flag without a branch: a spin, or a client for ever" "chapter 4"
+@test "EPOLLERR and EPOLLHUP are reported for a reset without being requested" {
+    rule "after an error flag the server calls recv(), which returns the errno" "no branch handles the flag, so the server spins or never closes the client" "chapter 4"
     start_server -v
     start_client one echo hello wait reset
-    told 'recv 5, send 5'
+    log_has 'recv 5, send 5'
     resume_client one
-    told 'EPOLLIN|EPOLLERR|EPOLLHUP|EPOLLRDHUP.*recv: Connection reset by peer; close'
+    log_has 'EPOLLIN|EPOLLERR|EPOLLHUP|EPOLLRDHUP.*recv: Connection reset by peer; close'
     next_client_works
 }
 
-@test "EPOLLERR and EPOLLHUP while waiting to write" {
-    rule "error flags lead to a write that finds the errno" "a flag without a branch: a spin, or a client for ever" "chapter 4"
+@test "EPOLLERR and EPOLLHUP are reported while the server waits to write" {
+    rule "after an error flag the server calls send(), which returns the errno" "no branch handles the flag, so the server spins or never closes the client" "chapter 4"
     start_server -v
     client small-rcvbuf fill 30000000 reset
-    told 'EPOLLOUT|EPOLLERR|EPOLLHUP.*send: Connection reset by peer; close'
+    log_has 'EPOLLOUT|EPOLLERR|EPOLLHUP.*send: Connection reset by peer; close'
     next_client_works
     does_not_spin
 }
 
-@test "a client that sends FIN while the server waits to write does not wake it" {
-    rule "EPOLLRDHUP is not asked for while bytes are pending" "EPOLLRDHUP, level-triggered, reported over and over" "chapter 4"
+@test "a FIN does not end the wait while the server waits to write" {
+    rule "the server does not watch EPOLLRDHUP while bytes are pending" "EPOLLRDHUP is level-triggered and stays true, so every wait reports it and the server spins" "chapter 4"
     start_server -v
     start_client one small-rcvbuf fill 6000000 shutdown print done wait drain expect-eof
     client_printed one "done"
-    told 'EPOLLOUT .*epoll_ctl MOD'
+    log_has 'EPOLLOUT .*epoll_ctl MOD'
     does_not_spin
     resume_client one
     client_succeeded one
@@ -61,6 +59,7 @@ told() { wait_until 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/serv
     need python3 "to add a descriptor to the server's epoll instance" "install python3"
     local fd
     for fd in 200 900; do # within the table of clients and beyond it
+        test_case "descriptor $fd"
         start_server
         client echo hello shutdown expect-eof
         run python3 - "$SERVER_PID" "$fd" <<'END'
@@ -92,19 +91,19 @@ END
     done
 }
 
-@test "EPOLLET: with -e, and then it reads until EAGAIN" {
-    rule "edge-triggered: once for each arrival, so read until there is no more" "one read for each event: the rest is never told of" "chapter 4"
+@test "with -e the server sets EPOLLET and reads until EAGAIN" {
+    rule "an edge-triggered wait reports each arrival once, so the server reads until EAGAIN" "$ONE_READ" "chapter 4"
     start_server -v -e
     start_client one echo hello print here wait random 3000000 shutdown expect-eof
-    client_printed one here # it waits, so there is nothing left to read
-    told 'EPOLLIN|EPOLLRDHUP|EPOLLET .*epoll_ctl ADD'
-    told 'recv: EAGAIN, nothing left'
+    client_printed one here # its echo is back, so nothing is left to read
+    log_has 'EPOLLIN|EPOLLRDHUP|EPOLLET .*epoll_ctl ADD'
+    log_has 'recv: EAGAIN, nothing left'
     resume_client one
     client_succeeded one
 }
 
-@test "edge-triggered, FIN that arrives together with the last bytes is not missed" {
-    rule "edge-triggered: read until EAGAIN or the end" "stopping at a short read" "chapter 4"
+@test "edge-triggered: a FIN that arrives together with bytes is noticed" {
+    rule "an edge-triggered wait reports each arrival once, so the server reads until EAGAIN or 0" "$ONE_READ or 0, even after a recv() that did not fill the buffer" "chapter 4"
     start_server -e
     local i
     for i in 1 2 3 4 5; do
@@ -117,8 +116,8 @@ END
     done
 }
 
-@test "edge-triggered, a client that has much to read does not keep another waiting" {
-    rule "edge-triggered: the reading has a bound, and then the kernel is asked anew" "reading one client until there is no more, however much comes" "chapter 4"
+@test "edge-triggered: a client with much unread data does not delay another client" {
+    rule "the server limits the reads for one event, and re-arms the descriptor with EPOLL_CTL_MOD" "the server reads from one client until EAGAIN, however much arrives" "chapter 4"
     start_server -v -e
     start_client one echo a print here wait fill 5000000 print full wait
     client_printed one here
@@ -127,27 +126,27 @@ END
     local before
     kill -STOP "$SERVER_PID"
     resume_client one
-    wait_until 5 sends_wait
+    wait_until 5 unread_bytes_wait
     resume_client two
     client_printed two sent
     kill -CONT "$SERVER_PID"
     client_succeeded two
     before=$(sed '/recv 5, send 5/q' "$TMP/server.err" | grep -c 'recv 65536')
-    echo "reads of one client before the other had its turn: $before"
+    echo "the server read $before times from one client before it served the other; at most 16 are allowed"
     [ "$before" -le 16 ]
     resume_client one
 }
-# the client's bytes have filled the receive buffer of the server, which is stopped
-sends_wait() { awk -v port="$(printf ':%04X' "$PORT")" '$2 ~ port "$" && $4 == "01" { split($5, q, ":"); if (q[2] != "00000000") found = 1 } END { exit !found }' /proc/net/tcp; }
+# The receive buffer of the stopped server contains bytes from the client.
+unread_bytes_wait() { awk -v port="$(printf ':%04X' "$PORT")" '$2 ~ port "$" && $4 == "01" { split($5, q, ":"); if (q[2] != "00000000") found = 1 } END { exit !found }' /proc/net/tcp; }
 
 @test "an echo costs two system calls and a share of the wait, and no epoll_ctl" {
-    rule "read, send at once, ask for writability only after a short send" "two epoll_ctl for each message, as the Python document does" "chapter 4"
+    rule "the server reads and sends at once; it watches EPOLLOUT only after a short write" "two epoll_ctl() calls for each message" "chapter 4"
     need_strace
     syscalls_per_echo_at_most 2.10
 }
 
-@test "more clients than FD_SETSIZE" {
-    rule "there is no limit but the system's" "a table of fixed size" "chapter 4"
+@test "the server serves more clients than FD_SETSIZE" {
+    rule "only the system limits the number of clients" "a table has a fixed size" "chapter 4"
     [ "$(ulimit -Hn)" -ge 3100 ] || skip "needs 3100 descriptors; to run it: ulimit -Hn 4096"
     ulimit -Sn "$(ulimit -Hn)"
     start_server
@@ -156,6 +155,6 @@ sends_wait() { awk -v port="$(printf ':%04X' "$PORT")" '$2 ~ port "$" && $4 == "
 }
 
 @test "an idle client costs at most 96 bytes" {
-    rule "an idle client costs its entry in the table and no buffer" "a buffer for each client" "chapter 4"
+    rule "an idle client costs its table entry and no buffer" "a buffer is allocated for each client" "chapter 4"
     idle_client_costs_at_most 96
 }

@@ -1,83 +1,84 @@
 #!/usr/bin/env bats
-# What only stage 06 does: the choice of a back end, and the price of the interface.  selector.bats
+# What only stage 06 does: the choice of a back end, and the cost of the interface.  selector.bats
 # tests the selector itself.
 load support/helpers
 
-told() { wait_until 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
-backends() { "$SERVER" -h | sed -n 's/.*one of: \(.*\) (.*/\1/p'; }
+compiled_backends() { "$SERVER" -h | sed -n 's/.*one of: \(.*\) (.*/\1/p'; }
 
-@test "-h lists the back ends that are compiled in, and -s takes each of them" {
-    rule "-s BACKEND waits by that back end" "a choice that is ignored" "chapter 6"
-    [ -n "$(backends)" ]
+@test "-h lists the back ends that are compiled in, and -s selects each of them" {
+    rule "-s BACKEND selects how the server waits" "the option is ignored" "chapter 6"
+    [ -n "$(compiled_backends)" ]
     local name
-    for name in $(backends); do
+    for name in $(compiled_backends); do
+        test_case "-s $name"
         start_server -v -s "$name"
         client echo hello shutdown expect-eof
-        told "^$name calls back .*recv 5, send 5"
+        log_has "^$name calls back .*recv 5, send 5"
         [ "$(sed -n 's/ calls back .*//p' "$TMP/server.err" | sort -u)" = "$name" ]
         stop_server
     done
 }
 
-@test "the kernel really waits by that back end" {
-    rule "-s BACKEND waits by that back end" "a name that is printed, and another call that is made" "chapter 6"
+@test "-s selects the system call by which the server waits" {
+    rule "-s BACKEND selects how the server waits" "the server logs one back end and uses another" "chapter 6"
     need_strace
     local name
     for name in epoll poll select; do
+        test_case "-s $name"
         WRAP=(strace -f -qq -o "$TMP/trace" -e trace=epoll_wait,epoll_pwait,poll,ppoll,select,pselect6)
         start_server -s "$name"
         client echo hello shutdown expect-eof
         case $name in
-        epoll) ! grep -qv epoll "$TMP/trace" ;;
-        poll) ! grep -v ' p\{0,1\}poll(' "$TMP/trace" ;;
-        select) ! grep -v 'select' "$TMP/trace" ;;
+        epoll) lacks_text "$TMP/trace" ' p*\(poll\|select[0-9]*\)(' ;;
+        poll) lacks_text "$TMP/trace" 'epoll_\|select' ;;
+        select) lacks_text "$TMP/trace" 'poll' ;;
         esac
         [ -s "$TMP/trace" ]
     done
 }
 
-@test "SELECTOR in the environment chooses, -s overrules it, an empty one chooses nothing" {
-    rule "-s before SELECTOR before the best" "" "chapter 6"
+@test "SELECTOR in the environment selects a back end, -s overrides it, and an empty SELECTOR selects none" {
+    rule "-s takes precedence over SELECTOR, and SELECTOR over the default" "the environment is read after the options" "chapter 6"
     SELECTOR=poll start_server -v
     client echo hello shutdown expect-eof
-    told '^poll calls back'
+    log_has '^poll calls back'
     SELECTOR=poll start_server -v -s select
     client echo hello shutdown expect-eof
-    told '^select calls back'
+    log_has '^select calls back'
     SELECTOR='' start_server -v
     client echo hello shutdown expect-eof
-    told "^$(backends | cut -d' ' -f1) calls back"
+    log_has "^$(compiled_backends | cut -d' ' -f1) calls back"
 }
 
-@test "the best that the kernel accepts is the default" {
-    rule "a kernel that refuses the best gets the next" "the best, or nothing" "chapter 6"
+@test "the default is the best back end that the kernel supports" {
+    rule "if the kernel refuses the best back end, the server uses the next one" "the server ends, or never tries the next back end" "chapter 6"
     need_strace
     WRAP=(strace -f -qq -o "$TMP/trace" -e trace=epoll_create1 -e inject=epoll_create1:error=ENOSYS)
     start_server -v
     client echo hello shutdown expect-eof
-    told '^poll calls back'
+    log_has '^poll calls back'
     grep -q INJECTED "$TMP/trace"
 }
 
-@test "a back end that is not there: one line and the usage on stderr, exit 2" {
-    rule "a wrong command line is explained, exit 2" "a default that is taken in silence" "chapter 6"
+@test "an unknown back end: one line and the usage on stderr, exit code 2" {
+    rule "a wrong command line is explained, with exit code 2" "an unknown name selects the default without a message" "chapter 6"
     local name code
     for name in nonsense '' EPOLL; do
         code=0
         "$SERVER" -p 0 -s "$name" >"$TMP/out" 2>"$TMP/err" || code=$?
         [ "$code" = 2 ]
         [ ! -s "$TMP/out" ]
-        head -n 1 "$TMP/err" | grep -qF "\"$name\": not a back end"
+        head -n 1 "$TMP/err" | grep -qF "\"$name\": not one of the back ends"
         grep -q '^usage: server ' "$TMP/err"
     done
     code=0
     SELECTOR=nonsense "$SERVER" -p 0 2>"$TMP/err" || code=$?
     [ "$code" = 2 ]
-    grep -qF '"nonsense": not a back end' "$TMP/err"
+    grep -qF '"nonsense": not one of the back ends' "$TMP/err"
 }
 
-@test "over select, clients beyond FD_SETSIZE wait and are served when there is room" {
-    rule "what a mechanism cannot, no interface can; but nobody is turned away" "selector_register() fails with ERANGE, and the client is gone" "chapter 6"
+@test "with select, clients beyond FD_SETSIZE wait in the backlog until others leave" {
+    rule "the limit of a mechanism remains behind the interface, but a client waits in the backlog instead of being closed" "selector_register() fails with ERANGE, and the server closes the client" "chapter 6"
     need_linux "to count descriptors"
     [ "$(ulimit -Hn)" -ge 1200 ] || skip "needs 1200 descriptors; to run it: ulimit -Hn 2048"
     ulimit -Sn "$(ulimit -Hn)"
@@ -90,7 +91,7 @@ backends() { "$SERVER" -h | sed -n 's/.*one of: \(.*\) (.*/\1/p'; }
     resume_client one
     client_succeeded one
     client_succeeded two
-    if command -v prlimit >/dev/null; then # raised from outside: lowered again
+    if command -v prlimit >/dev/null; then # when the limit is raised from outside, the server lowers it again
         wait_until 15 fd_count_is "$FDS_AT_START"
         start_client three idle $((1024 - $(fd_count)))
         client_printed three holding
@@ -104,8 +105,8 @@ backends() { "$SERVER" -h | sed -n 's/.*one of: \(.*\) (.*/\1/p'; }
     fi
 }
 
-@test "over poll, a limit that is lowered below the list does not make it deaf" {
-    rule "the server still hears its clients, and SIGTERM" "poll() fails with EINVAL for ever, poll(2)" "chapter 6"
+@test "with poll, the server serves its clients and stops on SIGTERM although the limit is below its list" {
+    rule "the server receives the events of its clients, and SIGTERM" "poll() fails with EINVAL as long as it has more entries than RLIMIT_NOFILE, poll(2)" "chapter 6"
     need prlimit "to lower a running process's limit" "install util-linux"
     start_server -s poll
     start_client one idle 50
@@ -119,26 +120,32 @@ backends() { "$SERVER" -h | sed -n 's/.*one of: \(.*\) (.*/\1/p'; }
 }
 
 @test "an idle client costs at most 96 bytes" {
-    rule "an idle client costs its entries and no buffer" "a buffer for each client" "chapter 6"
+    rule "an idle client costs its table entries and no buffer" "a buffer is allocated for each client" "chapter 6"
     idle_client_costs_at_most 96
 }
 
-@test "an echo costs two system calls and a share of the wait, over each back end" {
-    rule "the interface adds no system call" "a change of the set for each message" "chapter 6"
+@test "an echo costs two system calls and a share of the wait, with each back end" {
+    rule "the interface adds no system call" "the server changes what it watches for each message" "chapter 6"
     need_strace
     local name
     for name in epoll poll select; do
-        echo "$name:"
+        test_case "SELECTOR=$name"
         SELECTOR=$name syscalls_per_echo_at_most 2.10
     done
 }
 
-@test "the shortest serve() of all stages" {
-    rule "the abstraction pays for itself where one can see it" "" "chapter 6"
-    local file shortest='' lines
+@test "serve() is shorter than in every other stage" {
+    rule "the interface makes the loop shorter" "code that belongs in selector.c is in serve()" "chapter 6"
+    local file shortest='' lines ours=0
     for file in "${TESTS%/*}"/0[2-6]*/server.c; do
         lines=$(sed -n '/^static void serve(void)/,/^}/p' "$file" | wc -l)
         echo "$lines $file"
-        case $file in */06-*) [ "$lines" -lt "$shortest" ] ;; *) [ -n "$shortest" ] && [ "$shortest" -lt "$lines" ] || shortest=$lines ;; esac
+        case $file in
+        */06-*) ours=$lines ;;
+        *) [ -n "$shortest" ] && [ "$shortest" -le "$lines" ] || shortest=$lines ;;
+        esac
     done
+    echo "expected: 06-selector has fewer than $shortest lines"
+    [ "$ours" -gt 0 ]
+    [ "$ours" -lt "$shortest" ]
 }

@@ -1,11 +1,9 @@
 #!/usr/bin/env bats
-# What only stage 07's server does: a coroutine for each client, and code that reads as stage 01's.
+# What only stage 07's server does: a coroutine for each client, and client code that reads as in stage 01.
 load support/helpers
 
-told() { wait_until 5 has_text "$TMP/server.err" "$1" || { tail -n 20 "$TMP/server.err"; return 1; }; }
-
-# start_injected CALL ERROR MORE: the server under strace; CALL fails once, MORE calls after those
-# that it makes before it listens.
+# start_injected CALL ERROR N: start the server under strace; the Nth CALL after the server has started to
+# listen fails with ERROR.
 start_injected() {
     local startup
     WRAP=(strace -f -qq -o "$TMP/count" -e "trace=$1")
@@ -21,63 +19,70 @@ start_injected() {
 }
 mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
 
-@test "a client's whole life reads as in stage 01, but for one word" {
-    rule "the book begins and ends with the same lines" "" "chapter 7"
+@test "the function that serves a client is that of stage 01, with two differences" {
+    rule "serve_client() in stage 07 differs from stage 01 only by a static buffer and by unwatch(fd) before close(fd)" "a change in one of the two stages only" "chapter 7"
     need_ours
-    life() { sed -n '/^static void client_serve(int fd)$/,/^}$/p' "$TESTS/../$1/server.c" | sed 's|  */\*.*||'; }
-    [ "$(life 01-blocking | wc -l)" -ge 9 ]
-    diff <(life 01-blocking) <(life 07-nic-to-app | sed 's/    static char buffer/    char buffer/')
+    # Print the function's code without its comments.
+    serve_client_of() { sed -n '/^static void serve_client(int fd)$/,/^}$/p' "$TESTS/../$1/server.c" | sed 's|  */\*.*||'; }
+    serve_client_of 01-blocking >"$TMP/01.c"
+    serve_client_of 07-nic-to-app >"$TMP/07.c"
+    [ "$(wc -l <"$TMP/01.c")" -ge 9 ]
+    # The two differences are there, each once, and without them the functions are equal.
+    [ "$(grep -c '^    static char buffer\[' "$TMP/07.c")" = 1 ]
+    [ "$(grep -c -x '    unwatch(fd);' "$TMP/07.c")" = 1 ]
+    grep -x -A 1 '    unwatch(fd);' "$TMP/07.c" | tail -n 1 | grep -qx '    close(fd);'
+    sed '/^    unwatch(fd);$/d; s/^    static char buffer/    char buffer/' "$TMP/07.c" | diff "$TMP/01.c" -
 }
 
-@test "a wake-up names the coroutine, and the next line is what it did" {
-    rule "the narration shows who was resumed, and why" "" "chapter 7"
+@test "the log shows which coroutine is resumed, and then what the coroutine does" {
+    rule "the log shows for each event which coroutine is resumed, and why" "a call of log_action() is missing, or in another order" "chapter 7"
     start_server -v
     client echo hello shutdown expect-eof
-    told 'recv 0 .*end of input; close'
+    log_has 'recv 0 .*end of input; close'
     grep -A 1 'epoll_wait  1 ready .*EPOLLIN  *resume coroutine [0-9]*$' "$TMP/server.err" |
         grep -q '^recv 5  *fd [0-9]*  *send 5$'
     local fd
-    fd=$(sed -n 's/^accept  *fd \([0-9]*\)  *a coroutine for it$/\1/p' "$TMP/server.err")
+    fd=$(sed -n 's/^accept  *fd \([0-9]*\)  *start a coroutine for it$/\1/p' "$TMP/server.err")
     grep -q "EPOLLIN|EPOLLRDHUP  *resume coroutine $fd\$" "$TMP/server.err"
 }
 
-@test "EPOLLOUT: there is room again, asked for only when a send was short" {
-    rule "writability is asked for when a send was short, and no longer when all is sent" "EPOLLOUT left armed: a spin" "chapter 4"
+@test "EPOLLOUT is watched only after a short write, until everything is sent" {
+    rule "the server watches EPOLLOUT after a short write, and no longer than that" "EPOLLOUT stays armed, so every wait returns at once and the server spins" "chapter 4"
     start_server -v
     client echo hello shutdown expect-eof
-    ! grep -q EPOLLOUT "$TMP/server.err"
+    lacks_text "$TMP/server.err" EPOLLOUT
     client small-rcvbuf fill 30000000 drain shutdown expect-eof
-    told 'EPOLLOUT  *epoll_ctl MOD'
-    told 'epoll_wait  1 ready .*EPOLLOUT  *resume coroutine'
-    told 'EPOLLIN|EPOLLRDHUP  *epoll_ctl MOD'
+    log_has 'EPOLLOUT  *epoll_ctl MOD'
+    log_has 'epoll_wait  1 ready .*EPOLLOUT  *resume coroutine'
+    log_has 'EPOLLIN|EPOLLRDHUP  *epoll_ctl MOD'
     client echo "reading again" shutdown expect-eof
     does_not_spin
 }
 
-@test "a client that resets ends its coroutine, whether it waits to read or to write" {
-    rule "error flags resume the coroutine, and its own call finds the errno" "a flag without a branch: a spin, or a client for ever" "chapter 4"
+@test "a client that resets ends its coroutine, whether the coroutine waits to read or to write" {
+    rule "after an error flag the coroutine is resumed, and its recv() or send() returns the errno" "no branch handles the flag, so the server spins or never closes the client" "chapter 4"
     start_server -v
     client echo hello reset
-    told '^recv -1 .*Connection reset by peer; close'
+    log_has '^recv -1 .*Connection reset by peer; close'
     client small-rcvbuf fill 30000000 reset
-    told 'EPOLLOUT|EPOLLERR|EPOLLHUP  *resume coroutine'
+    log_has 'EPOLLOUT|EPOLLERR|EPOLLHUP  *resume coroutine'
     [ "$(grep -c 'reset by peer; close' "$TMP/server.err")" = 2 ]
     server_unaffected
 }
 
-@test "a client that sends FIN while its coroutine waits to write does not wake it" {
-    rule "EPOLLRDHUP is not asked for while bytes are pending" "EPOLLRDHUP, level-triggered, reported over and over" "chapter 4"
+@test "a FIN does not end the wait while the coroutine waits to write" {
+    rule "the server does not watch EPOLLRDHUP while bytes are pending" "EPOLLRDHUP is level-triggered and stays true, so every wait reports it and the server spins" "chapter 4"
     start_server -v
     start_client one small-rcvbuf fill 6000000 shutdown print done wait drain expect-eof
     client_printed one "done"
-    told 'EPOLLOUT  *epoll_ctl MOD'
+    log_has 'EPOLLOUT  *epoll_ctl MOD'
     does_not_spin
     resume_client one
     client_succeeded one
 }
 
-@test "what one client is owed stays its own while others use the buffer" {
-    rule "the buffer is shared, so what waits is a copy" "a rest that still points into the buffer of all" "chapter 7"
+@test "unsent bytes of a client are kept while other clients use the shared buffer" {
+    rule "all coroutines share one buffer, so a coroutine that waits copies the bytes that it still has to send" "the pointer to the unsent bytes points into the shared buffer" "chapter 7"
     start_server
     start_client one small-rcvbuf fill 6000000 print full wait drain shutdown expect-eof
     client_printed one full
@@ -92,12 +97,13 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     server_unaffected
 }
 
-@test "no memory for a stack: that client goes, the next is served" {
-    rule "ENOMEM ends one client, not the server" "the result of mmap() or mprotect() not looked at" "chapter 7"
+@test "when there is no memory for a stack, that client is closed and the next one is served" {
+    rule "ENOMEM ends one client, not the server" "the result of mmap() or mprotect() is not checked" "chapter 7"
     need_strace
     local call calls='mmap mprotect'
-    [ "${SERVER_KIND:-}" != sanitized ] || calls=mprotect # the sanitizer needs its mmap()
+    [ "${SERVER_KIND:-}" != sanitized ] || calls=mprotect # the sanitizer itself needs mmap()
     for call in $calls; do
+        test_case "$call fails with ENOMEM"
         start_injected "$call" ENOMEM 1
         client connect expect-closed
         server_unaffected
@@ -105,8 +111,8 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     done
 }
 
-@test "no address left for stacks: those who are here are served, and others again when there is" {
-    rule "a shortage costs newcomers only, and passes" "an error of mmap() treated as fatal" "chapter 7"
+@test "without address space for stacks, connected clients are served, and new ones again when there is space" {
+    rule "a shortage affects new clients only, and the server recovers from it" "an error of mmap() ends the server" "chapter 7"
     need_plain_memory
     need prlimit "to change a running process's limit" "install util-linux"
     start_server
@@ -118,16 +124,16 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     client connect expect-closed
     client send x expect-closed
     resume_client two
-    client_succeeded two # and leaves a stack that is kept
-    client echo "on the stack that was kept" shutdown expect-eof
+    client_succeeded two # its stack is kept
+    client echo "on the kept stack" shutdown expect-eof
     prlimit --pid "$SERVER_PID" --as=unlimited:
     client crowd 20 20
     resume_client one
     does_not_spin
 }
 
-@test "stacks that were used are kept for the next, and not all of them" {
-    rule "after many clients the same memory" "stacks that are never given back" "chapter 7"
+@test "the server keeps a limited number of used stacks for new clients" {
+    rule "after many clients the server has as much memory as before" "the server never returns a stack to the system" "chapter 7"
     need_plain_memory
     [ "$(ulimit -Hn)" -ge 1100 ] || skip "needs 1100 descriptors; to run it: ulimit -Hn 1100"
     ulimit -Sn "$(ulimit -Hn)"
@@ -136,24 +142,25 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     before=$(mappings)
     start_client one hold 1000
     client_printed one holding
-    [ "$(mappings)" -ge $((before + 1900)) ] # a stack and its guard, for each
+    [ "$(mappings)" -ge $((before + 1900)) ] # a stack and a guard page for each client
     resume_client one
     client_succeeded one
     wait_until 5 fd_count_is "$FDS_AT_START"
     kept=$(($(mappings) - before))
-    echo "mappings kept: $kept"
+    echo "$kept mappings are kept; at most 140 are allowed"
     [ "$kept" -le 140 ]
     client churn 200
     wait_until 5 fd_count_is "$FDS_AT_START"
     [ $(($(mappings) - before)) -le 140 ]
-    stop_server # and none of those who left is resumed once more
+    stop_server # must not resume a coroutine whose client has left
 }
 
-@test "stamps: a file that is too small is left alone, and the server serves" {
-    rule "ECHO_STAMPS is best effort: whatever it names, the server serves" "a file mapped beyond its end: SIGBUS at the first stamp" "chapter 7"
-    need_linux "for stamps"
+@test "stamps: the server ignores a file that is too small" {
+    rule "ECHO_STAMPS is optional: whatever file it names, the server serves" "the server maps a file beyond its end, and the first stamp raises SIGBUS" "chapter 7"
+    need_linux "to write stamps"
     local size
     for size in 0 8 100000; do
+        test_case "a file of $size bytes"
         truncate -s $size "$TMP/small"
         WRAP=(env "ECHO_STAMPS=$TMP/small")
         start_server
@@ -164,29 +171,29 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     done
 }
 
-@test "stamps: the ring has room for two of each packet that trace may follow, 20,000" {
-    rule "trace -n 20000 sees every turn of the loop" "a ring that is too small: the first stamps are overwritten" "chapter 7"
-    need_linux "for stamps"
+@test "stamps: the ring has room for two stamps of each packet that trace may follow (20,000)" {
+    rule "trace -n 20000 sees every stamp of the loop" "the ring is too small, so new stamps overwrite the first ones" "chapter 7"
+    need_linux "to write stamps"
     local written
     truncate -s 16M "$TMP/stamps"
     WRAP=(env "ECHO_STAMPS=$TMP/stamps")
     start_server
     client load 1 20000 64
     written=$(od -A n -t u8 -N 8 "$TMP/stamps" | tr -d ' ')
-    echo "$written stamps"
+    echo "$written stamps were written; at least 40000 are expected"
     [ "$written" -ge 40000 ]
-    # the last stands in a place of its own: 8 bytes, then 24 for each before it
+    # The last stamp has a slot of its own: the file starts with 8 bytes, then come 24 for each stamp.
     [ "$(tail -c +$((9 + 24 * (written - 1))) "$TMP/stamps" | head -c 24 | tr -d '\0' | wc -c)" -gt 0 ]
 }
 
 @test "an echo costs two system calls and a share of the wait, and no epoll_ctl" {
-    rule "a switch between coroutines is no system call" "swapcontext(), which sets the signal mask" "chapter 7"
+    rule "switching between coroutines needs no system call" "swapcontext(), which sets the signal mask with a system call" "chapter 7"
     need_strace
     syscalls_per_echo_at_most 2.10
 }
 
-@test "more clients than FD_SETSIZE" {
-    rule "there is no limit but the system's" "a table of fixed size" "chapter 4"
+@test "the server serves more clients than FD_SETSIZE" {
+    rule "only the system limits the number of clients" "a table has a fixed size" "chapter 4"
     [ "$(ulimit -Hn)" -ge 3100 ] || skip "needs 3100 descriptors; to run it: ulimit -Hn 4096"
     ulimit -Sn "$(ulimit -Hn)"
     start_server
@@ -194,14 +201,15 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     next_client_works
 }
 
-@test "an idle client costs at most the pages of its stack that are in use, two" {
-    rule "an idle client costs its stack's used pages and no buffer" "a buffer on each stack" "chapter 7"
+@test "an idle client costs at most two pages of its stack" {
+    rule "an idle client costs the used pages of its stack and no buffer" "there is a buffer on each stack" "chapter 7"
     idle_client_costs_at_most $((2 * $(getconf PAGESIZE)))
 }
 
-# Two servers in turn, five times: the least of each, for what is more is the machine's noise.
+# The two servers are measured in turn, five times.  The smallest figure of each counts, because
+# other work on the machine only adds to the others.
 @test "an echo costs at most 1.10 times the CPU of stage 04" {
-    rule "a coroutine costs a few nanoseconds for each wake-up" "swapcontext(), or a call of epoll_ctl for each wait" "chapter 7"
+    rule "a coroutine adds a few nanoseconds to each event" "swapcontext(), or an epoll_ctl() call for each wait" "chapter 7"
     need_plain_memory
     [ -n "${LONG:-}" ] || skip "measures for half a minute; to run it: LONG=1"
     local other=$TESTS/../04-epoll/server ours=$SERVER least04='' least07='' i before used
@@ -221,6 +229,6 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
         echo_cpu "$ours"
         [ -n "$least07" ] && [ "$least07" -le "$used" ] || least07=$used
     done
-    echo "ns for each echo: $((least04 / 100000)) in 04, $((least07 / 100000)) in 07"
+    echo "CPU time for one echo: $((least04 / 100000)) ns in stage 04, $((least07 / 100000)) ns in stage 07"
     [ $((least07 * 100)) -le $((least04 * 110)) ]
 }

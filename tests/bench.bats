@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# The bench itself: it measures, finds a wrong echo, explains bad input, and leaves nothing running.
-# Runs here are as short as they can be; what the figures say is the business of tests/prove.bats.
+# The benchmark itself: it measures, detects a wrong echo, explains bad input, and leaves no process
+# running.  The runs are as short as possible; tests/prove.bats checks what the figures say.
 
 ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 
@@ -23,35 +23,34 @@ wait_until() { # SECONDS COMMAND...
     shift
     until "$@"; do
         tries=$((tries - 1))
-        [ $tries -gt 0 ] || { echo "waited in vain for: $*"; return 1; }
+        [ $tries -gt 0 ] || { echo "timed out while waiting for: $*"; return 1; }
         sleep 0.02
     done
 }
-has() { grep -q -e "$2" "$1" 2>/dev/null; }
-has_exited() { ! kill -0 "$1" 2>/dev/null; }
-ended() { has "$T/status" .; }
-narrow() {
-    # Some awks count bytes, so leave one byte of each UTF-8 character.
+has_text() { grep -q -e "$2" "$1" 2>/dev/null; }
+has_status() { has_text "$T/status" .; }
+fits_80_columns() {
+    # Some versions of awk count bytes, so keep only the first byte of each UTF-8 character.
     printf '%s\n' "$output" | LC_ALL=C tr -d '\200-\277' | awk 'length > 80 { print "over 80 columns: " $0; bad = 1 } END { exit bad }'
 }
-# What a run starts has $T/tmp in its environment: all of that is gone, and so are its files.
-nothing_left() {
+# No process of the run is left, and none of its files.  Its processes have $T/tmp in their environment.
+leaves_nothing() {
     [ -z "$(ls -A "$T/tmp")" ] || { ls "$T/tmp"; return 1; }
     local file words
     for file in /proc/[0-9]*/environ; do
-        has_ours "$file" || continue
+        belongs_to_run "$file" || continue
         words=$( (tr '\0' ' ' <"${file%/environ}/cmdline") 2>/dev/null)
         case $words in
         '' | *bats* | tr* | grep*) ;;
         *)
-            echo "left: $words"
+            echo "this process is still running: $words"
             return 1
             ;;
         esac
     done
 }
-has_ours() { (tr '\0' '\n' <"$1" | grep -q "^TMPDIR=$T/tmp\$") 2>/dev/null; }
-peer() { # an echo server in Python; $1 is what it does with the bytes
+belongs_to_run() { (tr '\0' '\n' <"$1" | grep -q "^TMPDIR=$T/tmp\$") 2>/dev/null; }
+write_peer() { # EXPRESSION: write an echo server in Python, which sends this for the bytes in `data`
     need python3
     cat >"$T/peer.py" <<END
 import socket, sys, threading
@@ -69,11 +68,11 @@ while True:
 END
 }
 
-@test "a quick run gives tables in 80 columns, a TSV, charts, and the A/A ratio; nothing is left" {
+@test "a quick run prints tables in 80 columns, writes a TSV and charts, and leaves nothing running" {
     LEVELS='0 200 1200' STAGES='02-select 03-poll 04-epoll' OUT=$T/out QUICK=1 ROUNDS=2 ONLY='idle peers' run tests/bench/run
     echo "$output"
     [ "$status" -eq 0 ]
-    narrow
+    fits_80_columns
     printf '%s\n' "$output" | grep -q '^  03-poll  *[0-9.]*  *[0-9.]*'
     printf '%s\n' "$output" | grep -q 'has gaps: it gets at most [0-9]* connections'
     [ "$(awk -F '\t' '$1 == "sample" && NF != 15' "$T/out/bench.tsv" | wc -l)" -eq 0 ]
@@ -86,23 +85,23 @@ END
             grep -q '<title id="title">..*</title>' "$T/out/$chart.svg"
         done
     fi
-    nothing_left
+    leaves_nothing
 }
 
-@test "where there is no gnuplot, the charts are in characters" {
+@test "without gnuplot the charts are drawn in characters" {
     LEVELS='0 200' STAGES='03-poll' OUT=$T/out QUICK=1 ROUNDS=1 ONLY=idle CHARTS=text run tests/bench/run
     echo "$output"
     [ "$status" -eq 0 ]
-    narrow
+    fits_80_columns
     printf '%s\n' "$output" | grep -q '^  *[0-9.]* |.*a'
     printf '%s\n' "$output" | grep -q 'a: 03-poll'
 }
 
-@test "interrupted, it says what was measured, keeps it, and leaves nothing running" {
-    [ -d /proc/self ] || skip "needs /proc to look for what is left; to run it: Linux"
+@test "an interrupted run prints and keeps what it has measured, and leaves nothing running" {
+    [ -d /proc/self ] || skip "needs /proc to find processes that are left; to run it: Linux"
     for signal in INT TERM; do
         rm -rf "$T/out" "$T/status"
-        # bats may have us ignore SIGINT, and what a shell starts in the background does: python3 undoes it
+        # bats or the shell may have set SIGINT to be ignored; python3 restores the default
         need python3
         (
             code=0
@@ -110,33 +109,33 @@ END
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 open(sys.argv[1], "w").write(str(os.getpid()))
-os.execvp("bash", ["bash", "tests/bench/run"])' "$T/pid" >"$T/said" 2>&1 3>&- || code=$?
+os.execvp("bash", ["bash", "tests/bench/run"])' "$T/pid" >"$T/output" 2>&1 3>&- || code=$?
             echo "$code" >"$T/status"
         ) 3>&- &
-        wait_until 20 has "$T/out/bench.tsv" '^sample'
+        wait_until 20 has_text "$T/out/bench.tsv" '^sample'
         PIDS=$(cat "$T/pid")
         kill "-$signal" "$PIDS"
-        wait_until 20 ended
-        cat "$T/said"
+        wait_until 20 has_status
+        cat "$T/output"
         [ "$(cat "$T/status")" = 130 ]
-        has "$T/said" '^Interrupted'
-        has "$T/said" '^  03-poll '
-        has "$T/out/bench.tsv" '^sample'
-        nothing_left
+        has_text "$T/output" '^Interrupted'
+        has_text "$T/output" '^  03-poll '
+        has_text "$T/out/bench.tsv" '^sample'
+        leaves_nothing
     done
 }
 
-@test "a wrong echo is found: the server is named and left out, and the exit code is 1" {
-    peer 'data if seen < 2000 else bytes([data[0] ^ 1]) + data[1:]'
+@test "a server that sends a wrong echo is named and no longer measured, and the exit code is 1" {
+    write_peer 'data if seen < 2000 else bytes([data[0] ^ 1]) + data[1:]'
     PEERS="wrong=python3 $T/peer.py {port}" OUT=$T/out QUICK=1 ROUNDS=3 STAGES=03-poll ONLY=peers run tests/bench/run
     echo "$output"
     [ "$status" -eq 1 ]
     printf '%s\n' "$output" | grep -q 'wrong: .*wrong echo'
-    nothing_left
+    leaves_nothing
 }
 
-@test "a server that keeps bytes to itself, or ends, is wrong too" {
-    peer 'data[1:] if seen > 2000 else data'
+@test "a server that drops bytes or exits is reported as wrong" {
+    write_peer 'data[1:] if seen > 2000 else data'
     PEERS="short=python3 $T/peer.py {port}; gone=python3 -c 'x' {port}" OUT=$T/out QUICK=1 ROUNDS=2 STAGES=03-poll ONLY=peers run tests/bench/run
     echo "$output"
     [ "$status" -ne 0 ]
@@ -144,11 +143,11 @@ os.execvp("bash", ["bash", "tests/bench/run"])' "$T/pid" >"$T/said" 2>&1 3>&- ||
     echo "$output"
     [ "$status" -eq 1 ]
     printf '%s\n' "$output" | grep -q 'wrong: short: '
-    nothing_left
+    leaves_nothing
 }
 
-@test "PEERS puts other servers into the same run" {
-    peer data
+@test "PEERS adds other servers to the run" {
+    write_peer data
     PEERS="one=python3 $T/peer.py {port}; two=python3 $T/peer.py {port}" OUT=$T/out QUICK=1 ROUNDS=1 STAGES=03-poll ONLY=churn run tests/bench/run
     echo "$output"
     [ "$status" -eq 0 ]
@@ -166,37 +165,37 @@ os.execvp("bash", ["bash", "tests/bench/run"])' "$T/pid" >"$T/said" 2>&1 3>&- ||
         echo "PEERS=$peers: $output"
         [ "$status" -eq 2 ]
         printf '%s\n' "$output" | grep -qF -e "$words"
-        nothing_left
+        leaves_nothing
     done <<'END'
 mine|"mine" is not name=command {port}
 mine=./no-such-program {port}|"./no-such-program" is not a program that can be run
-mine=cat|where does its port go?
-03-poll=cat {port}|the name "03-poll" is taken
+mine=cat|the command has no {port}
+03-poll=cat {port}|the name "03-poll" is already in use
 a/b=cat {port}|PEERS: "a/b" is not a name
 mine=false {port}|it does not listen
 END
     ROUNDS=many OUT=$T/out run tests/bench/run
     echo "$output"
     [ "$status" -eq 2 ]
-    [ "$output" = 'ROUNDS=many: a number of rounds, please, such as ROUNDS=9.' ]
+    [ "$output" = 'ROUNDS=many: not a number of rounds, such as ROUNDS=9.' ]
     LEVELS='0 x' OUT=$T/out run tests/bench/run
     [ "$status" -eq 2 ]
     LEVELS='100 950' OUT=$T/out run tests/bench/run
     [ "$status" -eq 2 ]
     STAGES=09-none OUT=$T/out run tests/bench/run
     [ "$status" -eq 2 ]
-    [ "$output" = 'STAGES="09-none": none of these is built here. They are named as their folders are: 04-epoll.' ]
+    [ "$output" = 'STAGES="09-none": none of these stages has been built. Use the names of the folders, such as 04-epoll.' ]
     ONLY='idle nosuch' OUT=$T/out run tests/bench/run
     [ "$status" -eq 2 ]
     [ "$output" = 'ONLY: "nosuch" is not one of: idle active peers sizes close churn bulk calls' ]
 }
 
-@test "two runs are compared: the same agrees, and what has changed is found" {
+@test "compare: equal runs agree, and a server whose cost has doubled is found" {
     local tsv=book/drawings/bench.tsv
     run tests/bench/compare $tsv $tsv
     echo "$output"
     [ "$status" -eq 0 ]
-    narrow
+    fits_80_columns
     printf '%s\n' "$output" | grep -q '^  \([0-9]*\) of \1 agree'
     awk -F '\t' -v OFS='\t' '$1 == "sample" && $3 == "06-epoll" { $10 *= 2 } 1' $tsv >"$T/changed.tsv"
     run tests/bench/compare $tsv "$T/changed.tsv"
@@ -206,11 +205,11 @@ END
     [ "$status" -eq 2 ]
 }
 
-@test "the load generator: its help, and one line for a bad command line" {
+@test "the load generator prints its usage for -h, and exits with 2 for a bad command line" {
     cc -std=c11 -O1 -o "$T/load" tests/bench/load.c
     run "$T/load" -h
     [ "$status" -eq 0 ]
-    narrow
+    fits_80_columns
     for words in '' '-n 0 a:1:1:0:1' '-s 65537 a:1:1:0:1' 'a:1' '-x a:1:1:0:1' '-P 1,2 a:1:1:0:1'; do
         # shellcheck disable=SC2086
         run "$T/load" $words
@@ -219,11 +218,11 @@ END
     done
 }
 
-@test "the load generator: many under way, an open loop, a histogram; no echo is lost" {
+@test "the load generator: several messages in transit, an open loop, and a histogram" {
     cc -std=c11 -O1 -o "$T/load" tests/bench/load.c
     ./03-poll/server -p 0 >"$T/port" 3>&- &
     PIDS=$!
-    wait_until 5 has "$T/port" listening
+    wait_until 5 has_text "$T/port" listening
     server=load:$PIDS:$(sed 's/.*://' "$T/port"):0:50
     run "$T/load" -n 10 -d 8 -s 3000 -r 2 -w 30 "$server"
     echo "$output"
@@ -238,7 +237,7 @@ END
     [ "$(printf '%s\n' "$output" | awk -F '\t' '$1 == "histogram" { n += $4 } END { print n }')" = 100 ]
 }
 
-@test "its C has no function over 40 lines, and no line over 100 columns" {
+@test "the C code of the benchmark has no function over 40 lines and no line over 100 columns" {
     local long
     long=$(awk 'FNR == 1 { start = 0 } /^\{/ { start = FNR }
         /^\}/ { if (start && FNR - start > 40) print FILENAME ":" start; start = 0 }

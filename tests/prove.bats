@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
-# What the two texts claim: the Python page (Async Socket I/O), and Scaling Async Python.  `make prove`
-# runs this; book/src/claims.md is the page about it.  "holds" and "false" in a name are about the
-# claim; a test that passes has shown it.  The margins are wide: noise must not cross them.
-# Figures come from one quick run of the bench, which is repeated once if a figure is out of bounds.
+# What the two articles claim: the Python page (Async Socket I/O) and Scaling Async Python.  `make prove`
+# runs this file, and book/src/claims.md discusses it.  A name says whether the claim "holds" or is
+# "false", and a test that passes has shown that.  The bounds are wide, so that noise does not cross
+# them.  The figures come from a quick run of the benchmark, which is repeated once if one is out of bounds.
 
 load support/helpers
 ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
@@ -21,67 +21,69 @@ run_bench() {
     bash "$BATS_TEST_DIRNAME/bench/figures" "$FRESH/bench.tsv" >"$FRESH/figures"
 }
 
-# ---- what a test says ----
+# ---- figures, and what a test prints ----
 
+# seen TEXT: print what was observed; tests/commands/prove shows it below the name of the test.
 seen() { echo "# seen: $*" | tr '\n' ' ' | sed 's/ $//' >&3 && echo >&3; }
 figure() { awk -F '\t' -v key="$1" '$1 == key { print $2 }' "$FRESH/figures"; }
-# The largest number of idle connections for which there is a figure of it.
-furthest() { awk -F '\t' -v name="$1" 'index($1, "idle:" name ":") == 1 { split($1, f, ":"); if (f[3] + 0 > most) most = f[3] + 0 } END { print most + 0 }' "$FRESH/figures"; }
+# most_idle NAME: print the largest number of idle connections at which this server was measured.
+most_idle() { awk -F '\t' -v name="$1" 'index($1, "idle:" name ":") == 1 { split($1, f, ":"); if (f[3] + 0 > most) most = f[3] + 0 } END { print most + 0 }' "$FRESH/figures"; }
 compare() { awk -v a="$1" -v op="$2" -v b="$3" 'BEGIN { exit !(a != "" && (op == "<=" ? a + 0 <= b + 0 : a + 0 >= b + 0)) }'; }
-# expect KEY OPERATOR VALUE, for a figure; what disturbed it may be gone in a second run.
+# expect KEY OPERATOR VALUE: the figure is within this bound.  If it is not, the benchmark runs once more,
+# because other work on the machine may have disturbed it.
 expect() {
     if compare "$(figure "$1")" "$2" "$3"; then return; fi
-    echo "$1 is $(figure "$1"), not $2 $3; measured again"
+    echo "$1 is $(figure "$1"); expected $2 $3; measuring again"
     run_bench
-    echo "now it is $(figure "$1")"
+    echo "the second measurement is $(figure "$1"); expected $2 $3"
     compare "$(figure "$1")" "$2" "$3"
 }
-has_figure() { [ -n "$(figure "$1")" ] || skip "not measured here ($1); to run it: $2"; }
+has_figure() { [ -n "$(figure "$1")" ] || skip "this was not measured on this machine ($1); to run it: $2"; }
 fact() { sed -n "s/^$1 //p" "$FRESH/facts"; }
 need_facts() { [ -s "$FRESH/facts" ] || skip "needs epoll; to run it: Linux"; }
 
-# stage NAME: the server that start_server starts.
-stage() {
+# use_stage NAME, use_python KIND: choose the server that start_server starts.
+use_stage() {
     SERVER=$ROOT/$1/server VARIANT=$1 OURS=1 SERVER_ARGS='-b ADDRESS -p PORT'
-    [ -x "$SERVER" ] || skip "$1 is not built here; to run it: make $1, where it can run"
+    [ -x "$SERVER" ] || skip "$1 has not been built; to run it: make $1, on a system that has its mechanism"
 }
-python() {
-    need python3 "the page's server is Python" "install python3"
+use_python() {
+    need python3 "to run the page's server" "install python3"
     SERVER=$(command -v python3) VARIANT="page.py $1" SERVER_ARGS="$ROOT/tests/bench/peers/page.py $1 PORT"
     unset OURS
 }
-# Bytes that the kernel keeps for the server's end of its one connection, unread.
-waiting_bytes() {
+# Print the number of unread bytes in the receive buffer of the server's only connection.
+unread_bytes() {
     awk -v port="$(printf ':%04X' "$PORT")" '$4 == "01" && index($2, port) { split($5, queue, ":"); print queue[2] }' /proc/net/tcp |
         { read -r hex && echo $((16#$hex)); }
 }
-bytes_wait() { [ "$(waiting_bytes)" = "$1" ]; }
+unread_bytes_are() { [ "$(unread_bytes)" = "$1" ]; }
 cpu_ns() { awk '{ print $1 }' "/proc/$SERVER_PID/schedstat"; }
 
 # ---- the Python page ----
 
-@test "holds: a thread for each connection costs memory, at least 5 times a descriptor" {
+@test "holds: a thread for each connection uses at least 5 times the memory of epoll" {
     local idle thread other
-    idle=$(furthest 01-blocking)
+    idle=$(most_idle 01-blocking)
     has_figure "user:01-blocking:$idle" "make 01-blocking"
     thread=$(figure "user:01-blocking:$idle") other=$(figure "user:04-epoll:950")
-    seen "bytes of its own for each idle connection: 01 $thread, 04 $other"
+    seen "user memory for each idle connection: $thread bytes in 01, $other bytes in 04"
     expect "user:01-blocking:$idle" '>=' $((5 * (${other:-0} + 1)))
     if [ -n "$(figure "kernel:01-blocking:$idle")" ]; then
-        seen "with the kernel's: $(figure "kernel:01-blocking:$idle") more, and $(figure "kernel:04-epoll:$(furthest 04-epoll)")"
+        seen "kernel memory in addition: $(figure "kernel:01-blocking:$idle") bytes in 01, $(figure "kernel:04-epoll:$(most_idle 04-epoll)") bytes in 04"
     fi
 }
 
-@test "holds: a thread for each connection costs context switches, at least 5 times as many" {
+@test "holds: a thread for each connection causes at least 2.5 times as many context switches as epoll" {
     has_figure switches:idle:01-blocking:50:0 "Linux"
     has_figure switches:idle:04-epoll:50:0 "Linux"
-    seen "switches for each echo, 50 connections: 01 $(figure switches:idle:01-blocking:50:0), 04 $(figure switches:idle:04-epoll:50:0)"
+    seen "context switches for each echo, with 50 connections: $(figure switches:idle:01-blocking:50:0) in 01, $(figure switches:idle:04-epoll:50:0) in 04"
     expect switches:idle:01-blocking:50:0 '>=' 0.5
     expect switches:idle:04-epoll:50:0 '<=' 0.2
 }
 
-@test "holds: select() watches descriptors below FD_SETSIZE (1024), and no other" {
-    stage 02-select
+@test "holds: select() can watch only descriptors below FD_SETSIZE (1024)" {
+    use_stage 02-select
     local size
     size=$(printf '#include <sys/select.h>\nFD_SETSIZE\n' | cc -E -x c - | tail -n 1 | tr -dc 0-9)
     [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -gt $((size + 100)) ] || skip "needs $((size + 100)) descriptors; to run it: ulimit -Hn $((size + 100))"
@@ -89,114 +91,114 @@ cpu_ns() { awk '{ print $1 }' "/proc/$SERVER_PID/schedstat"; }
     start_server -v
     start_client one idle $((size + 10))
     client_printed one holding
-    wait_until 10 has_text "$TMP/server.err" '; rest$'
-    seen "$((size + 10)) connect, and it accepts $(grep -c 'accept: fd' "$TMP/server.err"); its highest descriptor is $(sed -n 's/.*accept: fd //p' "$TMP/server.err" | sort -n | tail -n 1)"
+    wait_until 10 has_text "$TMP/server.err" '; pause$'
+    seen "$((size + 10)) clients connect, and the server accepts $(grep -c 'accept: fd' "$TMP/server.err"); its highest descriptor is $(sed -n 's/.*accept: fd //p' "$TMP/server.err" | sort -n | tail -n 1)"
     [ "$(grep -c 'accept: fd' "$TMP/server.err")" = $((size - 6)) ]
     resume_client one
 }
 
-@test "holds: poll() has no such limit" {
-    stage 03-poll
+@test "holds: poll() does not have this limit" {
+    use_stage 03-poll
     [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge 3100 ] || skip "needs 3,100 descriptors; to run it: ulimit -Hn 3100"
     ulimit -Sn "$(ulimit -Hn)"
     start_server
     start_client one idle 3000
     client_printed one holding
     next_client_works
-    seen "3,000 connections are there, and the next one has its echo"
+    seen "with 3,000 connections open, the next client is served"
     resume_client one
 }
 
-@test "holds: select() is O(n): beside 950 idle connections an echo costs it at least 1.3 times as much" {
+@test "holds: select() is O(n): with 950 idle connections an echo costs at least 1.3 times as much CPU time" {
     has_figure idle:02-select:950 "make, and ulimit -Hn 1100"
-    seen "$(figure idle:02-select:950) times what it costs at none"
+    seen "$(figure idle:02-select:950) times as much as with no idle connection"
     expect idle:02-select:950 '>=' 1.3
 }
 
-@test "holds: poll() is O(n): at 950 idle at least 1.3 times, at 15,000 at least 8 times" {
+@test "holds: poll() is O(n): at least 1.3 times as much with 950 idle connections, 8 times with 15,000" {
     local idle
-    idle=$(furthest 03-poll)
+    idle=$(most_idle 03-poll)
     has_figure idle:03-poll:950 "make, and ulimit -Hn 1100"
-    seen "$(figure idle:03-poll:950) times at 950, $(figure "idle:03-poll:$idle") times at $idle"
+    seen "$(figure idle:03-poll:950) times as much with 950 idle connections, $(figure "idle:03-poll:$idle") times with $idle"
     expect idle:03-poll:950 '>=' 1.3
     [ "$idle" -lt 15000 ] || expect idle:03-poll:15000 '>=' 8
 }
 
-@test "false: poll() is more efficient than select(): with as many descriptors it costs the same" {
+@test "false: poll() is more efficient than select(): with 950 idle connections both cost the same" {
     has_figure than:03-poll:02-select:950 "make"
-    seen "at 950 idle poll costs $(figure than:03-poll:02-select:950) times what select costs"
+    seen "with 950 idle connections, poll costs $(figure than:03-poll:02-select:950) times as much as select"
     expect than:03-poll:02-select:950 '>=' 0.8
     expect than:03-poll:02-select:950 '<=' 1.25
 }
 
-@test "holds: epoll is O(1): beside 15,000 idle connections at most 1.25 times as much" {
+@test "holds: epoll is O(1): with 15,000 idle connections an echo costs at most 1.25 times as much CPU time" {
     local idle
-    idle=$(furthest 04-epoll)
+    idle=$(most_idle 04-epoll)
     has_figure "idle:04-epoll:$idle" "Linux"
-    seen "$(figure "idle:04-epoll:$idle") times at $idle idle; the same program under two names, both at none: $(figure own:idle:50)"
+    seen "$(figure "idle:04-epoll:$idle") times as much with $idle idle connections; the same program measured under two names, without idle connections, differs by a factor of $(figure own:idle:50)"
     expect "idle:04-epoll:$idle" '<=' 1.25
 }
 
-@test "and its limit: with 50 connections, none idle, select and poll cost no more than epoll" {
+@test "limit of this claim: with 50 active connections and none idle, select and poll cost no more than epoll" {
     has_figure than:03-poll:04-epoll:0 "Linux"
-    seen "50 connections, none idle: poll costs $(figure than:03-poll:04-epoll:0) times what epoll costs, select $(figure than:02-select:04-epoll:0) times"
+    seen "with 50 active connections, poll costs $(figure than:03-poll:04-epoll:0) times as much as epoll, select $(figure than:02-select:04-epoll:0) times"
     expect than:03-poll:04-epoll:0 '<=' 1.15
     expect than:02-select:04-epoll:0 '<=' 1.15
 }
 
-@test "holds: its selectors module takes the best mechanism by itself" {
-    need python3 "to ask it" "install python3"
+@test "holds: the selectors module of Python selects the best mechanism of the system" {
+    need python3 "to ask the module" "install python3"
     local name
     name=$(python3 -c 'import selectors; print(selectors.DefaultSelector.__name__)')
-    seen "python3 here takes $name"
+    seen "the default selector of this python3 is $name"
     case $(uname -s) in Linux) [ "$name" = EpollSelector ] ;; *BSD | Darwin) [ "$name" = KqueueSelector ] ;; esac
 }
 
-@test "holds: one interface over all of them is as good: 06 costs at most 1.1 times 04" {
+@test "holds: one interface for all mechanisms costs little: 06 costs at most 1.1 times as much as 04" {
     has_figure close:06-epoll "make 06-selector"
-    seen "06 costs $(figure close:06-epoll) times 04"
+    seen "06 costs $(figure close:06-epoll) times as much as 04"
     expect close:06-epoll '<=' 1.1
 }
 
-@test "beside the text: a bare loop over epoll is no worse than libevent, within 10 %" {
+@test "also measured: libevent costs at least 0.91 times as much as the loop of 04" {
     has_figure close:libevent "its headers (Debian: apt-get install libevent-dev)"
-    seen "libevent costs $(figure close:libevent) times 04"
+    seen "libevent costs $(figure close:libevent) times as much as 04"
     expect close:libevent '>=' 0.91
 }
 
-@test "beside the text: a silent connection costs 02, 03, 04 and 06 at most 150 bytes of their own" {
+@test "also measured: an idle connection costs 02, 03, 04 and 06 at most 150 bytes of user memory" {
     local name idle
     for name in 02-select 03-poll 04-epoll 06-epoll; do
-        idle=$(furthest $name)
+        idle=$(most_idle $name)
         [ "$idle" -gt 0 ] && [ -n "$(figure "user:$name:$idle")" ] || continue
-        seen "$name: $(figure "user:$name:$idle") at $idle"
+        seen "$name: $(figure "user:$name:$idle") bytes for each of $idle connections"
         expect "user:$name:$idle" '<=' 150
     done
     has_figure user:03-poll:950 "Linux"
 }
 
-@test "its habit: two epoll_ctl() for each message double the system calls, and cost 6 % or more" {
+@test "the page's habit: two epoll_ctl() calls for each message double the system calls, and cost at least 6 %" {
     has_figure close:04-modify "Linux"
-    seen "04 with that habit costs $(figure close:04-modify) times 04; the same program under two names: $(figure close:04-again); calls for each echo: $(figure calls:04-modify:all), without it $(figure calls:04-epoll:all)"
+    seen "04 with this habit costs $(figure close:04-modify) times as much as 04 (the same program measured under two names: $(figure close:04-again) times); system calls for each echo: $(figure calls:04-modify:all) with it, $(figure calls:04-epoll:all) without it"
     expect close:04-modify '>=' 1.06
     [ -z "$(figure calls:04-modify:epoll_ctl)" ] || expect calls:04-modify:epoll_ctl '>=' 1.9
 }
 
-@test "its habit: in Python the same server costs more than in C, at least 1.1 times" {
+@test "the page's habit: its epoll server in Python costs at least 1.1 times as much as 04 in C" {
     has_figure peer:page-epoll "python3"
-    seen "04 costs $(figure peer:page-epoll) times what the page's epoll server costs"
+    seen "04 costs $(figure peer:page-epoll) times as much as the page's epoll server"
     expect peer:page-epoll '<=' 0.9
 }
 
-@test "its habit: one recv(1024) for each event: with 4 KiB in a message 04 costs at most 0.45 times as much" {
+@test "the page's habit: recv(1024) once for each event: with messages of 4 KiB, 04 costs at most 0.45 times as much" {
     has_figure size:page-epoll:4096 "python3"
-    seen "04 costs $(figure size:page-epoll:4096) times the page's epoll server at 4 KiB, $(figure size:page-epoll:16384) times at 16 KiB, and $(figure peer:page-epoll) times at 64 bytes"
+    seen "04 costs $(figure size:page-epoll:4096) times as much as the page's epoll server with messages of 4 KiB, $(figure size:page-epoll:16384) times with 16 KiB, $(figure peer:page-epoll) times with 64 bytes"
     expect size:page-epoll:4096 '<=' 0.45
     expect size:page-epoll:16384 '<=' 0.25
 }
 
-# share_of_kernel: of the CPU time that the server needs for some seconds of echoes, in percent.
-share_of_kernel() {
+# Print the percentage of its CPU time that the server spends in the kernel, during two seconds of echoes.
+kernel_share() {
     local before after
     before=$(cut -d' ' -f14,15 "/proc/$SERVER_PID/stat")
     "$FRESH/load" -n 50 -r 1 -w 2000 "x:$SERVER_PID:$PORT:0:4" >/dev/null
@@ -204,104 +206,104 @@ share_of_kernel() {
     echo "$before $after" | awk '{ print int(($4 - $2) * 100 / ($4 - $2 + $3 - $1) + 0.5) }'
 }
 
-@test "beside the text: why C gains so little: most of an echo is the kernel's, in any language" {
-    need_linux "to ask whose time it was"
+@test "also measured: why C gains so little: in both languages most of the CPU time is spent in the kernel" {
+    need_linux "to separate user time from kernel time"
     cc -std=c11 -O2 -o "$FRESH/load" "$BATS_TEST_DIRNAME/bench/load.c"
     local ours pages
-    stage 04-epoll
+    use_stage 04-epoll
     start_server
-    ours=$(share_of_kernel)
+    ours=$(kernel_share)
     stop_server
-    python epoll
+    use_python epoll
     start_server
-    pages=$(share_of_kernel)
-    seen "of the server's CPU time the kernel has $ours % in 04, and $pages % in the page's epoll server"
+    pages=$(kernel_share)
+    seen "the server spends $ours % of its CPU time in the kernel in 04, and $pages % in the page's epoll server"
     [ "$ours" -ge 85 ]
     [ "$pages" -ge 60 ]
     [ "$pages" -lt "$ours" ]
 }
 
-@test "its habit: one reset ends the page's epoll server, and not ours" {
+@test "the page's habit: a reset ends its epoll server, and not stage 04" {
     need_linux "the page's server uses epoll"
-    python epoll
+    use_python epoll
     start_server
     client echo hello reset
     wait_until 5 has_exited "$SERVER_PID"
-    seen "its last words: $(tail -n 1 "$TMP/server.err")"
+    seen "its last line on stderr: $(tail -n 1 "$TMP/server.err")"
     grep -q ConnectionResetError "$TMP/server.err"
-    stage 04-epoll
+    use_stage 04-epoll
     start_server
     client echo hello reset
     next_client_works
 }
 
-@test "its habit: one client that does not read stops the page's selectors server for all" {
-    need_linux "the same calls everywhere, but only Linux was looked at"
-    python selectors
+@test "the page's habit: a client that does not read blocks its selectors server for all" {
+    need_linux "because the test has been tried on Linux only"
+    use_python selectors
     start_server
     start_client one fill 20000000 wait
     client_printed one filled
     CLIENT_SECONDS=2 run client echo hello
-    seen "the next client: ${lines[0]}"
+    seen "the next client reports: ${lines[0]}"
     [ "$status" -eq 1 ]
 }
 
-@test "its merit: the page's epoll server waits for room, so such a client loses nothing" {
+@test "the page's merit: its epoll server waits for writability, so such a client loses no bytes" {
     need_linux "the page's server uses epoll"
-    python epoll
+    use_python epoll
     start_server
-    client fill 20000000 drain shutdown expect-eof >"$TMP/words"
-    seen "sent before the client read: $(sed -n 's/filled //p' "$TMP/words") bytes, and all came back"
+    client fill 20000000 drain shutdown expect-eof >"$TMP/client.out"
+    seen "the client sent $(sed -n 's/filled //p' "$TMP/client.out") bytes before it read, and all came back"
 }
 
 # ---- Scaling Async Python ----
 
-@test "holds: the data is in the socket's buffer before the program wakes up" {
-    need_linux "to ask the kernel for its queue"
-    stage 04-epoll
+@test "holds: the data is in the socket's receive buffer before the program wakes up" {
+    need_linux "to read the length of the receive queue"
+    use_stage 04-epoll
     start_server
     start_client one echo hi print there wait send "$(printf '%04000d' 0)" send "$(printf '%03000d' 0)" print sent wait
     client_printed one there
     kill -STOP "$SERVER_PID"
     resume_client one
     client_printed one sent
-    wait_until 5 bytes_wait 7000
-    seen "the server is stopped, and the kernel holds $(waiting_bytes) bytes for it, which came in two pieces"
+    wait_until 5 unread_bytes_are 7000
+    seen "while the server is stopped, its receive buffer holds $(unread_bytes) bytes, which the client sent in two pieces"
     kill -CONT "$SERVER_PID"
-    wait_until 5 bytes_wait 0
+    wait_until 5 unread_bytes_are 0
     resume_client one
 }
 
-@test "holds: epoll does not touch the bytes: five waits, and all of them are still there" {
+@test "holds: epoll_wait() does not read data: after five calls, every byte is still unread" {
     need_facts
-    seen "unread before and after the waits: $(fact level-bytes)"
+    seen "unread bytes before and after the calls: $(fact level-bytes)"
     [ "$(fact level-bytes)" = '1000 1000' ]
 }
 
-@test "holds: level-triggered epoll reports again, edge-triggered does not" {
+@test "holds: level-triggered epoll reports unread data again, edge-triggered epoll does not" {
     need_facts
-    seen "of five waits over the same unread bytes: level $(fact level-reports), edge $(fact edge-reports); after one byte more: level $(fact level-again), edge $(fact edge-again)"
+    seen "reports in five calls with the same unread bytes: $(fact level-reports) level-triggered, $(fact edge-reports) edge-triggered; after one more byte: $(fact level-again) and $(fact edge-again)"
     [ "$(fact level-reports)" = 5 ]
     [ "$(fact edge-reports)" = 1 ]
     [ "$(fact edge-again)" = 1 ]
 }
 
-@test "false: EPOLLHUP means that the other side has closed: it reports EPOLLIN" {
+@test "false: EPOLLHUP means that the peer has closed: after a close, epoll reports EPOLLIN" {
     need_facts
-    seen "after a close: $(fact closed); after a reset: $(fact reset)"
+    seen "after a close, epoll reports $(fact closed); after a reset, $(fact reset)"
     [ "$(fact closed)" = EPOLLIN ]
     [ "$(fact reset)" = 'EPOLLIN EPOLLERR EPOLLHUP' ]
 }
 
-@test "false: EPOLLET is an event, as that table has it: no wait reports it" {
+@test "false: EPOLLET is an event, as the table says: epoll_wait() never reports it" {
     need_facts
-    seen "an edge-triggered descriptor reports: $(fact closed-edge)"
+    seen "for an edge-triggered descriptor, epoll_wait() reports $(fact closed-edge)"
     [ "$(fact closed-edge)" = EPOLLIN ]
 }
 
-@test "holds: one thread holds 15,000 connections, and waits for them without wasting CPU" {
+@test "holds: one thread waits for 15,000 connections and uses no CPU time meanwhile" {
     need_linux "to count the threads"
-    stage 04-epoll
+    use_stage 04-epoll
     local count=15000 before after
     [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -gt 15100 ] || count=$(($(ulimit -Hn) - 100))
     ulimit -Sn "$(ulimit -Hn)"
@@ -313,13 +315,13 @@ share_of_kernel() {
     before=$(cpu_ns)
     short_sleep 1
     after=$(cpu_ns)
-    seen "$count connections, $(awk '/^Threads:/ { print $2 }' "/proc/$SERVER_PID/status") thread, $(((after - before) / 1000)) us of CPU in a second in which nobody speaks"
+    seen "$count connections, $(awk '/^Threads:/ { print $2 }' "/proc/$SERVER_PID/status") thread, $(((after - before) / 1000)) us of CPU time in a second without traffic"
     [ "$(awk '/^Threads:/ { print $2 }' "/proc/$SERVER_PID/status")" = 1 ]
     [ $((after - before)) -le 20000000 ]
 }
 
-@test "not shown: a single network card handles millions of requests per second" {
+@test "not tested: a single network card handles millions of requests per second" {
     has_figure speed:idle:04-epoll:50:0 "make"
-    seen "loopback has no card; here stage 04 and its clients make $(figure speed:idle:04-epoll:50:0) echoes a second on one processor"
-    skip "needs a network card, and a second machine; a claim that this book does not test"
+    seen "loopback does not use a network card; on one processor of this machine, stage 04 and its clients make $(figure speed:idle:04-epoll:50:0) echoes a second"
+    skip "needs a network card and a second machine; this book does not test the claim"
 }

@@ -1,13 +1,14 @@
 #!/usr/bin/env bats
-# Under valgrind: no wrong access, no leak, and at the end no descriptor that the server opened.
+# Under valgrind: the server makes no invalid access, leaks no memory, and closes every descriptor that it
+# opened.
 load support/helpers
 
-@test "valgrind finds nothing, and every descriptor is closed at the end" {
-    rule "nothing leaks, no byte is read that was not written" "a buffer not freed, or freed too early" "chapter 2"
-    need valgrind "to watch every access" "install valgrind"
+@test "valgrind finds no error, and every descriptor is closed at the end" {
+    rule "the server frees all memory, and reads no byte that was not written" "a buffer is not freed, or is freed too early" "chapter 2"
+    need valgrind "to check every memory access" "install valgrind"
     WRAP=(valgrind --error-exitcode=9 --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=all
         --track-fds=yes --log-file="$TMP/valgrind.log")
-    case $VARIANT in 01*) local ours=1 ;; *) local ours=0 ;; esac # 01 ends by _exit(), the listener open
+    case $VARIANT in 01*) local ours=1 ;; *) local ours=0 ;; esac # 01 calls _exit() with the listener open
     start_server -v
     client all-bytes byte-by-byte abc random 300000 shutdown expect-eof
     client echo one reset
@@ -22,7 +23,7 @@ load support/helpers
         kill "$PID_one"
         next_client_works
         client churn 3
-        wait_until 5 alone
+        wait_until 5 has_one_thread
     fi
     stop_server
     cat "$TMP/valgrind.log"
@@ -30,4 +31,4 @@ load support/helpers
     [ "$(grep -c 'Open AF_INET\|Open file descriptor\|Open pipe' "$TMP/valgrind.log")" -le $((3 + ours)) ]
     [ "$(grep -c 'Open AF_INET' "$TMP/valgrind.log")" -le "$ours" ]
 }
-alone() { [ "$(find "/proc/$SERVER_PID/task" -mindepth 1 -maxdepth 1 | wc -l)" = 1 ]; }
+has_one_thread() { [ "$(find "/proc/$SERVER_PID/task" -mindepth 1 -maxdepth 1 | wc -l)" = 1 ]; }

@@ -1,16 +1,16 @@
-/* The load of `make bench`: many clients, each of whose bytes is checked, and what they cost the
- * server.  Several servers are measured in turn, round by round, so that whatever else this
- * machine does falls on all of them alike.
+/* The load generator of `make bench`: many clients, which check every byte, and the CPU time that
+ * they cost the server.  Several servers are measured in turn, round by round, so that other work
+ * on this machine affects all of them equally.
  *
  * Interface: load [OPTION]... NAME:PID:PORT:MOST:PACE...   (`load -h` lists the options)
- * MOST is how many connections that server can hold, 0: as many as you like.  PACE is how many may
- * wait in its backlog; 0: it is the control, which never gets an idle connection.  Lines of
- * tab-separated values go to stdout, see print_sample(). Exit code: 0, all was measured; 1, a
- * server echoed wrong or not at all; 2, a wrong command line.
+ * MOST is the number of connections that the server can hold; 0 means no limit.  PACE is how many
+ * connections may wait in its backlog; 0 marks the control, which never gets an idle connection.
+ * Lines of tab-separated values go to stdout, see print_sample().  Exit code: 0 if everything was
+ * measured; 1 if a server sent a wrong echo or none; 2 if the command line is wrong.
  *
- * For each server there are two processes more: one talks, the other holds the idle connections,
- * so that the one that talks has nothing else in its hands.  They end with this one. */
-#define _DEFAULT_SOURCE /* MSG_DONTWAIT is not POSIX */
+ * Each server has two helper processes: one for the active connections and one for the idle ones,
+ * so that the idle connections do not slow the active ones.  The helpers end with this process. */
+#define _DEFAULT_SOURCE /* MSG_DONTWAIT is not in POSIX */
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -31,32 +31,31 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PERIOD                                                                                     \
-    65521 /* of the bytes that a connection sends: a prime, no message size divides it             \
-           */
+#define PERIOD 65521 /* of the bytes on a connection; a prime, so no message size divides it */
 #define SIZE_MOST 65536
-#define DEPTH_MOST 64     /* messages under way on one connection */
+#define DEPTH_MOST 64     /* messages in transit on one connection */
 #define LEVELS_MOST 16    /* numbers of idle connections in one run */
-#define PATIENCE_MS 5000  /* a server that says nothing for so long will say nothing more */
-#define HELPER_SECONDS 90 /* no single order takes longer */
-#define CONTROL_PACE 100  /* the control is a server of ours, with a long backlog */
-#define CHURN_MOST 400    /* connections in one window: each leaves its port in TIME_WAIT */
+#define TIMEOUT_MS 5000   /* a server that is silent for so long has failed */
+#define HELPER_SECONDS 90 /* no single order takes longer; then the helper is killed */
+#define CONTROL_PACE 100  /* the control is one of our servers, which have a long backlog */
+#define CHURN_MOST 400    /* connections in one window; each leaves a port in TIME_WAIT */
 
 static const char usage[] =
     "usage: load [OPTION]... NAME:PID:PORT:MOST:PACE...\n"
     "  -q WORD       the first column of what is printed (echo)\n"
-    "  -n ACTIVE     connections that talk (50)\n"
-    "  -i IDLE,...   connections that are silent, rising (0)\n"
-    "  -s BYTES      in a message, at most 65536 (64)\n"
-    "  -d DEPTH      messages under way on each connection, at most 64 (1)\n"
-    "  -R RATE       open loop: so many messages a second (0: closed loop)\n"
-    "  -r ROUNDS     windows for each server (7)\n"
-    "  -f ROUND      the number of the first one (0)\n"
-    "  -w MS         how long a window is (100)\n"
-    "  -e ECHOES     end a window after so many (0: by time only)\n"
-    "  -c            connections instead: open, one echo, close, one after the other\n"
-    "  -H            print the histogram of the latencies as well\n"
-    "  -P FROM,TO,BEGIN,TEXT   progress on stderr, in thousandths\n";
+    "  -n ACTIVE     number of active connections (50)\n"
+    "  -i IDLE,...   numbers of idle connections, ascending (0)\n"
+    "  -s BYTES      size of a message, at most 65536 (64)\n"
+    "  -d DEPTH      messages in transit on each connection, at most 64 (1)\n"
+    "  -R RATE       open loop: send RATE messages a second (0: closed loop)\n"
+    "  -r ROUNDS     number of windows for each server (7)\n"
+    "  -f ROUND      number of the first round (0)\n"
+    "  -w MS         length of a window (100)\n"
+    "  -e ECHOES     end a window after so many echoes (0: by time only)\n"
+    "  -c            open and close connections one after the other, with one echo\n"
+    "                each, instead\n"
+    "  -H            also print a histogram of the latencies\n"
+    "  -P FROM,TO,BEGIN,TEXT   show progress on stderr, from FROM to TO thousandths\n";
 
 static struct options {
     const char *question;
@@ -64,7 +63,7 @@ static struct options {
     long levels[LEVELS_MOST];
     int level_count;
     bool churn, histogram;
-    long from, to, begin; /* of the progress; to == 0: none */
+    long from, to, begin; /* of the progress; if to is 0, none is shown */
     const char *text;
 } options = {.question = "echo",
              .active = 50,
@@ -75,17 +74,17 @@ static struct options {
              .level_count = 1};
 
 struct order { /* to a helper */
-    char what; /* 't' talk on so many connections; 'h' hold so many; 'm' measure */
+    char what; /* 'a': open `value` active connections; 'h': hold `value` idle ones; 'm': measure */
     long value;
 };
 
 struct sample {
     uint64_t echoes, cpu_ns, p50_ns, p99_ns, p999_ns;
     double seconds;
-    long switches; /* -1: not counted */
+    long switches; /* of context; -1 if they were not counted */
 };
 
-struct answer { /* from a helper; why is empty when the order was carried out */
+struct answer { /* from a helper; `why` is empty if the order was carried out */
     char why[120];
     struct sample sample;
 };
@@ -99,20 +98,20 @@ struct target {
     const char *name, *port;
     pid_t pid;
     long most, pace;
-    bool out; /* it failed, and takes no further part */
+    bool out; /* it has failed and is not measured any more */
     long idle;
-    long long user_before;  /* its own memory, before any idle connection */
-    long long kernel_added; /* the kernel's, for its idle connections */
-    struct helper talker, holder;
+    long long user_before;  /* its user memory without idle connections */
+    long long kernel_added; /* kernel memory for its idle connections */
+    struct helper active_helper, idle_helper;
 };
 
 static struct target *targets;
 static int target_count;
-static struct target *served; /* in a helper: its server */
+static struct target *served; /* in a helper: the server that it connects to */
 static bool any_wrong;
 static volatile sig_atomic_t stopped;
 
-/* ---- small things ---- */
+/* ---- small helpers ---- */
 
 static uint64_t now_ns(void)
 {
@@ -128,7 +127,7 @@ static void bad_usage(const char *what, const char *why)
     exit(2);
 }
 
-/* In a helper: tell why the order was not carried out, and end.  The parent drops this server. */
+/* In a helper: report why the order was not carried out, and exit.  The parent drops the server. */
 static void give_up(const char *format, ...)
 {
     struct answer answer = {.why = ""};
@@ -138,11 +137,11 @@ static void give_up(const char *format, ...)
     vsnprintf(answer.why, sizeof answer.why, format, values);
     va_end(values);
     ssize_t written = write(STDOUT_FILENO, &answer, sizeof answer);
-    (void)written; /* if nobody reads it, there is nobody to tell */
+    (void)written; /* if this fails, the parent has exited */
     _exit(1);
 }
 
-/* All that a pipe still has to bring of these bytes.  False: its other end is closed. */
+/* Read exactly this many bytes from a pipe.  False: its other end is closed. */
 static bool read_all(int fd, void *data, size_t length)
 {
     for (size_t got = 0; got < length;) {
@@ -156,9 +155,9 @@ static bool read_all(int fd, void *data, size_t length)
     return true;
 }
 
-/* ---- what a server has used ---- */
+/* ---- CPU time and memory of a server ---- */
 
-/* A figure from a file of /proc: the first number behind this word at the start of a line. */
+/* The number after this word at the start of a line in a file of /proc, or -1. */
 static long long proc_figure(const char *path, const char *word)
 {
     char line[256];
@@ -174,7 +173,7 @@ static long long proc_figure(const char *path, const char *word)
     return found;
 }
 
-/* What `ps` says of a process, for systems that tell it in no finer way; "1:02.03" is 62.03. */
+/* A column of `ps`, for systems without a more precise source; "1:02.03" is 62.03. */
 static double ps_figure(pid_t pid, const char *column)
 {
     char command[80], words[80] = "";
@@ -191,10 +190,10 @@ static double ps_figure(pid_t pid, const char *column)
     return figure;
 }
 
-/* The CPU time of a process with all its threads, in the finest grain that the system has. */
+/* The CPU time of a process with all its threads, as precisely as the system reports it. */
 static uint64_t cpu_ns(pid_t pid)
 {
-#ifndef __APPLE__ /* no clock_getcpuclockid() there */
+#ifndef __APPLE__ /* which has no clock_getcpuclockid() */
     struct timespec used;
     clockid_t clock;
 
@@ -204,7 +203,7 @@ static uint64_t cpu_ns(pid_t pid)
     return (uint64_t)(ps_figure(pid, "time") * 1e9);
 }
 
-/* How often its threads were taken off a processor, by their own will or not; -1: not shown. */
+/* The voluntary and involuntary context switches of its threads; -1 if they are unknown. */
 static long switches(pid_t pid)
 {
     char path[300];
@@ -226,8 +225,8 @@ static long switches(pid_t pid)
     return sum;
 }
 
-/* Bytes of memory that are the server's own.  smaps_rollup counts pages; the cheaper RssAnon may
- * lag behind by some dozen pages for each processor. */
+/* The private memory of the server in bytes.  smaps_rollup counts the pages; RssAnon is cheaper to
+ * read, but may be wrong by some dozen pages for each processor. */
 static long long user_memory(pid_t pid)
 {
     char path[64];
@@ -239,7 +238,7 @@ static long long user_memory(pid_t pid)
     return kib * 1024;
 }
 
-/* Bytes that the kernel uses for its own objects, stacks and page tables: the whole system's. */
+/* Bytes that the kernel uses for its objects, stacks and page tables, for the whole system. */
 static long long kernel_memory(void)
 {
     static const char *const words[] = {"Slab:", "KernelStack:", "PageTables:"};
@@ -258,7 +257,8 @@ static long long kernel_memory(void)
 
 static unsigned char pattern[PERIOD + SIZE_MOST];
 
-/* splitmix64 of the place, a byte of it; then the beginning again, so that no message wraps. */
+/* A byte of splitmix64 of each position.  The start is repeated at the end, so that a message is
+ * always contiguous. */
 static void make_pattern(void)
 {
     for (uint64_t i = 0; i < PERIOD; i++) {
@@ -276,21 +276,21 @@ static int open_connection(void)
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_port = htons((uint16_t)atoi(served->port)),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
+    struct timeval timeout = {.tv_sec = TIMEOUT_MS / 1000};
     int on = 1;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
     if (fd == -1)
         give_up("socket: %s", strerror(errno));
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); /* for connect() too */
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout); /* also for connect() */
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) == -1)
         give_up("connect: %s", errno == EINPROGRESS ? "no answer for 5 s" : strerror(errno));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     return fd;
 }
 
-/* One byte there and back: the server has accepted this connection, and all that came before. */
+/* Echo one byte.  Then the server has accepted this connection and all earlier ones. */
 static void one_echo(int fd)
 {
     unsigned char byte = 0x5a, back = 0;
@@ -299,14 +299,14 @@ static void one_echo(int fd)
     if (n == 1)
         n = recv(fd, &back, 1, 0);
     if (n == -1)
-        give_up("%s", errno == EAGAIN ? "a newcomer had no answer for 5 s" : strerror(errno));
+        give_up("%s", errno == EAGAIN ? "a new connection had no answer for 5 s" : strerror(errno));
     if (n != 1 || back != byte)
-        give_up(n == 1 ? "wrong echo of a single byte" : "closed a newcomer");
+        give_up(n == 1 ? "wrong echo of a single byte" : "the server closed a new connection");
 }
 
-/* Open connections until there are `count`.  They come in pieces that fit into the backlog, while
- * the server stands still: else poll() would walk its whole list for a few newcomers at a time.
- * The last of each piece gets an answer, so all of them have been accepted. */
+/* Open connections until there are `count`, in groups that fit into the backlog.  The server is
+ * stopped meanwhile, because poll() would otherwise scan its whole list for every few new
+ * connections.  When the last one of a group gets an answer, all of them have been accepted. */
 static void open_many(int *fds, long have, long count)
 {
     long pace = served->pace > 0 ? served->pace : CONTROL_PACE;
@@ -327,13 +327,13 @@ static int *room_for(int *fds, long count)
     int *larger = realloc(fds, (size_t)count * sizeof *larger);
 
     if (larger == NULL)
-        give_up("no memory");
+        give_up("out of memory");
     return larger;
 }
 
 /* ---- latencies ---- */
 
-/* Sixteen steps for each doubling: a latency is known to 6 percent. */
+/* Sixteen buckets for each power of two, so a latency is known within 6 percent. */
 #define STEPS 16
 static uint32_t histogram[64 * STEPS];
 
@@ -363,33 +363,33 @@ static uint64_t percentile(uint64_t count, double share)
     return bucket_ends(bucket);
 }
 
-/* ---- talking ---- */
+/* ---- active connections ---- */
 
-struct talk { /* one connection: `asked` messages begun, `answered` of them back in full */
+struct stream { /* one connection: `asked` messages were started, `answered` are back completely */
     uint64_t sent, got, asked, answered;
-    uint64_t since[DEPTH_MOST]; /* when each that is under way began */
+    uint64_t since[DEPTH_MOST]; /* when each message in transit was started */
 };
-static struct talk *talks;
+static struct stream *streams;
 static struct pollfd *list;
 static long connections;
-static uint64_t begun, asked,
-    answered; /* this window: when it began, messages of all connections */
+static uint64_t window_start;    /* when this window began */
+static uint64_t asked, answered; /* messages of all connections in this window */
 
-static void ask(struct talk *talk, uint64_t when)
+static void ask(struct stream *stream, uint64_t when)
 {
-    talk->since[talk->asked++ % DEPTH_MOST] = when;
+    stream->since[stream->asked++ % DEPTH_MOST] = when;
     asked++;
 }
 
-/* Whether one more message may begin in this window. */
+/* Whether one more message may be started in this window. */
 static bool may_ask(uint64_t now)
 {
-    return now < begun + (uint64_t)options.window_ms * 1000000u &&
+    return now < window_start + (uint64_t)options.window_ms * 1000000u &&
            (options.echoes == 0 || asked < (uint64_t)options.echoes);
 }
 
-/* The bytes of a connection begin at a place of their own, so that one that reaches the wrong
- * client is a wrong byte. */
+/* Each connection starts at its own position of the pattern, so that a byte which reaches the wrong
+ * client is detected. */
 static const unsigned char *stream_at(long i, uint64_t position)
 {
     return pattern + ((uint64_t)i * 131 + position) % PERIOD;
@@ -397,28 +397,28 @@ static const unsigned char *stream_at(long i, uint64_t position)
 
 static void send_some(long i)
 {
-    struct talk *talk = &talks[i];
+    struct stream *stream = &streams[i];
     uint64_t size = (uint64_t)options.size;
 
-    while (talk->sent < talk->asked * size) {
-        uint64_t left = talk->asked * size - talk->sent;
+    while (stream->sent < stream->asked * size) {
+        uint64_t left = stream->asked * size - stream->sent;
         size_t most = left < SIZE_MOST ? (size_t)left : SIZE_MOST;
-        ssize_t n = send(list[i].fd, stream_at(i, talk->sent), most, MSG_DONTWAIT);
+        ssize_t n = send(list[i].fd, stream_at(i, stream->sent), most, MSG_DONTWAIT);
         if (n == -1 && errno == EINTR)
             continue;
         if (n == -1 && errno != EAGAIN)
             give_up("send: %s", strerror(errno));
-        talk->sent += n > 0 ? (uint64_t)n : 0;
+        stream->sent += n > 0 ? (uint64_t)n : 0;
         if (n == -1)
             break;
     }
-    list[i].events = talk->sent < talk->asked * size ? POLLIN | POLLOUT : POLLIN;
+    list[i].events = stream->sent < stream->asked * size ? POLLIN | POLLOUT : POLLIN;
 }
 
 static void receive_some(long i)
 {
     static unsigned char buffer[SIZE_MOST];
-    struct talk *talk = &talks[i];
+    struct stream *stream = &streams[i];
     ssize_t n = recv(list[i].fd, buffer, sizeof buffer, MSG_DONTWAIT);
 
     if (n == -1 && (errno == EAGAIN || errno == EINTR))
@@ -426,43 +426,44 @@ static void receive_some(long i)
     if (n == -1)
         give_up("recv: %s", strerror(errno));
     if (n == 0)
-        give_up("closed a connection in the middle of an echo");
-    if (memcmp(buffer, stream_at(i, talk->got), (size_t)n) != 0)
-        give_up("wrong echo: byte %llu or later, connection %ld", (unsigned long long)talk->got, i);
-    talk->got += (uint64_t)n;
-    if (talk->got > talk->sent)
+        give_up("the server closed a connection in the middle of an echo");
+    if (memcmp(buffer, stream_at(i, stream->got), (size_t)n) != 0)
+        give_up("wrong echo: byte %llu or later, connection %ld", (unsigned long long)stream->got,
+                i);
+    stream->got += (uint64_t)n;
+    if (stream->got > stream->sent)
         give_up("wrong echo: more bytes came back than were sent, connection %ld", i);
     uint64_t now = now_ns();
-    while ((talk->answered + 1) * (uint64_t)options.size <= talk->got) {
-        histogram[bucket_of(now - talk->since[talk->answered++ % DEPTH_MOST])]++;
+    while ((stream->answered + 1) * (uint64_t)options.size <= stream->got) {
+        histogram[bucket_of(now - stream->since[stream->answered++ % DEPTH_MOST])]++;
         answered++;
         if (options.rate == 0 && may_ask(now))
-            ask(talk, now);
+            ask(stream, now);
     }
 }
 
-/* Open loop: what is due by now begins now, and its latency counts from when it was due. */
+/* Open loop: start the messages that are due.  A latency counts from the time when it was due. */
 static void ask_what_is_due(uint64_t now)
 {
-    uint64_t due = (now - begun) * (uint64_t)options.rate / 1000000000u;
+    uint64_t due = (now - window_start) * (uint64_t)options.rate / 1000000000u;
 
     while (asked < due && may_ask(now)) {
         long i = (long)(asked % (uint64_t)connections);
-        if (talks[i].asked - talks[i].answered == DEPTH_MOST)
+        if (streams[i].asked - streams[i].answered == DEPTH_MOST)
             return;
-        ask(&talks[i], begun + asked * 1000000000u / (uint64_t)options.rate);
+        ask(&streams[i], window_start + asked * 1000000000u / (uint64_t)options.rate);
         send_some(i);
     }
 }
 
-/* One window: it begins and ends with nothing under way. */
-static void talk_for_a_window(void)
+/* Measure one window.  No message is in transit at its start and at its end. */
+static void measure_echoes(void)
 {
-    begun = now_ns();
+    window_start = now_ns();
     asked = answered = 0;
     for (long i = 0; i < connections && options.rate == 0; i++) {
-        for (long j = 0; j < options.depth && may_ask(begun); j++)
-            ask(&talks[i], begun);
+        for (long j = 0; j < options.depth && may_ask(window_start); j++)
+            ask(&streams[i], window_start);
         send_some(i);
     }
     for (;;) {
@@ -471,11 +472,12 @@ static void talk_for_a_window(void)
             ask_what_is_due(now);
         if (answered == asked && !(options.rate > 0 && may_ask(now)))
             return;
-        int ready = poll(list, (nfds_t)connections, answered == asked ? 1 : PATIENCE_MS);
+        int ready = poll(list, (nfds_t)connections, answered == asked ? 1 : TIMEOUT_MS);
         if (ready == -1 && errno != EINTR)
             give_up("poll: %s", strerror(errno));
         if (ready == 0 && answered < asked)
-            give_up("no echo for 5 s, with %llu under way", (unsigned long long)(asked - answered));
+            give_up("no echo for 5 s, with %llu messages in transit",
+                    (unsigned long long)(asked - answered));
         for (long i = 0; i < connections && ready > 0; i++) {
             if (list[i].revents == 0)
                 continue;
@@ -486,10 +488,10 @@ static void talk_for_a_window(void)
     }
 }
 
-/* Connections one after the other, each with one echo; they end as the client wants it. */
-static void churn_for_a_window(void)
+/* Open and close connections one after the other, with one echo each. */
+static void measure_churn(void)
 {
-    begun = now_ns();
+    window_start = now_ns();
     asked = answered = 0;
     while (may_ask(now_ns()) && answered < CHURN_MOST) {
         char byte;
@@ -498,7 +500,7 @@ static void churn_for_a_window(void)
         one_echo(fd);
         shutdown(fd, SHUT_WR);
         if (recv(fd, &byte, 1, 0) != 0)
-            give_up("no end where the end was due");
+            give_up("the server did not close the connection after the client's FIN");
         close(fd);
         histogram[bucket_of(now_ns() - since)]++;
         asked++;
@@ -508,18 +510,18 @@ static void churn_for_a_window(void)
 
 static struct sample measure(void)
 {
-    bool count = served->idle == 0 && options.active <= 500; /* else there may be many threads */
+    bool count = served->idle == 0 && options.active <= 500; /* few threads, which are read fast */
     long before = count ? switches(served->pid) : -1;
     struct sample sample = {.switches = -1};
 
     memset(histogram, 0, sizeof histogram);
     uint64_t cpu = cpu_ns(served->pid);
     if (options.churn)
-        churn_for_a_window();
+        measure_churn();
     else
-        talk_for_a_window();
+        measure_echoes();
     sample.cpu_ns = cpu_ns(served->pid) - cpu;
-    sample.seconds = (double)(now_ns() - begun) / 1e9;
+    sample.seconds = (double)(now_ns() - window_start) / 1e9;
     if (before != -1)
         sample.switches = switches(served->pid) - before;
     sample.echoes = answered;
@@ -529,14 +531,14 @@ static struct sample measure(void)
     return sample;
 }
 
-static void open_talks(long count)
+static void open_active(long count)
 {
     int *fds = room_for(NULL, count);
 
-    talks = calloc((size_t)count, sizeof *talks);
+    streams = calloc((size_t)count, sizeof *streams);
     list = calloc((size_t)count, sizeof *list);
-    if (talks == NULL || list == NULL)
-        give_up("no memory");
+    if (streams == NULL || list == NULL)
+        give_up("out of memory");
     open_many(fds, 0, count);
     for (long i = 0; i < count; i++)
         list[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
@@ -554,7 +556,7 @@ static void print_histogram(void)
                     (unsigned long long)bucket_ends(i), histogram[i]);
 }
 
-/* Do what the parent says until it is gone, and with it the pipe. */
+/* Carry out the orders of the parent until it closes the pipe or exits. */
 static void help(struct target *target)
 {
     struct order order;
@@ -564,8 +566,8 @@ static void help(struct target *target)
     while (read_all(STDIN_FILENO, &order, sizeof order)) {
         struct answer answer = {.why = ""};
         alarm(HELPER_SECONDS);
-        if (order.what == 't') {
-            open_talks(order.value);
+        if (order.what == 'a') {
+            open_active(order.value);
         } else if (order.what == 'h') {
             fds = room_for(fds, order.value);
             open_many(fds, served->idle, order.value);
@@ -578,7 +580,7 @@ static void help(struct target *target)
         }
         if (write(STDOUT_FILENO, &answer, sizeof answer) != sizeof answer)
             break;
-        alarm(0); /* the next order may be long in coming */
+        alarm(0); /* the next order may come much later */
     }
     free(fds);
     _exit(0);
@@ -590,8 +592,8 @@ static void die(const char *what)
     exit(1);
 }
 
-/* A process of its own.  The parent's ends of all other pipes are closed in it: else a helper
- * would outlive the parent, for its brother would keep its pipe open. */
+/* Start a helper process.  It closes the parent's ends of all other pipes, because otherwise the
+ * helpers would keep each other's pipes open, and none would end with the parent. */
 static void start_helper(struct helper *helper, struct target *target)
 {
     int to[2], from[2];
@@ -625,12 +627,12 @@ static void stop_helper(struct helper *helper)
     helper->pid = 0;
 }
 
-/* Whatever happened, nothing of ours goes on, and no server is left standing still. */
+/* End all helpers, and let every server continue that may have been stopped. */
 static void stop_all(void)
 {
     for (int i = 0; i < target_count; i++) {
-        stop_helper(&targets[i].talker);
-        stop_helper(&targets[i].holder);
+        stop_helper(&targets[i].active_helper);
+        stop_helper(&targets[i].idle_helper);
         kill(targets[i].pid, SIGCONT);
     }
 }
@@ -646,7 +648,7 @@ static void end_if_stopped(void)
 
 /* ---- the parent ---- */
 
-/* `kind` is "limit", a server cannot do that many, or "wrong", it did what no server may do. */
+/* `kind` is "limit" if the server cannot hold so many connections, "wrong" if it broke a rule. */
 static void print_reason(const char *kind, const struct target *target, long idle, const char *why)
 {
     printf("%s\t%s\t%s\t%ld\t%ld\t%s\n", kind, options.question, target->name, options.active, idle,
@@ -654,8 +656,8 @@ static void print_reason(const char *kind, const struct target *target, long idl
     fflush(stdout);
 }
 
-/* The last column is the number of idle connections that the other servers have: the control is
- * measured in the same rounds, and has none. */
+/* The last column is the number of idle connections of the other servers, because the control is
+ * measured in the same rounds without any. */
 static void print_sample(const struct target *target, long round, const struct sample *sample,
                          long level)
 {
@@ -675,18 +677,18 @@ static void print_memory(const struct target *target, long idle)
     fflush(stdout);
 }
 
-/* The server takes no further part.  What was measured stays. */
+/* Stop measuring this server.  The figures so far remain. */
 static void drop(struct target *target, const char *kind, long idle, const char *why)
 {
     target->out = true;
     any_wrong = any_wrong || strcmp(kind, "wrong") == 0;
     print_reason(kind, target, idle, why);
-    stop_helper(&target->talker);
-    stop_helper(&target->holder);
+    stop_helper(&target->active_helper);
+    stop_helper(&target->idle_helper);
     kill(target->pid, SIGCONT);
 }
 
-/* Give an order and wait for the answer.  False: it was not carried out, and the server is out. */
+/* Give an order and wait for the answer.  False: it was not done, and the server is dropped. */
 static bool carry_out(struct target *target, struct helper *helper, struct order order,
                       struct answer *answer)
 {
@@ -695,7 +697,7 @@ static bool carry_out(struct target *target, struct helper *helper, struct order
 
     end_if_stopped();
     if (!done)
-        snprintf(answer->why, sizeof answer->why, "the measuring process ended");
+        snprintf(answer->why, sizeof answer->why, "the helper process exited");
     if (answer->why[0] == '\0')
         return true;
     const char *kind =
@@ -706,7 +708,7 @@ static bool carry_out(struct target *target, struct helper *helper, struct order
 
 static void progress(long step, long steps)
 {
-    static long last_shown = -1; /* at which second; -1: nothing yet */
+    static long last_shown = -1; /* the second of the last line; -1: none yet */
     bool terminal = isatty(STDERR_FILENO);
     double share = (double)options.from / 1000.0;
 
@@ -715,7 +717,7 @@ static void progress(long step, long steps)
     share += (double)(options.to - options.from) / 1000.0 * (double)step / (double)steps;
     long spent = (long)time(NULL) - options.begin;
     if (last_shown != -1 && (!terminal || spent == last_shown))
-        return; /* one line for each question is enough in a log */
+        return; /* in a file, one line for each question is enough */
     last_shown = spent;
     fprintf(stderr, "%s%3.0f %%  %-34.34s", terminal ? "\r" : "", share * 100, options.text);
     if (share > 0.05) {
@@ -730,8 +732,8 @@ static bool fits(const struct target *target, long idle)
     return target->most == 0 || target->pace == 0 || options.active + idle <= target->most;
 }
 
-/* Bring this server to that many idle connections, and tell what they cost in memory.  False: it
- * cannot have them. */
+/* Open idle connections to this server until there are `idle`, and print the memory that they use.
+ * False: the server cannot hold them. */
 static bool bring_to(struct target *target, long idle)
 {
     struct answer answer;
@@ -749,8 +751,8 @@ static bool bring_to(struct target *target, long idle)
         return true;
     if (target->idle == 0)
         target->user_before = user_memory(target->pid);
-    long long kernel = kernel_memory(); /* before and after, for the others add to it in between */
-    if (!carry_out(target, &target->holder, order, &answer))
+    long long kernel = kernel_memory(); /* read again after it; other servers add to it */
+    if (!carry_out(target, &target->idle_helper, order, &answer))
         return false;
     target->kernel_added += kernel_memory() - kernel;
     print_memory(target, idle);
@@ -769,10 +771,10 @@ static void measure_level(int level)
     }
     for (long round = 0; round < options.rounds; round++) {
         progress(level * options.rounds + round, steps);
-        for (int i = 0; i < target_count; i++) { /* another one begins each round */
+        for (int i = 0; i < target_count; i++) { /* each round starts with another server */
             struct target *target = &targets[(i + round) % target_count];
             struct order order = {.what = 'm', .value = target->idle};
-            if (!target->out && carry_out(target, &target->talker, order, &answer))
+            if (!target->out && carry_out(target, &target->active_helper, order, &answer))
                 print_sample(target, options.first + round, &answer.sample, idle);
         }
     }
@@ -786,7 +788,7 @@ static long number(const char *text, long least, long most)
     long value = strtol(text, &end, 10);
 
     if (*text < '0' || *text > '9' || *end != '\0' || value < least || value > most)
-        bad_usage(text, "not a number that fits here");
+        bad_usage(text, "not a number in the allowed range");
     return value;
 }
 
@@ -795,7 +797,7 @@ static void read_levels(char *text)
     options.level_count = 0;
     for (char *part = strtok(text, ","); part != NULL; part = strtok(NULL, ",")) {
         if (options.level_count == LEVELS_MOST)
-            bad_usage(part, "too many of these");
+            bad_usage(part, "too many numbers of idle connections");
         options.levels[options.level_count++] = number(part, 0, 1000000);
     }
 }
@@ -806,7 +808,7 @@ static void read_progress(char *text)
 
     options.text = strtok(NULL, "");
     if (options.text == NULL)
-        bad_usage("-P", "FROM,TO,BEGIN,TEXT");
+        bad_usage("-P", "needs FROM,TO,BEGIN,TEXT");
     options.from = number(from, 0, 1000);
     options.to = number(to, 1, 1000);
     options.begin = number(begin, 0, INT32_MAX);
@@ -860,7 +862,7 @@ static struct target read_target(char *text)
     most = strtok(NULL, ":");
     pace = strtok(NULL, ":");
     if (pace == NULL)
-        bad_usage(text, "a server is NAME:PID:PORT:MOST:PACE");
+        bad_usage(text, "a server has the form NAME:PID:PORT:MOST:PACE");
     target.pid = (pid_t)number(pid, 1, INT32_MAX);
     number(target.port, 1, 65535);
     target.most = number(most, 0, 10000000);
@@ -868,13 +870,13 @@ static struct target read_target(char *text)
     return target;
 }
 
-static void note_stop(int signal_number)
+static void on_stop_signal(int signal_number)
 {
     (void)signal_number;
     stopped = 1;
 }
 
-/* Thousands of connections are thousands of descriptors. */
+/* Each connection needs a descriptor. */
 static void raise_descriptor_limit(void)
 {
     struct rlimit limit;
@@ -887,9 +889,9 @@ static void raise_descriptor_limit(void)
 
 static void set_up(char **names)
 {
-    struct sigaction action = {.sa_handler = note_stop};
+    struct sigaction action = {.sa_handler = on_stop_signal};
 
-    sigemptyset(&action.sa_mask); /* and no SA_RESTART: a wait is to end */
+    sigemptyset(&action.sa_mask); /* no SA_RESTART, so that a wait ends */
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
@@ -901,8 +903,8 @@ static void set_up(char **names)
     for (int i = 0; i < target_count; i++)
         targets[i] = read_target(names[i]);
     for (int i = 0; i < target_count; i++) {
-        start_helper(&targets[i].talker, &targets[i]);
-        start_helper(&targets[i].holder, &targets[i]);
+        start_helper(&targets[i].active_helper, &targets[i]);
+        start_helper(&targets[i].idle_helper, &targets[i]);
     }
 }
 
@@ -923,12 +925,12 @@ int main(int argc, char **argv)
     }
     target_count = argc - optind;
     if (target_count == 0)
-        bad_usage("TARGET", "name at least one server");
+        bad_usage("SERVER", "at least one server is required");
     set_up(argv + optind);
     for (int i = 0; i < target_count && !options.churn; i++) {
-        struct order order = {.what = 't', .value = options.active};
+        struct order order = {.what = 'a', .value = options.active};
         if (bring_to(&targets[i], 0))
-            carry_out(&targets[i], &targets[i].talker, order, &answer);
+            carry_out(&targets[i], &targets[i].active_helper, order, &answer);
     }
     for (int level = 0; level < options.level_count; level++)
         measure_level(level);

@@ -1,6 +1,6 @@
-/* What epoll tells, and what it leaves alone: one connection of this process with itself, so that
- * nothing else happens on it.  `make prove` reads what it prints: a fact and its value on a line.
- */
+/* What epoll reports, and that it does not read data.  The process connects to itself, so that
+ * nothing else happens on the connection.  tests/prove.bats reads the output: one fact and its
+ * value on each line. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <arpa/inet.h>
@@ -14,13 +14,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LONG_ENOUGH_MS 1000 /* loopback delivers in microseconds; nothing waits for so long */
+#define TIMEOUT_MS 1000 /* loopback delivers in microseconds, so this is never reached */
 
-static void need(bool done, const char *what)
+static void check(bool ok, const char *call)
 {
-    if (done)
+    if (ok)
         return;
-    perror(what);
+    perror(call);
     exit(1);
 }
 
@@ -35,13 +35,13 @@ static struct pair connected(void)
     struct pair pair;
     int listener = socket(AF_INET, SOCK_STREAM, 0);
 
-    need(bind(listener, (struct sockaddr *)&address, size) == 0 && listen(listener, 1) == 0 &&
-             getsockname(listener, (struct sockaddr *)&address, &size) == 0,
-         "listen");
+    check(bind(listener, (struct sockaddr *)&address, size) == 0 && listen(listener, 1) == 0 &&
+              getsockname(listener, (struct sockaddr *)&address, &size) == 0,
+          "listen");
     pair.client = socket(AF_INET, SOCK_STREAM, 0);
-    need(connect(pair.client, (struct sockaddr *)&address, size) == 0, "connect");
+    check(connect(pair.client, (struct sockaddr *)&address, size) == 0, "connect");
     pair.server = accept(listener, NULL, NULL);
-    need(pair.server != -1, "accept");
+    check(pair.server != -1, "accept");
     close(listener);
     return pair;
 }
@@ -51,17 +51,17 @@ static int watched(int fd, unsigned bits)
     struct epoll_event event = {.events = bits};
     int epoll_fd = epoll_create1(0);
 
-    need(epoll_fd != -1 && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0, "epoll_ctl");
+    check(epoll_fd != -1 && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0, "epoll_ctl");
     return epoll_fd;
 }
 
-/* The bits that epoll_wait() reports within so many milliseconds; 0: it says nothing. */
-static unsigned told(int epoll_fd, int ms)
+/* The flags that epoll_wait() reports within `ms` milliseconds; 0 if it reports nothing. */
+static unsigned reported(int epoll_fd, int ms)
 {
     struct epoll_event event = {0};
     int n = epoll_wait(epoll_fd, &event, 1, ms);
 
-    need(n != -1, "epoll_wait");
+    check(n != -1, "epoll_wait");
     return n == 0 ? 0 : event.events;
 }
 
@@ -69,7 +69,7 @@ static int unread(int fd)
 {
     int bytes = 0;
 
-    need(ioctl(fd, FIONREAD, &bytes) == 0, "FIONREAD");
+    check(ioctl(fd, FIONREAD, &bytes) == 0, "FIONREAD");
     return bytes;
 }
 
@@ -77,24 +77,25 @@ static void send_bytes(struct pair *pair, int count)
 {
     char bytes[4096] = {0};
 
-    need(send(pair->client, bytes, (size_t)count, 0) == count, "send");
+    check(send(pair->client, bytes, (size_t)count, 0) == count, "send");
 }
 
-/* Bytes lie unread.  How many of five waits report them, and are they still there afterwards? */
+/* With unread bytes: how many of five calls of epoll_wait() report them, and how many bytes are
+ * unread before and after? */
 static void level_or_edge(const char *name, unsigned bits)
 {
     struct pair pair = connected();
     int epoll_fd = watched(pair.server, EPOLLIN | bits), reports = 0;
 
     send_bytes(&pair, 1000);
-    reports += told(epoll_fd, LONG_ENOUGH_MS) != 0;
+    reports += reported(epoll_fd, TIMEOUT_MS) != 0;
     int before = unread(pair.server);
     for (int i = 1; i < 5; i++)
-        reports += told(epoll_fd, 0) != 0;
+        reports += reported(epoll_fd, 0) != 0;
     printf("%s-reports %d\n", name, reports);
     printf("%s-bytes %d %d\n", name, before, unread(pair.server));
     send_bytes(&pair, 1);
-    printf("%s-again %d\n", name, told(epoll_fd, LONG_ENOUGH_MS) != 0);
+    printf("%s-again %d\n", name, reported(epoll_fd, TIMEOUT_MS) != 0);
     close(epoll_fd);
     close(pair.client);
     close(pair.server);
@@ -107,17 +108,17 @@ static void print_bits(const char *name, unsigned bits)
            (bits & EPOLLHUP) != 0 ? " EPOLLHUP" : "", (bits & EPOLLET) != 0 ? " EPOLLET" : "");
 }
 
-/* The other end goes, by a FIN or by a reset. */
-static void leave(const char *name, bool by_reset, unsigned also)
+/* The client closes, with FIN or with a reset.  Print the flags that are reported. */
+static void close_client(const char *name, bool by_reset, unsigned also)
 {
     struct linger hard = {.l_onoff = by_reset, .l_linger = 0};
     struct pair pair = connected();
     int epoll_fd = watched(pair.server, EPOLLIN | also);
 
     if (by_reset)
-        need(setsockopt(pair.client, SOL_SOCKET, SO_LINGER, &hard, sizeof hard) == 0, "SO_LINGER");
+        check(setsockopt(pair.client, SOL_SOCKET, SO_LINGER, &hard, sizeof hard) == 0, "SO_LINGER");
     close(pair.client);
-    print_bits(name, told(epoll_fd, LONG_ENOUGH_MS));
+    print_bits(name, reported(epoll_fd, TIMEOUT_MS));
     close(epoll_fd);
     close(pair.server);
 }
@@ -126,8 +127,8 @@ int main(void)
 {
     level_or_edge("level", 0);
     level_or_edge("edge", EPOLLET);
-    leave("closed", false, 0);
-    leave("closed-edge", false, EPOLLET);
-    leave("reset", true, 0);
+    close_client("closed", false, 0);
+    close_client("closed-edge", false, EPOLLET);
+    close_client("reset", true, 0);
     return 0;
 }

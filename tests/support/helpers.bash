@@ -31,7 +31,7 @@ setup() {
     TMP=$(mktemp -d "${TMPDIR:-/tmp}/echo-tests.XXXXXX")
     PIDS='' # the processes that teardown has to end, most recent first
     SERVER_PID='' PORT='' ADDRESS=127.0.0.1 FDS_AT_START=''
-    RULE='' CAUSE='' CHAPTER=''
+    RULE='' CAUSE='' CHAPTER='' CASE=''
 }
 
 teardown() {
@@ -69,16 +69,25 @@ rule() {
     RULE=$1 CAUSE=$2 CHAPTER=$3
 }
 
+# test_case NAME: the test makes several attempts in a loop, and this is the current one, such as the
+# errno that is injected.  It is printed if the test fails.
+test_case() {
+    CASE=$1
+}
+
 print_failure() {
     [ -n "$RULE" ] || return 0
+    local only="'$BATS_TEST_DESCRIPTION'"
+    case $BATS_TEST_DESCRIPTION in *\'*) only="\"$BATS_TEST_DESCRIPTION\"" ;; esac
     echo "broken rule:   $RULE"
+    [ -z "$CASE" ] || echo "failed with:   $CASE"
     if [ -n "${OURS:-}" ]; then echo "server:        $VARIANT"; else echo "server:        $SERVER $SERVER_ARGS"; fi
-    echo "usual cause:   $CAUSE"
+    echo "usual cause:   ${CAUSE//; /;$'\n'               }"
     echo "in the book:   $CHAPTER"
     if [ -n "${OURS:-}" ]; then
-        echo "to repeat it:  make test STAGE='$VARIANT' ONLY='$BATS_TEST_DESCRIPTION'"
+        echo "to repeat it:  make test STAGE='$VARIANT' ${LONG:+LONG=1 }ONLY=$only"
     else
-        echo "to repeat it:  make test SERVER='$SERVER' SERVER_ARGS='$SERVER_ARGS' ONLY='$BATS_TEST_DESCRIPTION'"
+        echo "to repeat it:  make test SERVER='$SERVER' SERVER_ARGS='$SERVER_ARGS' ONLY=$only"
     fi
     if [ -s "$TMP/server.err" ]; then
         echo "the server's last lines on stderr:"
@@ -144,6 +153,27 @@ wait_until() {
 }
 # has_text FILE PATTERN: the file exists and a line of it matches.
 has_text() { grep -q -e "$2" "$1" 2>/dev/null; }
+# lacks_text FILE PATTERN: no line of the file matches.  Unlike "! grep", which bats does not notice
+# in the middle of a test, this fails the test, and prints the lines that match.
+lacks_text() {
+    ! grep -e "$2" "$1" || { echo "expected no line with: $2"; return 1; }
+}
+# log_has PATTERN: a line of the server's log (stderr, -v) matches, now or within 5 seconds.  If
+# not, prints the pattern and the end of the log.
+log_has() {
+    wait_until 5 has_text "$TMP/server.err" "$1" && return
+    echo "expected a line of the log that matches: $1"
+    echo "the log ends:"
+    tail -n 20 "$TMP/server.err"
+    return 1
+}
+# Causes that many tests share, for `rule`.
+# shellcheck disable=SC2034 # the files that load this use them
+{
+    ONE_READ="edge-triggered, but reads only once per event: read until EAGAIN"
+    ONE_ACCEPT="edge-triggered, but accepts only once per event: accept until EAGAIN"
+    SHORT_WRITE="a short write: send() took only a part, and the rest was forgotten"
+}
 # has_exited PID: the process has exited.  A zombie, which this shell has not waited for, counts.
 has_exited() {
     kill -0 "$1" 2>/dev/null || return 0
@@ -211,11 +241,11 @@ server_is_listening() {
 # ports of clients, unless that range covers all of 10000 to 32767.  A connection in TIME_WAIT counts
 # as a use, because a server without SO_REUSEADDR cannot bind its port.
 free_port() {
-    local port i low=0 high=0
-    read -r low high 2>/dev/null </proc/sys/net/ipv4/ip_local_port_range || :
+    local port i lowest=0 highest=0
+    read -r lowest highest 2>/dev/null </proc/sys/net/ipv4/ip_local_port_range || :
     for ((i = 0; i < 1000; i++)); do
         port=$((10000 + RANDOM % 22768))
-        [ "$i" -gt 500 ] || [ "$port" -lt "$low" ] || [ "$port" -gt "$high" ] || continue
+        [ "$i" -gt 500 ] || [ "$port" -lt "$lowest" ] || [ "$port" -gt "$highest" ] || continue
         ! grep -qi "^ *[0-9]*: [0-9A-F]*:$(printf '%04X' "$port") " /proc/net/tcp /proc/net/tcp6 2>/dev/null || continue
         (exec 9<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
     done

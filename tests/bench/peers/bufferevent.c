@@ -1,5 +1,5 @@
-/* A peer for `make bench`: libevent's bufferevents, which most of its users use.  bufferevent PORT
- */
+/* A server for `make bench` with libevent's bufferevents, its usual interface.
+ * Usage: bufferevent PORT */
 #define _DEFAULT_SOURCE
 
 #include <event2/buffer.h>

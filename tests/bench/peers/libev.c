@@ -1,4 +1,5 @@
-/* A peer for `make bench`: libev.  libev PORT.  One watcher for each client, recv() and send(). */
+/* A server for `make bench` with libev: one watcher for each client, and recv() and send() in its
+ * callback.  Usage: libev PORT */
 #define _DEFAULT_SOURCE
 
 #include <ev.h>
@@ -7,7 +8,7 @@
 
 static char buffer[65536];
 
-/* A short write ends the client: the bench's clients read what they are sent. */
+/* A short write closes the client.  The benchmark's clients always read, so it does not occur. */
 static void can_read(struct ev_loop *loop, ev_io *client, int events)
 {
     ssize_t n = recv(client->fd, buffer, sizeof buffer, 0);

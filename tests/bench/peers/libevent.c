@@ -1,5 +1,5 @@
-/* A peer for `make bench`: libevent, as bare as it goes.  libevent PORT
- * One persistent read event for each client, recv() and send() in its callback. */
+/* A server for `make bench` with libevent's lowest interface: one persistent read event for each
+ * client, and recv() and send() in its callback.  Usage: libevent PORT */
 #define _DEFAULT_SOURCE
 
 #include <event2/event.h>
@@ -9,7 +9,7 @@
 static struct event_base *base;
 static char buffer[65536];
 
-/* A short write ends the client: the bench's clients read what they are sent. */
+/* A short write closes the client.  The benchmark's clients always read, so it does not occur. */
 static void can_read(evutil_socket_t fd, short what, void *own_event)
 {
     struct event **own = own_event;

@@ -1,5 +1,5 @@
-/* A peer for `make bench`: libuv, as its guide shows an echo server.  libuv PORT
- * It allocates a buffer for each read, and hands it on to the write. */
+/* A server for `make bench` with libuv, like the echo server in its guide: it allocates a buffer
+ * for each read and passes it to the write.  Usage: libuv PORT */
 #define _DEFAULT_SOURCE
 
 #include <netinet/in.h>

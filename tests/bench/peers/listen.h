@@ -1,4 +1,4 @@
-/* What the servers on the event libraries share: a listening socket that does not block. */
+/* A non-blocking listening socket, for the servers that use an event library. */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -13,7 +13,7 @@ static inline void set_nonblocking(int fd)
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
 
-/* A client, as the stages take it: it does not block, and its small answers go out at once. */
+/* Accept a client as our stages do: non-blocking and with TCP_NODELAY. */
 static inline int accept_client(int listener)
 {
     int on = 1;

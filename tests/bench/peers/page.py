@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""The four echo servers of the Python page, written anew: page.py select|poll|epoll|selectors PORT
+"""The four echo servers of the Python page, rewritten.  Usage: page.py KIND PORT, where KIND is
+select, poll, epoll or selectors.
 
-Each makes the calls that the page's server makes, and keeps its habits, good or bad, because the
-habits are what `make bench` measures.  They stand beside the line that has them:
+Each makes the same system calls as the page's server and keeps its habits, good or bad, because
+`make bench` measures what they cost.  A comment marks each line that has one of these habits:
 
-  H1  one recv(1024) for each event, so a large message takes many turns
-  H2  what send() returns is not looked at, so a short write loses bytes
-  H3  answer in a second event: wait for room first, which doubles the waits
-  H4  two modify() for each message, to wait for room and to wait for bytes again
+  H1  one recv(1024) for each event, so a large message needs many events
+  H2  the result of send() is ignored, so a short write loses bytes
+  H3  the server waits for writability before each reply, which doubles the number of waits
+  H4  two modify() calls for each message: one to wait for writability, one to wait for input again
   H5  an exception is not caught, so one RST ends the server
-  H6  a short backlog: listen(5), listen(10)
-  H7  the wait gives up after a second, and begins again
-  H8  three tables and a function for each event, where one table would do
+  H6  the backlog is short: listen(5), listen(10)
+  H7  the wait times out after a second and is repeated
+  H8  three tables of clients, although one would be enough
 """
 import select
 import selectors
@@ -20,7 +21,7 @@ import sys
 
 
 def listen_on(port, backlog, blocking):
-    """What all four begin with."""
+    """Return a listening socket."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setblocking(blocking)
@@ -31,7 +32,7 @@ def listen_on(port, backlog, blocking):
 
 def serve_select(port):
     listener = listen_on(port, 5, True)
-    reading, writing, owed = [listener], [], {}
+    reading, writing, pending = [listener], [], {}
     while True:
         readable, writable, _ = select.select(reading, writing, [])
         for sock in readable:
@@ -40,23 +41,23 @@ def serve_select(port):
                 continue
             data = sock.recv(1024)  # H1, H5
             if data:
-                owed[sock.fileno()] = data
+                pending[sock.fileno()] = data
                 writing.append(sock)  # H3
             else:
                 reading.remove(sock)
                 sock.close()
         for sock in writable:
-            data = owed.pop(sock.fileno(), None)
+            data = pending.pop(sock.fileno(), None)
             if data:
                 sock.send(data)  # H2
             writing.remove(sock)
 
 
 def serve_registered(port, poller, wait, bits):
-    """poll and epoll: the page's two servers differ in the names only."""
+    """The poll and epoll servers of the page, which differ only in names."""
     can_read, can_write = bits
     listener = listen_on(port, 10, False)
-    clients, asking, owed = {}, {}, {}  # H8
+    clients, asking, pending = {}, {}, {}  # H8
 
     def accept():
         client = listener.accept()[0]
@@ -71,7 +72,7 @@ def serve_registered(port, poller, wait, bits):
             return
         data = client.recv(1024)  # H1, H5
         if data:
-            owed[fd] = data
+            pending[fd] = data
             poller.modify(fd, can_write)  # H3, H4
         else:
             poller.unregister(fd)
@@ -79,7 +80,7 @@ def serve_registered(port, poller, wait, bits):
             clients.pop(fd, None)
 
     def send(fd):
-        client, data = clients.get(fd), owed.pop(fd, None)
+        client, data = clients.get(fd), pending.pop(fd, None)
         if client and data:
             client.send(data)  # H2
             asking[fd] = client
@@ -106,7 +107,7 @@ def serve_selectors(port):
     def read(sock):
         data = sock.recv(1024)  # H1, H5
         if data:
-            sock.send(data)  # H2: the socket blocks, so one slow client stops all
+            sock.send(data)  # H2; the socket is blocking, so one slow client blocks all
         else:
             selector.unregister(sock)
             sock.close()

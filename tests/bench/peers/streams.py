@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""An echo server on asyncio's streams: streams.py PORT.  What the Python page recommends."""
+"""An echo server with asyncio's streams, which the Python page recommends.
+
+Usage: streams.py PORT
+"""
 import asyncio
 import sys
 
