@@ -48,7 +48,13 @@ bool watch(int fd)
 /* poll() reports POLLERR and POLLHUP as well, even if nobody asked for them (see poll(2)). */
 bool set_interest(int fd, enum interest interest)
 {
-    find_pollfd(fd)->events = interest == INTEREST_READ ? POLLIN : POLLOUT;
+    struct pollfd *entry = find_pollfd(fd);
+
+    if (entry == NULL) {
+        errno = ENOENT;
+        return false;
+    }
+    entry->events = interest == INTEREST_READ ? POLLIN : POLLOUT;
     return true;
 }
 
