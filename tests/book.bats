@@ -186,7 +186,7 @@ function_of() {
     grep -q '^static _Thread_local struct {' "$ROOT/01-blocking/common.c"        # "Each thread has columns of its own"
     function_of 01-blocking/common.c reopen_output | grep -q 'open(path, O_WRONLY | O_NONBLOCK' # "in non-blocking mode"
     function_of 01-blocking/common.c reserve_std_fds | grep -q 'reopen_output(STDOUT_FILENO); reopen_output(STDERR_FILENO);'
-    function_of 01-blocking/common.c print_line | grep -q 'log lines dropped'    # "dropped and counted"
+    function_of 01-blocking/common.c print_line | grep -q 'log line%s dropped'    # "dropped and counted"
     part 01-blocking/common.c signals | grep -q 'failed_write\[\] = {SIGPIPE, SIGXFSZ, SIGTTOU}' # "The other two signals"
     # Chapter 2.
     grep -q '^#define BACKOFF_MS 100$' "$ROOT/02-select/common.h"                # "every 100 ms"

@@ -138,7 +138,7 @@ fake_server() { # STAGE, and the script on stdin
             printf '%s\n' "$output" | grep -q "^  make $target "
         done
         printf '%s\n' "$output" | grep -q 'STAGE=all: every variant'
-        printf '%s\n' "$output" | grep -q '; FROM=NN$'
+        printf '%s\n' "$output" | grep -q '(FROM=NN)$'
     done
 }
 

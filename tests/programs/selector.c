@@ -2207,20 +2207,21 @@ static const struct test tests[] = {
     {"invalid-timeouts", invalid_timeouts, "tv_nsec is not between 0 and 999,999,999;"},
     {"bad-descriptors", bad_descriptors, "EBADF the descriptor is negative or not open"},
     {"files-and-directories", files_and_directories,
-     "EPERM the file is always ready, so that the kernel does not wait for it"},
+     "EPERM the file is always ready, so the kernel cannot wait for it"},
     {"driver-decides", driver_decides,
-     "On Linux the file's driver decides, and the selector asks epoll about everything that "
-     "is not a socket or a pipe: a regular file on a disk, a directory and /dev/null are "
+     "On Linux the file's driver decides whether the kernel can wait for it, so the selector asks "
+     "epoll about everything that is not a socket or a pipe: a regular file on a disk, a directory "
+     "and /dev/null are "
      "refused; /proc/self/mounts and the files of sysfs are accepted."},
     {"epoll-cannot-be-asked", epoll_cannot_be_asked,
-     "Without epoll the type decides: every regular file and every directory is refused"},
+     "Without epoll, the file type decides: every regular file and every directory is refused"},
     {"registered-twice", registered_twice, "EEXIST the descriptor already has a key"},
     {"unknown-descriptors", unknown_descriptors, "ENOENT the descriptor has no key"},
     {"too-large-for-select", too_large_for_select,
      "ERANGE the back end is select and the descriptor is FD_SETSIZE or above: an fd_set has "
      "no bit for it, whatever RLIMIT_NOFILE allows;"},
     {"pipe-that-nobody-reads", pipe_that_nobody_reads,
-     "EPIPE the back end is kqueue, and EVENT_WRITE is for a pipe that nobody reads "
+     "EPIPE the back end is kqueue, and EVENT_WRITE is for a pipe whose reading end is closed "
      "(FreeBSD; NetBSD sets EBADF)"},
     {"no-memory-to-open", no_memory_to_open, "or another errno of the kernel, such as ENOMEM."},
     {"no-memory-to-register", no_memory_to_register,
@@ -2244,8 +2245,8 @@ static const struct test tests[] = {
     {"forgotten-and-now-a-file", forgotten_and_now_a_file,
      "its key stays until you unregister it."},
     {"key", key_has_what_was_given,
-     "A key consists of a descriptor, the events to wait for, a callback, and a pointer of "
-     "yours."},
+     "A key consists of a descriptor, the events to wait for, a callback, and a pointer for your "
+     "own data."},
     {"ready-is-a-copy", ready_is_a_copy, "the events of the key that are ready; never 0"},
     {"reset-is-every-event", reset_is_every_event,
      "An error or a hang-up counts as every event of the key, so that the read or the write "
@@ -2255,9 +2256,10 @@ static const struct test tests[] = {
     {"half-closed-peer-is-a-read", half_closed_peer_is_a_read,
      "the events of the key that are ready; never 0"},
     {"broken-pipe-is-every-event", broken_pipe_is_every_event,
-     "A hang-up is missed in two cases: select() reports it only as EVENT_READ if there is "
-     "no room to write (the reading end of a pipe, a local socket that is full), and "
-     "NetBSD's kqueue does not report that the reader of a full pipe has closed its end."},
+     "Two kinds of hang-up can be missed. If the descriptor has no room to write (the reading end "
+     "of a pipe, a full local socket), select() reports a hang-up only as EVENT_READ, so a key "
+     "that waits only for EVENT_WRITE does not see it. And NetBSD's kqueue does not report that "
+     "the reader of a full pipe has closed its end."},
     {"best-back-end", best_back_end, "NULL chooses the best one that this kernel supports."},
     {"open-fails", open_fails, "Returns NULL and sets errno if it fails."},
     {"close-leaves-descriptors", close_leaves_descriptors,
@@ -2265,7 +2267,7 @@ static const struct test tests[] = {
     {"name-of-the-back-end", name_of_the_back_end,
      "The names of the back ends that are compiled in, best first. NULL ends the list."},
     {"failed-register-changes-nothing", failed_register_changes_nothing,
-     "Returns 0, or -1, and then nothing has changed."},
+     "Returns 0, or -1, in which case nothing has changed."},
     {"modify-changes-events", modify_changes_events,
      "Change the events, the callback and the data of fd's key."},
     {"modify-makes-no-call", modify_makes_no_call_for_the_same_events,
@@ -2280,7 +2282,7 @@ static const struct test tests[] = {
      "A bad argument (EINVAL, EBADF, ENOENT, EPERM) changes nothing."},
     {"failed-modify-forgets", failed_modify_forgets_the_key,
      "If the kernel refuses the change itself (ENOMEM, ENOSPC, the errors of kqueue for a "
-     "pipe), it may be half done, and fd has no key any more, as in Python."},
+     "pipe), it may be only partly applied, and fd may have lost its key, as in Python."},
     {"modify-after-close-and-reuse", modify_after_close_and_reuse,
      "Change the events, the callback and the data of fd's key."},
     {"unregister-waits-no-more", unregister_waits_no_more, "Remove the key of fd."},
@@ -2294,15 +2296,16 @@ static const struct test tests[] = {
     {"many-at-once", many_at_once,
      "Wait until a descriptor is ready, and fill ready[], which has room for max entries."},
     {"many-above-fd-setsize", many_above_fd_setsize, "Returns the number of entries."},
-    {"no-timeout", no_timeout_does_not_wait, "A tv_sec below 0, or zero, does not wait."},
+    {"no-timeout", no_timeout_does_not_wait,
+     "With a timeout of zero, or with a negative tv_sec, the call does not wait."},
     {"timeout-is-never-cut-short", timeout_is_never_cut_short,
      "Any other time is rounded up to a millisecond;"},
     {"short-waits", short_waits_are_not_cut_short,
-     "0 means that the time is up, and never comes early."},
+     "0 means that the timeout has expired; it is never returned early."},
     {"waits-for-ever", waits_for_ever,
-     "a thousand million seconds (31 years) or more are for ever."},
+     "a timeout of 1,000,000,000 seconds (31 years) or more waits for ever."},
     {"repair-does-not-cut-short", repair_does_not_cut_short,
-     "0 means that the time is up, and never comes early."},
+     "0 means that the timeout has expired; it is never returned early."},
     {"signals-are-seen", signals_are_seen,
      "-1 with EINTR: a signal was handled, even one with SA_RESTART"},
     {"kernel-refuses-to-wait", kernel_refuses_to_wait,
@@ -2314,8 +2317,8 @@ static const struct test tests[] = {
     {"new-ones-are-called-next", new_ones_are_called_next,
      "Wait like selector_select(), then call the callback of each key that is ready."},
     {"callback-may-change-anything", callback_may_change_anything,
-     "It may register, modify and unregister any descriptor, including its own, and it may "
-     "wait again."},
+     "It may register, modify and unregister any descriptor, including its own, and it may call "
+     "selector_select() or selector_dispatch() itself."},
     {"dispatch", dispatch_calls_with_key_and_events,
      "Returns how many keys were ready, including those that were skipped; 0 if the time is "
      "up; or -1, as selector_select() does."},
@@ -2332,7 +2335,7 @@ static const struct test tests[] = {
      "Without it, an epoll selector shares its interest list with the parent, and a kqueue "
      "selector has none."},
     {"after-fork-fails", after_fork_fails,
-     "Returns 0, or -1 and sets errno, and then nothing has changed."},
+     "Returns 0. On failure it returns -1, sets errno, and changes nothing."},
 };
 #define TESTS (sizeof tests / sizeof tests[0])
 
