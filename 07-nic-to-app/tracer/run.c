@@ -8,14 +8,14 @@
 
 static volatile sig_atomic_t stop_signal;
 
-static void note_stop(int number)
+static void on_stop_signal(int number)
 {
     stop_signal = number;
 }
 
 void run_catch_signals(void)
 {
-    struct sigaction action = {.sa_handler = note_stop};
+    struct sigaction action = {.sa_handler = on_stop_signal};
 
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
