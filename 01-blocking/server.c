@@ -3,7 +3,6 @@
  * accept(), recv() and send() block until they can do something, and the thread blocks with them.
  * So one thread serves only one client at a time (option -1), and many clients need many threads.
  * Try it: make tour STAGE=01, and then make run-01 V=1.
- *
  * Limit: every idle client occupies a thread, with a stack and the kernel's data for a thread. */
 #define _GNU_SOURCE /* dl_iterate_phdr() */
 
@@ -70,7 +69,7 @@ static void serve_client(int fd)
 // ANCHOR: thread
 #define STACK_SIZE 65536 /* for the buffer and for the calls below it */
 static pthread_attr_t small_stack_attr;
-#ifdef __GLIBC__ /* It puts thread-local storage, also that of libraries, on the stack. */
+#ifdef __GLIBC__ /* It takes thread-local storage, even that of libraries, out of the stack. */
 #include <link.h>
 static int add_thread_local_size(struct dl_phdr_info *object, size_t unused, void *sum)
 {
@@ -91,6 +90,7 @@ static void choose_stack_size(void)
 #ifdef __GLIBC__
     dl_iterate_phdr(add_thread_local_size, &size);
 #endif
+    size = (size + 4095) / 4096 * 4096; /* A stack of whole pages touches one page less. */
     if ((errno = pthread_attr_init(&small_stack_attr)) != 0 ||
         (errno = pthread_attr_setstacksize(&small_stack_attr, size)) != 0 ||
         (errno = pthread_attr_setdetachstate(&small_stack_attr, PTHREAD_CREATE_DETACHED)) != 0)
