@@ -20,9 +20,11 @@
 #include <unistd.h>
 
 #define ENOBUFS_BACKOFF_MS 1
-#define EINTR_BACKOFF_MS 1 /* only if a wait was interrupted */
-#define MAX_LOG_LINE 320   /* bytes in a line of output */
+#define MAX_LOG_LINE 320 /* bytes in a line of output */
+#define BACKLOG 4096     /* the kernel lowers it to its own maximum */
 #define MAX_WRITES (2 * MAX_LOG_LINE)
+
+static volatile sig_atomic_t stop_requested; /* set by on_stop_signal() */
 
 struct options options = {.address = "127.0.0.1", .port = "5566"};
 
@@ -31,7 +33,8 @@ struct options options = {.address = "127.0.0.1", .port = "5566"};
 /* Whether write() to stdout or stderr could block: see reopen_output(). */
 static bool output_may_block[STDERR_FILENO + 1];
 
-/* What stderr has not taken yet.  A line is written whole or dropped whole. */
+/* What stderr has not taken yet.  A line that was begun is always finished; other lines are
+ * dropped. */
 static struct {
     unsigned long dropped;   /* lines that were dropped since the last one that was written */
     char rest[MAX_LOG_LINE]; /* of a line that was written in part; it precedes the next line */
@@ -60,8 +63,9 @@ static void reopen_output(int fd)
 }
 
 /* Write as much as fits now, and return how many bytes that was; if not all, errno says why.  Where
- * write() could block, poll() is asked first: it promises room for a line in a pipe or socket, but
- * for only one byte in a terminal.  The number of calls is limited, even if all are interrupted. */
+ * write() could block, we call poll() first:  POLLOUT guarantees room for a line in a pipe or
+ * socket, but for only one byte in a terminal.  The number of calls is limited, even if all are
+ * interrupted. */
 static size_t write_without_blocking(int fd, const char *text, size_t length)
 {
     struct pollfd output = {.fd = fd, .events = POLLOUT};
@@ -83,7 +87,7 @@ static size_t write_without_blocking(int fd, const char *text, size_t length)
     return written;
 }
 
-/* Write a line, or write a part of it and keep the rest.  False: nothing was written. */
+/* Write a line, or write a part of it and keep the rest.  Returns false if nothing was written. */
 static bool write_or_keep(const char *line, size_t length)
 {
     size_t written = write_without_blocking(STDERR_FILENO, line, length);
@@ -201,7 +205,7 @@ static void sleep_ms(long ms)
 
 void back_off(int error)
 {
-    if (error != EINTR && error != EAGAIN)
+    if (error != EINTR && error != EAGAIN && !stop_requested)
         sleep_ms(error == ENOBUFS ? ENOBUFS_BACKOFF_MS : BACKOFF_MS);
 }
 // ANCHOR_END: errors
@@ -209,7 +213,7 @@ void back_off(int error)
 // ANCHOR: accept_error
 /* accept() can also fail because of an error on the connection that it was about to return (see
  * accept(2), "Error handling").  Such an error says nothing about the connections behind it. */
-enum accept_error classify_accept_error(int error)
+static enum accept_error classify_accept_error(int error)
 {
     switch (error) {
     case EBADF:
@@ -235,11 +239,29 @@ enum accept_error classify_accept_error(int error)
         return ACCEPT_SHORTAGE;
     }
 }
+
+enum accept_error log_accept_error(int error)
+{
+    static bool reported;
+    enum accept_error kind = classify_accept_error(error);
+
+    if (kind == ACCEPT_BROKEN) {
+        report_error("accept: %s; no more clients are accepted", strerror(error));
+        return kind;
+    }
+    if (kind == ACCEPT_SHORTAGE && !reported) {
+        report_error("accept: %s; new clients wait", strerror(error));
+        reported = true;
+    }
+    log_action("accept: %s; %s", strerror(error), kind == ACCEPT_NEXT ? "next" : "pause");
+    return kind;
+}
 // ANCHOR_END: accept_error
 
 // ANCHOR: nodelay
 /* Nagle's algorithm holds a small segment back until the one before it is acknowledged, and the
- * client's kernel delays that acknowledgement.  If this call fails, only time is lost. */
+ * client's kernel delays that acknowledgement.  TCP_NODELAY turns the algorithm off.  If this call
+ * fails, replies only arrive later. */
 void set_nodelay(int fd)
 {
     int on = 1;
@@ -255,7 +277,7 @@ static void usage(FILE *stream)
 {
     fprintf(stream,
             "usage: server [-v] [-b ADDRESS] [-p PORT]%s\n"
-            "  -v          log on stderr what each call returned and what the server did\n"
+            "  -v          log to stderr what each call returned and what the server did\n"
             "  -b ADDRESS  listen on this numeric address (default: 127.0.0.1)\n"
             "  -p PORT     listen on this port (default: 5566); 0 picks any free port\n"
             "%s"
@@ -319,8 +341,8 @@ void read_options(int argc, char **argv)
         bad_usage(options.port, "not a port; a port is a number from 0 to 65535");
 }
 
-/* If the server was started with descriptors 0 to 2 closed, the next sockets would get these
- * numbers, and a printf() would reach a client. */
+/* If any of the descriptors 0 to 2 is closed at start-up, a socket would get its number, and a
+ * printf() could reach a client.  So we open /dev/null in its place. */
 void reserve_std_fds(void)
 {
     for (int fd = 0; fd <= STDERR_FILENO; fd++)
@@ -331,10 +353,10 @@ void reserve_std_fds(void)
 }
 
 // ANCHOR: signals
-/* The default action of three signals would end or stop the server when it writes: SIGPIPE (nobody
- * reads any more), SIGXFSZ (the file has reached its size limit) and SIGTTOU (a background job
- * writes to the terminal).  We ignore them.  After the first two, write() returns the error; after
- * SIGTTOU, it writes. */
+/* The default action of three signals would terminate or suspend the server when it writes:
+ * SIGPIPE (the reading end is closed), SIGXFSZ (the file has reached its size limit) and SIGTTOU (a
+ * background job writes to the terminal).  We ignore them.  In the first two cases write() then
+ * fails with EPIPE or EFBIG; in the third it succeeds. */
 void install_signal_handlers(void (*on_stop)(int))
 {
     static const int stopping[] = {SIGINT, SIGTERM}, failed_write[] = {SIGPIPE, SIGXFSZ, SIGTTOU};
@@ -359,7 +381,7 @@ void install_signal_handlers(void (*on_stop)(int))
 
 _Noreturn static void die_cannot_listen(const char *reason, const char *advice)
 {
-    report_error("cannot listen on %s port %s: %s (%s)", options.address, options.port, reason,
+    report_error("cannot listen on %.80s port %s: %s (%s)", options.address, options.port, reason,
                  advice);
     exit(1);
 }
@@ -381,7 +403,8 @@ static const char *bind_advice(int error)
 
 /* bind() accepts multicast and broadcast addresses, to which nobody can connect.  A subnet's
  * broadcast address depends on its netmask, so we ask the kernel: connect() on a UDP socket sends
- * nothing, and fails with EACCES for a broadcast address (see ip(7)). */
+ * nothing, and fails with EACCES for a broadcast address (see
+ * ip(7); systems other than Linux may accept it). */
 static bool is_multicast_or_broadcast(const struct sockaddr *address, socklen_t size)
 {
     const struct sockaddr_in *v4 = (const void *)address;
@@ -418,7 +441,7 @@ int listen_on(const char *address, const char *port)
     if (problem == EAI_SYSTEM)
         die("getaddrinfo");
     if (problem == EAI_MEMORY)
-        die_cannot_listen(gai_strerror(problem), "end another program");
+        die_cannot_listen(gai_strerror(problem), "close another program and try again");
     if (problem != 0)
         die_cannot_listen(gai_strerror(problem), "try a numeric address such as 127.0.0.1 or ::1");
     if (is_multicast_or_broadcast(found->ai_addr, found->ai_addrlen))
@@ -426,7 +449,7 @@ int listen_on(const char *address, const char *port)
                           "nobody can connect to it; try -b 0.0.0.0");
     int fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
     if (fd == -1 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == -1 ||
-        bind(fd, found->ai_addr, found->ai_addrlen) == -1 || listen(fd, SOMAXCONN) == -1)
+        bind(fd, found->ai_addr, found->ai_addrlen) == -1 || listen(fd, BACKLOG) == -1)
         die_cannot_listen(strerror(errno), bind_advice(errno));
     freeaddrinfo(found);
     return fd;
@@ -434,29 +457,29 @@ int listen_on(const char *address, const char *port)
 // ANCHOR_END: listen
 
 /* With -p 0, the port is the one that the kernel chose.  A server that cannot write to stdout is
- * still usable, so then this only reports the failure. */
+ * still usable, so this function only reports the failure. */
 void print_listening_address(int listening_fd)
 {
-    bool v6 = strchr(options.address, ':') != NULL;
     struct sockaddr_storage name;
     socklen_t size = sizeof name;
-    char port[8], line[MAX_LOG_LINE];
+    char address[80], port[8], line[MAX_LOG_LINE];
 
     if (getsockname(listening_fd, (struct sockaddr *)&name, &size) == -1)
         die("getsockname");
-    int problem =
-        getnameinfo((struct sockaddr *)&name, size, NULL, 0, port, sizeof port, NI_NUMERICSERV);
+    int problem = getnameinfo((struct sockaddr *)&name, size, address, sizeof address, port,
+                              sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
     if (problem != 0) {
         report_error("getnameinfo: %s", gai_strerror(problem));
         exit(1);
     }
+    bool v6 = name.ss_family == AF_INET6;
     int length = snprintf(line, sizeof line, v6 ? "listening on [%s]:%s\n" : "listening on %s:%s\n",
-                          options.address, port);
+                          address, port);
     if (write_without_blocking(STDOUT_FILENO, line, (size_t)length) < (size_t)length)
         report_error("cannot write to stdout (%s); %.*s", strerror(errno), length - 1, line);
 }
 
-/* ---- One thread that must not block ---- */
+/* ---- Single-threaded servers: the shutdown pipe, non-blocking sockets, failed waits ---- */
 
 int listener;
 int shutdown_pipe[2];
@@ -481,8 +504,6 @@ long long now_ms(void)
  * has checked the flag and before it waits would not end the wait.  A byte in a pipe stays there,
  * so the wait itself returns.  This is the self-pipe trick.  The flag covers the case in which the
  * wait keeps failing and so never reports the pipe. */
-static volatile sig_atomic_t stop_requested;
-
 static void on_stop_signal(int signal_number)
 {
     int error = errno;
@@ -505,9 +526,8 @@ bool handle_wait_error(const char *call)
         report_error("%s: %s; clients wait until it succeeds", call, strerror(error));
         reported = true;
     }
-    if (error == EINTR) /* if something interrupts every wait, this loop must not use much CPU */
-        sleep_ms(EINTR_BACKOFF_MS);
-    back_off(error);
+    /* Even if every wait fails in this way, the loop must not use much CPU. */
+    back_off(error == EINTR || error == EAGAIN ? ENOBUFS : error);
     if (!stop_requested)
         return true;
     if (error != EINTR || last_chance)
@@ -525,6 +545,6 @@ void start_up(int argc, char **argv)
         die("pipe");
     install_signal_handlers(on_stop_signal);
     listener = listen_on(options.address, options.port);
-    if (!set_nonblocking(listener)) /* the connection may be reset between the wait and accept() */
+    if (!set_nonblocking(listener)) /* accept() must not block if a connection was reset */
         die("fcntl");
 }

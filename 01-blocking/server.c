@@ -90,7 +90,7 @@ static void choose_stack_size(void)
 #ifdef __GLIBC__
     dl_iterate_phdr(add_thread_local_size, &size);
 #endif
-    size = (size + 4095) / 4096 * 4096; /* A stack of whole pages touches one page less. */
+    size = (size + 4095) / 4096 * 4096; /* a stack of whole pages touches one page less */
     if ((errno = pthread_attr_init(&small_stack_attr)) != 0 ||
         (errno = pthread_attr_setstacksize(&small_stack_attr, size)) != 0 ||
         (errno = pthread_attr_setdetachstate(&small_stack_attr, PTHREAD_CREATE_DETACHED)) != 0)
@@ -120,14 +120,11 @@ static void start_client_thread(int fd)
 /* Handle an error of accept().  Returns false if accept() will never succeed again. */
 static bool handle_accept_error(int error)
 {
-    enum accept_error kind = classify_accept_error(error);
+    static unsigned errors;
+    enum accept_error kind = log_accept_error(error);
 
-    if (kind == ACCEPT_BROKEN)
-        report_error("accept: %s; no more clients are accepted", strerror(error));
-    else
-        log_action("%s; %s", strerror(error), kind == ACCEPT_NEXT ? "next" : "pause");
-    if (kind == ACCEPT_SHORTAGE) /* new connections wait in the backlog meanwhile */
-        back_off(error);
+    if (kind == ACCEPT_SHORTAGE || ++errors % 64 == 0) /* so many are not of one connection */
+        back_off(ENOMEM);
     return kind != ACCEPT_BROKEN;
 }
 

@@ -2,7 +2,7 @@
  *
  * Two sets of bits, one for reading and one for writing, say which descriptors to wait for.
  * select() overwrites them with those that are ready, and the loop looks at every bit up to the
- * highest.  Ready means that recv() or send() has something to do; the sockets never block.
+ * highest.  A descriptor is ready when accept(), recv() or send() would not block.
  * Try it: make tour STAGE=02, and then make run-02 V=1.
  *
  * Limit: a descriptor numbered FD_SETSIZE (usually 1,024) or above has no bit. */
@@ -46,9 +46,9 @@ static bool lower_nofile_limit(void)
 // ANCHOR_END: limit
 
 // ANCHOR: watch
-/* FD_SET() of a descriptor numbered FD_SETSIZE or above would write past the end of the set (see
- * select(2)).  That is rare: another process must have raised RLIMIT_NOFILE (see prlimit(2)).  Then
- * we lower it again and refuse this client, as if accept() had failed. */
+/* Calling FD_SET() on a descriptor numbered FD_SETSIZE or above would write past the end of the set
+ * (see select(2)).  Such a descriptor appears only if another process has raised RLIMIT_NOFILE (see
+ * prlimit(2)).  In that case we lower the limit again, and the caller closes this client. */
 bool watch(int fd)
 {
     if (fd >= FD_SETSIZE) {

@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 
 // ANCHOR: array
@@ -80,8 +79,11 @@ static size_t raise_nofile_limit(void)
 
     if (getrlimit(RLIMIT_NOFILE, &limit) == -1 || limit.rlim_cur >= needed)
         return pollfd_count;
+    rlim_t before = limit.rlim_cur;
     limit.rlim_cur = limit.rlim_max < needed ? limit.rlim_max : needed;
-    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur == needed)
+    if (setrlimit(RLIMIT_NOFILE, &limit) == -1)
+        limit.rlim_cur = before;
+    if (limit.rlim_cur == needed)
         return pollfd_count;
     if (!reported)
         report_error("poll: RLIMIT_NOFILE is too low; only %llu of %zu descriptors are served",

@@ -48,17 +48,17 @@ struct client *client_by_fd(int fd);
 /* Accept the connections that wait in the backlog. */
 void client_accept(void);
 
-/* Make the one call that this client is waiting for.  Returns true if another call may succeed
- * immediately, and false if the caller must wait for the next event or the client was closed.  NULL
- * is allowed and does nothing. */
+/* Do what this client is waiting for: read and echo, or send what is pending.  Returns true if
+ * another call may succeed immediately, and false if the caller must wait for the next event or the
+ * client was closed.  NULL is allowed and does nothing. */
 bool client_ready(struct client *client);
 
 /* Change what we wait for; a client for which this fails is closed.  Always returns false, for use
  * as the result of client_ready(). */
 bool client_set_interest(struct client *client, enum interest interest);
 
-/* Resume accepting if its pause is over.  Returns how long the next wait may take: milliseconds, or
- * -1 for no limit. */
+/* Resume accepting if the pause is over.  Returns the timeout for the next wait, in milliseconds;
+ * -1 means no timeout. */
 int wait_timeout_ms(void);
 
 /* Close the clients, the listener and the shutdown pipe. */

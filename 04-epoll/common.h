@@ -74,7 +74,9 @@ enum accept_error {
     ACCEPT_SHORTAGE, /* no descriptor or memory left: pause, then accept again */
     ACCEPT_BROKEN    /* the listener itself has failed and will never accept again */
 };
-enum accept_error classify_accept_error(int error);
+/* Say so on stderr if the listener has failed, and once if there is a shortage; log any other
+ * error. */
+enum accept_error log_accept_error(int error);
 
 /* ---- Logging never blocks the server: if nobody reads the output, lines are dropped ---- */
 
@@ -94,7 +96,7 @@ void log_action(const char *format, ...) PRINTF_LIKE;
 /* Print "server: " and one line, with or without -v. */
 void report_error(const char *format, ...) PRINTF_LIKE;
 
-/* ---- One thread that must not block: stages 02 to 07 ---- */
+/* ---- Single-threaded servers: stages 02 to 07 ---- */
 
 extern int shutdown_pipe[2]; /* [0] becomes readable when SIGINT or SIGTERM arrives */
 

@@ -1,6 +1,6 @@
 /* Stage 04: epoll.  The kernel keeps the list of descriptors to wait for.
  *
- * epoll_ctl() adds a descriptor to the kernel's interest list once, and not before every wait.
+ * epoll_ctl() adds a descriptor to the kernel's interest list once, rather than before every wait.
  * epoll_wait() returns only the descriptors that are ready, so idle clients cost the loop nothing.
  * Try it: make tour STAGE=04, and then make run-04 V=1.
  *
@@ -10,13 +10,13 @@
 #include "clients.h"
 #include "common.h"
 
-#include <errno.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 // ANCHOR: epoll
-static int epoll_fd;        /* the interest list is a descriptor, too */
-static bool edge_triggered; /* option -e: each arrival is reported once, see client_drain() */
+static int epoll_fd; /* refers to the epoll instance, which holds the interest list */
+static bool
+    edge_triggered; /* option -e: each arrival of data is reported once, see client_drain() */
 
 /* Change the interest list. */
 static bool update_epoll(int operation, int fd, unsigned flags)
@@ -32,9 +32,10 @@ static bool update_epoll(int operation, int fd, unsigned flags)
 }
 
 /* EPOLLERR (an error is pending) and EPOLLHUP (both directions are closed) are always reported.
- * EPOLLRDHUP, the client has sent FIN, is requested for the log: recv() returns 0 in any case.  The
- * flag stays set, so while we wait to write it would end every wait immediately.  The listener
- * stays level-triggered, because client_accept() may leave connections in the backlog. */
+ * EPOLLRDHUP means that the client has sent FIN.  It is requested only for the log, because recv()
+ * returns 0 anyway, and only with EPOLLIN: once set, the flag stays set, and would end every wait
+ * for EPOLLOUT immediately.  The listener stays level-triggered, because client_accept() may leave
+ * connections in the backlog. */
 static unsigned epoll_events_for(int fd, enum interest interest)
 {
     unsigned events = interest == INTEREST_READ ? EPOLLIN | EPOLLRDHUP : EPOLLOUT;
@@ -54,7 +55,8 @@ bool set_interest(int fd, enum interest interest)
     return update_epoll(EPOLL_CTL_MOD, fd, epoll_events_for(fd, interest));
 }
 
-/* close() also removes the descriptor, unless another process has a copy of it (see epoll(7)). */
+/* close() also removes the descriptor, unless a duplicate of it is still open, for example in
+ * another process (see epoll(7)). */
 void unwatch(int fd)
 {
     update_epoll(EPOLL_CTL_DEL, fd, 0);
@@ -108,7 +110,7 @@ static void serve(void)
 // ANCHOR_END: loop
 
 const struct stage_option stage_option = {
-    "e", " [-e]", "  -e          edge-triggered: report each arrival once\n"};
+    "e", " [-e]", "  -e          edge-triggered: report each arrival of data once\n"};
 const struct flag_name flag_names[] = {{EPOLLIN, "EPOLLIN"},
                                        {EPOLLOUT, "EPOLLOUT"},
                                        {EPOLLERR, "EPOLLERR"},

@@ -17,8 +17,9 @@
 #include <unistd.h>
 
 // ANCHOR: kqueue
-static int kqueue_fd;       /* the list is a descriptor, too */
-static bool edge_triggered; /* option -e: each arrival is reported once, see client_drain() */
+static int kqueue_fd; /* refers to the kqueue, which holds the list */
+static bool
+    edge_triggered; /* option -e: each arrival of data is reported once, see client_drain() */
 
 static void log_event(const struct kevent *event, unsigned flags);
 
@@ -33,7 +34,7 @@ static struct kevent kevent_change(int fd, enum interest interest, int flags)
 
 static bool update_kqueue(const struct kevent changes[], int count)
 {
-    bool ok = kevent(kqueue_fd, changes, count, NULL, 0, NULL) == 0;
+    bool ok = kevent(kqueue_fd, changes, count, NULL, 0, NULL) == 0 || errno == ENOENT;
 
     log_event(&changes[0], 0);
     log_action("kevent %s%s", (changes[0].flags & EV_ADD) != 0 ? "EV_ADD" : "EV_DELETE",
@@ -55,7 +56,7 @@ bool set_interest(int fd, enum interest interest)
     struct kevent changes[] = {kevent_change(fd, interest, EV_ADD),
                                kevent_change(fd, other, EV_DELETE)};
 
-    return update_kqueue(changes, 2) || errno == ENOENT; /* `other` may not be there */
+    return update_kqueue(changes, 2); /* ENOENT: the filter to delete was not there */
 }
 
 /* A client needs no EV_DELETE: close() removes its events (see kqueue(2)), even if another process
@@ -148,7 +149,7 @@ static void log_event(const struct kevent *event, unsigned flags)
 // ANCHOR_END: log_event
 
 const struct stage_option stage_option = {
-    "e", " [-e]", "  -e          edge-triggered: report each arrival once\n"};
+    "e", " [-e]", "  -e          edge-triggered: report each arrival of data once\n"};
 
 int main(int argc, char **argv)
 {

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BUFFER_SIZE 65536 /* of one recv(), so that large messages need few calls */
+#define BUFFER_SIZE 65536 /* bytes per recv(), so that large messages need few calls */
 #define MAX_ACCEPTS_PER_EVENT                                                                      \
     64                        /* new connections per event, so that connected clients get a turn */
 #define CLIENTS_PER_BLOCK 256 /* of the table */
@@ -29,7 +29,7 @@ struct client *client_by_fd(int fd)
     return client->open ? client : NULL;
 }
 
-/* Add blocks until the table has a place for fd.  False: no memory. */
+/* Add blocks until the table has a place for fd.  Returns false if there is no memory. */
 static bool grow_client_table(int fd)
 {
     while (fd / CLIENTS_PER_BLOCK >= client_block_count) {
@@ -48,14 +48,15 @@ static bool grow_client_table(int fd)
 
 /* ---- Pause and resume accepting ---- */
 
-static long long accept_paused_until; /* by now_ms(); 0: accepting is not paused */
+/* A time on the now_ms() clock; 0 if accepting is not paused. */
+static long long accept_paused_until;
 
 // ANCHOR: pause
-/* While the shortage lasts, accept() would fail again immediately, so we stop watching the
- * listener. New connections wait in its backlog, and nothing is lost. */
+/* There are no descriptors or no memory left (ACCEPT_SHORTAGE).  While that lasts, accept()
+ * would fail again immediately, so we stop watching the listener.  New connections wait in its
+ * backlog. */
 static void accept_pause(void)
 {
-    log_action("accept: %s; pause", strerror(errno));
     unwatch(listener);
     accept_paused_until = now_ms() + BACKOFF_MS;
 }
@@ -66,8 +67,8 @@ static void accept_resume(void)
     accept_paused_until = watch(listener) ? 0 : now_ms() + BACKOFF_MS;
 }
 
-/* The shortage may be system-wide, and then it can end without any of our clients closing.  So we
- * also accept again after BACKOFF_MS. */
+/* client_close() resumes accepting, because it frees a descriptor.  But a system-wide shortage can
+ * end without any of our clients disconnecting, so we also try again after BACKOFF_MS. */
 int wait_timeout_ms(void)
 {
     if (accept_paused_until != 0 && now_ms() >= accept_paused_until)
@@ -88,7 +89,8 @@ static void client_close(struct client *client)
         accept_resume();
 }
 
-/* An error of one client: close that client and keep serving.  Returns false for client_ready(). */
+/* An error on one connection: close it, and keep serving the other clients.  Always returns false,
+ * so that client_ready() can return the result directly. */
 static bool client_fail(struct client *client, const char *call)
 {
     log_action("%s: %s; close", call, strerror(errno));
@@ -115,6 +117,8 @@ static void client_open(int fd)
 // ANCHOR: accept
 void client_accept(void)
 {
+    int errors = 0;
+
     for (int i = 0; i < MAX_ACCEPTS_PER_EVENT; i++) {
         int fd = accept(listener, NULL, NULL);
         if (fd != -1) {
@@ -123,19 +127,20 @@ void client_accept(void)
         }
         if (errno == EAGAIN) /* the backlog is empty */
             return;
-        switch (classify_accept_error(errno)) {
+        switch (log_accept_error(errno)) {
         case ACCEPT_NEXT:
-            log_action("accept: %s; next", strerror(errno));
+            errors++;
             break;
         case ACCEPT_SHORTAGE:
             accept_pause();
             return;
         case ACCEPT_BROKEN:
-            report_error("accept: %s; no more clients are accepted", strerror(errno));
             unwatch(listener);
             return;
         }
     }
+    if (errors == MAX_ACCEPTS_PER_EVENT) /* then it is not the error of one connection */
+        accept_pause();
 }
 // ANCHOR_END: accept
 
@@ -161,7 +166,8 @@ static ssize_t send_some(struct client *client, const char *data, size_t length)
     return sent;
 }
 
-/* The socket is full: keep the rest, and wait for room instead of input. */
+/* The socket's send buffer is full: keep the rest of the data, and wait for room instead of
+ * input. */
 static bool client_buffer_output(struct client *client, const char *rest, size_t length)
 {
     client->pending = malloc(length);
@@ -187,7 +193,7 @@ static bool client_read(struct client *client)
         return false;
     }
     if (received == -1 && is_transient(errno)) {
-        log_action("recv: %s; again", strerror(errno));
+        log_action("recv: %s; retry", strerror(errno));
         back_off(errno);
         return true;
     }
@@ -219,7 +225,7 @@ static bool client_write(struct client *client)
         return client_fail(client, "send");
     client->sent += (size_t)sent;
     log_action("send %zd, %zu left", sent, left - (size_t)sent);
-    if (sent == 0) /* an edge-triggered wait must be re-armed, see chapter 4 */
+    if (sent == 0) /* without EAGAIN there is no new edge, so re-arm (see chapter 4) */
         return client_set_interest(client, INTEREST_WRITE);
     if (client->sent < client->length)
         return true;
@@ -230,8 +236,9 @@ static bool client_write(struct client *client)
 // ANCHOR_END: write
 
 // ANCHOR: ready
-/* It does not matter which flags the kernel reported.  Whether there are bytes to read, room to
- * write, an error or a hang-up, the one call that this client is waiting for returns it. */
+/* It does not matter which flags the kernel reported.  We make the call that this client needs
+ * next: send() if output is pending, and otherwise recv().  It makes progress, or it returns the
+ * end of input or the error. */
 bool client_ready(struct client *client)
 {
     if (client == NULL)
@@ -242,7 +249,7 @@ bool client_ready(struct client *client)
 
 void clients_close(void)
 {
-    log_action("told to stop; close all");
+    log_action("told to stop; close all clients");
     accept_paused_until = 0;
     for (int i = 0; i < client_block_count; i++) {
         for (int j = 0; j < CLIENTS_PER_BLOCK; j++)

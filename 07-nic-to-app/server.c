@@ -88,7 +88,8 @@ static ssize_t receive(int fd, char *buffer, size_t size)
 
     while ((received = wait_ready() ? recv(fd, buffer, size, 0) : -1) == -1 && is_transient(errno))
         back_off(errno);
-    log_call("recv %zd", received);
+    if (!shutting_down) /* otherwise recv() was not called */
+        log_call("recv %zd", received);
     log_fd(fd, 0);
     if (received == 0)
         log_action("end of input; close");
@@ -112,8 +113,9 @@ static ssize_t send_some(int fd, const char *data, size_t length)
     return sent;
 }
 
-/* The socket is full.  While this coroutine waits for room, others use the shared buffer, so the
- * rest moves to memory of its own.  False: errno says why. */
+/* The socket's send buffer is full.  While this coroutine waits for room, others use the shared
+ * buffer, so the rest moves to memory of its own.  Returns false on failure, with the reason in
+ * errno. */
 static bool send_rest(int fd, const char *data, size_t length)
 {
     char *rest = malloc(length);
@@ -148,7 +150,7 @@ static bool send_all(int fd, const char *data, size_t length)
     return ok;
 }
 
-#define BUFFER_SIZE 65536 /* of one recv(), so that large messages need few calls */
+#define BUFFER_SIZE 65536 /* bytes per recv(), so that large messages need few calls */
 
 /* Serve one client from its first byte to its last. */
 static void serve_client(int fd)
@@ -165,7 +167,8 @@ static void serve_client(int fd)
 // ANCHOR_END: client
 
 // ANCHOR: spawn
-/* Make the table reach as far as fd.  False: no memory, and the table is unchanged. */
+/* Grow the table until it has an entry for fd.  Returns false, with the table unchanged, if there
+ * is no memory. */
 static bool grow_coroutine_table(int fd)
 {
     if (fd < coroutine_capacity)
@@ -189,10 +192,11 @@ static bool spawn_coroutine(void (*body)(int), int fd)
     return coroutines[fd] != NULL;
 }
 
-static long long accept_paused_until; /* by now_ms(), after EMFILE; 0: accepting is not paused */
+/* A time on the now_ms() clock, set after a shortage; 0 if accepting is not paused. */
+static long long accept_paused_until;
 
-/* Let the coroutine of fd run until it waits again or ends.  An event may arrive for a descriptor
- * whose coroutine has ended. */
+/* Let the coroutine of fd run until it waits again or ends.  If the coroutine has already ended, do
+ * nothing: its descriptor may still be in this batch of events. */
 static void resume_coroutine(int fd)
 {
     if (fd >= coroutine_capacity || coroutines[fd] == NULL)
@@ -226,28 +230,31 @@ static void start_client_coroutine(int fd)
     close(fd);
 }
 
-/* Accept the connections that wait in the backlog.  Returns what is wrong with the listener, or
- * ACCEPT_NEXT if nothing is. */
+/* Accept the connections that wait in the backlog.  Returns ACCEPT_SHORTAGE or ACCEPT_BROKEN if
+ * accepting must stop, and ACCEPT_NEXT otherwise. */
 static enum accept_error accept_batch(void)
 {
-    for (int i = 0; i < MAX_ACCEPTS_PER_EVENT; i++) {
+    enum accept_error result = ACCEPT_NEXT;
+    int errors = 0;
+
+    for (int i = 0; i < MAX_ACCEPTS_PER_EVENT && result == ACCEPT_NEXT; i++) {
         int fd = accept(listener, NULL, NULL);
+        if (fd == -1 && errno == EAGAIN)
+            return ACCEPT_NEXT;
         if (fd != -1)
             start_client_coroutine(fd);
-        else if (errno == EAGAIN)
-            break;
-        else if (classify_accept_error(errno) != ACCEPT_NEXT)
-            return classify_accept_error(errno);
+        else if ((result = log_accept_error(errno)) == ACCEPT_NEXT)
+            errors++;
     }
-    return ACCEPT_NEXT;
+    return errors < MAX_ACCEPTS_PER_EVENT ? result : ACCEPT_SHORTAGE; /* not one connection's */
 }
 
-/* While the shortage lasts, accept() would fail again immediately, so we stop watching the
- * listener. The loop resumes this coroutine when a client has disconnected, and also after
- * BACKOFF_MS, because a system-wide shortage can end without any of our clients closing. */
+/* There are no descriptors or no memory left (ACCEPT_SHORTAGE).  While that lasts, accept() would
+ * fail again immediately, so we stop watching the listener.  The loop resumes this coroutine when a
+ * client has disconnected, and also after BACKOFF_MS, because a system-wide shortage can end
+ * without any of our clients closing. */
 static void accept_pause(void)
 {
-    log_action("accept: %s; pause", strerror(errno));
     unwatch(listener);
     do {
         accept_paused_until = now_ms() + BACKOFF_MS;
@@ -265,7 +272,6 @@ static void serve_listener(int fd)
         if (result == ACCEPT_SHORTAGE)
             accept_pause();
         if (result == ACCEPT_BROKEN) {
-            report_error("accept: %s; no more clients are accepted", strerror(errno));
             unwatch(fd);
             return;
         }
@@ -273,8 +279,8 @@ static void serve_listener(int fd)
 }
 // ANCHOR_END: accept
 
-/* Resume accepting if its pause is over.  Returns how long the next wait may take: milliseconds, or
- * -1 for no limit. */
+/* Resume accepting if the pause is over.  Returns the timeout for the next wait, in milliseconds;
+ * -1 means no timeout. */
 static int wait_timeout_ms(void)
 {
     if (accept_paused_until != 0 && now_ms() >= accept_paused_until)
@@ -313,7 +319,7 @@ static void serve(void)
  * and ends. */
 static void end_all_coroutines(void)
 {
-    log_action("told to stop; close all");
+    log_action("told to stop; close all clients");
     shutting_down = true;
     for (int fd = 0; fd < coroutine_capacity; fd++)
         resume_coroutine(fd);
@@ -329,7 +335,7 @@ const struct flag_name flag_names[] = {{EPOLLIN, "EPOLLIN"},       {EPOLLOUT, "E
 int main(int argc, char **argv)
 {
     start_up(argc, argv);
-    stamps_open(); /* where the tracer reads what happens in this process */
+    stamps_open(); /* the tracer reads time stamps of events in this process, see stamp.h */
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (epoll_fd == -1 || !watch(shutdown_pipe[0]) || !spawn_coroutine(serve_listener, listener))
         die("epoll");

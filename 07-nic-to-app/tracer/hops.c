@@ -116,7 +116,8 @@ const struct hop_info hops[HOPS] = {
         .why[WAITS_EPOLL] = "The packet now consists of the bytes and three headers in front of "
                             "them: TCP's (20 to 60 bytes), IP's (20) and Ethernet's (14). It goes "
                             "to the device in an skb, the kernel's record of one packet. It may "
-                            "have to queue for a card; lo and veth have no queue.",
+                            "have to queue for a card; lo (loopback) and veth (a virtual Ethernet "
+                            "pair) have no queue.",
         .not_seen = "the packet was sent from another machine"},
     [HOP_DRIVER] = {.name = "driver", .box = BOX_SENDER, .share = SHARE_SENDER,
         .link = "the skb's address",
@@ -127,16 +128,17 @@ const struct hop_info hops[HOPS] = {
         .not_seen = "the packet was sent from another machine"},
     [HOP_FRAME] = {.name = "frame", .box = BOX_CARD, .share = SHARE_SENDER,
         .link = "time: the last frame written before the kernel took one",
-        .why[WAITS_EPOLL] = "Here this program is the network card. It writes an Ethernet frame, "
-                            "which it has built itself, into a TAP device: a network device whose "
-                            "wire is a file descriptor. The kernel treats the frame as received.",
+        .why[WAITS_EPOLL] = "Here the tracer itself takes the place of the network card. It writes "
+                            "an Ethernet frame, which it has built itself, into a TAP device: a "
+                            "network device whose wire is a file descriptor. The kernel treats the "
+                            "frame as received.",
         .not_seen = "only --via tap and gro write frames"},
     [HOP_IRQ] = {.name = "irq", .box = BOX_CARD, .share = SHARE_STACK,
         .link = "CPU and nesting: its handler raised NET_RX, which ran next",
         .why[WAITS_EPOLL] = "The card has written frames into memory by itself (DMA) and "
                             "interrupts this CPU. The driver's handler touches no packet. It "
-                            "schedules NET_RX, and turns the card's interrupts off until NET_RX "
-                            "has caught up.",
+                            "schedules NET_RX, the softirq that receives packets (see below), and "
+                            "turns the card's interrupts off until NET_RX has caught up.",
         .not_seen = "there is no event of a handler that scheduled this work",
         .not_needed = "no hardware interrupt scheduled this work: NET_RX had rescheduled itself"},
     [HOP_BACKLOG] = {.name = "backlog", .box = BOX_CARD, .share = SHARE_STACK,
@@ -144,7 +146,7 @@ const struct hop_info hops[HOPS] = {
         .why[WAITS_EPOLL] = "This path has no card. The driver is still running inside send(), so "
                             "it only puts the skb into a CPU's backlog, a queue in memory, and "
                             "schedules NET_RX, which will empty the queue. The Ethernet header "
-                            "has been removed, so the length no longer includes it.",
+                            "has been read, and the length no longer includes it.",
         .not_seen = "this device does not use the CPU's backlog"},
     [HOP_SOFTIRQ] = {.name = "softirq", .box = BOX_STACK, .share = SHARE_STACK,
         .link = "CPU and nesting: it has begun and not ended when the skb is received",
@@ -159,8 +161,9 @@ const struct hop_info hops[HOPS] = {
         .link = "the skb's address; its device",
         .why[WAITS_EPOLL] = "The driver has put the frame into an skb, the kernel's record of one "
                             "packet. GRO (generic receive offload) may hold an skb back for a "
-                            "moment. If the next one continues it, in the same connection, the "
-                            "two become one, and the protocols run once for both.",
+                            "moment. If the next skb holds the bytes that follow in the same "
+                            "connection, GRO merges the two, and the IP and TCP code runs once for "
+                            "both.",
         .not_seen = "there is no event for this skb"},
     [HOP_RECEIVE] = {.name = "receive", .box = BOX_STACK, .share = SHARE_STACK,
         .link = "the skb's address; in NET_RX, nesting",
@@ -186,8 +189,8 @@ const struct hop_info hops[HOPS] = {
         .link = "CPU and time: the first one after ready",
         .why[WAITS_EPOLL] = "epoll_ctl() put an entry into the socket's wait queue, and this is "
                             "its callback. It puts the descriptor on epoll's ready list. That is "
-                            "all that epoll does to watch a socket: as long as the callback does "
-                            "not run, no code looks at it.",
+                            "all that epoll does to watch a socket: until the callback runs, no "
+                            "code of epoll looks at the socket.",
         .not_seen = "there is no event after this socket became ready",
         .not_needed = "epoll did not watch this socket yet: the bytes came before the connection "
                       "was accepted",
@@ -245,9 +248,9 @@ const struct hop_info hops[HOPS] = {
         .not_asked = "only a server that trace itself starts can record the time here"},
     [HOP_RECV] = {.name = "recv", .box = BOX_CODE, .share = SHARE_CODE,
         .link = "the thread: the call during which the bytes are copied",
-        .why[WAITS_EPOLL] = "Your code asks for the bytes of this descriptor. The number is an "
-                            "index into the process's table of open files, where the kernel finds "
-                            "the socket.",
+        .why[WAITS_EPOLL] = "Your code asks to read from this descriptor. The number is an index "
+                            "into the process's file descriptor table, where the kernel finds the "
+                            "socket.",
         .why[WAITS_BLOCKED] = "The thread has been waiting inside this call since before the "
                               "packet came.",
         .not_seen = "there is no event of the call"},
@@ -258,15 +261,15 @@ const struct hop_info hops[HOPS] = {
         .not_seen = "the bytes were not read while the tracer was running"},
     [HOP_RETURN] = {.name = "return", .box = BOX_CODE, .share = SHARE_CODE,
         .link = "the thread",
-        .why[WAITS_EPOLL] = "The call returns with the number of bytes. Your code has them.",
+        .why[WAITS_EPOLL] = "The call returns the number of bytes, which are now in your buffer.",
         .not_seen = "the call did not return while the tracer was running"},
     [HOP_ACK] = {.name = "ack", .box = BOX_SENDER, .share = SHARE_SENDER,
         .link = "the position of the bytes in the stream",
         .why[WAITS_EPOLL] = "The sender's TCP has received the acknowledgement, so it no longer "
-                            "has to keep a copy of the bytes. It means that the receiving kernel "
-                            "has them, not that a program has read them. The acknowledgement is "
-                            "therefore not part of the packet's path to the reader, and the total "
-                            "does not include it.",
+                            "has to keep a copy of the bytes. The acknowledgement means that the "
+                            "receiving kernel has the bytes, not that a program has read them. The "
+                            "acknowledgement is therefore not part of the packet's path to the "
+                            "reader, and the total does not include it.",
         .not_seen = "there is no stamp of an acknowledgement"},
 };
 // clang-format on
