@@ -277,6 +277,8 @@ unread() {
     [ -n "${OURS:-}" ] || skip "is about our own log; to run it: make test without SERVER="
     need_field
     [ "$(id -u)" = 0 ] || [ "$2" = 0 ] || skip "needs root (to start the server as another user); to run it: sudo make test"
+    [ "$2" = 0 ] || setpriv --reuid="$2" --regid="$2" --clear-groups test -x "$SERVER" ||
+        skip "user $2 may not enter the folder of the server; to run it: a checkout that other users may read"
     what="-v with a $1 that nobody reads as stderr, ${3:-as user $2}"
     lines_to_a_file >"$TMP/lines"
     read -r written each <"$TMP/lines"

@@ -132,7 +132,7 @@ void show_journey(FILE *stream, const struct recording *recording, const struct 
     show_origin(stream, recording);
     show_title(recording, journey, title, sizeof title);
     fprintf(stream, "%s\n\n%s   at µs     + µs  CPU   %-23s %s%s\n", title, colour.dim, "event",
-            "what it carries", colour.off);
+            "details", colour.off);
     show_hops(stream, journey, whys);
     show_shares(stream, recording, journey);
     if (recording->lost > 0)

@@ -224,7 +224,7 @@ void show_title(const struct recording *recording, const struct journey *journey
     char bytes[32] = "";
 
     if (length > 0)
-        snprintf(bytes, sizeof bytes, " of %ld byte%s", length, length == 1 ? "" : "s");
+        snprintf(bytes, sizeof bytes, " with %ld byte%s", length, length == 1 ? "" : "s");
     if (recording->via == VIA_SOCKETS)
         snprintf(text, size, "One packet%s over lo, as an unprivileged user's sockets see it",
                  bytes);
