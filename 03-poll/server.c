@@ -75,7 +75,7 @@ static size_t raise_nofile_limit(void)
 {
     static bool reported;
     struct rlimit limit;
-    rlim_t needed = pollfd_count;
+    rlim_t needed = (rlim_t)pollfd_count;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) == -1 || limit.rlim_cur >= needed)
         return pollfd_count;

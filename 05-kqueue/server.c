@@ -32,9 +32,9 @@ static struct kevent kevent_change(int fd, enum interest interest, int flags)
                            .flags = (unsigned short)flags};
 }
 
-static bool update_kqueue(const struct kevent changes[], int count)
+static bool update_kqueue(const struct kevent changes[], bool both)
 {
-    bool ok = kevent(kqueue_fd, changes, count, NULL, 0, NULL) == 0 || errno == ENOENT;
+    bool ok = kevent(kqueue_fd, changes, both ? 2 : 1, NULL, 0, NULL) == 0 || errno == ENOENT;
 
     log_event(&changes[0], 0);
     log_action("kevent %s%s", (changes[0].flags & EV_ADD) != 0 ? "EV_ADD" : "EV_DELETE",
@@ -46,7 +46,7 @@ bool watch(int fd)
 {
     struct kevent change = kevent_change(fd, INTEREST_READ, EV_ADD);
 
-    return update_kqueue(&change, 1);
+    return update_kqueue(&change, false);
 }
 
 /* A client has one filter at a time, and so at most one event in a batch. */
@@ -56,7 +56,7 @@ bool set_interest(int fd, enum interest interest)
     struct kevent changes[] = {kevent_change(fd, interest, EV_ADD),
                                kevent_change(fd, other, EV_DELETE)};
 
-    return update_kqueue(changes, 2); /* ENOENT: the filter to delete was not there */
+    return update_kqueue(changes, true); /* ENOENT: the filter to delete was not there */
 }
 
 /* A client needs no EV_DELETE: close() removes its events (see kqueue(2)), even if another process
@@ -67,7 +67,7 @@ void unwatch(int fd)
     struct kevent change = kevent_change(fd, INTEREST_READ, EV_DELETE);
 
     if (fd == listener)
-        update_kqueue(&change, 1);
+        update_kqueue(&change, false);
 }
 // ANCHOR_END: kqueue
 
