@@ -32,6 +32,7 @@ static struct kevent kevent_change(int fd, enum interest interest, int flags)
                            .flags = (unsigned short)flags};
 }
 
+/* Make one change or both.  ENOENT means that the filter to delete was not there. */
 static bool update_kqueue(const struct kevent changes[], bool both)
 {
     bool ok = kevent(kqueue_fd, changes, both ? 2 : 1, NULL, 0, NULL) == 0 || errno == ENOENT;
@@ -56,7 +57,7 @@ bool set_interest(int fd, enum interest interest)
     struct kevent changes[] = {kevent_change(fd, interest, EV_ADD),
                                kevent_change(fd, other, EV_DELETE)};
 
-    return update_kqueue(changes, true); /* ENOENT: the filter to delete was not there */
+    return update_kqueue(changes, true);
 }
 
 /* A client needs no EV_DELETE: close() removes its events (see kqueue(2)), even if another process
