@@ -10,10 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BUFFER_SIZE 65536 /* bytes per recv(), so that large messages need few calls */
-#define MAX_ACCEPTS_PER_EVENT                                                                      \
-    64                        /* new connections per event, so that connected clients get a turn */
-#define CLIENTS_PER_BLOCK 256 /* of the table */
+#define BUFFER_SIZE 65536        /* bytes per recv(), so that large messages need few calls */
+#define MAX_ACCEPTS_PER_EVENT 64 /* then the connected clients get a turn */
+#define CLIENTS_PER_BLOCK 256    /* of the table */
 
 /* ---- The table of clients, by descriptor ---- */
 

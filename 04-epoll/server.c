@@ -14,9 +14,8 @@
 #include <unistd.h>
 
 // ANCHOR: epoll
-static int epoll_fd; /* refers to the epoll instance, which holds the interest list */
-static bool
-    edge_triggered; /* option -e: each arrival of data is reported once, see client_drain() */
+static int epoll_fd;        /* refers to the epoll instance, which holds the interest list */
+static bool edge_triggered; /* option -e: report each arrival of data once, see client_drain() */
 
 /* Change the interest list. */
 static bool update_epoll(int operation, int fd, unsigned flags)

@@ -57,8 +57,7 @@ void context_init(struct context *context, void (*entry)(void))
     struct {
         uint64_t registers[6];
         void (*return_address)(void);
-        uint64_t
-            padding; /* at its entry, a function expects rsp to be 8 bytes below a multiple of 16 */
+        uint64_t padding; /* a function begins with rsp 8 bytes below a multiple of 16 */
     } frame = {.return_address = entry};
 
     context->stack_pointer = context->stack + context->stack_size - sizeof frame;

@@ -213,8 +213,7 @@ static void resume_coroutine(int fd)
 // ANCHOR_END: spawn
 
 // ANCHOR: accept
-#define MAX_ACCEPTS_PER_EVENT                                                                      \
-    64 /* new connections per event, so that connected clients get a turn */
+#define MAX_ACCEPTS_PER_EVENT 64 /* then the connected clients get a turn */
 
 static void start_client_coroutine(int fd)
 {

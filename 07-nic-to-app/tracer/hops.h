@@ -81,9 +81,8 @@ enum slot {
 };
 extern const char *const slot_names[SLOTS]; /* as recordings spell them */
 
-#define NAME_SIZE                                                                                  \
-    16            /* of a device, a thread or an interrupt; the kernel's limit for the first two */
-#define DEVICES 2 /* of one path: a veth pair has two */
+#define NAME_SIZE 16 /* of a device, thread or interrupt; the first two have this limit */
+#define DEVICES 2    /* of one path: a veth pair has two */
 
 struct event {
     uint64_t ns;  /* CLOCK_MONOTONIC */
