@@ -47,7 +47,8 @@ static bool grow_client_table(int fd)
 
 /* ---- Pause and resume accepting ---- */
 
-/* A time on the now_ms() clock; 0 if accepting is not paused. */
+/* When to try accept() again, on the now_ms() clock, after descriptors or memory ran out; 0 if
+ * accepting is not paused. */
 static long long accept_paused_until;
 
 // ANCHOR: pause
@@ -138,7 +139,7 @@ void client_accept(void)
             return;
         }
     }
-    if (errors == MAX_ACCEPTS_PER_EVENT) /* then it is not the error of one connection */
+    if (errors == MAX_ACCEPTS_PER_EVENT) /* so the cause is not a single connection */
         accept_pause();
 }
 // ANCHOR_END: accept
@@ -153,7 +154,7 @@ bool client_set_interest(struct client *client, enum interest interest)
 }
 
 // ANCHOR: buffer
-/* Returns how many bytes the socket took; 0 if it takes none now; -1 if the client has failed. */
+/* Returns how many bytes the socket took, 0 if it can take none now, or -1 on an error. */
 static ssize_t send_some(struct client *client, const char *data, size_t length)
 {
     ssize_t sent = send(client->fd, data, length, 0);
@@ -224,7 +225,9 @@ static bool client_write(struct client *client)
         return client_fail(client, "send");
     client->sent += (size_t)sent;
     log_action("send %zd, %zu left", sent, left - (size_t)sent);
-    if (sent == 0) /* without EAGAIN there is no new edge, so re-arm (see chapter 4) */
+    /* After EINTR or ENOBUFS, an edge-triggered wait may not report this client again, so re-arm it
+     * (see chapter 4). */
+    if (sent == 0)
         return client_set_interest(client, INTEREST_WRITE);
     if (client->sent < client->length)
         return true;

@@ -1,4 +1,4 @@
-/* The common code of all stages: options, signals, the listening socket, errors and the log. */
+/* The code that all stages share: options, signals, the listening socket, errors and the log. */
 #define _DEFAULT_SOURCE /* POSIX, and the errno values that some systems add to it */
 
 #include "common.h"
@@ -33,8 +33,8 @@ struct options options = {.address = "127.0.0.1", .port = "5566"};
 /* Whether write() to stdout or stderr could block: see reopen_output(). */
 static bool output_may_block[STDERR_FILENO + 1];
 
-/* What stderr has not taken yet.  A line that was begun is always finished; other lines are
- * dropped. */
+/* Output that stderr has not accepted yet.  A partly written line is always completed; lines that
+ * arrive while stderr accepts nothing are dropped and counted. */
 static struct {
     unsigned long dropped;   /* lines that were dropped since the last one that was written */
     char rest[MAX_LOG_LINE]; /* of a line that was written in part; it precedes the next line */
@@ -261,7 +261,7 @@ enum accept_error log_accept_error(int error)
 // ANCHOR: nodelay
 /* Nagle's algorithm holds a small segment back until the one before it is acknowledged, and the
  * client's kernel delays that acknowledgement.  TCP_NODELAY turns the algorithm off.  If this call
- * fails, replies only arrive later. */
+ * fails, the only effect is that replies may arrive later. */
 void set_nodelay(int fd)
 {
     int on = 1;
@@ -501,9 +501,10 @@ long long now_ms(void)
 
 // ANCHOR: stop
 /* A handler that only sets a flag creates a race condition: a signal that arrives after the loop
- * has checked the flag and before it waits would not end the wait.  A byte in a pipe stays there,
- * so the wait itself returns.  This is the self-pipe trick.  The flag covers the case in which the
- * wait keeps failing and so never reports the pipe. */
+ * has checked the flag and before it waits would not end the wait.  So the handler also writes a
+ * byte into a pipe that the loop watches.  The byte stays there until it is read, so the next wait
+ * returns immediately.  This is the self-pipe trick.  The flag covers the case in which the wait
+ * keeps failing and so never reports the pipe. */
 static void on_stop_signal(int signal_number)
 {
     int error = errno;
@@ -545,6 +546,6 @@ void start_up(int argc, char **argv)
         die("pipe");
     install_signal_handlers(on_stop_signal);
     listener = listen_on(options.address, options.port);
-    if (!set_nonblocking(listener)) /* accept() must not block if a connection was reset */
+    if (!set_nonblocking(listener)) /* a waiting connection may be reset before accept() */
         die("fcntl");
 }

@@ -1,9 +1,9 @@
 /* Stage 02: select().  One thread waits for all clients in one call.
  *
  * Two sets of bits, one for reading and one for writing, say which descriptors to wait for.
- * select() overwrites them with those that are ready, and the loop looks at every bit up to the
- * highest.  A descriptor is ready when accept(), recv() or send() would not block.
- * Try it: make tour STAGE=02, and then make run-02 V=1.
+ * select() overwrites both sets with the descriptors that are ready, and the loop checks every bit
+ * up to the highest watched descriptor.  A descriptor is ready when accept(), recv() or send()
+ * would not block.  Try it: make tour STAGE=02, and then make run-02 V=1.
  *
  * Limit: a descriptor numbered FD_SETSIZE (usually 1,024) or above has no bit. */
 #define _POSIX_C_SOURCE 200809L
@@ -78,7 +78,7 @@ enum { READABLE = 1, WRITABLE = 2 }; /* for the log */
 static void serve(void)
 {
     for (;;) {
-        int timeout_ms = wait_timeout_ms(); /* before the copies: it may watch the listener again */
+        int timeout_ms = wait_timeout_ms(); /* before the copies: it may change read_set */
         fd_set readable = read_set, writable = write_set;
         struct timeval timeout = {.tv_usec = (suseconds_t)timeout_ms * 1000};
         int ready =

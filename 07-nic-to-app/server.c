@@ -98,7 +98,7 @@ static ssize_t receive(int fd, char *buffer, size_t size)
     return received;
 }
 
-/* Returns how many bytes the socket took; 0 if it takes none now; -1 if the client has failed. */
+/* Returns how many bytes the socket took, 0 if it can take none now, or -1 on an error. */
 static ssize_t send_some(int fd, const char *data, size_t length)
 {
     ssize_t sent = send(fd, data, length, 0);
@@ -114,8 +114,8 @@ static ssize_t send_some(int fd, const char *data, size_t length)
 }
 
 /* The socket's send buffer is full.  While this coroutine waits for room, others use the shared
- * buffer, so the rest moves to memory of its own.  Returns false on failure, with the reason in
- * errno. */
+ * buffer, so the unsent data is copied to a buffer of its own.  Returns false on failure, with the
+ * reason in errno. */
 static bool send_rest(int fd, const char *data, size_t length)
 {
     char *rest = malloc(length);
@@ -192,11 +192,12 @@ static bool spawn_coroutine(void (*body)(int), int fd)
     return coroutines[fd] != NULL;
 }
 
-/* A time on the now_ms() clock, set after a shortage; 0 if accepting is not paused. */
+/* When to try accept() again, on the now_ms() clock, after descriptors or memory ran out; 0 if
+ * accepting is not paused. */
 static long long accept_paused_until;
 
-/* Let the coroutine of fd run until it waits again or ends.  If the coroutine has already ended, do
- * nothing: its descriptor may still be in this batch of events. */
+/* Let the coroutine of fd run until it waits again or ends.  It may have ended earlier in this
+ * batch. */
 static void resume_coroutine(int fd)
 {
     if (fd >= coroutine_capacity || coroutines[fd] == NULL)
@@ -245,7 +246,8 @@ static enum accept_error accept_batch(void)
         else if ((result = log_accept_error(errno)) == ACCEPT_NEXT)
             errors++;
     }
-    return errors < MAX_ACCEPTS_PER_EVENT ? result : ACCEPT_SHORTAGE; /* not one connection's */
+    /* If every accept() failed, the cause is not a single connection. */
+    return errors < MAX_ACCEPTS_PER_EVENT ? result : ACCEPT_SHORTAGE;
 }
 
 /* There are no descriptors or no memory left (ACCEPT_SHORTAGE).  While that lasts, accept() would

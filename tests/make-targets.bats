@@ -589,7 +589,7 @@ notices_and_limits() { # as many as there are scenes
 INT A connects
 TERM B connects
 HUP one thread, many
-INT server suspended
+INT suspends the server
 TERM Limit: select
 END
 }

@@ -146,7 +146,7 @@ const struct hop_info hops[HOPS] = {
         .why[WAITS_EPOLL] = "This path has no card. The driver is still running inside send(), so "
                             "it only puts the skb into a CPU's backlog, a queue in memory, and "
                             "schedules NET_RX, which will empty the queue. The Ethernet header "
-                            "has been read, and the length no longer includes it.",
+                            "has been read, and the length shown from here on does not include it.",
         .not_seen = "this device does not use the CPU's backlog"},
     [HOP_SOFTIRQ] = {.name = "softirq", .box = BOX_STACK, .share = SHARE_STACK,
         .link = "CPU and nesting: it has begun and not ended when the skb is received",
@@ -181,16 +181,16 @@ const struct hop_info hops[HOPS] = {
     [HOP_READY] = {.name = "ready", .box = BOX_BUFFER, .share = SHARE_STACK,
         .link = "the socket",
         .why[WAITS_EPOLL] = "These bytes were the next in order. The skb is linked into the "
-                            "socket's receive queue. Each entry of the socket's wait queue names "
-                            "a callback function, and the kernel calls it. The server has not run "
-                            "at all so far.",
+                            "socket's receive queue. The socket also has a wait queue, the list of "
+                            "everything that waits for it. Each entry names a callback function, "
+                            "and the kernel now calls it. The server has not run at all so far.",
         .not_seen = "there is no event for this socket; the bytes may have come out of order"},
     [HOP_CALLBACK] = {.name = "callback", .box = BOX_WATCH, .share = SHARE_WAKE,
         .link = "CPU and time: the first one after ready",
         .why[WAITS_EPOLL] = "epoll_ctl() put an entry into the socket's wait queue, and this is "
                             "its callback. It puts the descriptor on epoll's ready list. That is "
                             "all that epoll does to watch a socket: until the callback runs, no "
-                            "code of epoll looks at the socket.",
+                            "epoll code looks at the socket.",
         .not_seen = "there is no event after this socket became ready",
         .not_needed = "epoll did not watch this socket yet: the bytes came before the connection "
                       "was accepted",
