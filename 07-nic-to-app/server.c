@@ -46,7 +46,6 @@ static bool wait_ready(void)
 
 // ANCHOR: epoll
 enum interest { INTEREST_READ, INTEREST_WRITE };
-
 static int epoll_fd;
 
 /* Change the interest list. */

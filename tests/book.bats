@@ -234,7 +234,7 @@ function_of() {
 @test "what chapter 5 says of its code" {
     local server=$ROOT/05-kqueue/server.c emulation=$ROOT/05-kqueue/linux
     function_of 05-kqueue/server.c set_interest | grep -q 'update_kqueue(changes, true)'              # "One call makes both"
-    function_of 05-kqueue/server.c update_kqueue | grep -q 'kevent(kqueue_fd, changes, count, NULL, 0, NULL)'
+    function_of 05-kqueue/server.c update_kqueue | grep -q 'kevent(kqueue_fd, changes, both ? 2 : 1, NULL, 0, NULL)'
     function_of 05-kqueue/server.c set_interest | grep -q 'interest, EV_ADD), [a-z_]*(fd, other, EV_DELETE)' # "the new filter first"
     function_of 05-kqueue/server.c unwatch | grep -q 'if (fd == listener) update_kqueue('          # "only for the listener"
     [ "$(function_of 05-kqueue/server.c unwatch | grep -o 'update_kqueue(\|kevent(' | wc -l)" = 1 ]
