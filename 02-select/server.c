@@ -5,7 +5,7 @@
  * up to the highest watched descriptor.  A descriptor is ready when accept(), recv() or send()
  * would not block.  Try it: make tour STAGE=02, and then make run-02 V=1.
  *
- * Limit: a descriptor numbered FD_SETSIZE (usually 1,024) or above has no bit. */
+ * Limit: a descriptor numbered FD_SETSIZE (usually 1,024) or above has no bit in the sets. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "clients.h"
@@ -78,7 +78,8 @@ enum { READABLE = 1, WRITABLE = 2 }; /* for the log */
 static void serve(void)
 {
     for (;;) {
-        int timeout_ms = wait_timeout_ms(); /* before the copies: it may change read_set */
+        /* This comes before the sets are copied, because it may watch the listener again. */
+        int timeout_ms = wait_timeout_ms();
         fd_set readable = read_set, writable = write_set;
         struct timeval timeout = {.tv_usec = (suseconds_t)timeout_ms * 1000};
         int ready =

@@ -12,11 +12,12 @@
 
 #define BUFFER_SIZE 65536        /* bytes per recv(), so that large messages need few calls */
 #define MAX_ACCEPTS_PER_EVENT 64 /* then the connected clients get a turn */
-#define CLIENTS_PER_BLOCK 256    /* of the table */
+#define CLIENTS_PER_BLOCK 256    /* entries in one block of the table below */
 
 /* ---- The table of clients, by descriptor ---- */
 
-/* It consists of blocks because a block never moves, so a pointer to a client stays valid. */
+/* The table consists of blocks that never move, so a pointer to a client stays valid when the table
+ * grows. */
 static struct client **client_blocks;
 static int client_block_count;
 
@@ -52,7 +53,7 @@ static bool grow_client_table(int fd)
 static long long accept_paused_until;
 
 // ANCHOR: pause
-/* There are no descriptors or no memory left (ACCEPT_SHORTAGE).  While that lasts, accept()
+/* Descriptors or memory have run out (ACCEPT_SHORTAGE).  While that lasts, accept()
  * would fail again immediately, so we stop watching the listener.  New connections wait in its
  * backlog. */
 static void accept_pause(void)
@@ -139,7 +140,8 @@ void client_accept(void)
             return;
         }
     }
-    if (errors == MAX_ACCEPTS_PER_EVENT) /* so the cause is not a single connection */
+    /* If every accept() failed, the fault is not in the connections, so treat it as a shortage. */
+    if (errors == MAX_ACCEPTS_PER_EVENT)
         accept_pause();
 }
 // ANCHOR_END: accept
@@ -239,8 +241,8 @@ static bool client_write(struct client *client)
 
 // ANCHOR: ready
 /* It does not matter which flags the kernel reported.  We make the call that this client needs
- * next: send() if output is pending, and otherwise recv().  It makes progress, or it returns the
- * end of input or the error. */
+ * next: send() if output is pending, and otherwise recv().  That call either makes progress or
+ * reports the end of input or an error. */
 bool client_ready(struct client *client)
 {
     if (client == NULL)

@@ -99,7 +99,8 @@ static size_t raise_nofile_limit(void)
 static void serve(void)
 {
     for (;;) {
-        int timeout_ms = wait_timeout_ms(); /* before the count: it may add the listener */
+        /* This comes before the count is read, because it may watch the listener again. */
+        int timeout_ms = wait_timeout_ms();
         size_t count = pollfd_count;
         int ready = poll(pollfds, (nfds_t)count, timeout_ms);
         if (ready == -1 && errno == EINVAL) {

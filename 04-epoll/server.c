@@ -15,7 +15,7 @@
 
 // ANCHOR: epoll
 static int epoll_fd;        /* refers to the epoll instance, which holds the interest list */
-static bool edge_triggered; /* option -e: report each arrival of data once, see client_drain() */
+static bool edge_triggered; /* option -e: report each arrival of data once (see client_drain()) */
 
 /* Change the interest list. */
 static bool update_epoll(int operation, int fd, unsigned flags)
@@ -31,10 +31,10 @@ static bool update_epoll(int operation, int fd, unsigned flags)
 }
 
 /* EPOLLERR (an error is pending) and EPOLLHUP (both directions are closed) are always reported.
- * EPOLLRDHUP means that the client has sent FIN.  It is requested only for the log, because recv()
- * returns 0 anyway, and only with EPOLLIN: once set, the flag stays set, and would end every wait
- * for EPOLLOUT immediately.  The listener stays level-triggered, because client_accept() may leave
- * connections in the backlog. */
+ * EPOLLRDHUP means that the client has sent FIN.  We request it only so that the log shows it;
+ * recv() returns 0 in any case.  We request it only together with EPOLLIN, because the flag stays
+ * set, and would end every wait for EPOLLOUT immediately.  The listener stays level-triggered,
+ * because client_accept() may leave connections in the backlog. */
 static unsigned epoll_events_for(int fd, enum interest interest)
 {
     unsigned events = interest == INTEREST_READ ? EPOLLIN | EPOLLRDHUP : EPOLLOUT;
@@ -54,8 +54,8 @@ bool set_interest(int fd, enum interest interest)
     return update_epoll(EPOLL_CTL_MOD, fd, epoll_events_for(fd, interest));
 }
 
-/* close() also removes the descriptor, unless a duplicate of it is still open, for example in
- * another process (see epoll(7)). */
+/* close() would remove the descriptor too, but not while a duplicate of it is open, for example in
+ * another process (see epoll(7)).  So we remove it explicitly. */
 void unwatch(int fd)
 {
     update_epoll(EPOLL_CTL_DEL, fd, 0);

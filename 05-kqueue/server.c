@@ -18,7 +18,7 @@
 
 // ANCHOR: kqueue
 static int kqueue_fd;       /* refers to the kqueue, which holds the list */
-static bool edge_triggered; /* option -e: report each arrival of data once, see client_drain() */
+static bool edge_triggered; /* option -e: report each arrival of data once (see client_drain()) */
 
 static void log_event(const struct kevent *event, unsigned flags);
 

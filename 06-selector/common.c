@@ -62,10 +62,11 @@ static void reopen_output(int fd)
     close(own);
 }
 
-/* Write as much as fits now, and return how many bytes that was; if not all, errno says why.  Where
- * write() could block, we call poll() first:  POLLOUT guarantees room for a line in a pipe or
- * socket, but for only one byte in a terminal.  The number of calls is limited, even if all are
- * interrupted. */
+/* Write as much as fits now, and return the number of bytes written.  If that is less than
+ * `length`, errno holds the reason.  Where write() could block, we call poll() first:  POLLOUT
+ * guarantees room for a line in a pipe or socket, but for only one byte in a terminal, so we write
+ * to a terminal byte by byte.  The number of calls is limited, so the loop ends even if every call
+ * is interrupted. */
 static size_t write_without_blocking(int fd, const char *text, size_t length)
 {
     struct pollfd output = {.fd = fd, .events = POLLOUT};
@@ -212,7 +213,8 @@ void back_off(int error)
 
 // ANCHOR: accept_error
 /* accept() can also fail because of an error on the connection that it was about to return (see
- * accept(2), "Error handling").  Such an error says nothing about the connections behind it. */
+ * accept(2), "Error handling").  Such an error does not affect the other connections in the
+ * backlog, so the server accepts the next one. */
 static enum accept_error classify_accept_error(int error)
 {
     switch (error) {
@@ -341,7 +343,7 @@ void read_options(int argc, char **argv)
         bad_usage(options.port, "not a port; a port is a number from 0 to 65535");
 }
 
-/* If any of the descriptors 0 to 2 is closed at start-up, a socket would get its number, and a
+/* If descriptor 0, 1 or 2 were closed at start-up, a socket would get its number, and the output of
  * printf() could reach a client.  So we open /dev/null in its place. */
 void reserve_std_fds(void)
 {
@@ -354,9 +356,10 @@ void reserve_std_fds(void)
 
 // ANCHOR: signals
 /* The default action of three signals would terminate or suspend the server when it writes:
- * SIGPIPE (the reading end is closed), SIGXFSZ (the file has reached its size limit) and SIGTTOU (a
- * background job writes to the terminal).  We ignore them.  In the first two cases write() then
- * fails with EPIPE or EFBIG; in the third it succeeds. */
+ * SIGPIPE (the read end of the pipe is closed, or the peer has closed the connection), SIGXFSZ (the
+ * file has reached its size limit) and SIGTTOU (a background job writes to the terminal).  We
+ * ignore them.  In the first two cases write() then fails with EPIPE or EFBIG; in the third it
+ * succeeds. */
 void install_signal_handlers(void (*on_stop)(int))
 {
     static const int stopping[] = {SIGINT, SIGTERM}, failed_write[] = {SIGPIPE, SIGXFSZ, SIGTTOU};
@@ -527,7 +530,8 @@ bool handle_wait_error(const char *call)
         report_error("%s: %s; clients wait until it succeeds", call, strerror(error));
         reported = true;
     }
-    /* Even if every wait fails in this way, the loop must not use much CPU. */
+    /* back_off() does not sleep after EINTR or EAGAIN.  ENOBUFS makes it sleep for a moment, so
+     * that a wait that keeps failing does not use a whole CPU. */
     back_off(error == EINTR || error == EAGAIN ? ENOBUFS : error);
     if (!stop_requested)
         return true;
@@ -546,6 +550,6 @@ void start_up(int argc, char **argv)
         die("pipe");
     install_signal_handlers(on_stop_signal);
     listener = listen_on(options.address, options.port);
-    if (!set_nonblocking(listener)) /* a waiting connection may be reset before accept() */
+    if (!set_nonblocking(listener)) /* accept() would block if a pending connection was reset */
         die("fcntl");
 }

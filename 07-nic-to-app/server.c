@@ -1,7 +1,7 @@
 /* Stage 07: coroutines.  The loop of stage 04, and the code of stage 01 on top of it.
  *
  * A coroutine is a function that can stop in the middle and continue there later, because it has
- * its own stack (coroutine.c).  Each client has one, so serve_client() reads as in stage 01.  Where
+ * its own stack (coroutine.c).  Each client has one, so serve_client() reads like stage 01.  Where
  * a thread would block, a coroutine yields to the loop; only one coroutine runs at a time.
  * Try it: make tour STAGE=07, and then make run-07 V=1.
  * Limit: each idle client uses a page of memory, at the top of its 64 KiB stack. */
@@ -112,9 +112,9 @@ static ssize_t send_some(int fd, const char *data, size_t length)
     return sent;
 }
 
-/* The socket's send buffer is full.  While this coroutine waits for room, others use the shared
- * buffer, so the unsent data is copied to a buffer of its own.  Returns false on failure, with the
- * reason in errno. */
+/* The socket's send buffer is full.  While this coroutine waits for room, other coroutines use the
+ * shared buffer, so we copy the unsent data to a buffer that belongs to this coroutine.  Returns
+ * false on failure, with the reason in errno. */
 static bool send_rest(int fd, const char *data, size_t length)
 {
     char *rest = malloc(length);
@@ -195,8 +195,8 @@ static bool spawn_coroutine(void (*body)(int), int fd)
  * accepting is not paused. */
 static long long accept_paused_until;
 
-/* Let the coroutine of fd run until it waits again or ends.  It may have ended earlier in this
- * batch. */
+/* Let the coroutine of fd run until it waits again or ends.  If fd has no coroutine, do nothing:
+ * end_all_coroutines() calls this for every entry of the table. */
 static void resume_coroutine(int fd)
 {
     if (fd >= coroutine_capacity || coroutines[fd] == NULL)
@@ -245,11 +245,11 @@ static enum accept_error accept_batch(void)
         else if ((result = log_accept_error(errno)) == ACCEPT_NEXT)
             errors++;
     }
-    /* If every accept() failed, the cause is not a single connection. */
+    /* If every accept() failed, the fault is not in the connections, so treat it as a shortage. */
     return errors < MAX_ACCEPTS_PER_EVENT ? result : ACCEPT_SHORTAGE;
 }
 
-/* There are no descriptors or no memory left (ACCEPT_SHORTAGE).  While that lasts, accept() would
+/* Descriptors or memory have run out (ACCEPT_SHORTAGE).  While that lasts, accept() would
  * fail again immediately, so we stop watching the listener.  The loop resumes this coroutine when a
  * client has disconnected, and also after BACKOFF_MS, because a system-wide shortage can end
  * without any of our clients closing. */
@@ -335,7 +335,7 @@ const struct flag_name flag_names[] = {{EPOLLIN, "EPOLLIN"},       {EPOLLOUT, "E
 int main(int argc, char **argv)
 {
     start_up(argc, argv);
-    stamps_open(); /* the tracer reads time stamps of events in this process, see stamp.h */
+    stamps_open(); /* the tracer reads time stamps of events in this process (see stamp.h) */
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (epoll_fd == -1 || !watch(shutdown_pipe[0]) || !spawn_coroutine(serve_listener, listener))
         die("epoll");

@@ -187,10 +187,10 @@ const struct hop_info hops[HOPS] = {
         .not_seen = "there is no event for this socket; the bytes may have come out of order"},
     [HOP_CALLBACK] = {.name = "callback", .box = BOX_WATCH, .share = SHARE_WAKE,
         .link = "CPU and time: the first one after ready",
-        .why[WAITS_EPOLL] = "epoll_ctl() put an entry into the socket's wait queue, and this is "
-                            "its callback. It puts the descriptor on epoll's ready list. That is "
-                            "all that epoll does to watch a socket: until the callback runs, no "
-                            "epoll code looks at the socket.",
+        .why[WAITS_EPOLL] = "epoll_ctl() put an entry into the socket's wait queue. The entry's "
+                            "callback now puts the descriptor on epoll's ready list. That is all "
+                            "that epoll does to watch a socket: until the callback runs, no epoll "
+                            "code looks at the socket.",
         .not_seen = "there is no event after this socket became ready",
         .not_needed = "epoll did not watch this socket yet: the bytes came before the connection "
                       "was accepted",
@@ -242,7 +242,8 @@ const struct hop_info hops[HOPS] = {
         .link = "the descriptor; stamped by the server",
         .why[WAITS_EPOLL] = "The server's code for this client is a coroutine, a function with a "
                             "call stack of its own. The loop switches to that stack, and the "
-                            "function continues where it waited. The kernel is not involved.",
+                            "function continues from the point where it yielded. The kernel is not "
+                            "involved.",
         .not_seen = "the server wrote no stamp between its wait and this call",
         .not_available = "this server does not record the time here",
         .not_asked = "only a server that trace itself starts can record the time here"},

@@ -221,10 +221,10 @@ void show_title(const struct recording *recording, const struct journey *journey
     long length = tcp != NULL   ? (long)tcp->value[SLOT_LEN]
                   : got != NULL ? (long)got->value[SLOT_RET]
                                 : 0;
-    char bytes[32] = "";
+    char bytes[40] = "";
 
     if (length > 0)
-        snprintf(bytes, sizeof bytes, " with %ld byte%s", length, length == 1 ? "" : "s");
+        snprintf(bytes, sizeof bytes, " with %ld byte%s of data", length, length == 1 ? "" : "s");
     if (recording->via == VIA_SOCKETS)
         snprintf(text, size, "One packet%s over lo, as an unprivileged user's sockets see it",
                  bytes);
