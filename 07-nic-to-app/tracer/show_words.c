@@ -226,8 +226,7 @@ void show_title(const struct recording *recording, const struct journey *journey
     if (length > 0)
         snprintf(bytes, sizeof bytes, " with %ld byte%s of data", length, length == 1 ? "" : "s");
     if (recording->via == VIA_SOCKETS)
-        snprintf(text, size, "One packet%s over lo, as an ordinary user's sockets see it",
-                 bytes);
+        snprintf(text, size, "One packet%s over lo, as an ordinary user's sockets see it", bytes);
     else
         snprintf(text, size, "One packet%s over %s to %s on port %u", bytes,
                  show_path(recording->via), recording->server, recording->port);
