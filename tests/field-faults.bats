@@ -67,7 +67,9 @@ listener_has_failed() { # WHAT
     [ "$VARIANT" != "01-blocking -1" ] || check "$1" "the connected client is served to its end" \
         "the server ends with its listener" to_its_end
     check "$1" "one line on stderr says that no more clients are accepted" \
-        "an error of accept() that is taken for a shortage, and tried again for ever" reported_once
+        "an error of accept() that is taken for a shortage, and tried again for ever" \
+        wait_until 3 has_text "$TMP/server.err" 'no more clients are accepted$'
+    check "$1" "it is one line" "each event reports it again" reported_once
     check "$1" "no CPU is used" "the listener is still watched: it reports HUP for ever" uses_no_cpu
     [ "$VARIANT" = "01-blocking -1" ] || check "$1" "the connected client is served to its end" \
         "the server ends with its listener" to_its_end
