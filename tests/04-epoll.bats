@@ -127,6 +127,7 @@ END
     kill -STOP "$SERVER_PID"
     resume_client one
     wait_until 5 unread_bytes_wait
+    client_printed one full
     resume_client two
     client_printed two sent
     kill -CONT "$SERVER_PID"
