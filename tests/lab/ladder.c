@@ -7,6 +7,7 @@
 
 #include "ladder.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -67,7 +68,9 @@ static enum cause cause_of_end(int by_signal)
 {
     if (by_signal == SIGPIPE)
         return KILLED_BY_SIGPIPE;
-    return by_signal == 0 ? rung->ends : CRASHES;
+    if (by_signal == SIGSEGV || by_signal == SIGBUS || by_signal == SIGABRT || by_signal == SIGFPE)
+        return CRASHES;
+    return strstr(server_complaint(), strerror(ENOSYS)) != NULL ? GAP_EMPTY : rung->ends;
 }
 
 void fail(enum cause cause, const char *format, ...)
@@ -93,12 +96,26 @@ void fail(enum cause cause, const char *format, ...)
     longjmp(rung_failed, 1);
 }
 
+/* The rung with its usual causes filled in. */
+static struct rung complete(const struct rung *each)
+{
+    struct rung full = *each;
+
+    full.ends = full.ends == USUAL ? LOOP_RETURNS : full.ends;
+    full.closes = full.closes == USUAL ? CLOSES_TOO_SOON : full.closes;
+    full.silent = full.silent == USUAL ? NO_BRANCH : full.silent;
+    full.differs = full.differs == USUAL ? WRONG_BYTES : full.differs;
+    return full;
+}
+
 /* Run one rung with a server of its own.  Returns true if it passed. */
 static bool passes(const struct rung *next)
 {
-    bool passed = false;
+    static struct rung full;
+    volatile bool passed = false;
 
-    rung = next;
+    full = complete(next);
+    rung = &full;
     if (setjmp(rung_failed) == 0) {
         rung->run();
         passed = true;
@@ -134,7 +151,7 @@ static void print_wrapped(const char *label, const char *text)
 static void report(const struct rung *failed, int passed, int total)
 {
     printf("%d of %d. The next rung, \"%s\", fails:\n", passed, total, failed->title);
-    print_wrapped("  the client", failed->client);
+    print_wrapped("  test", failed->test);
     print_wrapped("  expected", failed->expected);
     print_wrapped("  instead", instead);
     print_wrapped("  likely cause", causes[failed_cause].text);
@@ -148,13 +165,13 @@ static void list_rungs(void)
 {
     for (const struct rung *each = rungs; each->name != NULL; each++) {
         printf("%s (%s)\n", each->title, each->name);
-        print_wrapped("  the client", each->client);
+        print_wrapped("  test", each->test);
         print_wrapped("  expected", each->expected);
         if (each->stages != NULL)
             print_wrapped("  in stages", each->stages);
     }
     printf("\nThe likely causes\n");
-    for (int i = 0; i < CAUSE_COUNT; i++) {
+    for (int i = USUAL + 1; i < CAUSE_COUNT; i++) {
         print_wrapped("  cause", causes[i].text);
         print_wrapped("  in the book", causes[i].book);
     }
@@ -209,11 +226,13 @@ static void print_passed(const struct rung *passed)
 
     if (verbose)
         return;
+    if (column > 0)
+        printf(",");
     if (column + length > WIDTH - 7) {
         printf("\n       ");
         column = 0;
     }
-    printf("%s %s", column == 0 ? "" : ",", passed->name);
+    printf(" %s", passed->name);
     fflush(stdout);
     column += length;
 }
@@ -283,7 +302,7 @@ static int run_one(const char *name)
         return 2;
     }
     printf("Rung \"%s\"\n", only->title);
-    print_wrapped("  the client", only->client);
+    print_wrapped("  test", only->test);
     print_wrapped("  expected", only->expected);
     bool passed = passes(only);
     print_wrapped(passed ? "  result" : "  instead", passed ? "It passes." : instead);
@@ -310,57 +329,59 @@ static void raise_descriptor_limit(void)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static const char *read_options(int argc, char **argv)
-{
-    const char *only = NULL;
-    int letter;
+static const char *only; /* the rung of -r */
 
-    while ((letter = getopt(argc, argv, "+lvg:r:s:b:e:o:x")) != -1) {
-        switch (letter) {
-        case 'l':
-            list_rungs();
-            exit(0);
-        case 'v':
-            verbose = true;
-            break;
-        case 'g':
-            stage_digit = optarg[0];
-            break;
-        case 'r':
-            only = optarg;
-            break;
-        case 's':
-            state_file = optarg;
-            break;
-        case 'b':
-            build_command = optarg;
-            break;
-        case 'e':
-            example = optarg;
-            break;
-        case 'o':
-            stage_option = optarg;
-            break;
-        case 'x':
-            server_is_ours = true;
-            break;
-        default:
-            fputs(usage, stderr);
-            exit(2);
-        }
+static bool read_option(int letter)
+{
+    switch (letter) {
+    case 'v':
+        verbose = true;
+        break;
+    case 'g':
+        stage_digit = optarg[0];
+        break;
+    case 'r':
+        only = optarg;
+        break;
+    case 's':
+        state_file = optarg;
+        break;
+    case 'b':
+        build_command = optarg;
+        break;
+    case 'e':
+        example = optarg;
+        break;
+    case 'o':
+        stage_option = optarg;
+        break;
+    case 'x':
+        server_is_ours = true;
+        break;
+    default:
+        return false;
     }
-    return only;
+    return true;
 }
 
 int main(int argc, char **argv)
 {
-    const char *patience = getenv("LAB_PATIENCE"), *only = read_options(argc, argv);
+    const char *patience = getenv("LAB_PATIENCE");
+    int letter;
+    bool good = true;
 
-    server_words = argv + optind;
-    if (optind == argc) {
+    while (good && (letter = getopt(argc, argv, "+lvg:r:s:b:e:o:x")) != -1) {
+        if (letter == 'l') {
+            list_rungs();
+            return 0;
+        }
+        good = read_option(letter);
+    }
+    if (!good || optind == argc) {
         fputs(usage, stderr);
         return 2;
     }
+    server_words = argv + optind;
     if (patience != NULL && atoi(patience) > 0)
         patience_ms *= atoi(patience);
     signal(SIGPIPE, SIG_IGN);

@@ -16,7 +16,9 @@
 
 /* The likely cause of a failure.  causes[] in rungs.c has the text of each. */
 enum cause {
+    USUAL,
     BUILD_ERROR,
+    GAP_EMPTY,
     EXITS_AT_START,
     NOT_LISTENING,
     NO_ADDRESS,
@@ -70,12 +72,12 @@ struct cause_text {
 };
 extern const struct cause_text causes[CAUSE_COUNT];
 
-/* One rung of the ladder.  The four causes are what fail_as() reports if the rung's function knows
- * nothing more precise. */
+/* One rung of the ladder.  The four causes are reported if the rung's function knows nothing more
+ * precise.  The usual ones are LOOP_RETURNS, CLOSES_TOO_SOON, NO_BRANCH and WRONG_BYTES. */
 struct rung {
     const char *name;     /* one word, for the state file and the command line */
     const char *title;    /* in the report: "7 of 18: a large message" */
-    const char *client;   /* what the client does, */
+    const char *test;     /* what the clients do, */
     const char *expected; /* and what has to happen */
     void (*run)(void);
     enum cause ends;    /* the server has ended */
@@ -87,7 +89,10 @@ struct rung {
     int nofile;         /* the server's RLIMIT_NOFILE; 0: as many as the ladder has */
 };
 extern const struct rung rungs[]; /* ends with an entry whose name is NULL */
-#define BASIC_RUNGS 3 /* it compiles, starts and echoes */
+#define BASIC_RUNGS 3             /* it compiles, starts and echoes */
+
+/* Find out with new connections whether the server calls recv() only once per event. */
+bool reads_once_per_event(void);
 
 /* ---- ladder.c ---- */
 
@@ -105,13 +110,16 @@ void note(const char *format, ...);
 
 /* ---- process.c ---- */
 
-extern char **server_words; /* the command line; the words PORT and ADDRESS are replaced */
-extern bool server_is_ours; /* it prints "listening on ADDRESS:PORT", and takes -p 0 and -v */
+extern char **server_words;      /* the command line; the words PORT and ADDRESS are replaced */
+extern bool server_is_ours;      /* it prints "listening on ADDRESS:PORT", and takes -p 0 and -v */
 extern const char *stage_option; /* selects a variant of the stage, such as "-s poll"; or NULL */
 
-/* Start the server and wait until it listens.  `port` is a number, or 0 for any. */
+/* Start the server.  `port` is a number, or 0 for any.  Our servers say when they listen; with any
+ * other server, the first connection is tried until it succeeds. */
 void server_start(int port);
 int server_port(void);
+extern bool server_is_new; /* it may not listen yet */
+#define START_PATIENCE 4   /* times patience_ms: a program may take a while to start */
 
 /* How the server ended, as a clause: "exit code 1".  NULL while it runs.  *by_signal becomes the
  * signal that ended it, or 0. */

@@ -18,9 +18,10 @@
 
 #define MAX_PEERS 1200
 #define CHUNK 65536
-#define SMALL_RCVBUF 16384 /* bytes */
-#define FULL_MS 60         /* a socket that takes nothing for so long is full */
-#define PROBE 16           /* bytes that tell one stream, and one position in it, from another */
+#define SMALL_RCVBUF 16384  /* bytes */
+#define FULL_MS 60          /* a socket that takes nothing for so long is full */
+#define LONGEST_READ 200000 /* bytes; no server's recv() returns more */
+#define PROBE 16            /* bytes that tell one stream, and one position in it, from another */
 
 static struct peer peers[MAX_PEERS];
 static int peer_count;
@@ -47,17 +48,31 @@ static bool wait_for(const struct peer *peer, int events, int ms)
     return ready > 0;
 }
 
-static struct peer *new_peer(int receive_buffer)
+static struct peer *new_peer(void)
 {
     struct peer *peer = &peers[peer_count];
+
+    *peer = (struct peer){.fd = -1, .name = (char)('A' + peer_count % 26)};
+    if (++peer_count == MAX_PEERS) {
+        fprintf(stderr, "ladder: more than %d connections\n", MAX_PEERS);
+        exit(2);
+    }
+    if (peer_count <= 26)
+        note("client %c connects", peer->name);
+    return peer;
+}
+
+/* Returns 0, or what is wrong as an errno value. */
+static int try_to_connect(struct peer *peer, int receive_buffer)
+{
     struct sockaddr_in name = {.sin_family = AF_INET,
                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                                .sin_port = htons((in_port_t)server_port())};
     int on = 1, error = 0;
     socklen_t size = sizeof error;
 
-    *peer = (struct peer){.fd = socket(AF_INET, SOCK_STREAM, 0), .name = (char)('A' + peer_count % 26)};
-    if (peer->fd == -1 || ++peer_count == MAX_PEERS) {
+    peer->fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (peer->fd == -1) {
         perror("ladder: socket");
         exit(2);
     }
@@ -66,25 +81,40 @@ static struct peer *new_peer(int receive_buffer)
     if (receive_buffer > 0) /* before connect(), where the TCP window is negotiated: tcp(7) */
         setsockopt(peer->fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
     setsockopt(peer->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (peer_count <= 26)
-        note("client %c connects", peer->name);
     if (connect(peer->fd, (struct sockaddr *)&name, sizeof name) == 0)
-        return peer;
-    if (errno == EINPROGRESS && wait_for(peer, POLLOUT, 2 * patience_ms) &&
-        getsockopt(peer->fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0)
-        return peer;
-    fail(rung->silent, "Client %d could not connect: %s.", peer_count,
-         strerror(error != 0 ? error : ETIMEDOUT));
+        return 0;
+    if (errno != EINPROGRESS)
+        return errno;
+    if (!wait_for(peer, POLLOUT, 2 * patience_ms))
+        return ETIMEDOUT;
+    getsockopt(peer->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    return error;
+}
+
+static struct peer *connect_peer(int receive_buffer)
+{
+    struct peer *peer = new_peer();
+    int tries = server_is_new ? START_PATIENCE * patience_ms / 2 : 0;
+    int error;
+
+    while ((error = try_to_connect(peer, receive_buffer)) != 0) {
+        if (tries-- == 0 || server_end(NULL) != NULL)
+            fail(rung->silent, "Client %d could not connect: %s.", peer_count, strerror(error));
+        close(peer->fd);
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    }
+    server_is_new = false;
+    return peer;
 }
 
 struct peer *peer_connect(void)
 {
-    return new_peer(0);
+    return connect_peer(0);
 }
 
 struct peer *peer_connect_small(void)
 {
-    return new_peer(SMALL_RCVBUF);
+    return connect_peer(SMALL_RCVBUF);
 }
 
 void peer_close(struct peer *peer)
@@ -254,6 +284,8 @@ bool stream_fill(struct peer *peer, uint64_t most)
 
     while (peer->sent < most && wait_for(peer, POLLOUT, FULL_MS) && send_some(peer, most))
         ;
+    if (peer->sent == most) /* the server may still be busy with the last of them */
+        nanosleep(&(struct timespec){.tv_nsec = FULL_MS * 1000000L}, NULL);
     note("client %c sends %llu bytes and reads none", peer->name,
          (unsigned long long)(peer->sent - begin));
     return peer->sent < most;
@@ -287,25 +319,35 @@ static int64_t find_in_stream(const struct peer *owner, const unsigned char *byt
     return -1;
 }
 
-/* Bytes are missing.  If the last bytes that arrive are the last that were sent, only the middle is
- * gone: the next recv() has overwritten it. */
-_Noreturn static void fail_with_gap(struct peer *peer, uint64_t missing, const unsigned char *tail,
+/* Append bytes to the last PROBE bytes that have arrived. */
+static void keep_last(unsigned char last[PROBE], const unsigned char *bytes, size_t length)
+{
+    size_t keep = length < PROBE ? PROBE - length : 0;
+
+    memmove(last, last + PROBE - keep, keep);
+    memcpy(last + keep, bytes + length - (PROBE - keep), PROBE - keep);
+}
+
+/* Bytes are missing.  If they are many, and the last bytes that arrive are the last that were sent,
+ * the server has read on while bytes were pending, and each recv() has overwritten them.  The rest
+ * of one short write is shorter. */
+_Noreturn static void fail_with_gap(struct peer *peer, uint64_t missing, const unsigned char *bytes,
                                     size_t length)
 {
-    unsigned char last[PROBE], sent[PROBE], buffer[CHUNK];
+    unsigned char last[PROBE] = {0}, sent[PROBE], buffer[CHUNK];
     enum got got;
     ssize_t n;
 
-    memcpy(last, tail + length - PROBE, PROBE);
+    keep_last(last, bytes, length);
     while ((n = receive(peer, buffer, sizeof buffer, 4 * FULL_MS, &got)) > 0)
-        if (n >= PROBE)
-            memcpy(last, buffer + n - PROBE, PROBE);
+        keep_last(last, buffer, (size_t)n);
     make_stream(peer, sent, peer->sent - PROBE, PROBE);
     bool has_end = memcmp(last, sent, PROBE) == 0;
-    fail(has_end ? REST_OVERWRITTEN : REST_DROPPED,
+    fail(has_end && missing > LONGEST_READ ? REST_OVERWRITTEN : REST_DROPPED,
          "After byte %llu, the next %llu bytes are missing; %s.", (unsigned long long)peer->got,
          (unsigned long long)missing,
-         has_end ? "the last bytes that were sent did come back" : "later bytes came back");
+         has_end ? "the last bytes that were sent did come back"
+                 : "the last bytes that were sent are missing too");
 }
 
 /* Say what these bytes are, which came instead of those at peer->got. */
@@ -356,6 +398,9 @@ _Noreturn static void fail_with_stall(struct peer *peer)
              "%llu of %llu bytes came back, then none. Bytes sent after that came back, so the "
              "server has lost %llu.",
              got, sent, sent - got);
+    if (!taken && reads_once_per_event())
+        fail(ONE_READ_PER_EVENT, "%llu of %llu bytes came back, then none for %.1f s.", got, sent,
+             patience_ms / 1000.0);
     fail(taken ? rung->silent : NOT_WRITABLE, "%llu of %llu bytes came back, then none for %.1f s.",
          got, sent, patience_ms / 1000.0);
 }

@@ -17,11 +17,11 @@
 #include <unistd.h>
 
 #define MAX_WORDS 32
-#define START_PATIENCE 4 /* a program of another language may take a while to start */
-#define SPIN_PERCENT 10  /* a loop that spins gets at least this share of a busy machine's CPU */
+#define SPIN_PERCENT 10 /* a loop that spins gets at least this share of a busy machine's CPU */
 
 char **server_words;
 bool server_is_ours;
+bool server_is_new;
 const char *stage_option;
 
 static pid_t server_pid; /* also the server's process group; 0: there is none */
@@ -131,40 +131,34 @@ static bool first_line(FILE *file, char *line, size_t size)
     return end != NULL;
 }
 
-/* Our servers print the port that they listen on.  Another server was told a port, and it listens
- * when a connection succeeds. */
-static bool is_listening(void)
+/* Our servers print the port that they listen on. */
+static bool has_printed_port(void)
 {
     char line[200];
-    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    char *port = first_line(output, line, sizeof line) ? strrchr(line, ':') : NULL;
 
-    if (server_is_ours) {
-        char *port = first_line(output, line, sizeof line) ? strrchr(line, ':') : NULL;
-        if (port != NULL && strncmp(line, "listening on ", 13) == 0)
-            port_number = atoi(port + 1);
-        return port_number != 0;
-    }
-    name.sin_port = htons((in_port_t)port_number);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    bool connected = connect(fd, (struct sockaddr *)&name, sizeof name) == 0;
-    close(fd);
-    return connected;
+    if (port != NULL && strncmp(line, "listening on ", 13) == 0)
+        port_number = atoi(port + 1);
+    return port_number != 0;
 }
 
-_Noreturn static void fail_to_start(void)
+static void wait_for_port(void)
 {
     char line[100];
 
-    if (server_is_ours && first_line(output, line, sizeof line))
-        fail(NO_ADDRESS, "Its first line is \"%s\".", line);
-    fail(NOT_LISTENING, "It runs, but %s.",
-         server_is_ours ? "prints nothing" : "nobody can connect to its port");
+    for (int tries = START_PATIENCE * patience_ms / 2; !has_printed_port(); short_sleep()) {
+        if (server_end(NULL) == NULL && tries-- > 0)
+            continue;
+        if (first_line(output, line, sizeof line))
+            fail(NO_ADDRESS, "Its first line is \"%s\".", line);
+        fail(NOT_LISTENING, "It runs, but prints nothing.");
+    }
+    note("the server listens on port %d", port_number);
 }
 
 void server_start(int port)
 {
     char *words[MAX_WORDS + 1];
-    int tries = START_PATIENCE * patience_ms / 2;
 
     if (port == 0 && !server_is_ours)
         port = free_port();
@@ -181,12 +175,9 @@ void server_start(int port)
     if (server_pid == 0)
         become_server(words);
     setpgid(server_pid, server_pid); /* whichever of the two processes is first */
-    while (!is_listening()) {
-        if (server_end(NULL) != NULL || tries-- == 0)
-            fail_to_start();
-        short_sleep();
-    }
-    note("the server listens on port %d", port_number);
+    server_is_new = !server_is_ours;
+    if (server_is_ours)
+        wait_for_port();
 }
 
 /* ---- its end ---- */
