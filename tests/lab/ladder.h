@@ -135,8 +135,8 @@ void server_signal(int signal_number);
 /* Wait until the server has ended.  Returns false if it still runs after so many milliseconds. */
 bool server_wait_end(int ms);
 
-/* CPU time that the server has used, in milliseconds; -1 if this system does not say. */
-long server_cpu_ms(void);
+/* CPU time that the server has used, in microseconds; -1 if this system does not say. */
+long server_cpu_us(void);
 
 /* True if the server uses a CPU although nothing happens for so many milliseconds. */
 bool server_spins(int ms);
@@ -187,6 +187,7 @@ void expect_fin(struct peer *peer);
 bool stream_fill(struct peer *peer, uint64_t most);
 void stream_send(struct peer *peer, uint64_t length); /* into the socket's buffer, at once */
 void stream_echo(struct peer *peer, uint64_t length);
+void stream_read_until(struct peer *peer, uint64_t position);
 void stream_drain(struct peer *peer);
 
 #endif

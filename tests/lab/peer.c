@@ -427,11 +427,17 @@ static void read_some(struct peer *peer, int ms)
          (unsigned long long)peer->sent);
 }
 
+void stream_read_until(struct peer *peer, uint64_t position)
+{
+    while (peer->got < position)
+        read_some(peer, patience_ms);
+    note("client %c has received %llu of %llu bytes", peer->name, (unsigned long long)peer->got,
+         (unsigned long long)peer->sent);
+}
+
 void stream_drain(struct peer *peer)
 {
-    while (peer->got < peer->sent)
-        read_some(peer, patience_ms);
-    note("client %c has received all %llu bytes", peer->name, (unsigned long long)peer->got);
+    stream_read_until(peer, peer->sent);
 }
 
 void stream_echo(struct peer *peer, uint64_t length)

@@ -216,10 +216,10 @@ static void run_echo(void)
     server_start(0);
     struct peer *a = peer_connect();
     peer_send(a, "hello");
-    long before = server_cpu_ms();
+    long before = server_cpu_us();
     enum got got = peer_read(a, "hello", 5, patience_ms / 2);
     if (got == GOT_NOTHING && server_end(NULL) == NULL &&
-        server_cpu_ms() - before > patience_ms / 10)
+        server_cpu_us() - before > patience_ms * 100L)
         fail(LOOP_SPINS, "Client A received nothing for %.1f s, in which the server used the CPU.",
              patience_ms / 2000.0);
     if (got == GOT_NOTHING)
@@ -405,17 +405,24 @@ static void run_half_close(void)
     expect_fin(a);
 }
 
-/* FIN on a connection for which the server has pending bytes. */
+/* FIN on a connection for which the server has pending bytes.  At first, FIN waits in the client's
+ * socket behind bytes that the server has not read.  The client reads some bytes at a time, so there
+ * is a moment when FIN has arrived and bytes are still pending. */
 static void run_full_close(void)
 {
+    const int parts = 6;
+
     server_start(0);
     struct peer *a = peer_connect_small();
     stream_fill(a, LATE_BYTES);
-    if (server_spins(IDLE_MS / 2))
+    if (server_spins(IDLE_MS / 3))
         fail(PENDING_SPINS, "The server used the CPU while the client did not read.");
     peer_shutdown(a);
-    if (server_spins(IDLE_MS / 2))
-        fail(FIN_SPINS, "After FIN, the server used the CPU while the client did not read.");
+    for (int part = 1; part < parts; part++) {
+        stream_read_until(a, a->sent / (uint64_t)parts * (uint64_t)part);
+        if (server_spins(IDLE_MS / 3))
+            fail(FIN_SPINS, "After FIN, the server used the CPU while the client did not read.");
+    }
     stream_drain(a);
     expect_fin(a);
 }
