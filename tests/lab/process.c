@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define MAX_WORDS 32
-#define SPIN_PERCENT 10 /* a loop that spins gets at least this share of a busy machine's CPU */
+#define SPIN_PERCENT 2 /* a loop that spins gets at least this share, even of a busy CPU */
 
 char **server_words;
 bool server_is_ours;

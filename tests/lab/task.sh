@@ -33,12 +33,12 @@ serve()
 # client VERB...: run the test client (tests/build/client -h lists its verbs).
 client() { "$CLIENT" -t 5 "$PORT" "$@"; }
 
-# log_has PATTERN: a line of the server's stderr matches, now or after some more events.
+# log_has PATTERN: a line of the server's stderr matches, now or within a few seconds.
 log_has()
 {
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
         ! grep -q -e "$1" "$TMP/log" || return 0
-        client echo x || return 1
+        sleep 0.1 2>/dev/null || sleep 1 # POSIX has whole seconds only
     done
     return 1
 }
