@@ -250,8 +250,8 @@ static const struct rung *climb(const struct rung *before)
     return NULL;
 }
 
-/* The first two rungs and an echo say whether the server works at all.  Otherwise the failure of a
- * higher rung would be explained by a cause that is not the true one. */
+/* If a higher rung fails again, the first rungs say whether the server works at all.  Otherwise the
+ * failure would be explained by a cause that is not the true one. */
 static const struct rung *first_failure(void)
 {
     const struct rung *before = failed_before();

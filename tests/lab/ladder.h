@@ -89,7 +89,7 @@ struct rung {
     int nofile;         /* the server's RLIMIT_NOFILE; 0: as many as the ladder has */
 };
 extern const struct rung rungs[]; /* ends with an entry whose name is NULL */
-#define BASIC_RUNGS 3             /* it compiles, starts and echoes */
+#define BASIC_RUNGS 6 /* it compiles, starts, and echoes for two clients, also in pieces */
 
 /* Find out with new connections whether the server calls recv() only once per event. */
 bool reads_once_per_event(void);
@@ -125,7 +125,7 @@ extern bool server_is_new; /* it may not listen yet */
  * signal that ended it, or 0. */
 const char *server_end(int *by_signal);
 
-/* The first line that the server wrote on stderr, for messages; "" if there is none. */
+/* The last line that the server wrote on stderr, for messages; "" if there is none. */
 const char *server_complaint(void);
 
 void server_suspend(void); /* returns when it is suspended */

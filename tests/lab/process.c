@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -211,10 +212,19 @@ bool server_wait_end(int ms)
 const char *server_complaint(void)
 {
     static char line[120];
+    char text[4096];
+    struct stat status;
 
-    if (errors == NULL)
-        return "";
-    first_line(errors, line, sizeof line);
+    line[0] = '\0';
+    if (errors == NULL || fstat(fileno(errors), &status) == -1)
+        return line;
+    off_t begin = status.st_size > (off_t)sizeof text ? status.st_size - (off_t)sizeof text : 0;
+    ssize_t n = pread(fileno(errors), text, sizeof text - 1, begin);
+    while (n > 0 && text[n - 1] == '\n')
+        n--;
+    text[n > 0 ? n : 0] = '\0';
+    const char *newline = strrchr(text, '\n');
+    snprintf(line, sizeof line, "%.*s", (int)sizeof line - 1, newline != NULL ? newline + 1 : text);
     return line;
 }
 
