@@ -126,12 +126,15 @@ reset-exits reset ECONNRESET or EPIPE is an error of one client
 sigpipe reset raises SIGPIPE
 blocks never-reads The server blocks in send()
 shares-buffer never-reads a buffer that other clients use
+ignores-hangup reset Call recv() for these flags too
+backlog burst The backlog of listen() is short
 table many has a fixed size
 refuses many has a fixed size
 leaks leak close() is missing
 shortage-exits shortage accept() failed with EMFILE, and the server ended
 shortage-spins shortage The listener stays readable
 never-resumes shortage never resumed
+never-retries retry A shortage may end although no client
 ignores-stop stop SIGTERM does not end the wait
 no-handler stop There is no handler for SIGTERM
 no-reuseaddr restart SO_REUSEADDR is not set
@@ -330,7 +333,7 @@ LINES
         [[ $output == *'see it       make see-03'* ]]
         run $make lab
         echo "$output"
-        [[ $output == *'[>] build 40 (1 of 20)'* ]]
+        [[ $output == *'[>] build 40 (1 of '* ]]
         run $make see
         [[ $output == *'Function not implemented'* ]]
         for hint in 1 2 3; do
@@ -406,14 +409,14 @@ LINES
         cat "$T/out"
         return 1
     }
-    wait_for '^1 of 20'
+    wait_for '^1 of'
     echo >>work/03-poll/server.c
-    wait_for 'no change: 1 of 20'
+    wait_for 'no change: 1 of'
     cp 03-poll/server.c work/03-poll/server.c
     wait_for 'every rung passes'
     kill "$pid"
     wait "$pid" || :
-    [ "$(grep -c '^1 of 20' "$T/out")" -eq 1 ]
+    [ "$(grep -c '^1 of' "$T/out")" -eq 1 ]
 }
 
 @test "make grade SERVER= takes any server" {
@@ -421,7 +424,7 @@ LINES
         SERVER=$WRONG SERVER_ARGS=$words run sh tests/commands/targets grade-04
         echo "$output"
         [ "$status" -eq 0 ]
-        [[ $output == *'20 of 20: every rung passes'* ]]
+        [[ $output == *'every rung passes'* ]]
     done
     SERVER=$WRONG SERVER_ARGS=strlen run sh tests/commands/targets grade-04
     [ "$status" -eq 1 ]
@@ -453,7 +456,7 @@ LINES
         $shell tests/commands/lab start 02-select >/dev/null
         run $shell tests/commands/lab grade 02-select
         echo "$shell: $output"
-        [[ $output == *'1 of 20. The next rung'* ]]
+        [[ $output == *'. The next rung'* ]]
         $shell tests/commands/lab list >/dev/null
         $shell tests/commands/lab reset 02-select >/dev/null
     done

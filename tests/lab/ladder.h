@@ -26,6 +26,7 @@ enum cause {
     CRASHES,
     KILLED_BY_SIGPIPE,
     NO_BRANCH,
+    STILL_WATCHED,
     LOOP_SPINS,
     CLOSES_TOO_SOON,
     CLOSES_AFTER_ONE,
@@ -50,16 +51,20 @@ enum cause {
     CLOSES_PENDING,
     RESET_FOR_FIN,
     RESET_IS_FATAL,
+    HANGUP_IGNORED,
     WRONG_ENTRY,
     READS_WITHOUT_BOUND,
     PENDING_SPINS,
     WRITE_LEFT_ARMED,
     TOO_FEW_CLIENTS,
+    BACKLOG_SHORT,
+    ONE_ACCEPT,
     DESCRIPTOR_LEAK,
     SHORTAGE_IS_FATAL,
     SHORTAGE_SPINS,
     SHORTAGE_CLOSES,
     SHORTAGE_LASTS,
+    NEVER_RETRIED,
     STOP_IGNORED,
     STOP_BY_DEFAULT,
     PORT_IN_USE,
@@ -131,6 +136,7 @@ const char *server_complaint(void);
 void server_suspend(void); /* returns when it is suspended */
 void server_resume(void);
 void server_signal(int signal_number);
+void server_set_nofile(int limit); /* Linux only */
 
 /* Wait until the server has ended.  Returns false if it still runs after so many milliseconds. */
 bool server_wait_end(int ms);

@@ -1,5 +1,5 @@
 /* The server under test: start it, find its port, suspend it, measure its CPU time, end it. */
-#define _DEFAULT_SOURCE
+#define _GNU_SOURCE /* prlimit(), on Linux */
 
 #include "ladder.h"
 
@@ -249,6 +249,18 @@ void server_resume(void)
 {
     server_signal(SIGCONT);
 }
+
+#ifdef __linux__
+void server_set_nofile(int limit)
+{
+    struct rlimit both;
+
+    if (prlimit(server_pid, RLIMIT_NOFILE, NULL, &both) == -1)
+        return;
+    both.rlim_cur = (rlim_t)limit;
+    prlimit(server_pid, RLIMIT_NOFILE, &both, NULL);
+}
+#endif
 
 void server_kill(void)
 {

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define MANY 1000          /* idle clients */
+#define BURST 100          /* clients that connect at once */
 #define FEW_DESCRIPTORS 64 /* the server's limit, for the rungs about descriptors */
 #define IDLE_MS 300        /* how long the CPU time of an idle server is measured */
 #define LARGE_BYTES 4000000
@@ -44,11 +45,14 @@ const struct cause_text causes[CAUSE_COUNT] = {
     [KILLED_BY_SIGPIPE] = {"send() on a connection that the client has reset raises SIGPIPE, which "
                            "ends a process that does not ignore it.",
                            "chapter 1, \"Three kinds of errors\""},
-    [NO_BRANCH] = {"The loop does not act on the event. When the listener is ready, accept; when a "
-                   "client is ready, read, and send what was read.",
+    [NO_BRANCH] = {"The wait does not include the listener or the client; or the loop does not act "
+                   "on the event: accept, read, and send what was read.",
                    "chapter 2, \"Three functions and a wait\""},
-    [LOOP_SPINS] = {"The wait returns again and again, and no branch of the loop handles what it "
-                    "reports.",
+    [STILL_WATCHED] = {"A client has left, and its descriptor is still watched, so the wait fails "
+                       "or ends at once. unwatch() has to remove it.",
+                       "chapter 2, \"Three functions and a wait\""},
+    [LOOP_SPINS] = {"The server runs without waiting: the wait returns at once, again and again, "
+                    "and nothing handles what it reports.",
                     "chapter 2, \"Three functions and a wait\""},
     [CLOSES_TOO_SOON] = {"The server closes a client that has not sent FIN. Close it only when "
                          "recv() returns 0 or an error that is not transient.",
@@ -118,6 +122,9 @@ const struct cause_text causes[CAUSE_COUNT] = {
     [RESET_IS_FATAL] = {"ECONNRESET or EPIPE is an error of one client, and the server ends "
                         "because of it. Close that client and go on.",
                         "chapter 1, \"Three kinds of errors\""},
+    [HANGUP_IGNORED] = {"A reset sets the flags for an error and for a hang-up, and they stay set. "
+                        "Call recv() for these flags too; it returns the error.",
+                        "chapter 3, \"What you did not ask for\""},
     [WRONG_ENTRY] = {"When a client leaves, the server forgets another one: unwatch() removes or "
                      "skips the wrong entry.",
                      "chapter 3, \"The array\""},
@@ -133,6 +140,12 @@ const struct cause_text causes[CAUSE_COUNT] = {
     [TOO_FEW_CLIENTS] = {"A table or an array has a fixed size, or only some of the new clients "
                          "are accepted: accept until EAGAIN.",
                          "chapter 3, \"The array\""},
+    [BACKLOG_SHORT] = {"The backlog of listen() is short, and clients that connect at the same "
+                       "time have to try again after a second.",
+                       "chapter 1, \"Sockets in six calls\""},
+    [ONE_ACCEPT] = {"Only some of the clients in the backlog are accepted. If the listener is "
+                    "edge-triggered, an event is the only one: accept until EAGAIN.",
+                    "chapter 4, \"Level and edge\""},
     [DESCRIPTOR_LEAK] = {"A client that has left keeps its descriptor: close() is missing in one "
                          "of the ways in which a client leaves.",
                          "chapter 1, \"How a conversation ends\""},
@@ -148,6 +161,9 @@ const struct cause_text causes[CAUSE_COUNT] = {
     [SHORTAGE_LASTS] = {"Accepting was paused after EMFILE and never resumed; or unwatch() and "
                         "watch() do not undo each other for the listener.",
                         "chapter 2, \"When there is no descriptor left\""},
+    [NEVER_RETRIED] = {"A shortage may end although no client of this server leaves. The wait has "
+                       "to end after wait_timeout_ms(), which resumes accepting.",
+                       "chapter 2, \"When there is no descriptor left\""},
     [STOP_IGNORED] = {"SIGTERM does not end the wait. The handler writes to the shutdown pipe; "
                       "the loop has to watch that pipe and return when it is readable.",
                       "chapter 2, \"How it stops\""},
@@ -353,7 +369,9 @@ static void check_fin(bool together)
     static const char words[] = "last words";
     struct peer *a = peer_connect();
 
-    expect_echo(a, "first words");
+    peer_send(a, "first");
+    if (peer_read(a, "first", 5, patience_ms) == GOT_NOTHING)
+        fail(STILL_WATCHED, "A client left, and the next one received nothing.");
     if (together)
         server_suspend();
     peer_send(a, words);
@@ -403,6 +421,8 @@ static void run_half_close(void)
     struct peer *a = peer_connect();
     peer_shutdown(a);
     expect_fin(a);
+    if (server_spins(IDLE_MS / 3))
+        fail(STILL_WATCHED, "After the clients had left, the server used the CPU.");
 }
 
 /* FIN on a connection for which the server has pending bytes.  At first, FIN waits in the client's
@@ -458,7 +478,7 @@ static void run_reset(void)
     expect_echo(b, "b");
     expect_echo(peer_connect(), "next");
     if (server_spins(IDLE_MS / 2))
-        fail(SPINS_WHEN_IDLE, "After the resets, the server used the CPU while nothing happened.");
+        fail(HANGUP_IGNORED, "After the resets, the server used the CPU while nothing happened.");
 }
 
 static void run_leave(void)
@@ -506,6 +526,28 @@ static void run_never_reads(void)
 }
 
 /* ---- many clients, few descriptors ---- */
+
+/* While the server is suspended, the connections gather in its backlog, and one event reports all
+ * of them. */
+static void run_burst(void)
+{
+    struct peer *all[BURST];
+    enum got got;
+
+    server_start(0);
+    expect_echo(peer_connect(), "first");
+    server_suspend();
+    for (int i = 0; i < BURST; i++) {
+        all[i] = peer_connect();
+        peer_send(all[i], "in");
+    }
+    server_resume();
+    for (int i = 0; i < BURST; i++)
+        if ((got = peer_read(all[i], "in", 2, patience_ms)) == GOT_NOTHING)
+            fail(ONE_ACCEPT, "Client %d of %d was not served.", i + 1, BURST);
+        else if (got != GOT_IT)
+            fail_as(got, all[i], "\"in\"");
+}
 
 /* The echo on every 50th connection shows that the server has accepted all of them so far, so its
  * backlog never fills. */
@@ -582,6 +624,25 @@ static void run_shortage(void)
              count - 1);
     expect_echo(served[0], "and still");
 }
+
+#ifdef __linux__
+/* While a client waits, the server's limit is raised from outside, and nobody leaves. */
+static void run_retry(void)
+{
+    struct peer *served[FEW_DESCRIPTORS], *waiting;
+
+    server_start(0);
+    int count = use_all_descriptors(served, &waiting);
+    if (count == FEW_DESCRIPTORS || count == 0)
+        return;
+    note("the server's limit is raised to %d descriptors", 2 * FEW_DESCRIPTORS);
+    server_set_nofile(2 * FEW_DESCRIPTORS);
+    enum got got = peer_read(waiting, "in", 2, patience_ms);
+    if (got != GOT_IT)
+        fail(NEVER_RETRIED, "%.1f s after descriptors were free, client %d is still not served.",
+             patience_ms / 1000.0, count + 1);
+}
+#endif
 
 /* ---- stop and start again ---- */
 
@@ -717,6 +778,12 @@ const struct rung rungs[] = {
      .closes = CLOSES_PENDING,
      .silent = BLOCKS_IN_SEND,
      .differs = SHARED_BUFFER},
+    {.name = "burst",
+     .title = "100 clients at the same time",
+     .test = "100 clients connect and send before the server accepts the first.",
+     .expected = "Each of them receives its bytes.",
+     .run = run_burst,
+     .silent = BACKLOG_SHORT},
     {.name = "many",
      .title = "1,000 idle clients",
      .test = "1,000 clients connect; a few of them send a message.",
@@ -741,6 +808,17 @@ const struct rung rungs[] = {
      .closes = SHORTAGE_CLOSES,
      .silent = SHORTAGE_LASTS,
      .nofile = FEW_DESCRIPTORS},
+#ifdef __linux__
+    {.name = "retry",
+     .title = "a shortage that ends by itself",
+     .test = "While a client waits for a descriptor, the limit is raised. Nobody leaves.",
+     .expected = "The client that waited is served within a second.",
+     .run = run_retry,
+     .ends = SHORTAGE_IS_FATAL,
+     .closes = SHORTAGE_CLOSES,
+     .silent = NEVER_RETRIED,
+     .nofile = FEW_DESCRIPTORS},
+#endif
     {.name = "stop",
      .title = "SIGTERM",
      .test = "Two clients are connected when SIGTERM arrives.",
@@ -777,6 +855,14 @@ const struct rung rungs[] = {
      .expected = "It receives \"last words\" and then the server's FIN.",
      .run = run_half_close,
      .silent = ONE_READ_PER_EVENT,
+     .stages = "45",
+     .option = "-e"},
+    {.name = "edge-burst",
+     .title = "with -e, 100 clients at the same time",
+     .test = "100 clients connect and send before the server accepts the first.",
+     .expected = "Each of them receives its bytes.",
+     .run = run_burst,
+     .silent = BACKLOG_SHORT,
      .stages = "45",
      .option = "-e"},
     {.name = NULL}};

@@ -158,6 +158,8 @@ static bool serve_client(int i)
     short revents = pollfds[i].revents;
     bool pending = clients[i]->sent < clients[i]->length && !wrong("line") && !wrong("full-buffer");
 
+    if (wrong("ignores-hangup") && (revents & (POLLERR | POLLHUP)) != 0)
+        return true;
     if (wrong("closes-at-hangup") && (revents & POLLRDHUP) != 0)
         return false;
     if (pending && (revents & POLLIN) != 0 && wrong("overwrites"))
@@ -171,12 +173,23 @@ static bool serve_client(int i)
     return do_receive(i);
 }
 
+/* While accepting is paused, try again after a moment. */
+static int timeout_ms(void)
+{
+    if (wrong("spins"))
+        return 0;
+    return pollfds[0].events == 0 ? 100 : -1;
+}
+
 static void serve(void)
 {
     for (;;) {
         for (int i = 1; i < count && wrong("closes-at-hangup"); i++)
             pollfds[i].events |= POLLRDHUP;
-        if (poll(pollfds, (nfds_t)count, wrong("spins") ? 0 : -1) == -1)
+        int ready = poll(pollfds, (nfds_t)count, timeout_ms());
+        if (ready == 0 && !wrong("never-retries"))
+            listen_again();
+        if (ready <= 0)
             continue;
         for (int i = count - 1; i > 0; i--) {
             if (pollfds[i].revents == 0 || serve_client(i))
@@ -227,7 +240,7 @@ int main(int argc, char **argv)
     if (!wrong("no-reuseaddr"))
         setsockopt(pollfds[0].fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (bind(pollfds[0].fd, (struct sockaddr *)&name, sizeof name) == -1 ||
-        listen(pollfds[0].fd, 128) == -1) {
+        listen(pollfds[0].fd, wrong("backlog") ? 1 : 128) == -1) {
         perror("bind");
         return 1;
     }
