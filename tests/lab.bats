@@ -109,7 +109,7 @@ one-by-one two The server blocks in recv() of one client
 exits-with-client half-close exit code 0
 line echoes waits for the end of a line
 full-buffer echoes waits until its buffer is full
-sleeps echoes The loop does not act on the event
+sleeps echoes The wait does not include the listener
 closes-after-one again closes the client after its first message
 strlen pieces stops at a zero byte
 drops-rest late A short write

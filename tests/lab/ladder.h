@@ -193,7 +193,7 @@ void expect_fin(struct peer *peer);
 bool stream_fill(struct peer *peer, uint64_t most);
 void stream_send(struct peer *peer, uint64_t length); /* into the socket's buffer, at once */
 void stream_echo(struct peer *peer, uint64_t length);
-void stream_read_until(struct peer *peer, uint64_t position);
+void stream_read_available(struct peer *peer); /* until nothing more comes for a moment */
 void stream_drain(struct peer *peer);
 
 #endif

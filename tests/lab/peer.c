@@ -427,9 +427,9 @@ static void read_some(struct peer *peer, int ms)
          (unsigned long long)peer->sent);
 }
 
-void stream_read_until(struct peer *peer, uint64_t position)
+void stream_read_available(struct peer *peer)
 {
-    while (peer->got < position)
+    while (peer->got < peer->sent && wait_for(peer, POLLIN, FULL_MS))
         read_some(peer, patience_ms);
     note("client %c has received %llu of %llu bytes", peer->name, (unsigned long long)peer->got,
          (unsigned long long)peer->sent);
@@ -437,7 +437,9 @@ void stream_read_until(struct peer *peer, uint64_t position)
 
 void stream_drain(struct peer *peer)
 {
-    stream_read_until(peer, peer->sent);
+    while (peer->got < peer->sent)
+        read_some(peer, patience_ms);
+    note("client %c has received all %llu bytes", peer->name, (unsigned long long)peer->got);
 }
 
 void stream_echo(struct peer *peer, uint64_t length)
