@@ -144,7 +144,8 @@ bool server_wait_end(int ms);
 /* CPU time that the server has used, in microseconds; -1 if this system does not say. */
 long server_cpu_us(void);
 
-/* True if the server uses a CPU although nothing happens for so many milliseconds. */
+/* True if the server uses a CPU although nothing happens for so many milliseconds, times the
+ * patience in seconds. */
 bool server_spins(int ms);
 
 /* Kill the server, if it runs.  Async-signal-safe. */

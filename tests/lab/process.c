@@ -315,9 +315,10 @@ long server_cpu_us(void)
  * the measurement begins uses it in the first half only. */
 bool server_spins(int ms)
 {
+    ms = ms * (patience_ms / 1000); /* on a busy machine, a spinning loop may have to wait too */
     for (int half = 1; half <= 2; half++) {
         long before = server_cpu_us();
-        nanosleep(&(struct timespec){.tv_nsec = ms * 500000L}, NULL);
+        nanosleep(&(struct timespec){.tv_sec = ms / 2000, .tv_nsec = ms % 2000 * 500000L}, NULL);
         long used = server_cpu_us() - before;
         note("in %d ms without any event, the server used %ld us of CPU time", ms / 2, used);
         if (before < 0 || used < ms * 500L / 100 * SPIN_PERCENT)

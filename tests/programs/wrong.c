@@ -30,6 +30,7 @@ static struct pollfd pollfds[MAX_CLIENTS + 1]; /* the listener is the first */
 static struct client *clients[MAX_CLIENTS + 1];
 static int count = 1;
 static char shared[BUFFER_SIZE];
+static int reserve;
 
 static bool wrong(const char *name)
 {
@@ -68,11 +69,17 @@ static void do_accept(void)
         perror("accept");
         exit(1);
     }
+    if (fd == -1 && wrong("shortage-closes")) { /* with the descriptor that is kept for this */
+        close(reserve);
+        close(accept(pollfds[0].fd, NULL, NULL));
+        reserve = open("/dev/null", O_RDONLY);
+        return;
+    }
     if (fd == -1) {
         pollfds[0].events = wrong("shortage-spins") ? POLLIN : 0;
         return;
     }
-    if (count > (wrong("table") ? 100 : MAX_CLIENTS) || (wrong("refuses") && fd > 50)) {
+    if (count > (wrong("table") ? 500 : MAX_CLIENTS)) {
         close(fd);
         return;
     }
@@ -231,6 +238,7 @@ int main(int argc, char **argv)
     if (argc != 3)
         return 2;
     mistake = argv[1];
+    reserve = open("/dev/null", O_RDONLY);
     name.sin_port = htons((in_port_t)atoi(argv[2]));
     if (!wrong("sigpipe"))
         signal(SIGPIPE, SIG_IGN);
