@@ -178,7 +178,7 @@ const struct cause_text causes[CAUSE_COUNT] = {
 
 /* ---- it compiles, it starts, it echoes ---- */
 
-/* Keep the line of the compiler's output that says most: the first error, or else the first line. */
+/* Keep the line of the compiler's output that says most: the first error, or the first line. */
 static void keep_message(char *message, size_t size, const char *line)
 {
     bool error = strstr(line, "error") != NULL || strstr(line, "undefined reference") != NULL;
