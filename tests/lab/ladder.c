@@ -108,7 +108,7 @@ static struct rung complete(const struct rung *each)
     return full;
 }
 
-/* Run one rung with a server of its own.  Returns true if it passed. */
+/* Run one rung, with a server of its own unless that takes long.  Returns true if it passed. */
 static bool passes(const struct rung *next)
 {
     static struct rung full;
@@ -121,6 +121,8 @@ static bool passes(const struct rung *next)
         passed = true;
     }
     peers_forget();
+    if (passed && server_keep())
+        return true;
     server_kill();
     server_forget();
     return passed;
@@ -280,6 +282,8 @@ static int run_ladder(void)
     if (!verbose)
         printf("passed:");
     const struct rung *failed = first_failure();
+    server_kill();
+    server_forget();
     for (const struct rung *each = rungs; each->name != NULL; each++) {
         total += applies(each);
         passed += applies(each) && (failed == NULL || each < failed);
@@ -305,6 +309,8 @@ static int run_one(const char *name)
     print_wrapped("  test", only->test);
     print_wrapped("  expected", only->expected);
     bool passed = passes(only);
+    server_kill();
+    server_forget();
     print_wrapped(passed ? "  result" : "  instead", passed ? "It passes." : instead);
     if (!passed)
         print_wrapped("  likely cause", causes[failed_cause].text);

@@ -124,7 +124,11 @@ extern const char *stage_option; /* selects a variant of the stage, such as "-s 
 void server_start(int port);
 int server_port(void);
 extern bool server_is_new; /* it may not listen yet */
-#define START_PATIENCE 4   /* times patience_ms: a program may take a while to start */
+void server_listens(void); /* the first connection has succeeded */
+
+/* True if the next rung should use the same server, because it takes long to start. */
+bool server_keep(void);
+#define START_PATIENCE 4 /* times patience_ms: a program may take a while to start */
 
 /* How the server ended, as a clause: "exit code 1".  NULL while it runs.  *by_signal becomes the
  * signal that ended it, or 0. */

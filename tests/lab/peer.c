@@ -103,7 +103,8 @@ static struct peer *connect_peer(int receive_buffer)
         close(peer->fd);
         nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
     }
-    server_is_new = false;
+    if (server_is_new)
+        server_listens();
     return peer;
 }
 

@@ -18,7 +18,8 @@
 #include <unistd.h>
 
 #define MAX_WORDS 32
-#define SPIN_PERCENT 2 /* a loop that spins gets at least this share, even of a busy CPU */
+#define SLOW_START_MS 150 /* a server that takes longer is used for several rungs */
+#define SPIN_PERCENT 2    /* a loop that spins gets at least this share, even of a busy CPU */
 
 char **server_words;
 bool server_is_ours;
@@ -29,6 +30,8 @@ static pid_t server_pid; /* also the server's process group; 0: there is none */
 static bool ended;       /* it has ended, with this status from waitpid() */
 static int end_status;
 static int port_number;
+static long long started; /* on the clock of now_ms() */
+static bool starts_slowly;
 static FILE *output, *errors; /* files, so that a server that prints much never blocks */
 
 static void short_sleep(void)
@@ -157,10 +160,20 @@ static void wait_for_port(void)
     note("the server listens on port %d", port_number);
 }
 
+/* A rung with special conditions needs a server of its own. */
+static bool is_plain(void)
+{
+    return rung->option == NULL && rung->nofile == 0;
+}
+
 void server_start(int port)
 {
     char *words[MAX_WORDS + 1];
 
+    if (server_pid > 0 && is_plain() && port == 0)
+        return; /* server_keep() has kept it */
+    server_kill();
+    server_forget();
     if (port == 0 && !server_is_ours)
         port = free_port();
     fill_in_words(words, port);
@@ -173,12 +186,24 @@ void server_start(int port)
         perror("ladder: cannot start the server");
         exit(2);
     }
+    started = now_ms();
     if (server_pid == 0)
         become_server(words);
     setpgid(server_pid, server_pid); /* whichever of the two processes is first */
     server_is_new = !server_is_ours;
     if (server_is_ours)
         wait_for_port();
+}
+
+void server_listens(void)
+{
+    starts_slowly = now_ms() - started > SLOW_START_MS;
+    server_is_new = false;
+}
+
+bool server_keep(void)
+{
+    return starts_slowly && is_plain() && server_end(NULL) == NULL;
 }
 
 /* ---- its end ---- */
