@@ -437,6 +437,21 @@ LINES
     [[ $output == *'is not an executable file'* ]]
 }
 
+@test "on another system, a task that needs Linux says so" {
+    mkdir "$T/bin"
+    printf '#!/bin/sh\necho Darwin\n' >"$T/bin/uname"
+    chmod +x "$T/bin/uname"
+    PATH=$T/bin:$PATH run make lab
+    echo "$output"
+    narrow
+    [[ $output == *'04-epoll      [-] build 45   [-] hot-server 15'*'(needs Linux, and this is Darwin)'* ]]
+    [[ $output == *'03-poll       [ ] build 40'* ]]
+    PATH=$T/bin:$PATH run make start-04
+    [ "$status" -ne 0 ]
+    [[ $output == *'needs Linux, and this is Darwin'* ]]
+    [ ! -d work/04-epoll ]
+}
+
 @test "wrong names are explained in one line" {
     for command in 'start-09' 'start-04 TASK=nothing' 'grade-02' 'hint-02' 'grade' 'start-06 BACKEND=select'; do
         rm -rf work

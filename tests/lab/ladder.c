@@ -289,6 +289,8 @@ static int run_ladder(void)
         passed += applies(each) && (failed == NULL || each < failed);
     }
     printf("\n");
+    if (failed != rungs && build_warning[0] != '\0')
+        print_wrapped("warning:", build_warning);
     remember(failed, passed, total);
     if (failed != NULL)
         report(failed, passed, total);

@@ -105,6 +105,7 @@ extern const struct rung *rung; /* the one that runs now */
 extern int patience_ms;         /* a server that makes no progress for so long has failed */
 extern bool verbose;            /* print each step of the client, and the server's log */
 extern const char *build_command;
+extern char build_warning[180]; /* the compiler's first warning; empty if there is none */
 
 /* End the rung: this is what happened instead, and its likely cause.  If the server has ended, that
  * is reported instead. */

@@ -25,7 +25,7 @@
 
 const struct cause_text causes[CAUSE_COUNT] = {
     [USUAL] = {"", ""},
-    [BUILD_ERROR] = {"The compiler's first error is quoted above.", "setting up"},
+    [BUILD_ERROR] = {"The compiler's first error is quoted above.", "\"Setting up\""},
     [GAP_EMPTY] = {"A gap is still empty: it sets errno to ENOSYS and reports a failure.",
                    "chapter 2, \"Three functions and a wait\""},
     [EXITS_AT_START] = {"A call failed before the server could listen, or main() returned.",
@@ -178,13 +178,18 @@ const struct cause_text causes[CAUSE_COUNT] = {
 
 /* ---- it compiles, it starts, it echoes ---- */
 
-/* Keep the line of the compiler's output that says most: the first error, or the first line. */
+char build_warning[180];
+
+/* True for a line of the compiler or the linker that says what is wrong. */
+static bool is_error(const char *line)
+{
+    return strstr(line, "error") != NULL || strstr(line, "ndefined ") != NULL;
+}
+
+/* Keep the first line that is an error, or the first of all lines if none is. */
 static void keep_message(char *message, size_t size, const char *line)
 {
-    bool error = strstr(line, "error") != NULL || strstr(line, "undefined reference") != NULL;
-
-    if (message[0] == '\0' || (error && strstr(message, "error") == NULL &&
-                               strstr(message, "undefined reference") == NULL))
+    if (message[0] == '\0' || (is_error(line) && !is_error(message)))
         snprintf(message, size, "%.*s", (int)strcspn(line, "\n"), line);
 }
 
@@ -198,8 +203,11 @@ static void run_build(void)
         return;
     snprintf(command, sizeof command, "%s 2>&1", build_command);
     FILE *build = popen(command, "r");
-    while (build != NULL && fgets(line, sizeof line, build) != NULL)
+    while (build != NULL && fgets(line, sizeof line, build) != NULL) {
         keep_message(message, sizeof message, line);
+        if (build_warning[0] == '\0' && strstr(line, "warning: ") != NULL)
+            snprintf(build_warning, sizeof build_warning, "%.*s", (int)strcspn(line, "\n"), line);
+    }
     int status = build != NULL ? pclose(build) : -1;
     if (status != 0)
         fail(BUILD_ERROR, "%s", message);
