@@ -531,9 +531,8 @@ static void on_stop_signal(int signal_number)
     int error = errno;
 
     (void)signal_number;
-    /* If the pipe is full, it is readable already.  After any other error, close the write end: end
-     * of input makes the pipe readable too. */
-    if (write(shutdown_pipe[1], "", 1) == -1 && errno != EAGAIN) {
+    /* If that fails, close the write end: the end of input makes the pipe readable too. */
+    if (write(shutdown_pipe[1], "", 1) == -1) {
         close(shutdown_pipe[1]);
         shutdown_pipe[1] = -1;
     }

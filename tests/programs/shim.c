@@ -125,23 +125,28 @@ int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict size)
     return real(fd, address, size);
 }
 
+/* How many bytes torture.c lets this call transfer: one, or all of them. */
+static size_t tortured_size(const char *fault, atomic_long *calls, size_t size)
+{
+    return is_tortured(fault, calls) && size > 1 ? 1 : size;
+}
+
+static atomic_long tortured_recv, tortured_send;
+
 ssize_t recv(int fd, void *buffer, size_t size, int flags)
 {
-    static atomic_long calls, torture_calls;
+    static atomic_long calls;
     ssize_t (*real)(int, void *, size_t, int) = real_function("recv");
 
-    if (is_tortured("torture-recv", &torture_calls) && size > 1)
-        size = 1;
+    size = tortured_size("torture-recv", &tortured_recv, size);
     return real(fd, buffer, is_affected("recv:short", &calls) && size > 1 ? 1 : size, flags);
 }
 
 ssize_t send(int fd, const void *data, size_t size, int flags)
 {
-    static atomic_long short_calls, eagain_calls, enobufs_calls, torture_calls;
+    static atomic_long short_calls, eagain_calls, enobufs_calls;
     ssize_t (*real)(int, const void *, size_t, int) = real_function("send");
 
-    if (is_tortured("torture-send", &torture_calls) && size > 1)
-        size = 1;
     if (is_affected("send:eagain", &eagain_calls)) {
         errno = EAGAIN;
         return -1;
@@ -150,7 +155,40 @@ ssize_t send(int fd, const void *data, size_t size, int flags)
         errno = ENOBUFS;
         return -1;
     }
+    size = tortured_size("torture-send", &tortured_send, size);
     return real(fd, data, is_affected("send:short", &short_calls) && size > 1 ? 1 : size, flags);
+}
+
+/* Whether torture.c wants short reads or writes, and fd is a socket: a server may use read() and
+ * write() instead of recv() and send(). */
+static bool is_tortured_socket(const char *fault, int fd)
+{
+    const char *list = getenv("SHIM_FAULTS");
+    int type, error = errno;
+    socklen_t size = sizeof type;
+    bool result = list != NULL && strstr(list, fault) != NULL &&
+                  getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+
+    errno = error;
+    return result;
+}
+
+ssize_t read(int fd, void *buffer, size_t size)
+{
+    ssize_t (*real)(int, void *, size_t) = real_function("read");
+
+    if (is_tortured_socket("torture-recv", fd))
+        size = tortured_size("torture-recv", &tortured_recv, size);
+    return real(fd, buffer, size);
+}
+
+ssize_t write(int fd, const void *data, size_t size)
+{
+    ssize_t (*real)(int, const void *, size_t) = real_function("write");
+
+    if (is_tortured_socket("torture-send", fd))
+        size = tortured_size("torture-send", &tortured_send, size);
+    return real(fd, data, size);
 }
 
 /* Whether an allocation of this size has to fail; sets errno. */

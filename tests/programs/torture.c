@@ -49,24 +49,25 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 4000       /* how long a client waits for an answer */
-#define SHORT_PATIENCE_MS 300  /* the same if the server is allowed not to serve */
-#define STOP_MS 1000           /* how long the server may take to stop */
-#define IDLE_MS 10             /* how long to watch an idle server */
-#define SUSPECT_MS 100         /* the same if it used CPU time meanwhile */
-#define BIG_EXCHANGE 90000     /* bytes: more than the buffers of a small connection */
-#define SMALL_EXCHANGE 3000    /* the same if each byte needs a call */
-#define CANNOT_LOAD 127        /* exit code of the dynamic loader, which also prints a message */
-#define SAMPLE_CALLS 12        /* of one kind, in a sample */
+#define PATIENCE_MS 4000      /* how long a client waits for an answer */
+#define SHORT_PATIENCE_MS 300 /* the same if the server is allowed not to serve */
+#define STOP_MS 1000          /* how long the server may take to stop */
+#define IDLE_MS 10            /* how long to watch an idle server */
+#define SUSPECT_MS 100        /* the same if it used CPU time meanwhile */
+#define BIG_EXCHANGE 90000    /* bytes: more than the buffers of a small connection */
+#define SMALL_EXCHANGE 3000   /* the same if each byte needs a call */
+#define CANNOT_LOAD 127       /* exit code of the dynamic loader, which also prints a message */
+#define SAMPLE_CALLS 12       /* of one kind, in a sample */
 
 /* ---- Options and faults ---- */
 
 static struct {
-    const char *name, *message, *repeat, *shim;
+    const char *name, *message, *repeat;
+    int shim; /* the preload library, open for reading; -1: none */
     char **command;
     bool one_at_a_time, sample, show_all;
     int jobs;
-} options = {.name = "the server", .message = "", .repeat = "torture", .jobs = 0};
+} options = {.name = "the server", .message = "", .repeat = "torture", .shim = -1};
 
 struct fault {
     const struct call *call; /* NULL: none */
@@ -79,16 +80,26 @@ static const struct {
     const char *name;
     int number;
 } errors[] = {
-#define E(name) {#name, name}
-    E(EACCES), E(EADDRINUSE), E(EADDRNOTAVAIL), E(EAFNOSUPPORT), E(EAGAIN), E(EALREADY), E(EBADF),
-    E(EBUSY), E(ECONNABORTED), E(ECONNREFUSED), E(ECONNRESET), E(EDESTADDRREQ), E(EDQUOT),
-    E(EEXIST), E(EFAULT), E(EFBIG), E(EHOSTDOWN), E(EHOSTUNREACH), E(EINPROGRESS), E(EINTR),
-    E(EINVAL), E(EIO), E(EISCONN), E(EISDIR), E(ELOOP), E(EMFILE), E(EMSGSIZE), E(ENAMETOOLONG),
-    E(ENETDOWN), E(ENETUNREACH), E(ENFILE), E(ENOBUFS), E(ENODEV), E(ENOENT), E(ENOMEM), E(ENONET),
-    E(ENOPROTOOPT), E(ENOSPC), E(ENOSR), E(ENOSYS), E(ENOTCONN), E(ENOTDIR), E(ENOTSOCK),
-    E(ENOTSUP), E(ENOTTY), E(ENXIO), E(EOPNOTSUPP), E(EOVERFLOW), E(EPERM), E(EPIPE), E(EPROTO),
-    E(EPROTONOSUPPORT), E(EPROTOTYPE), E(EROFS), E(ESOCKTNOSUPPORT), E(ESPIPE), E(ESRCH),
-    E(ETIMEDOUT), E(ETXTBSY), E(EUSERS), E(EWOULDBLOCK), {"SHORT", 0},
+#define E(name)                                                                                    \
+    {                                                                                              \
+#name, name                                                                                \
+    }
+    E(EACCES),       E(EADDRINUSE),   E(EADDRNOTAVAIL),   E(EAFNOSUPPORT),
+    E(EAGAIN),       E(EALREADY),     E(EBADF),           E(EBUSY),
+    E(ECONNABORTED), E(ECONNREFUSED), E(ECONNRESET),      E(EDESTADDRREQ),
+    E(EDQUOT),       E(EEXIST),       E(EFAULT),          E(EFBIG),
+    E(EHOSTDOWN),    E(EHOSTUNREACH), E(EINPROGRESS),     E(EINTR),
+    E(EINVAL),       E(EIO),          E(EISCONN),         E(EISDIR),
+    E(ELOOP),        E(EMFILE),       E(EMSGSIZE),        E(ENAMETOOLONG),
+    E(ENETDOWN),     E(ENETUNREACH),  E(ENFILE),          E(ENOBUFS),
+    E(ENODEV),       E(ENOENT),       E(ENOMEM),          E(ENONET),
+    E(ENOPROTOOPT),  E(ENOSPC),       E(ENOSR),           E(ENOSYS),
+    E(ENOTCONN),     E(ENOTDIR),      E(ENOTSOCK),        E(ENOTSUP),
+    E(ENOTTY),       E(ENXIO),        E(EOPNOTSUPP),      E(EOVERFLOW),
+    E(EPERM),        E(EPIPE),        E(EPROTO),          E(EPROTONOSUPPORT),
+    E(EPROTOTYPE),   E(EROFS),        E(ESOCKTNOSUPPORT), E(ESPIPE),
+    E(ESRCH),        E(ETIMEDOUT),    E(ETXTBSY),         E(EUSERS),
+    E(EWOULDBLOCK),  {"SHORT", 0},
 };
 
 static void give_up(const char *what)
@@ -172,10 +183,10 @@ static const char *fault_text(const struct fault *fault)
  * have the seccomp filter; the supervisor thread answers its notifications. */
 static struct {
     struct fault fault;
-    bool count_all;    /* notify of every call, and count them */
+    bool count_all; /* notify of every call, and count them */
     int port;
-    int output;        /* a pipe that the server's stdout is connected to; nobody has to read it */
-    int messages;      /* a file: the server's stderr */
+    int output;   /* a pipe that the server's stdout is connected to; nobody has to read it */
+    int messages; /* a file: the server's stderr */
     pid_t server;
     int status;        /* of wait(), when `ended` is set */
     int ended_pipe[2]; /* readable when the server has ended */
@@ -318,9 +329,11 @@ static void set_shim(void)
     char text[80];
 
     unsetenv("LD_PRELOAD");
-    if (run.fault.call == NULL || run.fault.call->number != BY_SHIM || options.shim == NULL)
+    if (run.fault.call == NULL || run.fault.call->number != BY_SHIM || options.shim == -1)
         return;
-    setenv("LD_PRELOAD", options.shim, 1);
+    /* not its own path, because LD_PRELOAD is a list, and its separators cannot be escaped */
+    snprintf(text, sizeof text, "/proc/%d/fd/%d", (int)getpid(), options.shim);
+    setenv("LD_PRELOAD", text, 1);
     snprintf(text, sizeof text, "torture-%s=%ld+%d", run.fault.call->name, run.fault.n,
              run.fault.permanent);
     setenv("SHIM_FAULTS", text, 1);
@@ -404,7 +417,7 @@ static void start_server(const struct fault *fault, bool count_all)
     while (run.notify_fd == -1)
         sleep_us(10);
     if (run.notify_fd == -2)
-        give_up("seccomp");
+        give_up("seccomp() refuses (it needs Linux 5.5 and a container that allows it)");
 }
 
 /* Wait until the server has ended.  Returns false if the time is up. */
@@ -477,6 +490,7 @@ static int message_count(void)
 static char problem[160]; /* what the server did wrong; "" for nothing */
 static int lost;          /* clients that the server has closed too early */
 static bool unserved;     /* a client got no answer, and that is allowed */
+static bool doubtful;     /* the problem may be that this machine is busy */
 
 __attribute__((format(printf, 1, 2))) static void note_problem(const char *format, ...)
 {
@@ -713,7 +727,7 @@ static void check_idle(void)
         return;
     }
     long long used = cpu_us() - before;
-    if (used > SUSPECT_MS * 250 || run.injected - before_count > 4 * SUSPECT_MS)
+    if (used > SUSPECT_MS * 250 || run.injected - before_count > 10 * SUSPECT_MS)
         note_problem("the server spins: %lld%% of a CPU and %ld failing calls in %d ms",
                      used / (SUSPECT_MS * 10), run.injected - before_count, SUSPECT_MS);
 }
@@ -747,13 +761,16 @@ static void stop_server(void)
     long long begin = now_ms();
 
     kill(run.server, SIGTERM);
-    if (!wait_for_end(3 * STOP_MS))
+    if (!wait_for_end(3 * STOP_MS)) {
         note_problem("the server does not stop on SIGTERM");
-    else if (now_ms() - begin > STOP_MS)
-        note_problem("the server needs %lld ms to stop on SIGTERM", now_ms() - begin);
-    else if (run.status != healthy_status)
+        return;
+    }
+    if (run.status != healthy_status)
         note_problem("the server ended on SIGTERM with status %#x instead of %#x", run.status,
                      healthy_status);
+    doubtful = problem[0] == '\0' && now_ms() - begin > STOP_MS;
+    if (doubtful)
+        note_problem("the server needs %lld ms to stop on SIGTERM", now_ms() - begin);
 }
 
 /* Run the server once.  Returns true if it did nothing wrong; otherwise `problem` says what. */
@@ -761,7 +778,7 @@ static bool run_server(const struct fault *fault, bool count_all)
 {
     problem[0] = '\0';
     lost = 0;
-    unserved = false;
+    unserved = doubtful = false;
     start_server(fault, count_all);
     struct peer last = talk();
     if (run.ended || (lost > 0 && wait_for_end(run.at_start ? 100 : 0))) {
@@ -792,11 +809,12 @@ static bool run_server(const struct fault *fault, bool count_all)
 /* A job: one error of one call, for n = 1, 2, 3 ... until the server makes no more such calls. */
 static struct job {
     struct fault fault; /* without n */
+    long calls;         /* how many the server makes without a fault */
     int reached, survived, excepted;
     const struct exception *exception;
     long first_n; /* of the first fault that was not survived */
     char problem[sizeof problem];
-} *jobs; /* shared by the workers */
+} * jobs; /* shared by the workers */
 static int job_count;
 static _Atomic int *next_job;
 
@@ -819,8 +837,10 @@ static void learn(void)
         healthy_status = -1;
         run_server(NULL, i == 0);
         if (!run.ended || strncmp(problem, "the server ended on SIGTERM", 27) != 0) {
-            fprintf(stderr, "%s fails without any fault: %s.\n", options.name,
-                    problem[0] != '\0' ? problem : "it does not end");
+            fprintf(stderr,
+                    "%s fails without any fault: %s.\n"
+                    "To find out why, first run: make test\n",
+                    options.name, problem[0] != '\0' ? problem : "it does not end");
             exit(2);
         }
         healthy_status = run.status;
@@ -830,7 +850,7 @@ static void learn(void)
     memcpy(run.counts, counts, sizeof counts);
 }
 
-static void add_jobs(const struct call *call, const char *list, bool permanent)
+static void add_jobs(const struct call *call, const char *list, bool permanent, long count)
 {
     char word[20];
     int length;
@@ -838,7 +858,7 @@ static void add_jobs(const struct call *call, const char *list, bool permanent)
     for (; list != NULL && sscanf(list, " %19s%n", word, &length) == 1; list += length) {
         struct fault fault = {.call = call, .permanent = permanent};
         strcpy(fault.error, word);
-        jobs[job_count++] = (struct job){.fault = fault};
+        jobs[job_count++] = (struct job){.fault = fault, .calls = count};
     }
 }
 
@@ -847,12 +867,12 @@ static void make_jobs(void)
     jobs = share(4000 * sizeof *jobs);
     next_job = share(sizeof *next_job);
     for (int i = 0; i < CALL_COUNT; i++) {
-        if (calls[i].number != BY_SHIM && run.counts[calls[i].number] == 0)
+        bool by_shim = calls[i].number == BY_SHIM;
+        long count = by_shim ? options.shim != -1 : run.counts[calls[i].number];
+        if (count == 0)
             continue;
-        if (calls[i].number == BY_SHIM && options.shim == NULL)
-            continue;
-        add_jobs(&calls[i], calls[i].errors, false);
-        add_jobs(&calls[i], calls[i].permanent, true);
+        add_jobs(&calls[i], calls[i].errors, false, count);
+        add_jobs(&calls[i], calls[i].permanent, true, count);
     }
 }
 
@@ -873,7 +893,7 @@ static bool torture_once(struct job *job)
 
     if (run.injected == 0)
         return false;
-    if (!survived) /* once more: the machine may have been busy */
+    if (!survived && doubtful)
         survived = run_server(&job->fault, false);
     job->reached++;
     if (survived)
@@ -881,8 +901,7 @@ static bool torture_once(struct job *job)
     else if (find_exception(&job->fault) != NULL) {
         job->exception = find_exception(&job->fault);
         job->excepted++;
-    }
-    else if (job->first_n == 0) {
+    } else if (job->first_n == 0) {
         job->first_n = job->fault.n;
         strcpy(job->problem, problem);
     }
@@ -896,7 +915,8 @@ static void work(void)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     while ((i = atomic_fetch_add(next_job, 1)) < job_count) {
         struct fault *fault = &jobs[i].fault;
-        fault->n = options.sample ? 1 + i % SAMPLE_CALLS : 1;
+        long most = jobs[i].calls < SAMPLE_CALLS ? jobs[i].calls : SAMPLE_CALLS;
+        fault->n = options.sample ? 1 + i % most : 1;
         while (torture_once(&jobs[i]) && !options.sample)
             fault->n += fault->permanent && fault->n > 3 ? fault->n / 2 : 1;
     }
@@ -938,16 +958,17 @@ static void run_all(void)
 static void print_wrapped(const char *text, int column, int indent)
 {
     while (*text != '\0') {
-        size_t length = strcspn(text, " ");
-        if ((size_t)column + 1 + length > 80)
-            column = printf("\n%*s", indent - 1, "") - 1;
-        column += printf("%s%.*s", column > indent - 1 ? " " : "", (int)length, text);
-        text += length + strspn(text + length, " ");
+        int length = (int)strcspn(text, " ");
+        if (column > indent && column + 1 + length > 80)
+            column = printf("\n%*s", indent, "") - 1;
+        column += printf("%s%.*s", column > indent ? " " : "", length, text);
+        text += length;
+        text += strspn(text, " ");
     }
     printf("\n");
 }
 
-static void print_scores(int *survived, int *counted)
+static void print_scores(int *survived, int *counted, int *preloaded)
 {
     int column = 0;
 
@@ -960,6 +981,7 @@ static void print_scores(int *survived, int *counted)
         }
         if (all == 0)
             continue;
+        *preloaded += call->number == BY_SHIM ? all : 0;
         char score[24];
         snprintf(score, sizeof score, "%d/%d", good, all);
         printf("  %-15s %8s%s", call->name, score, ++column % 3 == 0 ? "\n" : "");
@@ -973,23 +995,30 @@ static void print_scores(int *survived, int *counted)
 static void print_exceptions(void)
 {
     for (size_t e = 0; e < sizeof exceptions / sizeof exceptions[0]; e++) {
+        const struct job *first = NULL;
         int count = 0;
-        for (int i = 0; i < job_count; i++)
-            if (jobs[i].exception == &exceptions[e])
-                count += jobs[i].excepted;
+        for (int i = 0; i < job_count; i++) {
+            if (jobs[i].exception != &exceptions[e])
+                continue;
+            first = first != NULL ? first : &jobs[i];
+            count += jobs[i].excepted;
+        }
         if (count == 0)
             continue;
-        int column = printf("  not counted, %d times: ", count);
-        char text[600];
-        snprintf(text, sizeof text, "%s %s. %s", exceptions[e].calls, exceptions[e].errors,
-                 exceptions[e].why);
-        print_wrapped(text, column, 4);
+        bool many = strlen(exceptions[e].errors) > 20;
+        int column = printf("  not counted: %d × %s%s%s.", count, first->fault.call->name,
+                            many ? "" : " ", many ? "" : exceptions[e].errors);
+        print_wrapped(exceptions[e].why, column - 1, 4);
     }
 }
 
+/* strace injects the same fault: the participant can watch what the server does. */
 static void print_repeat(const struct fault *fault)
 {
-    printf("  to repeat it: %s FAULT='%s'\n", options.repeat, fault_text(fault));
+    printf("  to repeat it:\n    %s FAULT='%s'\n", options.repeat, fault_text(fault));
+    if (fault->call->number != BY_SHIM && fault->call->number != SYS_brk)
+        printf("  to watch it: strace -f -e inject=%s:error=%s:when=%ld%s, and the server\n",
+               fault->call->name, fault->error, fault->n, fault->permanent ? "+" : "");
 }
 
 static void print_fault(const struct fault *fault)
@@ -1017,9 +1046,9 @@ static void print_failures(void)
 
 static int report(void)
 {
-    int survived = 0, counted = 0;
+    int survived = 0, counted = 0, preloaded = 0;
 
-    print_scores(&survived, &counted);
+    print_scores(&survived, &counted, &preloaded);
     if (counted == 0) {
         printf("  no fault could be injected\n");
         return 2;
@@ -1028,6 +1057,10 @@ static int report(void)
            survived == counted ? 100.0 : 100.0 * survived / counted - 0.005);
     print_failures();
     print_exceptions();
+    if (options.shim == -1 || preloaded == 0)
+        printf(
+            "  left out: close, malloc, and short reads and writes, because the server does not\n"
+            "    load the preload library (a static program cannot)\n");
     return survived == counted ? 0 : 1;
 }
 
@@ -1044,19 +1077,11 @@ static bool knows_every_call(void)
     return result;
 }
 
-static int run_one(const char *text)
+static int run_one(const struct fault *fault)
 {
-    struct fault fault = {0};
+    bool survived = run_server(fault, false);
 
-    if (!parse_fault(text, &fault)) {
-        fprintf(stderr,
-                "FAULT='%s': expected CALL:NUMBER:ERROR, such as recvfrom:3:ENOMEM.\n"
-                "The calls and errors are in tests/programs/torture.h.\n",
-                text);
-        return 2;
-    }
-    bool survived = run_server(&fault, false);
-    print_fault(&fault);
+    print_fault(fault);
     printf("\n");
     if (run.injected == 0)
         printf("  The server does not make so many calls.\n");
@@ -1069,20 +1094,40 @@ static int run_one(const char *text)
 int main(int argc, char **argv)
 {
     const char *only = NULL;
+    struct fault fault = {0};
     int letter;
 
     while ((letter = getopt(argc, argv, "+f:j:n:m:r:sa1S:")) != -1) {
         switch (letter) {
-        case 'f': only = optarg; break;
-        case 'j': options.jobs = atoi(optarg); break;
-        case 'n': options.name = optarg; break;
-        case 'm': options.message = optarg; break;
-        case 'r': options.repeat = optarg; break;
-        case 's': options.sample = true; break;
-        case 'a': options.show_all = true; break;
-        case '1': options.one_at_a_time = true; break;
-        case 'S': options.shim = optarg; break;
-        default: return 2;
+        case 'f':
+            only = optarg;
+            break;
+        case 'j':
+            options.jobs = atoi(optarg);
+            break;
+        case 'n':
+            options.name = optarg;
+            break;
+        case 'm':
+            options.message = optarg;
+            break;
+        case 'r':
+            options.repeat = optarg;
+            break;
+        case 's':
+            options.sample = true;
+            break;
+        case 'a':
+            options.show_all = true;
+            break;
+        case '1':
+            options.one_at_a_time = true;
+            break;
+        case 'S':
+            options.shim = open(optarg, O_RDONLY | O_CLOEXEC);
+            break;
+        default:
+            return 2;
         }
     }
     options.command = argv + optind;
@@ -1092,10 +1137,17 @@ int main(int argc, char **argv)
         options.jobs = 8 * (int)sysconf(_SC_NPROCESSORS_ONLN);
     for (int fd = 3; fd < 256; fd++)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
+    if (only != NULL && !parse_fault(only, &fault)) {
+        fprintf(stderr,
+                "FAULT='%s': expected CALL:NUMBER:ERROR, such as recvfrom:3:ENOMEM.\n"
+                "The calls and errors are in tests/programs/torture.h.\n",
+                only);
+        return 2;
+    }
     printf("%s\n", options.name);
     learn();
     if (only != NULL)
-        return run_one(only);
+        return run_one(&fault);
     bool complete = knows_every_call();
     make_jobs();
     run_all();

@@ -11,9 +11,9 @@
 #define BY_SHIM (-1)
 
 struct call {
-    const char *name; /* as strace prints it */
-    long number;      /* of the system call, or BY_SHIM */
-    const char *errors; /* of the manual page, once; NULL: the call cannot fail */
+    const char *name;      /* as strace prints it */
+    long number;           /* of the system call, or BY_SHIM */
+    const char *errors;    /* of the manual page, once; NULL: the call cannot fail */
     const char *permanent; /* of these, what may last: every call fails from the nth on */
 };
 
@@ -22,7 +22,8 @@ struct call {
 #define WAIT_ERRORS "EBADF EFAULT EINTR EINVAL ENOMEM"
 #define PATH_ERRORS "EACCES EBADF EFAULT EINVAL ELOOP ENAMETOOLONG ENOENT ENOMEM ENOTDIR"
 #define READ_ERRORS "EAGAIN EBADF EFAULT EINTR EINVAL EIO EISDIR"
-#define WRITE_ERRORS "EAGAIN EBADF EDESTADDRREQ EDQUOT EFAULT EFBIG EINTR EINVAL EIO ENOSPC EPERM EPIPE"
+#define WRITE_ERRORS                                                                               \
+    "EAGAIN EBADF EDESTADDRREQ EDQUOT EFAULT EFBIG EINTR EINVAL EIO ENOSPC EPERM EPIPE"
 #define RECV_ERRORS "EAGAIN ECONNREFUSED EINTR ENOMEM ENOTCONN " SOCKET_ERRORS " " NETWORK_ERRORS
 #define SEND_ERRORS                                                                                \
     "EACCES EAGAIN EALREADY EDESTADDRREQ EINTR EISCONN EMSGSIZE ENOBUFS ENOMEM ENOTCONN "          \
@@ -130,13 +131,19 @@ static const struct exception {
     const char *why;
 } exceptions[] = {
     {"mmap", MMAP_ERRORS, true,
-     "The dynamic loader makes these calls, before main(), and crashes.  No code of the server "
-     "has run."},
+     "The dynamic loader makes these calls and crashes, before main().  No code of the server has "
+     "run."},
     {"fcntl", "EBADF", true,
-     "The server asks whether descriptors 0 to 2 are open.  For an open one the kernel does not "
-     "return EBADF; the server opens /dev/null in addition."},
+     "The server asks whether descriptors 0 to 2 are open, and the kernel returns EBADF only if "
+     "they are not.  Otherwise one descriptor remains that nobody needs."},
+    {"rt_sigprocmask", "EFAULT EINVAL", false,
+     "pthread_create() in the C library blocks all signals and unblocks them again, with valid "
+     "arguments.  If the second call failed, the thread would never see SIGTERM."},
+    {"epoll_ctl", "ENOENT", false,
+     "The kqueue emulation takes ENOENT to mean that the descriptor was closed and is no longer "
+     "registered.  The kernel returns it only then."},
     {"recvfrom recvmsg read", "EAGAIN", false,
-     "The server waits edge-triggered.  The kernel returns EAGAIN only when no byte is left, and "
+     "The server waits edge-triggered.  The kernel returns EAGAIN only if no byte is left, and "
      "then the next byte is a new edge.  The injected error comes while bytes are left."},
 };
 #endif
