@@ -56,8 +56,10 @@
 #define SUSPECT_MS 100        /* the same if it used CPU time meanwhile */
 #define BIG_EXCHANGE 90000    /* bytes: more than the buffers of a small connection */
 #define SMALL_EXCHANGE 3000   /* the same if each byte needs a call */
-#define CANNOT_LOAD 127       /* exit code of the dynamic loader, which also prints a message */
-#define SAMPLE_CALLS 12       /* of one kind, in a sample */
+#define FIRST_PORT 61000
+#define PORTS 4500
+#define CANNOT_LOAD 127 /* exit code of the dynamic loader, which also prints a message */
+#define SAMPLE_CALLS 12 /* of one kind, in a sample */
 
 /* ---- Options and faults ---- */
 
@@ -80,26 +82,19 @@ static const struct {
     const char *name;
     int number;
 } errors[] = {
-#define E(name)                                                                                    \
-    {                                                                                              \
-#name, name                                                                                \
-    }
-    E(EACCES),       E(EADDRINUSE),   E(EADDRNOTAVAIL),   E(EAFNOSUPPORT),
-    E(EAGAIN),       E(EALREADY),     E(EBADF),           E(EBUSY),
-    E(ECONNABORTED), E(ECONNREFUSED), E(ECONNRESET),      E(EDESTADDRREQ),
-    E(EDQUOT),       E(EEXIST),       E(EFAULT),          E(EFBIG),
-    E(EHOSTDOWN),    E(EHOSTUNREACH), E(EINPROGRESS),     E(EINTR),
-    E(EINVAL),       E(EIO),          E(EISCONN),         E(EISDIR),
-    E(ELOOP),        E(EMFILE),       E(EMSGSIZE),        E(ENAMETOOLONG),
-    E(ENETDOWN),     E(ENETUNREACH),  E(ENFILE),          E(ENOBUFS),
-    E(ENODEV),       E(ENOENT),       E(ENOMEM),          E(ENONET),
-    E(ENOPROTOOPT),  E(ENOSPC),       E(ENOSR),           E(ENOSYS),
-    E(ENOTCONN),     E(ENOTDIR),      E(ENOTSOCK),        E(ENOTSUP),
-    E(ENOTTY),       E(ENXIO),        E(EOPNOTSUPP),      E(EOVERFLOW),
-    E(EPERM),        E(EPIPE),        E(EPROTO),          E(EPROTONOSUPPORT),
-    E(EPROTOTYPE),   E(EROFS),        E(ESOCKTNOSUPPORT), E(ESPIPE),
-    E(ESRCH),        E(ETIMEDOUT),    E(ETXTBSY),         E(EUSERS),
-    E(EWOULDBLOCK),  {"SHORT", 0},
+// clang-format off
+#define E(name) {#name, name}
+    E(EACCES), E(EADDRINUSE), E(EADDRNOTAVAIL), E(EAFNOSUPPORT), E(EAGAIN), E(EALREADY), E(EBADF),
+    E(EBUSY), E(ECONNABORTED), E(ECONNREFUSED), E(ECONNRESET), E(EDESTADDRREQ), E(EDQUOT),
+    E(EEXIST), E(EFAULT), E(EFBIG), E(EHOSTDOWN), E(EHOSTUNREACH), E(EINPROGRESS), E(EINTR),
+    E(EINVAL), E(EIO), E(EISCONN), E(EISDIR), E(ELOOP), E(EMFILE), E(EMSGSIZE), E(ENAMETOOLONG),
+    E(ENETDOWN), E(ENETUNREACH), E(ENFILE), E(ENOBUFS), E(ENODEV), E(ENOENT), E(ENOMEM), E(ENONET),
+    E(ENOPROTOOPT), E(ENOSPC), E(ENOSR), E(ENOSYS), E(ENOTCONN), E(ENOTDIR), E(ENOTSOCK),
+    E(ENOTSUP), E(ENOTTY), E(ENXIO), E(EOPNOTSUPP), E(EOVERFLOW), E(EPERM), E(EPIPE), E(EPROTO),
+    E(EPROTONOSUPPORT), E(EPROTOTYPE), E(EROFS), E(ESOCKTNOSUPPORT), E(ESPIPE), E(ESRCH),
+    E(ETIMEDOUT), E(ETXTBSY), E(EUSERS), E(EWOULDBLOCK),
+    {"SHORT", 0}, /* not an error: one byte is transferred */
+    // clang-format on
 };
 
 static void give_up(const char *what)
@@ -187,9 +182,9 @@ static struct {
     int port;
     int output;   /* a pipe that the server's stdout is connected to; nobody has to read it */
     int messages; /* a file: the server's stderr */
-    pid_t server;
-    int status;        /* of wait(), when `ended` is set */
-    int ended_pipe[2]; /* readable when the server has ended */
+    _Atomic pid_t server; /* -1: fork() failed */
+    int status;           /* of wait(), when `ended` is set */
+    int ended_pipe[2];    /* readable when the server has ended */
     pthread_t owner, supervisor;
     _Atomic int notify_fd; /* -1: not yet; -2: seccomp() failed */
     _Atomic pid_t owner_tid;
@@ -260,7 +255,7 @@ static void *own_server(void *unused)
     run.server = fork();
     if (run.server == 0)
         become_server();
-    while (waitpid(run.server, &run.status, 0) == -1 && errno == EINTR)
+    while (run.server > 0 && waitpid(run.server, &run.status, 0) == -1 && errno == EINTR)
         continue;
     atomic_store(&run.ended, true);
     close(run.ended_pipe[1]);
@@ -341,22 +336,25 @@ static void set_shim(void)
     setenv("SHIM_ERROR", text, 1);
 }
 
-/* A port that no socket uses, outside the usual range of the ports of clients.  The lock, a name in the
- * abstract namespace of unix(7), keeps other runs of this program away from it. */
+/* A port that nobody uses, above the usual range of the ports of clients.  The lock, a name in the
+ * abstract namespace of unix(7), keeps other runs of this program away from it.  Our own servers can
+ * use a port whose last connections are in TIME_WAIT. */
 static int free_port(int *lock)
 {
     static int port;
+    int ours = options.message[0] != '\0';
 
     if (port == 0)
-        port = getpid() * 37 % 20000;
+        port = getpid() * 37 % PORTS;
     for (;; port++) {
         struct sockaddr_in address = {.sin_family = AF_INET};
         struct sockaddr_un name = {.sun_family = AF_UNIX};
-        int candidate = 11000 + port % 20000;
+        int candidate = FIRST_PORT + port % PORTS;
         snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "echo-torture-%d", candidate);
         address.sin_port = htons((uint16_t)candidate);
         *lock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &ours, sizeof ours);
         bool free = bind(*lock, (void *)&name, sizeof name) == 0 &&
                     bind(fd, (void *)&address, sizeof address) == 0;
         close(fd);
@@ -414,10 +412,19 @@ static void start_server(const struct fault *fault, bool count_all)
     if ((errno = pthread_create(&run.supervisor, NULL, supervise, NULL)) != 0 ||
         (errno = pthread_create(&run.owner, NULL, own_server, NULL)) != 0)
         give_up("pthread_create");
-    while (run.notify_fd == -1)
+    while (run.notify_fd == -1 || (run.server == 0 && run.notify_fd != -2))
         sleep_us(10);
+    if (run.server == -1)
+        give_up("fork");
     if (run.notify_fd == -2)
         give_up("seccomp() refuses (it needs Linux 5.5 and a container that allows it)");
+}
+
+/* Never a signal to process 0 or -1, which would mean many processes. */
+static void signal_server(int signal_number)
+{
+    if (run.server > 0)
+        kill(run.server, signal_number);
 }
 
 /* Wait until the server has ended.  Returns false if the time is up. */
@@ -431,7 +438,7 @@ static bool wait_for_end(int ms)
 static void clean_up(void)
 {
     if (!run.ended)
-        kill(run.server, SIGKILL);
+        signal_server(SIGKILL);
     pthread_join(run.owner, NULL);
     pthread_join(run.supervisor, NULL);
     close(run.notify_fd);
@@ -760,7 +767,7 @@ static void stop_server(void)
 {
     long long begin = now_ms();
 
-    kill(run.server, SIGTERM);
+    signal_server(SIGTERM);
     if (!wait_for_end(3 * STOP_MS)) {
         note_problem("the server does not stop on SIGTERM");
         return;
@@ -773,6 +780,24 @@ static void stop_server(void)
         note_problem("the server needs %lld ms to stop on SIGTERM", now_ms() - begin);
 }
 
+/* The clients have talked to the server, and it is still running. */
+static void judge_server(void)
+{
+    if (run.injected > 0 && lost > 0 && !run.fault.permanent && is_transient(&run.fault))
+        note_problem("the server closed a client because of %s, which is transient",
+                     run.fault.error);
+    if (lost > 1 && !may_stop_serving())
+        note_problem("the server closed %d clients because of one failed call", lost);
+    check_idle();
+    if (healthy_fd_count == 0)
+        healthy_fd_count = fd_count();
+    if (may_stop_serving())
+        check_messages();
+    else
+        check_descriptors();
+    stop_server();
+}
+
 /* Run the server once.  Returns true if it did nothing wrong; otherwise `problem` says what. */
 static bool run_server(const struct fault *fault, bool count_all)
 {
@@ -781,23 +806,10 @@ static bool run_server(const struct fault *fault, bool count_all)
     unserved = doubtful = false;
     start_server(fault, count_all);
     struct peer last = talk();
-    if (run.ended || (lost > 0 && wait_for_end(run.at_start ? 100 : 0))) {
+    if (run.ended || (lost > 0 && wait_for_end(run.at_start ? 100 : 0)))
         judge_early_end();
-    } else {
-        if (run.injected > 0 && lost > 0 && !run.fault.permanent && is_transient(&run.fault))
-            note_problem("the server closed a client because of %s, which is transient",
-                         run.fault.error);
-        if (lost > 1 && !may_stop_serving())
-            note_problem("the server closed %d clients because of one failed call", lost);
-        check_idle();
-        if (!may_stop_serving() && healthy_fd_count > 0)
-            check_descriptors();
-        if (may_stop_serving())
-            check_messages();
-        if (healthy_fd_count == 0)
-            healthy_fd_count = fd_count();
-        stop_server();
-    }
+    else
+        judge_server();
     if (last.fd != -1)
         close(last.fd);
     clean_up();
@@ -934,7 +946,7 @@ static void show_progress(void)
 
 static void run_all(void)
 {
-    int running = 0;
+    int running = 0, status = 0;
 
     fflush(stdout);
     while (running < options.jobs) {
@@ -943,10 +955,14 @@ static void run_all(void)
         running++;
     }
     while (running > 0) {
-        if (waitpid(-1, NULL, WNOHANG) > 0)
+        if (waitpid(-1, &status, WNOHANG) > 0)
             running--;
         else
             sleep_us(50000);
+        if (status != 0) { /* its message is above; the other workers end with this process */
+            fprintf(stderr, "torture: a worker has ended with status %#x\n", (unsigned)status);
+            exit(2);
+        }
         show_progress();
     }
 }
@@ -1091,51 +1107,56 @@ static int run_one(const struct fault *fault)
     return run.injected == 0 ? 2 : !survived;
 }
 
+static const char *only; /* option -f */
+
+static void parse_option(int letter)
+{
+    switch (letter) {
+    case 'a':
+        options.show_all = true;
+        break;
+    case 'f':
+        only = optarg;
+        break;
+    case 'j':
+        options.jobs = atoi(optarg);
+        break;
+    case 'n':
+        options.name = optarg;
+        break;
+    case 'm':
+        options.message = optarg;
+        break;
+    case 'r':
+        options.repeat = optarg;
+        break;
+    case 's':
+        options.sample = true;
+        break;
+    case '1':
+        options.one_at_a_time = true;
+        break;
+    case 'S':
+        options.shim = open(optarg, O_RDONLY | O_CLOEXEC);
+        break;
+    default:
+        exit(2);
+    }
+}
+
 int main(int argc, char **argv)
 {
-    const char *only = NULL;
     struct fault fault = {0};
     int letter;
 
-    while ((letter = getopt(argc, argv, "+f:j:n:m:r:sa1S:")) != -1) {
-        switch (letter) {
-        case 'f':
-            only = optarg;
-            break;
-        case 'j':
-            options.jobs = atoi(optarg);
-            break;
-        case 'n':
-            options.name = optarg;
-            break;
-        case 'm':
-            options.message = optarg;
-            break;
-        case 'r':
-            options.repeat = optarg;
-            break;
-        case 's':
-            options.sample = true;
-            break;
-        case 'a':
-            options.show_all = true;
-            break;
-        case '1':
-            options.one_at_a_time = true;
-            break;
-        case 'S':
-            options.shim = open(optarg, O_RDONLY | O_CLOEXEC);
-            break;
-        default:
-            return 2;
-        }
-    }
+    while ((letter = getopt(argc, argv, "+af:j:n:m:r:s1S:")) != -1)
+        parse_option(letter);
     options.command = argv + optind;
     if (options.command[0] == NULL)
         return 2;
     if (options.jobs == 0)
         options.jobs = 8 * (int)sysconf(_SC_NPROCESSORS_ONLN);
-    for (int fd = 3; fd < 256; fd++)
+    for (int fd = 3; fd < 256; fd++) /* what this program inherited, the server must not inherit */
         fcntl(fd, F_SETFD, FD_CLOEXEC);
     if (only != NULL && !parse_fault(only, &fault)) {
         fprintf(stderr,
