@@ -130,9 +130,9 @@ static const struct exception {
     bool at_start; /* only before the server has called accept() */
     const char *why;
 } exceptions[] = {
-    {"mmap", MMAP_ERRORS, true,
-     "The dynamic loader makes these calls and crashes, before main().  No code of the server has "
-     "run."},
+    {"mmap arch_prctl", MMAP_ERRORS " EFAULT", true,
+     "The dynamic loader or the C library makes these calls before main(), and crashes.  No code "
+     "of the server has run."},
     {"fcntl", "EBADF", true,
      "The server asks whether descriptors 0 to 2 are open, and the kernel returns EBADF only if "
      "they are not.  Otherwise one descriptor remains that nobody needs."},
