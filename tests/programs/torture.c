@@ -702,7 +702,7 @@ static struct peer talk(void)
 
 /* ---- One run ---- */
 
-static int healthy_fd_count, healthy_status; /* of a run without a fault */
+static int healthy_fd_count, healthy_status; /* of the runs without a fault */
 
 /* The server has ended before it was told to.  That is allowed at start-up. */
 static void judge_early_end(void)
@@ -791,7 +791,7 @@ static void judge_server(void)
     if (lost > 1 && !may_stop_serving())
         note_problem("the server closed %d clients because of one failed call", lost);
     check_idle();
-    if (healthy_fd_count == 0)
+    if (run.fault.call == NULL && (healthy_fd_count == 0 || fd_count() < healthy_fd_count))
         healthy_fd_count = fd_count();
     if (may_stop_serving())
         check_messages();
@@ -858,6 +858,12 @@ static void learn(void)
             exit(2);
         }
         healthy_status = run.status;
+        /* A server without a handler for SIGTERM is killed by it; ours have one. */
+        if (run.status != 0 && (run.status != SIGTERM || options.message[0] != '\0')) {
+            fprintf(stderr, "%s ends on SIGTERM with wait status %#x instead of 0.\n", options.name,
+                    (unsigned)run.status);
+            exit(2);
+        }
         if (i == 0)
             memcpy(counts, run.counts, sizeof counts);
     }
@@ -895,6 +901,7 @@ static const struct exception *find_exception(const struct fault *fault)
     for (size_t i = 0; i < sizeof exceptions / sizeof exceptions[0]; i++)
         if (is_one_of(fault->call->name, exceptions[i].calls) &&
             is_one_of(fault->error, exceptions[i].errors) &&
+            strstr(problem, exceptions[i].problem) != NULL &&
             (run.at_start || !exceptions[i].at_start))
             return &exceptions[i];
     return NULL;

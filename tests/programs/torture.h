@@ -127,22 +127,23 @@ static const struct call calls[] = {
 /* Faults that a server may fail to survive, and why they cannot happen to a correct one. */
 static const struct exception {
     const char *calls, *errors;
-    bool at_start; /* only before the server has called accept() */
+    const char *problem; /* only if this is part of what the server did wrong */
+    bool at_start;       /* only before the server has called accept() */
     const char *why;
 } exceptions[] = {
-    {"mmap arch_prctl", MMAP_ERRORS " EFAULT", true,
+    {"mmap arch_prctl", MMAP_ERRORS " EFAULT", "killed by signal", true,
      "The dynamic loader or the C library makes these calls before main(), and crashes.  No code "
      "of the server has run."},
-    {"fcntl", "EBADF", true,
+    {"fcntl", "EBADF", "open descriptors", true,
      "The server asks whether descriptors 0 to 2 are open, and the kernel returns EBADF only if "
      "they are not.  Otherwise one descriptor remains that nobody needs."},
-    {"rt_sigprocmask", "EFAULT EINVAL", false,
+    {"rt_sigprocmask", "EFAULT EINVAL", "does not stop", false,
      "pthread_create() in the C library blocks all signals and unblocks them again, with valid "
      "arguments.  If the second call failed, the thread would never see SIGTERM."},
-    {"epoll_ctl", "ENOENT", false,
-     "The kqueue emulation takes ENOENT to mean that the descriptor was closed and is no longer "
-     "registered.  The kernel returns it only then."},
-    {"recvfrom recvmsg read", "EAGAIN", false,
+    {"epoll_ctl", "ENOENT", "waits in vain", false,
+     "The error means that the descriptor is not registered, and so the server forgets it.  The "
+     "kernel returns it only then."},
+    {"recvfrom recvmsg read", "EAGAIN", "waits in vain", false,
      "The server waits edge-triggered.  The kernel returns EAGAIN only if no byte is left, and "
      "then the next byte is a new edge.  The injected error comes while bytes are left."},
 };
