@@ -432,7 +432,9 @@ static bool is_multicast_or_broadcast(const struct sockaddr *address, socklen_t 
 
 // ANCHOR: listen
 /* When a server is the first to close a connection, that connection stays in TIME_WAIT and keeps
- * the address in use for a while.  SO_REUSEADDR lets the next server start anyway. */
+ * the address in use for a while.  SO_REUSEADDR lets the next server start anyway.
+ * SO_KEEPALIVE makes the kernel probe a connection that has been idle for long (two hours by
+ * default) and end it if the client has vanished.  Client sockets inherit it from the listener. */
 int listen_on(const char *address, const char *port)
 {
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
@@ -452,6 +454,7 @@ int listen_on(const char *address, const char *port)
                           "nobody can connect to it; try -b 0.0.0.0");
     int fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
     if (fd == -1 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == -1 ||
+        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) == -1 ||
         bind(fd, found->ai_addr, found->ai_addrlen) == -1 || listen(fd, BACKLOG) == -1)
         die_cannot_listen(strerror(errno), bind_advice(errno));
     freeaddrinfo(found);

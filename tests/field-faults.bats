@@ -603,3 +603,72 @@ END
     [ "$status" = 1 ]
     grep -q '^server: .*: Too many open files$' "$TMP/err"
 }
+
+# ---- A client that vanishes ----
+
+# Two network namespaces that a cable connects: the server's, 10.9.8.1, and the client's, 10.9.8.2.
+# In the server's, keep-alive gives up an idle client after 3 seconds instead of 2 hours.  Sets
+# NEAR and FAR, the commands that run another command in each of them.
+connect_two_namespaces() {
+    need_linux "for network namespaces"
+    need_root "to create network namespaces"
+    need ip "to set up interfaces" "install iproute2"
+    need nsenter "to run a command in a namespace" "install util-linux"
+    unshare -n true 2>/dev/null || skip "cannot create a network namespace; to run it: CAP_SYS_ADMIN"
+    mkfifo "$TMP/open"
+    hold_namespace
+    NEAR=(nsenter "--net=/proc/$HOLDER/ns/net")
+    "${NEAR[@]}" ip link set lo up
+    "${NEAR[@]}" ip link add cable0 type veth peer name cable1 2>/dev/null ||
+        skip "no virtual Ethernet here; to run it: a kernel with CONFIG_VETH"
+    hold_namespace
+    FAR=(nsenter "--net=/proc/$HOLDER/ns/net")
+    "${NEAR[@]}" ip link set cable1 netns "$HOLDER"
+    "${NEAR[@]}" ip address add 10.9.8.1/24 dev cable0
+    "${NEAR[@]}" ip link set cable0 up
+    "${FAR[@]}" ip address add 10.9.8.2/24 dev cable1
+    "${FAR[@]}" ip link set cable1 up
+    "${NEAR[@]}" sh -c 'cd /proc/sys/net/ipv4 && echo 1 >tcp_keepalive_time && echo 1 >tcp_keepalive_intvl && echo 2 >tcp_keepalive_probes'
+}
+hold_namespace() { # it exists as long as this process
+    unshare -n cat <>"$TMP/open" 3>&- &
+    HOLDER=$!
+    PIDS="$HOLDER $PIDS"
+    wait_until 3 has_own_namespace
+}
+has_own_namespace() { [ "$(readlink "/proc/$HOLDER/ns/net")" != "$(readlink /proc/self/ns/net)" ]; }
+# use_client NAME WORD...: write a program that runs the test client after these words.
+use_client() {
+    printf '#!/bin/sh\nexec' >"$TMP/$1"
+    printf " '%s'" "${@:2}" "$TESTS/build/client" >>"$TMP/$1"
+    printf ' "$@"\n' >>"$TMP/$1"
+    chmod +x "$TMP/$1"
+}
+
+@test "a client that vanishes is noticed, and an idle client is kept" {
+    rule "a client that vanishes does not occupy a descriptor for ever" "SO_KEEPALIVE is not set: an idle connection waits for ever" "chapter 1"
+    local what="keep-alive after 1 second; the client's link goes down" fds
+    connect_two_namespaces
+    use_client near "${NEAR[@]}"
+    use_client far "${FAR[@]}"
+    WRAP=("${NEAR[@]}")
+    ADDRESS=10.9.8.1 start_server
+    CLIENT=$TMP/near
+    ADDRESS=10.9.8.1
+    if [ "$VARIANT" != "01-blocking -1" ]; then
+        start_client one echo a print here wait echo b shutdown expect-eof
+        client_printed one here
+    fi
+    fds=$(fd_count)
+    CLIENT=$TMP/far start_client two echo a print here wait
+    client_printed two here
+    "${FAR[@]}" ip link set cable1 down
+    check "$what" "the server closes its descriptor" "SO_KEEPALIVE is not set" wait_until 20 fd_count_is "$fds"
+    if [ "$VARIANT" != "01-blocking -1" ]; then
+        resume_client one
+        check "$what" "a client that was idle as long, but lives, is served" \
+            "the server closes idle clients" client_succeeded one
+    fi
+    CLIENT=$TMP/near server_unaffected
+    stop_server
+}
