@@ -393,12 +393,16 @@ static const char *bind_advice(int error)
 {
     switch (error) {
     case EADDRINUSE:
+        if (strtol(options.port, NULL, 10) == 0)
+            return "every port that the kernel may choose is in use; try -p 5566";
         return "another program is using this port; try -p 0 for any free port";
     case EACCES:
-        return "ports below 1024 need root; try -p 5566";
+        return "low ports, usually those below 1024, need root; try -p 0";
     case EADDRNOTAVAIL:
     case EAFNOSUPPORT:
-        return "not an address of this machine; try -b 127.0.0.1";
+        return "not an address of this machine, or not ready yet; try -b 127.0.0.1";
+    case EINVAL:
+        return "if it is link-local, add its interface, as in -b fe80::1%eth0";
     default:
         return "try -b 127.0.0.1 -p 0";
     }
@@ -406,13 +410,15 @@ static const char *bind_advice(int error)
 
 /* bind() accepts multicast and broadcast addresses, to which nobody can connect.  A subnet's
  * broadcast address depends on its netmask, so we ask the kernel: connect() on a UDP socket sends
- * nothing, and fails with EACCES for a broadcast address (see
- * ip(7); systems other than Linux may accept it). */
+ * nothing, and fails with EACCES for a broadcast address unless SO_BROADCAST is set (see ip(7);
+ * systems other than Linux may accept it).  A routing rule or a security module can cause EACCES
+ * for any address, but then SO_BROADCAST does not help. */
 static bool is_multicast_or_broadcast(const struct sockaddr *address, socklen_t size)
 {
     const struct sockaddr_in *v4 = (const void *)address;
     const struct sockaddr_in6 *v6 = (const void *)address;
     struct in_addr inner; /* the IPv4 address, perhaps inside an IPv6 one: ::ffff:1.2.3.4 */
+    int on = 1;
 
     if (address->sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
         return IN6_IS_ADDR_MULTICAST(&v6->sin6_addr);
@@ -425,7 +431,9 @@ static bool is_multicast_or_broadcast(const struct sockaddr *address, socklen_t 
     int fd = socket(address->sa_family, SOCK_DGRAM, 0);
     if (fd == -1)
         return false;
-    bool broadcast = connect(fd, address, size) == -1 && errno == EACCES;
+    bool broadcast = connect(fd, address, size) == -1 && errno == EACCES &&
+                     setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &on, sizeof on) == 0 &&
+                     connect(fd, address, size) == 0;
     close(fd);
     return broadcast;
 }
@@ -503,6 +511,15 @@ long long now_ms(void)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+/* If more than BACKOFF_MS is left, the clock has been set back.  This happens when a checkpointed
+ * process is restored on a machine that was booted later. */
+bool pause_is_over(long long until)
+{
+    long long left = until - now_ms();
+
+    return left <= 0 || left > BACKOFF_MS;
 }
 
 // ANCHOR: stop

@@ -72,7 +72,7 @@ static void accept_resume(void)
  * end without any of our clients disconnecting, so we also try again after BACKOFF_MS. */
 int wait_timeout_ms(void)
 {
-    if (accept_paused_until != 0 && now_ms() >= accept_paused_until)
+    if (accept_paused_until != 0 && pause_is_over(accept_paused_until))
         accept_resume();
     return accept_paused_until != 0 ? BACKOFF_MS : -1;
 }

@@ -283,7 +283,7 @@ static void serve_listener(int fd)
  * -1 means no timeout. */
 static int wait_timeout_ms(void)
 {
-    if (accept_paused_until != 0 && now_ms() >= accept_paused_until)
+    if (accept_paused_until != 0 && pause_is_over(accept_paused_until))
         resume_coroutine(listener);
     return accept_paused_until != 0 ? BACKOFF_MS : -1;
 }
