@@ -99,7 +99,7 @@ static int select_closed(fd_set *readable, fd_set *writable)
 static void serve(void)
 {
     for (;;) {
-        /* This comes before the sets are copied, because it may watch the listener again. */
+        /* wait_timeout_ms() may watch the listener again, so call it before the sets are copied. */
         int timeout_ms = wait_timeout_ms();
         fd_set readable = read_set, writable = write_set;
         struct timeval timeout = {.tv_usec = (suseconds_t)timeout_ms * 1000};
