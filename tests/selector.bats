@@ -135,6 +135,15 @@ END
     done
 }
 
+@test "the tests also work with headers like NetBSD's: functions with other symbols, FD_SETSIZE 256" {
+    rule "the library calls the test doubles, whatever symbol a header gives to a function" "a macro that is in force when the header is read, such as -Dkevent=unit_kevent" "CONTRIBUTING.md"
+    need_linux "because the headers of other systems cannot be changed"
+    ${CC:-cc} -std=c11 -I"$TESTS/../05-kqueue/linux" -c -o "$TMP/symbols.o" "$TESTS/programs/netbsd-symbols.c"
+    CPPFLAGS='-I../../05-kqueue/linux -include netbsd-headers.h' LDLIBS="$TMP/symbols.o" build "$TMP/netbsd" "${CC:-cc}" '-std=c11 -O2 -g'
+    all_cases "$TMP/netbsd/selector-unit"
+    all_cases "$TMP/netbsd/test_selectors"
+}
+
 @test "valgrind finds no invalid access and no leak" {
     [ -n "${LONG:-}" ] || skip "takes half a minute; to run it: make test-06 LONG=1"
     rule "nothing leaks, and no byte is read before it is written" "a pointer into a table that realloc() has moved" "chapter 6"

@@ -7,11 +7,14 @@
  *
  * Each case runs in its own process under alarm(), and must leave as many open descriptors and as
  * much memory as it found.  The library is compiled so that it calls unit_poll(), unit_malloc() and
- * so on instead of the system (see the Makefile).  These functions count the calls, can fail on
+ * so on instead of the system (see doubles.h).  These functions count the calls, can fail on
  * request, and can pretend that time passes. */
 #define _DEFAULT_SOURCE
+#define _NETBSD_SOURCE
+#define DOUBLES_ONLY_DECLARED
 
 #include "selector.h"
+#include "doubles.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,17 +34,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #if __has_include(<sys/epoll.h>)
-#include <sys/epoll.h>
 #define HAVE_EPOLL
 #endif
 #if __has_include(<sys/event.h>)
-#include <sys/event.h>
 #define HAVE_KQUEUE
-#endif
-#ifdef __NetBSD__
-typedef size_t kevent_count;
-#else
-typedef int kevent_count;
 #endif
 
 #define BOTH (EVENT_READ | EVENT_WRITE)
@@ -50,6 +46,8 @@ typedef int kevent_count;
 #define MS 1000000LL /* in nanoseconds */
 #define DAY (86400LL * 1000 * MS)
 #define ROOM 64
+#define MANY 600          /* more than two batches of selector_dispatch() */
+#define FIRST_OF_MANY 100 /* the lowest of so many descriptors */
 
 static const char *backend;      /* of the running case */
 static struct selector *current; /* for the callbacks */
@@ -117,15 +115,6 @@ static int simulate_wait(long long asked)
     return 0;
 }
 
-void *unit_malloc(size_t size);
-void *unit_calloc(size_t count, size_t size);
-void *unit_realloc(void *old, size_t size);
-void unit_free(void *old);
-int unit_fstat(int fd, struct stat *status);
-int unit_clock_gettime(clockid_t clock, struct timespec *now);
-int unit_poll(struct pollfd *list, nfds_t count, int ms);
-int unit_select(int count, fd_set *in, fd_set *out, fd_set *except, struct timeval *limit);
-
 void *unit_malloc(size_t size)
 {
     void *block = fails("memory") ? NULL : malloc(size);
@@ -192,10 +181,6 @@ int unit_select(int count, fd_set *in, fd_set *out, fd_set *except, struct timev
 }
 
 #ifdef HAVE_EPOLL
-int unit_epoll_create1(int flags);
-int unit_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
-int unit_epoll_wait(int epoll, struct epoll_event *events, int max, int ms);
-
 int unit_epoll_create1(int flags)
 {
     library.opens++;
@@ -222,10 +207,6 @@ int unit_epoll_wait(int epoll, struct epoll_event *events, int max, int ms)
 #endif
 
 #ifdef HAVE_KQUEUE
-int unit_kqueue(void);
-int unit_kevent(int queue, const struct kevent *changes, kevent_count nchanges,
-                struct kevent *events, kevent_count nevents, const struct timespec *timeout);
-
 int unit_kqueue(void)
 {
     library.opens++;
@@ -401,6 +382,14 @@ static void make_duplicates(int fd, int from, int count, int copies[])
             skip("needs more descriptors; to run it: ulimit -Hn 4096");
         CHECK(copies[i] >= 0);
     }
+}
+
+/* MANY, or with select as many as fit into an fd_set.  Some of the numbers may be in use. */
+static int many_for_backend(void)
+{
+    int fitting = FD_SETSIZE - FIRST_OF_MANY - 20;
+
+    return is("select") && fitting < MANY ? fitting : MANY;
 }
 
 static void allow_descriptors(void)
@@ -1196,7 +1185,7 @@ static void failed_register_changes_nothing(void)
     for (int at = 1; at <= 5; at++) { /* each filter of kqueue, then the allocations */
         library.opens = 0;
         let_fail(at < 3 ? "change" : "memory", at < 3 ? at : at - 2, ENOSPC);
-        int far = at < 3 ? other[0] : fcntl(other[0], F_DUPFD, 200 * at);
+        int far = at < 3 ? other[0] : fcntl(other[0], F_DUPFD, 64 * (at - 2) + 1);
         int result = selector_register(s, far, BOTH, NULL, NULL);
         CHECK((result == -1) == (library.fail_at == 0));
         CHECK(result == 0 || errno == ENOSPC);
@@ -1370,7 +1359,7 @@ static void no_events_in_a_new_set(void)
     int pair[2], high;
 
     make_pair(pair);
-    high = fcntl(pair[0], F_DUPFD, 300);
+    high = fcntl(pair[0], F_DUPFD, 200);
     add(s, pair[0], EVENT_READ);
     add(s, high, EVENT_READ);
     CHECK(selector_modify(s, high, 0, NULL, NULL) == 0);
@@ -1565,26 +1554,26 @@ static void check_each_once(const struct selector_ready ready[], int count, cons
 static void many_at_once(void)
 {
     static struct selector_ready ready[1000];
-    static int copies[600];
-    int pair[2];
+    static int copies[MANY];
+    int pair[2], many = many_for_backend();
 
     allow_descriptors();
     make_pair(pair);
     write_byte(pair[1]);
-    make_duplicates(pair[0], 300, 600, copies);
+    make_duplicates(pair[0], FIRST_OF_MANY, many, copies);
     for (int events = EVENT_READ; events <= BOTH; events++) {
         struct selector *s = open_selector();
-        for (int i = 0; i < 600; i++)
+        for (int i = 0; i < many; i++)
             add(s, copies[i], events);
-        check_each_once(ready, selector_select(s, ready, 1000, NULL), copies, 600);
-        for (int max = 600; max > 250;
-             max -= 49) { /* kqueue may leave room, because it merges two events into one */
+        check_each_once(ready, selector_select(s, ready, 1000, NULL), copies, many);
+        /* kqueue may leave room, because it merges two events into one. */
+        for (int max = many; max > many / 3; max -= 49) {
             int count = selector_select(s, ready, max, NULL);
             CHECK(is("kqueue") ? count > max / 2 && count <= max : count == max);
         }
         selector_close(s);
     }
-    for (int i = 0; i < 600; i++)
+    for (int i = 0; i < many; i++)
         close(copies[i]);
     close_both(pair);
 }
@@ -1916,7 +1905,7 @@ static void change_everything(const struct selector_key *key, int events)
     CHECK(key->events == before.events && key->data == before.data && key->fd == before.fd);
     CHECK(selector_unregister(s, key->fd) == 0);
     CHECK(key->callback == before.callback);
-    for (int i = 0; i < 600; i++)
+    for (int i = 0; i < many_for_backend(); i++)
         if (scene.calls == 1)
             CHECK(selector_register(s, scene.many[i], EVENT_READ, note_wrong, NULL) == 0);
     CHECK(key->fd == before.fd && key->data == before.data);
@@ -1926,19 +1915,20 @@ static void change_everything(const struct selector_key *key, int events)
 
 static void callback_may_change_anything(void)
 {
-    static int copies[600];
+    static int copies[MANY];
     struct selector *s = set_scene(change_everything, 0);
+    int many = many_for_backend(), batch = 256;
 
     allow_descriptors();
-    make_duplicates(scene.fds[0], 300, 600, copies);
+    make_duplicates(scene.fds[0], FIRST_OF_MANY, many, copies);
     scene.many = copies;
     CHECK(selector_dispatch(s, NULL) == 3);
-    CHECK(scene.calls == 3 && scene.wrong == 0 && selector_count(s) == 600);
-    CHECK(selector_dispatch(s, NULL) == 256); /* the others follow, */
-    CHECK(selector_dispatch(s, NULL) == 512); /* in larger batches */
-    CHECK(selector_dispatch(s, NULL) == 600);
-    CHECK(scene.wrong >= 600);
-    for (int i = 0; i < 600; i++)
+    CHECK(scene.calls == 3 && scene.wrong == 0 && selector_count(s) == many);
+    for (; batch < many; batch *= 2) /* the others follow, in larger batches */
+        CHECK(selector_dispatch(s, NULL) == batch);
+    CHECK(selector_dispatch(s, NULL) == many);
+    CHECK(scene.wrong >= many);
+    for (int i = 0; i < many; i++)
         close(copies[i]);
     end_scene(s);
 }
@@ -1977,7 +1967,7 @@ static void keys_in_order(void)
 
     CHECK(selector_next_key(s, 0) == NULL && selector_count(s) == 0);
     make_pair(pair);
-    make_duplicates(pair[0], 400, 3, copies);
+    make_duplicates(pair[0], 200, 3, copies);
     for (int i = 2; i >= 0; i--)
         add(s, copies[i], EVENT_READ);
     add(s, pair[1], EVENT_WRITE);
@@ -2177,7 +2167,7 @@ static void every_call_fails(void)
     make_pair(pairs[1]);
     allow_descriptors();
     memcpy(fds, pairs, sizeof pairs);
-    fds[3] = fcntl(pairs[1][1], F_DUPFD, 500); /* makes the tables grow in the middle */
+    fds[3] = fcntl(pairs[1][1], F_DUPFD, 200); /* makes the tables grow in the middle */
     do {
         let_fail(NULL, at, ENOMEM);
         failures = all_verbs(fds);
