@@ -135,6 +135,20 @@ END
     done
 }
 
+@test "the library works with the answers of FreeBSD and NetBSD, which are simulated" {
+    rule "where systems differ, the header says so, and the tests know the answer of each" "an answer that only Linux gives is expected" "chapter 6"
+    make -s -C "$TESTS/programs" bsd
+    local system backend
+    for system in FreeBSD NetBSD; do
+        answers_of $system
+        for backend in kqueue poll select; do
+            test_case "$backend on $system"
+            LD_PRELOAD=$BSD "$BUILT/selector-unit" $backend >"$TMP/out" 2>/dev/null || { grep -v '^ok' "$TMP/out"; return 1; }
+            has_text "$TMP/out" "^ok $backend pipe-that-nobody-reads"
+        done
+    done
+}
+
 @test "the tests also work with headers like NetBSD's: functions with other symbols, FD_SETSIZE 256" {
     rule "the library calls the test doubles, whatever symbol a header gives to a function" "a macro that is in force when the header is read, such as -Dkevent=unit_kevent" "CONTRIBUTING.md"
     need_linux "because the headers of other systems cannot be changed"
