@@ -2273,8 +2273,9 @@ static const struct test tests[] = {
     {"broken-pipe-is-every-event", broken_pipe_is_every_event,
      "Two kinds of hang-up can be missed. If the descriptor has no room to write (the reading end "
      "of a pipe, a full local socket), select() reports a hang-up only as EVENT_READ, so a key "
-     "that waits only for EVENT_WRITE does not see it. And NetBSD's kqueue does not report that "
-     "the reader of a full pipe has closed its end."},
+     "that waits only for EVENT_WRITE does not see it. And NetBSD's kqueue reports neither that "
+     "the "
+     "reader of a full pipe has closed its end, nor EVENT_WRITE for the reading end of a pipe."},
     {"best-back-end", best_back_end, "NULL chooses the best one that this kernel supports."},
     {"open-fails", open_fails, "Returns NULL and sets errno if it fails."},
     {"close-leaves-descriptors", close_leaves_descriptors,
