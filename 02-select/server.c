@@ -78,7 +78,7 @@ enum { READABLE = 1, WRITABLE = 2 }; /* for the log */
 static void serve(void)
 {
     for (;;) {
-        /* This comes before the sets are copied, because it may watch the listener again. */
+        /* wait_timeout_ms() may watch the listener again, so call it before the sets are copied. */
         int timeout_ms = wait_timeout_ms();
         fd_set readable = read_set, writable = write_set;
         struct timeval timeout = {.tv_usec = (suseconds_t)timeout_ms * 1000};

@@ -227,8 +227,8 @@ static bool client_write(struct client *client)
         return client_fail(client, "send");
     client->sent += (size_t)sent;
     log_action("send %zd, %zu left", sent, left - (size_t)sent);
-    /* After EINTR or ENOBUFS, an edge-triggered wait may not report this client again, so re-arm it
-     * (see chapter 4). */
+    /* send() took nothing.  If it failed with EINTR or ENOBUFS, the socket may still have room; an
+     * edge-triggered wait would then not report it again, so we re-arm it (see chapter 4). */
     if (sent == 0)
         return client_set_interest(client, INTEREST_WRITE);
     if (client->sent < client->length)

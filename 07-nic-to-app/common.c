@@ -37,7 +37,7 @@ static bool output_may_block[STDERR_FILENO + 1];
  * arrive while stderr accepts nothing are dropped and counted. */
 static struct {
     unsigned long dropped;   /* lines that were dropped since the last one that was written */
-    char rest[MAX_LOG_LINE]; /* of a line that was written in part; it precedes the next line */
+    char rest[MAX_LOG_LINE]; /* the end of a line whose beginning was written; it goes out first */
     size_t rest_length;
 } unwritten;
 
@@ -406,8 +406,8 @@ static const char *bind_advice(int error)
 
 /* bind() accepts multicast and broadcast addresses, to which nobody can connect.  A subnet's
  * broadcast address depends on its netmask, so we ask the kernel: connect() on a UDP socket sends
- * nothing, and fails with EACCES for a broadcast address (see
- * ip(7); systems other than Linux may accept it). */
+ * nothing, and fails with EACCES for a broadcast address (see ip(7); systems other than Linux may
+ * accept it). */
 static bool is_multicast_or_broadcast(const struct sockaddr *address, socklen_t size)
 {
     const struct sockaddr_in *v4 = (const void *)address;
@@ -530,8 +530,8 @@ bool handle_wait_error(const char *call)
         report_error("%s: %s; clients wait until it succeeds", call, strerror(error));
         reported = true;
     }
-    /* back_off() does not sleep after EINTR or EAGAIN.  ENOBUFS makes it sleep for a moment, so
-     * that a wait that keeps failing does not use a whole CPU. */
+    /* back_off() does not sleep after EINTR or EAGAIN, and a wait that kept failing would use a
+     * whole CPU.  So we pass ENOBUFS in their place, after which it sleeps for a moment. */
     back_off(error == EINTR || error == EAGAIN ? ENOBUFS : error);
     if (!stop_requested)
         return true;
@@ -550,6 +550,8 @@ void start_up(int argc, char **argv)
         die("pipe");
     install_signal_handlers(on_stop_signal);
     listener = listen_on(options.address, options.port);
-    if (!set_nonblocking(listener)) /* accept() would block if a pending connection was reset */
+    /* A connection can be reset after the wait has reported it.  A blocking accept() would then
+     * wait for another one. */
+    if (!set_nonblocking(listener))
         die("fcntl");
 }

@@ -118,11 +118,40 @@ sanitized() {
         [ $code = 1 ]
         [ "$(wc -l <"$TMP/err")" = 1 ]
     fi
+    sed "s/\$/$(printf '\r')/" "$ROOM/recordings/lo.txt" >"$TMP/crlf"
+    code=0
+    trace replay "$TMP/crlf" >"$TMP/out" 2>"$TMP/err" || code=$?
+    [ $code = 1 ]
+    grep -q 'line 1: it ends in CR LF, as lines do on Windows' "$TMP/err"
     trace replay "$ROOM/recordings/many.txt" | head -n 1 | grep -q '^RECORDED'
     code=0
     trace replay "$TMP/none" 2>"$TMP/err" || code=$?
     [ $code = 1 ]
     grep -q 'No such file' "$TMP/err"
+}
+
+@test "a file that cannot be written is refused before the run, and an existing one keeps its content" {
+    need_trace
+    rule "nothing is recorded in vain, and nothing is overwritten twice" "a file that is opened after the run" "chapter 7"
+    local code=0 option
+    for option in json svg record; do
+        code=0
+        trace replay "$ROOM/recordings/lo.txt" --$option "$TMP/none/file" >"$TMP/out" 2>"$TMP/err" || code=$?
+        [ $code = 1 ]
+        [ ! -s "$TMP/out" ]
+        grep -q 'none/file: No such file or directory' "$TMP/err"
+    done
+    echo kept >"$TMP/old"
+    for option in "--json $TMP/x --svg $TMP/./x" "--record $TMP/old --json $TMP/../${TMP##*/}/old"; do
+        code=0
+        # shellcheck disable=SC2086
+        trace replay "$ROOM/recordings/lo.txt" $option >"$TMP/out" 2>"$TMP/err" || code=$?
+        [ $code = 2 ]
+        grep -q 'only one of --json, --svg and --record' "$TMP/err"
+    done
+    [ ! -e "$TMP/x" ]
+    [ "$(cat "$TMP/old")" = kept ]
+    [ "$(trace replay "$ROOM/recordings/lo.txt" --json >(wc -c) | tail -n 1)" -gt 1000 ] # a pipe
 }
 
 @test "wrong command lines: one line and the usage, exit 2" {
@@ -449,6 +478,7 @@ no_process_of() { ! ps -A -o args= | grep -F -e "$1" | grep -v grep; }
     cat "$TMP/out"
     grep -q 'cannot be mounted' "$TMP/out"
     grep -q ' recvmsg_returned ' "$TMP/out"
+    grep -q 'Is sysfs mounted on /sys?' "$TMP/out" # not: "this kernel was built without it"
 }
 
 @test "SIGINT, SIGTERM: nothing is left; after SIGKILL the next run removes it" {
