@@ -223,7 +223,7 @@ static enum accept_error classify_accept_error(int error)
     case ENOTSOCK:
         return ACCEPT_BROKEN;
     case EINTR:
-    case ECONNABORTED: /* the connection was reset before we accepted it */
+    case ECONNABORTED: /* a BSD: the connection was reset before we accepted it */
     case EPERM:        /* a firewall rule */
     case EPROTO:
     case ENOPROTOOPT:
