@@ -28,10 +28,29 @@ SHIM=$TESTS/build/shim.so
 : "${VARIANT:=${SERVER:-none}}"
 
 setup() {
+    trace_failures_only
     TMP=$(mktemp -d "${TMPDIR:-/tmp}/echo-tests.XXXXXX")
     PIDS='' # the processes that teardown has to end, most recent first
     SERVER_PID='' PORT='' ADDRESS=127.0.0.1 FDS_AT_START=''
     RULE='' CAUSE='' CHAPTER='' CASE=''
+}
+
+# bats runs a handler before each command, in order to say which one failed.  Inside functions and
+# loops, this takes most of the CPU time of a test.  With +T, bash calls it for the commands of the
+# test itself only; FAILED_IN names the functions in which a command failed.
+trace_failures_only() {
+    FAILED_IN=''
+    set +T
+    ! declare -F bats_error_trap >/dev/null || trap 'bats_error_trap; name_failed_functions' ERR
+}
+name_failed_functions() {
+    local i file
+    for ((i = 1; i < ${#FUNCNAME[@]}; i++)); do
+        [ "${FUNCNAME[i]}" != "${BATS_TEST_NAME:-}" ] || return 0
+        file=${BASH_SOURCE[i]:-}
+        [ "$file" != "${BATS_TEST_SOURCE:-}" ] || file=$BATS_TEST_FILENAME
+        FAILED_IN="$FAILED_IN${FAILED_IN:+, from }${FUNCNAME[i]} (${file##*/}:${BASH_LINENO[i - 1]})"
+    done
 }
 
 teardown() {
@@ -76,6 +95,7 @@ test_case() {
 }
 
 print_failure() {
+    [ -z "$FAILED_IN" ] || echo "failed in:     $FAILED_IN"
     [ -n "$RULE" ] || return 0
     local only="'$BATS_TEST_DESCRIPTION'"
     case $BATS_TEST_DESCRIPTION in *\'*) only="\"$BATS_TEST_DESCRIPTION\"" ;; esac
