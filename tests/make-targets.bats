@@ -38,9 +38,10 @@ clean_environment() {
 # copy_to FOLDER: the files that these tests need, without binaries.
 copy_to() {
     local stage file
-    mkdir -p "$1/tests/commands" "$1/book/src" "$1/book/tools"
+    mkdir -p "$1/tests/commands" "$1/tests/support" "$1/book/src" "$1/book/tools"
     cp "$ROOT/Makefile" "$ROOT/README.md" "$1"
     for file in targets tour doctor; do cp "$ROOT/tests/commands/$file" "$1/tests/commands"; done
+    cp "$ROOT/tests/support/environment" "$1/tests/support"
     cp "$ROOT/book/tools/picture" "$1/book/tools"
     cp -R "$ROOT/book/src/images" "$1/book/src"
     for stage in "$ROOT"/0*-*; do
