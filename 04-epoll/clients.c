@@ -72,7 +72,7 @@ static void accept_resume(void)
  * end without any of our clients disconnecting, so we also try again after BACKOFF_MS. */
 int wait_timeout_ms(void)
 {
-    if (accept_paused_until != 0 && now_ms() >= accept_paused_until)
+    if (accept_paused_until != 0 && pause_is_over(accept_paused_until))
         accept_resume();
     return accept_paused_until != 0 ? BACKOFF_MS : -1;
 }
@@ -227,8 +227,8 @@ static bool client_write(struct client *client)
         return client_fail(client, "send");
     client->sent += (size_t)sent;
     log_action("send %zd, %zu left", sent, left - (size_t)sent);
-    /* After EINTR or ENOBUFS, an edge-triggered wait may not report this client again, so re-arm it
-     * (see chapter 4). */
+    /* send() took nothing.  If it failed with EINTR or ENOBUFS, the socket may still have room; an
+     * edge-triggered wait would then not report it again, so we re-arm it (see chapter 4). */
     if (sent == 0)
         return client_set_interest(client, INTEREST_WRITE);
     if (client->sent < client->length)

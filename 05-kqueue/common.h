@@ -106,6 +106,9 @@ void start_up(int argc, char **argv);
 bool set_nonblocking(int fd); /* false: errno says why */
 long long now_ms(void);       /* milliseconds on a clock that is never set back */
 
+/* True if a pause of BACKOFF_MS that ends at `until`, on the now_ms() clock, is over. */
+bool pause_is_over(long long until);
+
 /* Call this when the wait itself has failed.  It backs off.  Returns true if the loop should wait
  * again, and false if the server was told to stop. */
 bool handle_wait_error(const char *call);

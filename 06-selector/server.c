@@ -79,6 +79,10 @@ bool watch(int fd)
 
     if (selector_register(selector, fd, EVENT_READ, callback, client_by_fd(fd)) == 0)
         return true;
+    if (errno == EEXIST) { /* somebody else, such as a debugger, closed a client's descriptor */
+        selector_unregister(selector, fd);
+        return watch(fd);
+    }
     if (errno == ERANGE) { /* another process has raised the limit */
         adjust_nofile_limit();
         errno = EMFILE;

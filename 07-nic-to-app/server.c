@@ -252,7 +252,7 @@ static enum accept_error accept_batch(void)
 /* Descriptors or memory have run out (ACCEPT_SHORTAGE).  While that lasts, accept() would
  * fail again immediately, so we stop watching the listener.  The loop resumes this coroutine when a
  * client has disconnected, and also after BACKOFF_MS, because a system-wide shortage can end
- * without any of our clients closing. */
+ * without any of our clients disconnecting. */
 static void accept_pause(void)
 {
     unwatch(listener);
@@ -283,7 +283,7 @@ static void serve_listener(int fd)
  * -1 means no timeout. */
 static int wait_timeout_ms(void)
 {
-    if (accept_paused_until != 0 && now_ms() >= accept_paused_until)
+    if (accept_paused_until != 0 && pause_is_over(accept_paused_until))
         resume_coroutine(listener);
     return accept_paused_until != 0 ? BACKOFF_MS : -1;
 }

@@ -15,6 +15,7 @@
  *   close:eintr=FIRST+STEP     close the descriptor, but return -1 with EINTR
  *   wait:sigterm=FIRST+STEP    raise SIGTERM after the server's last check and before it waits in
  *                              epoll_wait, poll, select or a blocking accept
+ *   clock_gettime:back=FIRST+1 CLOCK_MONOTONIC is an hour earlier; says so on stderr at call FIRST
  *   getaddrinfo:eai_memory=1   fail with EAI_MEMORY and leave errno at 0, as POSIX allows
  *   sigusr1                    install a SIGUSR1 handler that does nothing and lacks SA_RESTART */
 #define _GNU_SOURCE
@@ -36,6 +37,7 @@
 #endif
 #include <sys/select.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MIN_REQUEST 256 /* The C library itself makes smaller requests. */
@@ -172,6 +174,21 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 
     return is_affected("pthread_create:eagain", &calls) ? EAGAIN
                                                         : real(thread, attributes, start, argument);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    static atomic_long calls;
+    static atomic_bool told;
+    int (*real)(clockid_t, struct timespec *) = real_function("clock_gettime");
+    int result = real(clock, now);
+
+    if (clock != CLOCK_MONOTONIC || !is_affected("clock_gettime:back", &calls))
+        return result;
+    now->tv_sec -= 3600;
+    if (!atomic_exchange(&told, true))
+        fprintf(stderr, "shim: the clock is set back\n");
+    return result;
 }
 
 int getaddrinfo(const char *restrict name, const char *restrict service,
