@@ -38,9 +38,10 @@ clean_environment() {
 # copy_to FOLDER: the files that these tests need, without binaries.
 copy_to() {
     local stage file
-    mkdir -p "$1/tests/commands" "$1/book/src" "$1/book/tools"
+    mkdir -p "$1/tests/commands" "$1/tests/support" "$1/book/src" "$1/book/tools"
     cp "$ROOT/Makefile" "$ROOT/README.md" "$1"
     for file in targets names terminal tour doctor; do cp "$ROOT/tests/commands/$file" "$1/tests/commands"; done
+    cp "$ROOT/tests/support/environment" "$1/tests/support"
     cp "$ROOT/book/tools/picture" "$1/book/tools"
     cp -R "$ROOT/book/src/images" "$1/book/src"
     for stage in "$ROOT"/0*-*; do
@@ -748,6 +749,54 @@ doctor_line() { printf '%s\n' "$output" | grep -e "^.. $1 "; }
     wait_until 5 has_exited "$PIDS"
     run make doctor PORT="$port"
     doctor_line "port $port" | grep -q '^ok .* free$'
+}
+
+# ---- machines that lack something; tests/commands/machines tries more of them, and needs root ----
+
+@test "a TMPDIR that is missing gets one clear sentence" {
+    touch 03-poll/server.c # it has to be built
+    for target in tour run-03 03 doctor; do
+        run env TMPDIR="$T/none" make $target
+        echo "$output"
+        [ "$status" -ne 0 ]
+        output=$(ours | tr '\n' ' ') # the sentence is longer than a line
+        one_line "TMPDIR ($T/none) is not a directory that you can write to: create it, or set TMPDIR to another one."
+    done
+}
+
+@test "a TMPDIR with a blank or a relative TMPDIR is no obstacle" {
+    mkdir -p "$T/a folder" relative
+    TMPDIR="$T/a folder" make -s tour STAGE=03 | grep -q '^Every client received'
+    TMPDIR=relative make -s tour STAGE=03 | grep -q '^Every client received'
+    rmdir "$T/a folder" relative # nothing is left in them
+}
+
+@test "a checkout that cannot be written to is built in a copy, which is removed" {
+    local as=()
+    own_copy
+    rm -f 03-poll/server
+    chmod -R a+rX,a-w . && chmod 755 "$T" && chmod 777 "$T/tmp"
+    [ "$(id -u)" != 0 ] || as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+    [ "$(id -u)" != 0 ] || command -v setpriv || skip "needs setpriv (root may write everywhere); to run it: install util-linux"
+    run ${as[@]+"${as[@]}"} env TMPDIR="$T/tmp" make tour STAGE=03
+    chmod -R u+w .
+    echo "$output"
+    [ "$status" -eq 0 ]
+    printf '%s\n' "$output" | tr '\n' ' ' | grep -q 'This checkout cannot be written to, so a copy of it is built and used, and then removed\. '
+    printf '%s\n' "$output" | grep -q '^Every client received'
+    [ -z "$(ls "$T/tmp")" ]
+    [ ! -e 03-poll/server ]
+}
+
+@test "with the loopback interface down, each command says how to start it" {
+    unshare -n true 2>/dev/null || skip "needs a new network namespace; to run it: sudo make test, on Linux"
+    for target in tour run-03; do
+        run unshare -n make $target
+        echo "$output"
+        [ "$status" -ne 0 ]
+        output=$(ours | tr '\n' ' ') # the sentence is longer than a line
+        one_line 'The loopback interface is down, and all traffic here is on 127.0.0.1: ip link set lo up (as root)'
+    done
 }
 
 # ---- the READMEs and the picture ----
