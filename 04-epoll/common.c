@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,6 +200,23 @@ bool is_transient(int error)
     return error == EINTR || error == EAGAIN || error == ENOBUFS;
 }
 
+void report_shortage(const char *call)
+{
+    static atomic_flag reported = ATOMIC_FLAG_INIT;
+
+    switch (errno) {
+    case ECONNRESET:
+    case EPIPE:
+    case ETIMEDOUT:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+        return; /* the client or its network, and nothing that other clients need */
+    default:
+        if (!atomic_flag_test_and_set(&reported))
+            report_error("%s: %s; not every client can be served", call, strerror(errno));
+    }
+}
+
 static void sleep_ms(long ms)
 {
     nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
@@ -223,7 +241,7 @@ static enum accept_error classify_accept_error(int error)
     case ENOTSOCK:
         return ACCEPT_BROKEN;
     case EINTR:
-    case ECONNABORTED: /* the connection was reset before we accepted it */
+    case ECONNABORTED: /* a BSD: the connection was reset before we accepted it */
     case EPERM:        /* a firewall rule */
     case EPROTO:
     case ENOPROTOOPT:
@@ -348,7 +366,7 @@ void read_options(int argc, char **argv)
 void reserve_std_fds(void)
 {
     for (int fd = 0; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDWR) == -1)
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF && open("/dev/null", O_RDWR) == -1)
             die("/dev/null");
     reopen_output(STDOUT_FILENO);
     reopen_output(STDERR_FILENO);
@@ -531,10 +549,13 @@ bool pause_is_over(long long until)
 static void on_stop_signal(int signal_number)
 {
     int error = errno;
-    ssize_t written = write(shutdown_pipe[1], "", 1);
 
-    (void)written; /* if the pipe is full, it is readable already */
     (void)signal_number;
+    /* If that fails, close the write end: the end of input makes the pipe readable too. */
+    if (write(shutdown_pipe[1], "", 1) == -1) {
+        close(shutdown_pipe[1]);
+        shutdown_pipe[1] = -1;
+    }
     stop_requested = 1;
     errno = error;
 }

@@ -34,7 +34,7 @@ reported_once() {
     tail -n 5 "$TMP/server.err"
     return 1
 }
-uses_no_cpu() { does_not_spin 0.5; }
+uses_no_cpu() { does_not_spin; }
 
 # SIGTERM ends the server within a second.  The server may be a child of strace or of `field`.
 now_ms() { local t; read -r t _ </proc/uptime; echo $((10#${t/./} * 10)); }
@@ -161,7 +161,7 @@ fail_wait() {
     wait_until 3 find_child
     SERVER_PID=$CHILD
     PIDS="$SERVER_PID $PIDS"
-    "$CLIENT" -t 1 "$PORT" echo a 2>/dev/null || : # ends the first wait
+    "$CLIENT" -t 5 "$PORT" connect # ends the first wait
     wait_until 3 has_text "$TMP/trace" INJECTED
 }
 
@@ -237,9 +237,12 @@ pace() { "$FIELD" pace "$PORT" "$SERVER_PID" "$1"; }
 all_left() { wait_until 3 fd_count_is "$FDS_AT_START"; }
 
 # How many lines the server logs in the test: the same clients, and a file that takes them all.
-# Prints the number without the last client, and the number for that client.
+# Sets COUNTS to a file with two numbers, without the last client and for that client, and COMPLETE to
+# one with each line once.  The first test that needs them leaves them for the others of this run.
 lines_to_a_file() {
-    local first
+    local first kept=${BATS_FILE_TMPDIR:-$TMP}
+    COUNTS=$kept/counts COMPLETE=$kept/complete-lines
+    [ ! -e "$COUNTS" ] || return 0
     WRAP=()
     start_server -v
     pace "$ECHOES"
@@ -247,8 +250,8 @@ lines_to_a_file() {
     first=$(wc -l <"$TMP/server.err")
     pace 1
     all_left
-    echo "$first" $(($(wc -l <"$TMP/server.err") - first))
-    tr '0-9' 0 <"$TMP/server.err" | tr -s 0 | tr -s ' ' | sort -u >"$TMP/complete-lines"
+    tr '0-9' 0 <"$TMP/server.err" | tr -s 0 | tr -s ' ' | sort -u >"$COMPLETE"
+    echo "$first" $(($(wc -l <"$TMP/server.err") - first)) >"$COUNTS"
     kill -KILL "$SERVER_PID"
 }
 # The lines that were read and those that were reported as dropped are all lines.  Edge-triggered, the
@@ -257,7 +260,7 @@ lines_to_a_file() {
 number_is_right() { # WRITTEN
     local got dropped difference tolerance=0
     case $VARIANT in *' -e') tolerance=5 ;; esac
-    got=$(tr -d '\r' <"$TMP/output/log" | tr '0-9' 0 | tr -s 0 | tr -s ' ' | grep -c -x -F -f "$TMP/complete-lines")
+    got=$(tr -d '\r' <"$TMP/output/log" | tr '0-9' 0 | tr -s 0 | tr -s ' ' | grep -c -x -F -f "$COMPLETE")
     dropped=$(tr -d '\r' <"$TMP/output/log" | awk '/^server: [0-9]+ log lines? dropped$/ { n += $2 } END { print n + 0 }')
     echo "$1 lines were written; $got were read and $dropped reported as dropped"
     difference=$((got + dropped - $1))
@@ -286,8 +289,8 @@ unread() {
     [ "$2" = 0 ] || setpriv --reuid="$2" --regid="$2" --clear-groups test -x "$SERVER" ||
         skip "user $2 may not enter the folder of the server; to run it: a checkout that other users may read"
     what="-v with a $1 that nobody reads as stderr, ${3:-as user $2}"
-    lines_to_a_file >"$TMP/lines"
-    read -r written each <"$TMP/lines"
+    lines_to_a_file
+    read -r written each <"$COUNTS"
     [ "$written" -gt "$ECHOES" ]
     start_with_output "$1" "$2" -v
     [ "${3:-}" != stopped ] || command_output s
@@ -530,8 +533,9 @@ copy_descriptor() {
         wait_until 3 find_child
         SERVER_PID=$CHILD
         PIDS="$SERVER_PID $PIDS"
-        "$CLIENT" -t 1 "$PORT" echo a
-        "$CLIENT" -t 1 "$PORT" echo a 2>/dev/null || :
+        "$CLIENT" -t 5 "$PORT" echo a
+        "$CLIENT" -t 5 "$PORT" connect # it stays in the backlog
+        wait_until 3 has_text "$TMP/trace" INJECTED
         check "strace: accept() fails with $error for ever" "no CPU is used" "accept() is repeated at once" uses_no_cpu
         [ -z "${OURS:-}" ] || sigterm_ends_it "accept() fails with $error for ever"
     done
