@@ -144,6 +144,7 @@ need_ours() { [ -n "${OURS:-}" ] || skip "tests the options or messages of our o
 need_shim() {
     need_preload "$SHIM"
     case $SHIM in *[[:space:]:]*) # LD_PRELOAD is a list, and its separators cannot be escaped
+        case $TMP in *[[:space:]:]*) skip "LD_PRELOAD cannot have a path with a blank or a colon; to run it: TMPDIR=/tmp" ;; esac
         cp "$SHIM" "$TMP/shim.so"
         SHIM=$TMP/shim.so
         ;;
