@@ -8,7 +8,7 @@ setup_file() {
     export ROOT BUILT
     clean_environment
     copy_to "$BUILT"
-    make -C "$BUILT" >"$BUILT/build.log" 2>&1 || { cat "$BUILT/build.log"; return 1; }
+    (cd "$BUILT" && make) >"$BUILT/build.log" 2>&1 || { cat "$BUILT/build.log"; return 1; }
     # SIGINT or SIGHUP may be ignored when the tests start, and a shell cannot undo that for its children.
     printf '%s\n' '#include <signal.h>' '#include <unistd.h>' 'int main(int n, char **args)' \
         '{ signal(SIGINT, SIG_DFL); signal(SIGHUP, SIG_DFL); execvp(args[1], args + 1); return n; }' >"$BUILT/interruptible.c"
@@ -38,9 +38,10 @@ clean_environment() {
 # copy_to FOLDER: the files that these tests need, without binaries.
 copy_to() {
     local stage file
-    mkdir -p "$1/tests/commands" "$1/book/src" "$1/book/tools"
+    mkdir -p "$1/tests/commands" "$1/tests/support" "$1/book/src" "$1/book/tools"
     cp "$ROOT/Makefile" "$ROOT/README.md" "$1"
     for file in targets names terminal tour doctor; do cp "$ROOT/tests/commands/$file" "$1/tests/commands"; done
+    cp "$ROOT/tests/support/environment" "$1/tests/support"
     cp "$ROOT/book/tools/picture" "$1/book/tools"
     cp -R "$ROOT/book/src/images" "$1/book/src"
     for stage in "$ROOT"/0*-*; do
@@ -149,8 +150,9 @@ fake_server() { # STAGE, and the script on stdin
         printf '#!/bin/sh\necho replaced\n' >$file
         chmod +x $file
     done
-    for make in $(makes); do
-        for target in $($make help | sed -n 's/^  make \([a-zN-]*\).*/\1/p' | sed 's/NN/03/' | sort -u); do
+    # clean is last, so that the others find the servers built
+    for target in $(make help | sed -n 's/^  make \([a-zN-]*\).*/\1/p' | sed 's/NN/03/; /^clean$/d' | sort -u) clean; do
+        for make in $(makes); do
             PATH=$PWD/bin:$PATH run $make "$target" ARGS=-h
             echo "$make $target: $output"
             [ "$status" -eq 0 ]
@@ -161,9 +163,14 @@ fake_server() { # STAGE, and the script on stdin
 
 @test "make builds what this system can run, lists what it skips, and builds once" {
     for make in $(makes); do
-        copy_to "$T/$make"
-        cd "$T/$make"
-        run $make
+        if [ $make = make ]; then # setup_file has built with it
+            cd "$BUILT"
+            run cat build.log
+        else
+            copy_to "$T/$make"
+            cd "$T/$make"
+            run $make
+        fi
         echo "$output"
         [ "$status" -eq 0 ]
         narrow
@@ -239,20 +246,6 @@ fake_server() { # STAGE, and the script on stdin
     run make 03 CC=no-such-compiler
     [ "$status" -ne 0 ]
     one_line 'No C compiler found (no-such-compiler). "make doctor"'
-}
-
-@test "each numbered folder builds on its own" {
-    for stage in $(runnable); do
-        cp -R "$stage" "$T/alone"
-        cd "$T/alone"
-        rm -f server
-        run make
-        echo "$output"
-        [ "$status" -eq 0 ]
-        [ -x server ]
-        ./server -h
-        cd "$BUILT" && rm -rf "$T/alone"
-    done
 }
 
 # Each of these servers exits by itself, even if one of the three variables were lost.
@@ -756,6 +749,54 @@ doctor_line() { printf '%s\n' "$output" | grep -e "^.. $1 "; }
     wait_until 5 has_exited "$PIDS"
     run make doctor PORT="$port"
     doctor_line "port $port" | grep -q '^ok .* free$'
+}
+
+# ---- machines that lack something; tests/commands/machines tries more of them, and needs root ----
+
+@test "a TMPDIR that is missing gets one clear sentence" {
+    touch 03-poll/server.c # it has to be built
+    for target in tour run-03 03 doctor; do
+        run env TMPDIR="$T/none" make $target
+        echo "$output"
+        [ "$status" -ne 0 ]
+        output=$(ours | tr '\n' ' ') # the sentence is longer than a line
+        one_line "TMPDIR ($T/none) is not a directory that you can write to: create it, or set TMPDIR to another one."
+    done
+}
+
+@test "a TMPDIR with a blank or a relative TMPDIR is no obstacle" {
+    mkdir -p "$T/a folder" relative
+    TMPDIR="$T/a folder" make -s tour STAGE=03 | grep -q '^Every client received'
+    TMPDIR=relative make -s tour STAGE=03 | grep -q '^Every client received'
+    rmdir "$T/a folder" relative # nothing is left in them
+}
+
+@test "a checkout that cannot be written to is built in a copy, which is removed" {
+    local as=()
+    own_copy
+    rm -f 03-poll/server
+    chmod -R a+rX,a-w . && chmod 755 "$T" && chmod 777 "$T/tmp"
+    [ "$(id -u)" != 0 ] || as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+    [ "$(id -u)" != 0 ] || command -v setpriv || skip "needs setpriv (root may write everywhere); to run it: install util-linux"
+    run ${as[@]+"${as[@]}"} env TMPDIR="$T/tmp" make tour STAGE=03
+    chmod -R u+w .
+    echo "$output"
+    [ "$status" -eq 0 ]
+    printf '%s\n' "$output" | tr '\n' ' ' | grep -q 'This checkout cannot be written to, so a copy of it is built and used, and then removed\. '
+    printf '%s\n' "$output" | grep -q '^Every client received'
+    [ -z "$(ls "$T/tmp")" ]
+    [ ! -e 03-poll/server ]
+}
+
+@test "with the loopback interface down, each command says how to start it" {
+    unshare -n true 2>/dev/null || skip "needs a new network namespace; to run it: sudo make test, on Linux"
+    for target in tour run-03; do
+        run unshare -n make $target
+        echo "$output"
+        [ "$status" -ne 0 ]
+        output=$(ours | tr '\n' ' ') # the sentence is longer than a line
+        one_line 'The loopback interface is down, and all traffic here is on 127.0.0.1: ip link set lo up (as root)'
+    done
 }
 
 # ---- the READMEs and the picture ----

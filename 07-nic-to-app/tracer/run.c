@@ -145,8 +145,10 @@ static enum run_result start_client(struct session *session)
         return RUN_DONE;
     if (report != 'c')
         return fail(session, "The server does not echo what it receives.");
-    snprintf(session->why, session->size, "trace cannot connect to the server on %s (IPv4): %s.",
-             session->path.server_address, strerror(client_error(&session->client)));
+    int error = client_error(&session->client);
+    snprintf(session->why, session->size, "trace cannot connect to the server on %s (IPv4): %s%s.",
+             session->path.server_address, strerror(error),
+             error == ENETUNREACH ? " (is lo down? ip link set lo up)" : "");
     return RUN_FAILED;
 }
 
