@@ -31,7 +31,7 @@ teardown() {
 # `make test` may have started us; its variables must not reach the commands that we test.
 clean_environment() {
     unset MAKEFLAGS MFLAGS MAKELEVEL MAKE V PORT ARGS ALL STAGE SERVER SERVER_ARGS ONLY LONG NO_COLOR \
-        CC CPPFLAGS LDFLAGS LDLIBS TOUR_DEADLINE CDPATH
+        CC CPPFLAGS LDFLAGS LDLIBS TOUR_DEADLINE CDPATH COLUMNS PAGER LESS MDBOOK
     export CFLAGS=-O0 # we build often
 }
 
@@ -668,7 +668,7 @@ END
 @test "colour on a terminal, unless NO_COLOR is set" {
     script -qec true /dev/null >/dev/null 2>&1 </dev/null || skip "needs script of util-linux; to run it: apt-get install bsdutils"
     escape=$(printf '\033')
-    export TERM=xterm
+    export TERM=xterm PAGER=cat
     for target in 'tour STAGE=03' diff-03 doctor; do
         run script -qec "make $target" /dev/null </dev/null
         [ "$status" -eq 0 ]
