@@ -28,9 +28,9 @@ teardown() { rm -rf "$T"; }
 
 copy_to() {
     local stage
-    mkdir -p "$1/tests/commands" "$1/tests/programs"
+    mkdir -p "$1/tests/programs"
     cp "$ROOT/Makefile" "$ROOT/README.md" "$1"
-    cp "$ROOT/tests/commands/targets" "$ROOT/tests/commands/lab" "$ROOT/tests/commands/doctor" "$1/tests/commands"
+    cp -R "$ROOT/tests/commands" "$ROOT/tests/support" "$1/tests"
     cp "$ROOT"/tests/programs/Makefile "$ROOT"/tests/programs/*.c "$1/tests/programs"
     cp -R "$ROOT/tests/lab" "$ROOT/tests/bugs" "$1/tests"
     for stage in "$ROOT"/0*-*; do
