@@ -32,7 +32,8 @@
 #define QUIET_MS 1900             /* a server that is silent for so long does not answer */
 #define BRIEF_MS 500              /* the same for an experiment after that */
 #define STALL_MS 300              /* after this long without progress, a socket is full */
-#define BURST 60000               /* bytes that a receive buffer holds, and a read buffer not */
+#define BURST 60000               /* bytes that a receive buffer holds, and a read buffer may not */
+#define LARGE_BURST 1000000       /* the same, after much traffic */
 #define LARGE 3000000             /* bytes that no socket buffer holds */
 #define MOST 30000000             /* more than all socket buffers of a connection can hold */
 #define OTHER (UINT64_C(1) << 40) /* where the bytes of the second client are in the stream */
@@ -359,29 +360,34 @@ static void probe_together(void)
 
 /* ---- long messages ---- */
 
-/* Compare received bytes with the stream; if they differ, find out where they belong. */
-static void check_bytes(const unsigned char *bytes, uint64_t position, size_t length)
+/* The index of the first byte that is not the stream's at this position, or `length`. */
+static size_t first_wrong(const unsigned char *bytes, uint64_t position, size_t length)
 {
     unsigned char expected[CHUNK];
     size_t i = 0;
-    uint64_t belongs;
 
     make_stream(expected, position, length);
     while (i < length && bytes[i] == expected[i])
         i++;
-    if (i == length)
-        return;
-    unsigned long long wrong = position + i;
-    if (!find_in_stream(bytes + i, length - i, &belongs))
-        found("chapter 2", short_write, "byte %llu came back as 0x%02x, but 0x%02x was sent", wrong,
-              bytes[i], expected[i]);
+    return i;
+}
+
+/* The first of these bytes is wrong.  Find out where in the stream they belong. */
+static _Noreturn void explain_wrong(const unsigned char *bytes, uint64_t position, size_t length)
+{
+    unsigned long long wrong = position;
+    uint64_t belongs;
+
+    if (!find_in_stream(bytes, length, &belongs))
+        found("chapter 2", short_write, "from byte %llu on, the bytes differ from what was sent",
+              wrong);
     if (belongs >= OTHER)
         found(
             "chapter 2",
             "two clients share one buffer: bytes that still had to be sent to one client were "
             "overwritten by the next read from another. Give each client its own buffer for them.",
             "from byte %llu on, a client received the bytes of another client", wrong);
-    if (belongs > wrong)
+    if (belongs > position)
         found("chapter 2", short_write, "after byte %llu, %llu bytes are missing", wrong,
               (unsigned long long)belongs - wrong);
     found("chapter 2",
@@ -409,10 +415,14 @@ static void flow_send(struct flow *flow, uint64_t length)
 /* Read and check what has come back.  Returns false if nothing did, and says why in *ending. */
 static bool flow_receive(struct flow *flow, int ms, enum ending *ending)
 {
-    unsigned char in[CHUNK];
-    size_t n = receive(flow->fd, in, sizeof in, ms, ending);
+    unsigned char in[CHUNK + 100];
+    size_t n = receive(flow->fd, in, CHUNK, ms, ending);
+    size_t wrong = first_wrong(in, flow->got, n);
 
-    check_bytes(in, flow->got, n);
+    if (wrong < n) {
+        n += receive_all(flow->fd, in + n, 100, BRIEF_MS, ending);
+        explain_wrong(in + wrong, flow->got + wrong, n - wrong);
+    }
     flow->got += n;
     return n > 0;
 }
@@ -465,6 +475,21 @@ static void flow_echo(struct flow *flow, uint64_t length)
     }
 }
 
+/* Send until `length` bytes are sent while the server is stopped, so that it finds many bytes in one
+ * event; then read them back. */
+static void burst(struct flow *flow, uint64_t length)
+{
+    uint64_t before;
+
+    stop_server();
+    do {
+        before = flow->sent;
+        flow_send(flow, length);
+    } while (flow->sent > before && flow->sent < length);
+    continue_server();
+    flow_echo(flow, flow->sent);
+}
+
 static void probe_large(void)
 {
     struct flow flow = {.fd = connect_or_find("the client")};
@@ -473,11 +498,9 @@ static void probe_large(void)
     enum ending ending;
 
     is_echoed(flow.fd, "hello", answer, &got, &ending); /* then the server waits for an event */
-    stop_server();
-    flow_send(&flow, BURST);
-    continue_server();
-    flow_echo(&flow, BURST);
+    burst(&flow, BURST);
     flow_echo(&flow, LARGE);
+    burst(&flow, LARGE + LARGE_BURST); /* the receive buffer has grown */
 }
 
 /* ---- the end of a client's input ---- */
@@ -570,6 +593,8 @@ static void probe_late_reader(void)
     struct flow late = {.fd = try_connect(16384)};
     enum ending ending = COMPLETE;
 
+    if (late.fd == -1)
+        found("chapter 1", gone, "the client could not connect: %s", strerror(errno));
     flow_fill(&late);
     check_other_client(&late);
     while (late.got < late.sent && flow_receive(&late, QUIET_MS, &ending))
