@@ -570,7 +570,7 @@ static _Noreturn void explain_late_reader_blocks(struct flow *late, int waiting)
 /* The second client sends bytes of its own while the first has bytes pending. */
 static void check_other_client(struct flow *late)
 {
-    unsigned char out[1000], in[1000];
+    unsigned char out[50000], in[50000]; /* more than most servers read at once */
     int fd = connect_or_find("while one client did not read, a second client");
     enum ending ending;
 

@@ -14,9 +14,12 @@
  *   pthread_create:eagain=FIRST+STEP   fail with EAGAIN
  *   close:eintr=FIRST+STEP     close the descriptor, but return -1 with EINTR
  *   wait:sigterm=FIRST+STEP    raise SIGTERM after the server's last check and before it waits in
- *                              epoll_wait, poll, select or a blocking accept
+ *                              epoll_wait, poll, select or a blocking accept.  Only waits after the
+ *                              first accept() are counted.
  *   getaddrinfo:eai_memory=1   fail with EAI_MEMORY and leave errno at 0, as POSIX allows
- *   sigusr1                    install a SIGUSR1 handler that does nothing and lacks SA_RESTART */
+ *   sigusr1                    install a SIGUSR1 handler that does nothing and lacks SA_RESTART
+ * read() and write() of a socket count as recv() and send().  When a fault is injected for the first
+ * time, the file that the environment variable SHIM_HIT names is created. */
 #define _GNU_SOURCE
 
 #include <dlfcn.h>
@@ -50,6 +53,21 @@ static void *real_function(const char *name)
     return found;
 }
 
+static atomic_bool serving; /* true from the first accept() on */
+
+static void note_hit(void)
+{
+    static atomic_bool noted;
+    const char *path = getenv("SHIM_HIT");
+
+    if (path != NULL && !atomic_exchange(&noted, true)) {
+        int (*real)(int) = real_function("close");
+        int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+        if (fd != -1)
+            real(fd);
+    }
+}
+
 /* Whether this call is one of those that `fault` affects.  `calls` counts the calls so far. */
 static bool is_affected(const char *fault, atomic_long *calls)
 {
@@ -59,7 +77,10 @@ static bool is_affected(const char *fault, atomic_long *calls)
     if (entry == NULL || sscanf(entry + strlen(fault), "=%ld+%ld", &first, &step) < 1)
         return false;
     long call = atomic_fetch_add(calls, 1) + 1;
-    return call == first || (step > 0 && call > first && (call - first) % step == 0);
+    bool hit = call == first || (step > 0 && call > first && (call - first) % step == 0);
+    if (hit)
+        note_hit();
+    return hit;
 }
 
 /* Called by each function that may wait. */
@@ -67,7 +88,7 @@ static void before_wait(void)
 {
     static atomic_long calls;
 
-    if (is_affected("wait:sigterm", &calls))
+    if (serving && is_affected("wait:sigterm", &calls))
         raise(SIGTERM);
 }
 
@@ -96,9 +117,26 @@ int epoll_wait(int fd, struct epoll_event *events, int length, int timeout)
     before_wait();
     return real(fd, events, length, timeout);
 }
-#endif
 
-static atomic_bool serving; /* true from the first accept() on */
+int epoll_pwait(int fd, struct epoll_event *events, int length, int timeout, const sigset_t *mask)
+{
+    int (*real)(int, struct epoll_event *, int, int, const sigset_t *) =
+        real_function("epoll_pwait");
+
+    before_wait();
+    return real(fd, events, length, timeout, mask);
+}
+
+int accept4(int fd, struct sockaddr *restrict address, socklen_t *restrict size, int flags)
+{
+    int (*real)(int, struct sockaddr *, socklen_t *, int) = real_function("accept4");
+
+    if (fcntl(fd, F_GETFL) == O_RDWR)
+        before_wait();
+    serving = true;
+    return real(fd, address, size, flags);
+}
+#endif
 
 int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict size)
 {
@@ -132,6 +170,34 @@ ssize_t send(int fd, const void *data, size_t size, int flags)
         return -1;
     }
     return real(fd, data, is_affected("send:short", &short_calls) && size > 1 ? 1 : size, flags);
+}
+
+static bool is_socket(int fd)
+{
+    int type;
+    socklen_t size = sizeof type;
+
+    return serving && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+}
+
+ssize_t read(int fd, void *buffer, size_t size)
+{
+    ssize_t (*real)(int, void *, size_t) = real_function("read");
+    int error = errno;
+    bool as_recv = is_socket(fd);
+
+    errno = error;
+    return as_recv ? recv(fd, buffer, size, 0) : real(fd, buffer, size);
+}
+
+ssize_t write(int fd, const void *data, size_t size)
+{
+    ssize_t (*real)(int, const void *, size_t) = real_function("write");
+    int error = errno;
+    bool as_send = is_socket(fd);
+
+    errno = error;
+    return as_send ? send(fd, data, size, 0) : real(fd, data, size);
 }
 
 /* Whether an allocation of this size has to fail; sets errno. */
@@ -213,6 +279,8 @@ __attribute__((constructor)) static void handle_usr1(void)
     struct sigaction action = {.sa_handler = do_nothing};
     const char *list = getenv("SHIM_FAULTS");
 
-    if (list != NULL && strstr(list, "sigusr1") != NULL)
+    if (list != NULL && strstr(list, "sigusr1") != NULL) {
         sigaction(SIGUSR1, &action, NULL);
+        note_hit();
+    }
 }
