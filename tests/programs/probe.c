@@ -6,10 +6,13 @@
  * Usage: probe [-b ADDRESS] [-p PID] PORT NAME     (NAME: an entry of `probes`, below)
  * With the PID of the server, the probe can stop it, so that it finds several events at once, and
  * can read its CPU time (Linux).
+ * NAME may also be free-port (print a port that no socket uses) or started (wait until the server
+ * listens).
  * Exit code: 0 if the server passed.  1 if not; then three lines say what the probe saw, the cause
  * and the chapter that explains it: "saw: ...", "cause: ...", "chapter: ...".  2: bad usage. */
 #define _DEFAULT_SOURCE /* MSG_DONTWAIT is not in POSIX. */
 
+#include <dirent.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -644,13 +647,120 @@ static void probe_idle(void)
               "after its only client had left, the server used the CPU without pause");
 }
 
+/* ---- has the server started? ---- */
+
+#define START_MS 5000
+
+/* Whether an address of /proc/net/tcp is 127.0.0.1, or includes it. */
+static bool includes_loopback(const char *hex)
+{
+    return strcmp(hex, "0100007F") == 0 || strspn(hex, "0") == strlen(hex) ||
+           strcmp(hex, "0000000000000000FFFF00000100007F") == 0;
+}
+
+/* The inode of the socket that listens on our port, or 0.  The kernel lists the listening sockets
+ * (state 0A) before all others, of which there may be thousands. */
+static unsigned long listening_inode(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    char line[300], local[33];
+    unsigned number, state;
+    unsigned long inode, result = 0;
+
+    if (file == NULL || fgets(line, sizeof line, file) == NULL)
+        return 0;
+    while (result == 0 && fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "%*d: %32[0-9A-F]:%x %*[0-9A-F]:%*x %x %*s %*s %*s %*u %*u %lu", local,
+                   &number, &state, &inode) < 4 ||
+            state != 0x0A)
+            break;
+        if (number == (unsigned)atoi(port) && includes_loopback(local))
+            result = inode;
+    }
+    fclose(file);
+    return result;
+}
+
+/* Whether the server's process has this socket open. */
+static bool holds_socket(unsigned long inode)
+{
+    char path[300], wanted[40], target[40];
+    struct dirent *entry;
+    bool holds = false;
+
+    snprintf(wanted, sizeof wanted, "socket:[%lu]", inode);
+    snprintf(path, sizeof path, "/proc/%ld/fd", (long)server);
+    DIR *folder = opendir(path);
+    while (folder != NULL && !holds && (entry = readdir(folder)) != NULL) {
+        snprintf(path, sizeof path, "/proc/%ld/fd/%.20s", (long)server, entry->d_name);
+        ssize_t n = readlink(path, target, sizeof target - 1);
+        target[n > 0 ? n : 0] = '\0';
+        holds = strcmp(target, wanted) == 0;
+    }
+    if (folder != NULL)
+        closedir(folder);
+    return holds;
+}
+
+/* Wait until the process sleeps, so that its start is complete.  A server that spins never does. */
+static void wait_until_asleep(void)
+{
+    for (int i = 0, asleep = 0; i < 50 && asleep < 2; i++) {
+        asleep = stat_field(0) == 'S' ? asleep + 1 : 0;
+        pause_ms(5);
+    }
+}
+
+/* Wait until a socket listens on our port.  The server does not notice that, except where there is no
+ * /proc.  The exit code is 0 if it is the server's socket, 3 if it is another process's, 4 if the
+ * server has ended, and 5 if it does not listen within START_MS. */
+static void wait_for_start(void)
+{
+    bool has_proc = access("/proc/net/tcp", R_OK) == 0;
+
+    for (int i = 0; i < START_MS / 5; i++) {
+        unsigned long inode = listening_inode("/proc/net/tcp");
+        if (inode == 0)
+            inode = listening_inode("/proc/net/tcp6");
+        if (inode != 0 && !holds_socket(inode))
+            exit(3);
+        if (inode != 0)
+            wait_until_asleep();
+        if (inode != 0 || (!has_proc && try_connect(0) != -1))
+            return;
+        if (kill(server, 0) == -1 || stat_field(0) == 'Z')
+            exit(4);
+        pause_ms(5);
+    }
+    exit(5);
+}
+
+/* Print a port that a server can bind.  A connection in TIME_WAIT counts as a use of its port, because
+ * a server without SO_REUSEADDR cannot bind it.  From 10000 to 32767 the kernel takes few or no ports
+ * for clients. */
+static void print_free_port(void)
+{
+    struct sockaddr_in any = {.sin_family = AF_INET};
+    int fd, result;
+
+    srand((unsigned)getpid());
+    do {
+        any.sin_port = htons((unsigned short)(10000 + rand() % 22768));
+        fd = socket(AF_INET, SOCK_STREAM, 0);
+        result = bind(fd, (struct sockaddr *)&any, sizeof any);
+        close(fd);
+    } while (result == -1 && errno == EADDRINUSE);
+    printf("%d\n", ntohs(any.sin_port));
+}
+
 static const struct probe {
     const char *name;
     void (*run)(void);
 } probes[] = {
     {"message", probe_message},         {"again", probe_again}, {"binary", probe_binary},
     {"together", probe_together},       {"large", probe_large}, {"half-close", probe_half_close},
-    {"late-reader", probe_late_reader}, {"idle", probe_idle}};
+    {"late-reader", probe_late_reader}, {"idle", probe_idle},   {"free-port", print_free_port},
+    {"started", wait_for_start}};
 
 int main(int argc, char **argv)
 {

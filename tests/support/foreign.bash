@@ -34,20 +34,24 @@ split_words() {
 
 # ---- is it listening? ----
 
-LOOPBACK='(0100007F|00000000|0{32}|0{16}FFFF00000100007F)' # 127.0.0.1 and what includes it
-
-# A socket listens on $PORT and 127.0.0.1.  The server does not notice the question.
+# A socket listens on $PORT and 127.0.0.1, or on an address that includes it.  The server does not
+# notice the question.
 port_is_open() {
     if [ ! -r /proc/net/tcp ]; then # not Linux
         (exec 9<>"/dev/tcp/$ADDRESS/$PORT") 2>/dev/null
         return
     fi
-    grep -qE "^ *[0-9]+: $LOOPBACK:$(printf '%04X' "$PORT") [0-9A-F]+:0000 0A " /proc/net/tcp /proc/net/tcp6 2>/dev/null
+    listening_sockets | grep -qE "^(0100007F|00000000|0{32}|0{16}FFFF00000100007F) $(printf '%04X' "$PORT") "
 }
 
-# Print "ADDRESS PORT INODE" in hexadecimal for each listening socket of the system.
+# Print "ADDRESS PORT INODE" in hexadecimal for each listening socket of the system.  The kernel lists
+# them before all others, of which there may be thousands.
 listening_sockets() {
-    awk '$4 == "0A" { n = length($2); print substr($2, 1, n - 5), substr($2, n - 3), $10 }' /proc/net/tcp /proc/net/tcp6 2>/dev/null
+    local file
+    for file in /proc/net/tcp /proc/net/tcp6; do
+        [ ! -r "$file" ] || awk 'NR > 1 && $4 != "0A" { exit }
+            NR > 1 { n = length($2); print substr($2, 1, n - 5), substr($2, n - 3), $10 }' "$file"
+    done
 }
 
 # Print the processes that this test's server has started, and the server itself.  Each has the
@@ -134,47 +138,44 @@ explain_start() {
             "it does not call listen(), or waits for something before it does"
         return
     fi
-    how=$(how_it_ended)
+    how=$(how_it_ended) STOPPED=yes
     found "it $how before it listened. $words" "its start failed; its own message, if it printed one, follows"
     case $how in *12[67]) found "it could not be executed" "the file, or the interpreter in its first line, cannot be run" ;; esac
 }
 
-# The server listens; check that it is the process that we started, because the tests send signals to
-# that process and read its memory and CPU time.
-is_our_process() {
-    [ -r /proc/net/tcp ] && [ ${#WRAP[@]} = 0 ] || return 0
-    local address port inode
-    while read -r address port inode; do
-        [ "$((0x$port))" = "$PORT" ] || continue
-        ! holds_socket "$SERVER_PID" "$inode" || return 0
-    done < <(listening_sockets)
+# Another process listens than the one that we started.  That cannot be, because the tests send signals
+# to that process and read its memory and CPU time.
+explain_other_process() {
     if has_exited "$SERVER_PID"; then
+        STOPPED=yes
         found "the process that the tests started has exited, and another one listens on port $PORT" \
             "the server becomes a daemon. Let it run in the foreground." "chapter 2"
-    elif [ -n "$(server_processes | grep -vx "$SERVER_PID")" ]; then
+    else
         found "another process than the one that the tests started listens on port $PORT" \
             "a script starts the server. Start it with exec, so that signals reach the server." "chapter 2"
-    else
-        return 0 # it has closed the socket meanwhile
     fi
-    return 1
 }
 
-# A foreign server under test has been started: wait until it listens.
+# A foreign server has been started: wait until it listens.
 foreign_server_listens() {
-    wait_until "${START_SECONDS:-5}" port_is_open_or_exited || :
-    ! has_exited "$SERVER_PID" || wait_until 0 port_is_open || : # a daemon may still be starting
-    if port_is_open && is_our_process; then
-        wait_until_asleep
+    local code=0
+    "$PROBE" -p "$SERVER_PID" "$PORT" started || code=$?
+    if [ "$code" = 4 ]; then # it may have become a daemon, which is still starting
+        short_sleep 0.3
+        ! port_is_open || code=3
+    fi
+    case $code in
+    3) [ ${#WRAP[@]} = 0 ] || code=0 ;; # the process is strace
+    esac
+    if [ "$code" = 0 ]; then
         : >"$RUN_STATE/started"
         return
     fi
-    port_is_open || explain_start
+    if [ "$code" = 3 ]; then explain_other_process; else explain_start; fi
     # If it has never started, no other test has a chance.
     [ -e "$RUN_STATE/started" ] || echo "it does not start" >"$RUN_STATE/stop"
     return 1
 }
-port_is_open_or_exited() { port_is_open || has_exited "$SERVER_PID"; }
 
 # ---- descriptors that the server opens with its first client and keeps ----
 

@@ -250,20 +250,8 @@ server_is_listening() {
     read -r line <"$TMP/server.out" || return 1
     PORT=${line##*:}
 }
-# Print a port that no socket uses now.  It is outside the range from which the kernel takes the
-# ports of clients, unless that range covers all of 10000 to 32767.  A connection in TIME_WAIT counts
-# as a use, because a server without SO_REUSEADDR cannot bind its port.
-free_port() {
-    local port i lowest=0 highest=0
-    read -r lowest highest 2>/dev/null </proc/sys/net/ipv4/ip_local_port_range || :
-    for ((i = 0; i < 1000; i++)); do
-        port=$((10000 + RANDOM % 22768))
-        [ "$i" -gt 500 ] || [ "$port" -lt "$lowest" ] || [ "$port" -gt "$highest" ] || continue
-        ! grep -qi "^ *[0-9]*: [0-9A-F]*:$(printf '%04X' "$port") " /proc/net/tcp /proc/net/tcp6 2>/dev/null || continue
-        (exec 9<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
-    done
-    echo "$port"
-}
+# Print a port that no socket uses now.
+free_port() { "$PROBE" 0 free-port; }
 
 # client VERB...: run the test client against the server and wait for it, at most 20 seconds.  With
 # QUIET_SECONDS, it gives up when the server has not answered for so long.
