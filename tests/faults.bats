@@ -63,7 +63,7 @@ counted_calls() {
         mv "$TMP/start" "$TMP/served" "$RUN_STATE/calls/"
         : >"$RUN_STATE/calls/complete"
     fi
-    wait_until 10 test -e "$RUN_STATE/calls/complete" >&2
+    wait_until 30 test -e "$RUN_STATE/calls/complete" >&2
     echo "$RUN_STATE/calls"
 }
 # calls_at_start CALLS: how often one thread makes one of these calls before the first client.
@@ -75,15 +75,16 @@ calls_at_start() {
 # calls_of_foreign_server CALLS: the calls with which this server does the same.  Skips the test if it
 # never does.
 calls_of_foreign_server() {
-    local served name=''
+    local served message name=''
     served=$(counted_calls)/served
+    message=$(sed -n '/count my calls/s/^[0-9]* *\(<\.\.\. \)*\([a-z0-9_]*\).*/\2/p' "$served")
     case $1 in
-    recvfrom) name=$(sed -n 's/^[0-9]* *\([a-z0-9_]*\)(.*count my calls.*/\1/p' "$served" | grep -m 1 -E '^re') ;;
+    recvfrom) name=$(grep -m 1 '^re' <<<"$message") || : ;;
     sendto)
-        name=$(sed -n 's/^[0-9]* *\([a-z0-9_]*\)(.*count my calls.*/\1/p' "$served" | grep -m 1 -E '^(se|wr)')
+        name=$(grep -m 1 -E '^(se|wr)' <<<"$message") || :
         ! grep -q "$name([12], " "$served" || name='' # its messages use the same call
         ;;
-    wait) name=$(sed -n 's/^[0-9]* *\([a-z0-9_]*\)(.*/\1/p' "$served" | grep -E '^(epoll_p*wait|p*poll|p*select)' | tail -n 1) ;;
+    wait) name=$(sed -n 's/^[0-9]* *\([a-z0-9_]*\)(.*/\1/p' "$served" | grep -E '^(epoll_p*wait|p*poll|p*select)' | tail -n 1) || : ;;
     *) ! grep -qE "^[0-9]* *(${1//,/|})\(" "$served" || name=$1 ;;
     esac
     echo "$name"

@@ -944,7 +944,7 @@ int main(int argc, char **argv)
     while (optind < argc) {
         const struct verb *verb = find_verb(argv + optind, argc - optind);
         const char *value = verb->values > 0 ? argv[optind + 1] : "";
-        snprintf(step, sizeof step, "%s %.60s", verb->name, value);
+        snprintf(step, sizeof step, "%s%s%.60s", verb->name, *value != '\0' ? " " : "", value);
         verb->run(argv + optind + 1);
         fflush(stdout);
         optind += 1 + verb->values;

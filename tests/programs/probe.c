@@ -566,6 +566,12 @@ static _Noreturn void explain_late_reader_blocks(struct flow *late, int waiting)
             "until everything is sent). Make it non-blocking, and keep what was not sent.",
             "while one client did not read its echo, another was not answered; when the first one "
             "read, it was");
+    close(late->fd);
+    if (receive(waiting, answer, sizeof answer, BRIEF_MS, &ending) > 0)
+        found(
+            "chapter 2", "the server serves one client at a time",
+            "while one client did not read its echo, another was not answered; when the first one "
+            "had left, it was");
     found("chapter 2", "the server blocks or repeats one call forever when send() takes no more",
           "while one client did not read its echo, another was not answered");
 }
@@ -584,6 +590,10 @@ static void check_other_client(struct flow *late)
         return;
     if (ending == SILENT && got == 0)
         explain_late_reader_blocks(late, fd);
+    if (ending == SILENT)
+        found("chapter 4", one_read,
+              "while one client did not read, another sent %zu bytes; only %zu came back",
+              sizeof out, got);
     found("chapter 2", "two clients share one buffer or one table entry",
           "while one client did not read, the bytes of another came back wrong");
 }

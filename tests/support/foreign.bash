@@ -221,13 +221,18 @@ print_foreign_failure() {
     echo "::rule $RULE"
     [ -z "$CASE" ] || echo "::case $CASE"
     [ -z "$SAW" ] || echo "::saw $SAW"
-    local how=''
+    local how='' i
+    # A server that has closed its socket is about to exit.
+    for ((i = 0; i < 10; i++)); do
+        [ -n "$SERVER_PID" ] && [ -n "$PORT" ] && ! has_exited "$SERVER_PID" && ! port_is_open || break
+        short_sleep
+    done
     if [ -n "$SERVER_PID" ] && has_exited "$SERVER_PID" && [ "$STOPPED" != yes ]; then
         how=$(how_it_ended)
         case $SAW in *" it $how"* | "it $how"*) ;; *) echo "::exit $how" ;; esac
     fi
     echo "::cause $CAUSE"
     echo "::book $CHAPTER"
-    [ ! -s "$TMP/server.err" ] || tail -n 2 "$TMP/server.err" | LC_ALL=C tr -cd '\t\n -~' | cut -c 1-200 | sed 's/^/::err /'
+    [ ! -s "$TMP/server.err" ] || grep . "$TMP/server.err" | tail -n 1 | LC_ALL=C tr -cd '\t\n -~' | cut -c 1-200 | sed 's/^/::err /'
     echo "::end"
 }

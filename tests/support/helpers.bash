@@ -334,7 +334,9 @@ stop_server() {
 # Print what an exit code says, after SIGTERM or SIGINT.
 explain_exit_code() {
     if [ "$1" = $((128 + $(kill -l "$2"))) ]; then
-        echo "SIG$2 itself ended the server, which has no handler for it (exit code $1, not 0)"
+        found "SIG$2 itself ended the server: its exit code was $1, not 0" \
+            "there is no handler for SIG$2. Install one, let it end the wait, and exit with 0" "chapter 2"
+        is_foreign || echo "$SAW"
     else
         echo "the server's exit code after SIG$2 was $1, not 0"
     fi
