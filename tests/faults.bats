@@ -90,6 +90,8 @@ calls_of_foreign_server() {
     echo "$name"
 }
 
+calls_in() { grep -cE "^[0-9]* *(${1//,/|})\\(" "$2" || :; }
+
 # with_shim FAULTS [OPTION...]: start the server with these faults of the shim; tests/programs/shim.c
 # lists them.
 with_shim() {
@@ -238,6 +240,8 @@ wait_call() {
     local fault
     for fault in recvfrom:error=ECONNRESET recvfrom:error=ETIMEDOUT recvfrom:error=ENOMEM \
         sendto:error=EPIPE:signal=SIGPIPE sendto:error=ECONNRESET sendto:error=ENOMEM; do
+        # A server that uses MSG_NOSIGNAL need not ignore the signal; contract.bats tests it.
+        ! is_foreign || fault=${fault%:signal=*}
         inject "$fault:when=2"
         client echo a send b expect-closed
         server_unaffected
@@ -422,7 +426,7 @@ is_untraced() { grep -q '^TracerPid:[[:space:]]*0$' "/proc/$SERVER_PID/status"; 
     cat >"$TMP/in-namespace" <<'END'
 ip link set lo up
 echo 8 >/proc/sys/net/core/somaxconn
-"$SERVER" $ARGS >"$TMP/out" 2>&1 &
+"$SERVER" "$@" >"$TMP/out" 2>&1 &
 server=$!
 trap 'kill -CONT $server; kill -KILL $server' EXIT
 for ((i = 0; i < 100; i++)); do
@@ -437,8 +441,10 @@ kill -CONT $server
 wait $client
 END
     short_sleep # which creates the FIFO $TMP/never
-    local args=${SERVER_ARGS//ADDRESS/127.0.0.1}
-    ARGS="${args//PORT/5566} ${VARIANT_ARGS:-}" SERVER=$SERVER TMP=$TMP CLIENT=$CLIENT run unshare -n bash "$TMP/in-namespace"
+    split_words "$SERVER_ARGS ${VARIANT_ARGS:-}"
+    WORDS=("${WORDS[@]//ADDRESS/127.0.0.1}")
+    WORDS=("${WORDS[@]//PORT/5566}")
+    SERVER=$SERVER TMP=$TMP CLIENT=$CLIENT run unshare -n bash "$TMP/in-namespace" "${WORDS[@]}"
     echo "$output"
     [ "$status" = 0 ]
     [[ $output == *"answered 20 of 20"* ]]

@@ -95,7 +95,9 @@ found() {
 how_it_ended() {
     local code=0
     wait "$SERVER_PID" 2>/dev/null || code=$?
-    if [ "$code" -gt 128 ] && [ "$code" -lt 193 ]; then
+    if [ "$code" = 127 ] && [ ${#WRAP[@]} != 0 ]; then
+        echo "has exited" # it is the child of strace, which knows its exit code
+    elif [ "$code" -gt 128 ] && [ "$code" -lt 193 ]; then
         echo "was ended by SIG$(kill -l $((code - 128)))"
     else
         echo "exited with code $code"
@@ -143,8 +145,8 @@ explain_start() {
     case $how in *12[67]) found "it could not be executed" "the file, or the interpreter in its first line, cannot be run" ;; esac
 }
 
-# Another process listens than the one that we started.  That cannot be, because the tests send signals
-# to that process and read its memory and CPU time.
+# Another process listens than the one that we started.  The tests cannot work with that, because they
+# send signals to the process that they started and read its memory and CPU time.
 explain_other_process() {
     if has_exited "$SERVER_PID"; then
         STOPPED=yes
@@ -156,7 +158,19 @@ explain_other_process() {
     fi
 }
 
-# A foreign server has been started: wait until it listens.
+# One of the processes of this test listens on $PORT.
+own_process_listens() {
+    local pid address port inode
+    while read -r address port inode; do
+        [ "$((0x$port))" = "$PORT" ] || continue
+        for pid in $(server_processes); do
+            ! holds_socket "$pid" "$inode" || return 0
+        done
+    done < <(listening_sockets)
+    return 1
+}
+
+# A foreign server has been started: wait until it listens.  Returns 6 if the port is not free any more.
 foreign_server_listens() {
     local code=0
     "$PROBE" -p "$SERVER_PID" "$PORT" started || code=$?
@@ -164,14 +178,19 @@ foreign_server_listens() {
         short_sleep 0.3
         ! port_is_open || code=3
     fi
-    case $code in
-    3) [ ${#WRAP[@]} = 0 ] || code=0 ;; # the process is strace
-    esac
+    if [ "$code" = 3 ]; then
+        [ ${#WRAP[@]} = 0 ] || code=0 # the process that we started is strace
+        own_process_listens || code=6
+    fi
     if [ "$code" = 0 ]; then
         : >"$RUN_STATE/started"
         return
     fi
-    if [ "$code" = 3 ]; then explain_other_process; else explain_start; fi
+    case $code in
+    3) explain_other_process ;;
+    6) return 6 ;; # somebody else has taken the port meanwhile
+    *) explain_start ;;
+    esac
     # If it has never started, no other test has a chance.
     [ -e "$RUN_STATE/started" ] || echo "it does not start" >"$RUN_STATE/stop"
     return 1

@@ -222,7 +222,13 @@ start_server() {
     PIDS="$SERVER_PID $PIDS"
     STOPPED=''
     if is_foreign; then
-        foreign_server_listens || return 1
+        local code=0
+        foreign_server_listens || code=$?
+        if [ "$code" = 6 ] && [ -z "${FIXED_PORT:-}" ]; then
+            start_server "$@" # with another port
+            return
+        fi
+        [ "$code" = 0 ] || return 1
         FDS_AT_START=$(fd_count 2>/dev/null) || FDS_AT_START=''
         return
     fi
@@ -321,11 +327,12 @@ send_10000_signals() {
 
 # stop_server [SIGNAL]: send SIGTERM, or the given signal.  Fails unless the server exits with
 # code 0 within about a second.
+# shellcheck disable=SC2034 # foreign.bash uses STOPPED
 stop_server() {
     local code=0 begin=$SECONDS
     kill "-${1:-TERM}" "$SERVER_PID"
     wait_until 2 has_exited "$SERVER_PID" || { echo "the server was still running 2 seconds after SIG${1:-TERM}"; return 1; }
-    STOPPED=yes
+    STOPPED=yes # print_foreign_failure reads it
     wait "$SERVER_PID" || code=$?
     [ "$code" = 0 ] || { explain_exit_code "$code" "${1:-TERM}"; return 1; }
     [ $((SECONDS - begin)) -le 2 ]
