@@ -83,6 +83,14 @@ load support/helpers
 @test "a client that leaves without reading affects only itself" {
     rule "EPIPE and SIGPIPE end one client, not the server" "SIGPIPE is not ignored, and its default action ends the process; or EPIPE or ECONNRESET from send() ends the server" "chapter 1"
     start_server
+    # The server finds a byte to echo, FIN and RST at once; then its first send() fails with EPIPE.
+    start_client one echo a print here wait send b shutdown reset print gone
+    client_printed one here
+    kill -STOP "$SERVER_PID"
+    resume_client one
+    client_printed one gone
+    kill -CONT "$SERVER_PID"
+    client_succeeded one
     local i
     for i in 1 2 3 4 5; do
         client send "nobody will" send "read the answer" close

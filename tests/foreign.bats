@@ -1,50 +1,7 @@
 #!/usr/bin/env bats
 # make test SERVER=: what a reader sees who tests a server of their own.  FILES=foreign make test
-# runs this file; the gate does (about two minutes).
-#
-# tests/foreign has the servers: other.c keeps the contract and is written differently from ours, and
-# each patch adds one mistake.  Its header says which text the failure must contain (First), and which
-# test finds it, if it is not one of the first look (Only).
-
-setup_file() {
-    ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
-    BUILT=$BATS_FILE_TMPDIR
-    # bats puts its own folder into PATH, where another bats would be found that cannot run by itself.
-    CLEAN_PATH=$(printf '%s' "$PATH" | tr ':' '\n' | grep -v bats | paste -sd :)
-    export ROOT BUILT CLEAN_PATH
-    "$ROOT/tests/foreign/build" "$BUILT/other"
-}
-
-setup() {
-    cd "$ROOT" || return 1
-    T=$(mktemp -d "${TMPDIR:-/tmp}/echo-tests.XXXXXX")
-    RUNNING=''
-}
-teardown() {
-    [ -z "$RUNNING" ] || kill "$RUNNING" 2>/dev/null || :
-    rm -rf "$T"
-}
-
-# test_server VARIABLE=VALUE...: make test with these variables, which reach the script in its
-# environment.  It must not see the variables of the bats and the make that run this file.
-test_server() {
-    run env -i PATH="$CLEAN_PATH" HOME="$HOME" TERM=dumb TMPDIR="${TMPDIR:-/tmp}" "$@" sh "$ROOT/tests/commands/targets" test
-    printf '%s\n' "$output"
-}
-header() { sed -n "s/^$2: *//p" "tests/foreign/$1.patch"; }
-# The whole output as one line, in which a sentence is not broken.
-joined() { printf '%s\n' "$output" | tr -s ' \n' ' '; }
-names() { joined | grep -qF -e "$1" || { echo "expected: $1"; return 1; }; }
-# No line is longer than a terminal, except for a command that is to be copied; no shell text.
-is_readable() {
-    [ "${#lines[@]}" -le 60 ] || { echo "${#lines[@]} lines"; return 1; }
-    printf '%s\n' "$output" | LC_ALL=C.UTF-8 awk 'length($0) > 82 && !/^Testing/ && !/SERVER=|ONLY=/ { print "too long: " $0; bad = 1 } END { exit bad }'
-    ! printf '%s\n' "$output" | grep -E 'line [0-9]+|No such process|timed out while|echo-tests\.'
-}
-passes() {
-    [ "$status" = 0 ]
-    names ' 0 failed'
-}
+# runs this file and foreign-mistakes.bats; the gate does.
+load support/foreign-tests
 
 # ---- servers that keep the contract ----
 
@@ -72,47 +29,6 @@ EOF
     chmod +x "$T/it's mine/wrapper"
     test_server SERVER="$T/it's mine/wrapper" SERVER_ARGS="'two words' \"it's\" PORT" STAGE=4
     passes
-}
-
-# ---- classic mistakes ----
-
-# The first failure of a server with this mistake names the mistake.
-mistake_is_named() {
-    local name=$1 only
-    "tests/foreign/build" "$T/$name" "$name"
-    only=$(header "$name" Only)
-    SECONDS=0
-    test_server SERVER="$T/$name" STAGE=04 ${only:+ONLY="$only"}
-    [ "$status" != 0 ]
-    [ "$SECONDS" -lt 30 ]
-    is_readable
-    output=$(printf '%s\n' "$output" | awk '/✗/ { n++ } n == 1') # only the first failure
-    names "$(header "$name" First)"
-}
-
-@test "every mistake of tests/foreign is named by the first failure" {
-    local patch failed=''
-    for patch in tests/foreign/*.patch; do
-        patch=${patch##*/}
-        ! [ "${patch%.patch}" = daemonizes ] || [ -d /proc/self ] || continue
-        (mistake_is_named "${patch%.patch}") >"$T/log" 2>&1 || {
-            echo "== ${patch%.patch}"
-            cat "$T/log"
-            failed=yes
-        }
-    done
-    [ -z "$failed" ]
-}
-
-@test "a server that serves one client at a time: the run ends by itself, in few lines" {
-    command -v python3 >/dev/null || skip "needs python3 (for the server); to run it: install python3"
-    SECONDS=0
-    test_server SERVER="$ROOT/tests/foreign/naive.py" STAGE=04
-    [ "$status" != 0 ]
-    [ "$SECONDS" -lt 30 ]
-    is_readable
-    names 'Cause: the server serves one client at a time: it waits in recv() for the first client'
-    names 'it serves two clients at the same time'
 }
 
 # ---- servers that do not start ----
