@@ -47,7 +47,7 @@ trace_calls() { # FILE [client]
     WRAP=(strace -f -qq -o "$1" -e "trace=$COUNTED")
     start_server
     find_server_under_strace
-    wait_until_asleep
+    "$PROBE" -p "$SERVER_PID" 0 asleep
     [ -z "${2:-}" ] || client echo "count my calls" shutdown expect-eof >/dev/null || :
     kill -KILL "$SERVER_PID"
     wait_until 3 has_exited "$SERVER_PID"
@@ -85,7 +85,7 @@ calls_of_foreign_server() {
         ! grep -q "$name([12], " "$served" || name='' # its messages use the same call
         ;;
     wait) name=$(sed -n 's/^[0-9]* *\([a-z0-9_]*\)(.*/\1/p' "$served" | grep -E '^(epoll_p*wait|p*poll|p*select)' | tail -n 1) || : ;;
-    *) ! grep -qE "^[0-9]* *(${1//,/|})\(" "$served" || name=$1 ;;
+    *) [ "$(calls_in "$1" "$served")" -le "$(calls_in "$1" "$RUN_STATE/calls/start")" ] || name=$1 ;;
     esac
     echo "$name"
 }

@@ -6,8 +6,8 @@
  * Usage: probe [-b ADDRESS] [-p PID] PORT NAME     (NAME: an entry of `probes`, below)
  * With the PID of the server, the probe can stop it, so that it finds several events at once, and
  * can read its CPU time (Linux).
- * NAME may also be free-port (print a port that no socket uses) or started (wait until the server
- * listens).
+ * NAME may also be free-port (print a port that no socket uses), started (wait until the server
+ * listens) or asleep (wait until it sleeps).
  * Exit code: 0 if the server passed.  1 if not; then three lines say what the probe saw, the cause
  * and the chapter that explains it: "saw: ...", "cause: ...", "chapter: ...".  2: bad usage. */
 #define _DEFAULT_SOURCE /* MSG_DONTWAIT is not in POSIX. */
@@ -553,7 +553,8 @@ static void flow_fill(struct flow *flow)
 {
     struct pollfd one = {.fd = flow->fd, .events = POLLOUT};
 
-    while (flow->sent < MOST && poll(&one, 1, STALL_MS) > 0 && (one.revents & POLLERR) == 0)
+    while (flow->sent < MOST && poll(&one, 1, STALL_MS) > 0 &&
+           (one.revents & (POLLERR | POLLHUP)) == 0)
         flow_send(flow, MOST);
 }
 
@@ -773,11 +774,17 @@ static void print_free_port(void)
 static const struct probe {
     const char *name;
     void (*run)(void);
-} probes[] = {
-    {"message", probe_message},         {"again", probe_again}, {"binary", probe_binary},
-    {"together", probe_together},       {"large", probe_large}, {"half-close", probe_half_close},
-    {"late-reader", probe_late_reader}, {"idle", probe_idle},   {"free-port", print_free_port},
-    {"started", wait_for_start}};
+} probes[] = {{"message", probe_message},
+              {"again", probe_again},
+              {"binary", probe_binary},
+              {"together", probe_together},
+              {"large", probe_large},
+              {"half-close", probe_half_close},
+              {"late-reader", probe_late_reader},
+              {"idle", probe_idle},
+              {"free-port", print_free_port},
+              {"started", wait_for_start},
+              {"asleep", wait_until_asleep}};
 
 int main(int argc, char **argv)
 {
@@ -789,6 +796,7 @@ int main(int argc, char **argv)
         if (option == 'p')
             server = (pid_t)atol(optarg);
     }
+    alarm(30); /* whatever the server does, the probe ends */
     if (argc - optind == 2) {
         port = argv[optind];
         for (size_t i = 0; i < sizeof probes / sizeof probes[0]; i++) {

@@ -71,18 +71,6 @@ holds_socket() {
     find "/proc/$1/fd" -lname "socket:\[$2\]" 2>/dev/null | grep -q .
 }
 
-# The process that we started is asleep: the server has finished its start and waits.  A server that
-# spins is never asleep, so this stops after half a second.
-wait_until_asleep() {
-    local i stat asleep=0
-    for ((i = 0; i < 25 && asleep < 2; i++)); do
-        read -r stat 2>/dev/null <"/proc/$SERVER_PID/stat" || return 0
-        stat=${stat##*) }
-        if [ "${stat%% *}" = S ]; then asleep=$((asleep + 1)); else asleep=0; fi
-        short_sleep 0.01
-    done
-}
-
 # ---- why did it not start? ----
 
 # found SAW CAUSE: replace the cause of the current rule by what we know better.
@@ -229,7 +217,7 @@ look() {
     local text
     text=$("$PROBE" -b "$ADDRESS" -p "$SERVER_PID" "$PORT" "$1" 2>&1) && return
     found "$(sed -n 's/^saw: //p' <<<"$text")" "$(sed -n 's/^cause: //p' <<<"$text")" "$(sed -n 's/^chapter: //p' <<<"$text")"
-    [ -n "$SAW" ] || SAW="the probe failed: $text"
+    [ -n "$SAW" ] || SAW="the probe did not come to an end within 30 seconds${text:+: $text}"
     return 1
 }
 
