@@ -14,12 +14,21 @@
  *   pthread_create:eagain=FIRST+STEP   fail with EAGAIN
  *   close:eintr=FIRST+STEP     close the descriptor, but return -1 with EINTR
  *   wait:sigterm=FIRST+STEP    raise SIGTERM after the server's last check and before it waits in
+<<<<<<< HEAD
  *                              epoll_wait, poll, select or a blocking accept.  Only waits after the
  *                              first accept() are counted.
  *   getaddrinfo:eai_memory=1   fail with EAI_MEMORY and leave errno at 0, as POSIX allows
  *   sigusr1                    install a SIGUSR1 handler that does nothing and lacks SA_RESTART
  * read() and write() of a socket count as recv() and send().  When a fault is injected for the first
  * time, the file that the environment variable SHIM_HIT names is created. */
+=======
+ *                              epoll_wait, poll, select or a blocking accept
+ *   clock_gettime:back=FIRST+1 CLOCK_MONOTONIC is an hour earlier; says so on stderr at call FIRST
+ *   getaddrinfo:eai_memory=1   fail with EAI_MEMORY and leave errno at 0, as POSIX allows
+ *   torture-CALL=FIRST+STEP    for torture.c: malloc (any allocation), recv and send (one byte) or close
+ *                              (close, then fail) with the error number in SHIM_ERROR
+ *   sigusr1                    install a SIGUSR1 handler that does nothing and lacks SA_RESTART */
+>>>>>>> main
 #define _GNU_SOURCE
 
 #include <dlfcn.h>
@@ -36,9 +45,13 @@
 #include <string.h>
 #ifdef __linux__
 #include <sys/epoll.h>
+#include <sys/syscall.h>
+#else
+#define SYS_seccomp 0
 #endif
 #include <sys/select.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MIN_REQUEST 256 /* The C library itself makes smaller requests. */
@@ -118,6 +131,7 @@ int epoll_wait(int fd, struct epoll_event *events, int length, int timeout)
     return real(fd, events, length, timeout);
 }
 
+<<<<<<< HEAD
 int epoll_pwait(int fd, struct epoll_event *events, int length, int timeout, const sigset_t *mask)
 {
     int (*real)(int, struct epoll_event *, int, int, const sigset_t *) =
@@ -137,6 +151,19 @@ int accept4(int fd, struct sockaddr *restrict address, socklen_t *restrict size,
     return real(fd, address, size, flags);
 }
 #endif
+=======
+/* Whether torture.c wants this call to be affected.  It is told so by a system call that fails. */
+static bool is_tortured(const char *fault, atomic_long *calls)
+{
+    if (!is_affected(fault, calls))
+        return false;
+    syscall(SYS_seccomp, -1, 0, NULL);
+    errno = atoi(getenv("SHIM_ERROR"));
+    return true;
+}
+
+static atomic_bool serving; /* true from the first accept() on */
+>>>>>>> main
 
 int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict size)
 {
@@ -148,11 +175,20 @@ int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict size)
     return real(fd, address, size);
 }
 
+/* How many bytes torture.c lets this call transfer: one, or all of them. */
+static size_t tortured_size(const char *fault, atomic_long *calls, size_t size)
+{
+    return is_tortured(fault, calls) && size > 1 ? 1 : size;
+}
+
+static atomic_long tortured_recv, tortured_send;
+
 ssize_t recv(int fd, void *buffer, size_t size, int flags)
 {
     static atomic_long calls;
     ssize_t (*real)(int, void *, size_t, int) = real_function("recv");
 
+    size = tortured_size("torture-recv", &tortured_recv, size);
     return real(fd, buffer, is_affected("recv:short", &calls) && size > 1 ? 1 : size, flags);
 }
 
@@ -169,42 +205,74 @@ ssize_t send(int fd, const void *data, size_t size, int flags)
         errno = ENOBUFS;
         return -1;
     }
+    size = tortured_size("torture-send", &tortured_send, size);
     return real(fd, data, is_affected("send:short", &short_calls) && size > 1 ? 1 : size, flags);
 }
 
+<<<<<<< HEAD
 static bool is_socket(int fd)
 {
     int type;
     socklen_t size = sizeof type;
 
     return serving && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+=======
+/* Whether torture.c wants short reads or writes, and fd is a socket: a server may use read() and
+ * write() instead of recv() and send(). */
+static bool is_tortured_socket(const char *fault, int fd)
+{
+    const char *list = getenv("SHIM_FAULTS");
+    int type, error = errno;
+    socklen_t size = sizeof type;
+    bool result = list != NULL && strstr(list, fault) != NULL &&
+                  getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+
+    errno = error;
+    return result;
+>>>>>>> main
 }
 
 ssize_t read(int fd, void *buffer, size_t size)
 {
     ssize_t (*real)(int, void *, size_t) = real_function("read");
+<<<<<<< HEAD
     int error = errno;
     bool as_recv = is_socket(fd);
 
     errno = error;
     return as_recv ? recv(fd, buffer, size, 0) : real(fd, buffer, size);
+=======
+
+    if (is_tortured_socket("torture-recv", fd))
+        size = tortured_size("torture-recv", &tortured_recv, size);
+    return real(fd, buffer, size);
+>>>>>>> main
 }
 
 ssize_t write(int fd, const void *data, size_t size)
 {
     ssize_t (*real)(int, const void *, size_t) = real_function("write");
+<<<<<<< HEAD
     int error = errno;
     bool as_send = is_socket(fd);
 
     errno = error;
     return as_send ? send(fd, data, size, 0) : real(fd, data, size);
+=======
+
+    if (is_tortured_socket("torture-send", fd))
+        size = tortured_size("torture-send", &tortured_send, size);
+    return real(fd, data, size);
+>>>>>>> main
 }
 
 /* Whether an allocation of this size has to fail; sets errno. */
 static bool allocation_fails(size_t size)
 {
-    static atomic_long calls;
+    static atomic_long calls, torture_calls;
 
+    if (is_tortured("torture-malloc", &torture_calls))
+        return true;
     if (!serving || size < MIN_REQUEST || !is_affected("malloc:enomem", &calls))
         return false;
     errno = ENOMEM;
@@ -218,6 +286,21 @@ void *malloc(size_t size)
     if (real == NULL)
         real = real_function("malloc");
     return allocation_fails(size) ? NULL : real(size);
+}
+
+/* dlsym() may call calloc() itself; it accepts a failure. */
+void *calloc(size_t count, size_t size)
+{
+    static void *(*real)(size_t, size_t);
+    static _Thread_local bool searching;
+
+    if (real == NULL && searching)
+        return NULL;
+    searching = true;
+    if (real == NULL)
+        real = real_function("calloc");
+    searching = false;
+    return allocation_fails(count * size) ? NULL : real(count, size);
 }
 
 void *realloc(void *old, size_t size)
@@ -240,6 +323,21 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
                                                         : real(thread, attributes, start, argument);
 }
 
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    static atomic_long calls;
+    static atomic_bool told;
+    int (*real)(clockid_t, struct timespec *) = real_function("clock_gettime");
+    int result = real(clock, now);
+
+    if (clock != CLOCK_MONOTONIC || !is_affected("clock_gettime:back", &calls))
+        return result;
+    now->tv_sec -= 3600;
+    if (!atomic_exchange(&told, true))
+        fprintf(stderr, "shim: the clock is set back\n");
+    return result;
+}
+
 int getaddrinfo(const char *restrict name, const char *restrict service,
                 const struct addrinfo *restrict hints, struct addrinfo **restrict found)
 {
@@ -257,12 +355,14 @@ int getaddrinfo(const char *restrict name, const char *restrict service,
  * calls of close(), another thread may have been given the same number. */
 int close(int fd)
 {
-    static atomic_long calls;
+    static atomic_long calls, torture_calls;
     int (*real)(int) = real_function("close");
     int result = real(fd);
 
     if (result == -1 && errno == EBADF && fd != -1)
         fprintf(stderr, "shim: close() of descriptor %d, which is not open\n", fd);
+    if (is_tortured("torture-close", &torture_calls))
+        return -1;
     if (!is_affected("close:eintr", &calls))
         return result;
     errno = EINTR;
