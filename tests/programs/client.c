@@ -230,11 +230,19 @@ static void reset_connection(int fd)
     close(fd);
 }
 
-/* Wait up to `ms` milliseconds (-1: without limit) and return the events, or 0. */
+/* Wait up to `ms` milliseconds (-1: without limit) and return the events, or 0.  The timer must not
+ * end a wait that has a limit of its own. */
 static int poll_one(int fd, int events, int ms)
 {
     struct pollfd one = {.fd = fd, .events = (short)events};
+    sigset_t alarm_only, before;
+
+    sigemptyset(&alarm_only);
+    if (ms >= 0)
+        sigaddset(&alarm_only, SIGALRM);
+    sigprocmask(SIG_BLOCK, &alarm_only, &before);
     int n = poll(&one, 1, ms);
+    sigprocmask(SIG_SETMASK, &before, NULL);
 
     if (n == -1 && errno != EINTR)
         fail("poll(): %s", strerror(errno));
@@ -314,16 +322,11 @@ static void expect_closed(int fd)
     ssize_t n;
 
     do {
-<<<<<<< HEAD
+        poll_one(fd, POLLIN, -1);
         n = recv(fd, buffer, sizeof buffer, 0);
         if (n > 0)
             note_progress();
-    } while (n > 0 || (n == -1 && errno == EINTR));
-=======
-        poll_one(fd, POLLIN, -1);
-        n = recv(fd, buffer, sizeof buffer, 0);
     } while (n > 0 || (n == -1 && (errno == EAGAIN || errno == EINTR)));
->>>>>>> main
 }
 
 static void echo(int fd, const void *data, size_t length)
@@ -332,28 +335,6 @@ static void echo(int fd, const void *data, size_t length)
     expect_bytes(fd, data, length);
 }
 
-<<<<<<< HEAD
-/* Wait up to `ms` milliseconds (-1: without limit) and return the events, or 0.  The timer must not
- * end a wait that has a limit of its own. */
-static int poll_one(int fd, int events, int ms)
-{
-    struct pollfd one = {.fd = fd, .events = (short)events};
-    sigset_t alarm_only, before;
-
-    sigemptyset(&alarm_only);
-    if (ms >= 0)
-        sigaddset(&alarm_only, SIGALRM);
-    sigprocmask(SIG_BLOCK, &alarm_only, &before);
-    int n = poll(&one, 1, ms);
-    sigprocmask(SIG_SETMASK, &before, NULL);
-
-    if (n == -1 && errno != EINTR)
-        fail("poll(): %s", strerror(errno));
-    return n > 0 ? one.revents : 0;
-}
-
-=======
->>>>>>> main
 /* Bytes of the stream on their way out: [sent, made) have been generated and not yet sent. */
 struct outgoing {
     unsigned char bytes[CHUNK];
@@ -372,8 +353,7 @@ static void send_stream(int fd, struct outgoing *out, uint64_t length)
     ssize_t n = send_some(fd, out->bytes + chunk - unsent, unsent);
     if (n == -1)
         fail("send() failed after %llu bytes: %s", (unsigned long long)out->sent, strerror(errno));
-<<<<<<< HEAD
-    out->sent += n > 0 ? (uint64_t)n : 0;
+    out->sent += (uint64_t)n;
     if (n > 0)
         note_progress();
 }
@@ -386,17 +366,14 @@ static void fail_stalled(int fd, uint64_t got, const struct outgoing *out, uint6
     unsigned long long back = got, sent = out->sent;
     ssize_t n = 0;
 
-    if (out->sent == length && send(fd, "", 1, MSG_DONTWAIT) == 1 && poll_one(fd, POLLIN, 500) != 0)
-        n = recv(fd, in, sizeof in, MSG_DONTWAIT);
+    if (out->sent == length && send_some(fd, "", 1) == 1 && poll_one(fd, POLLIN, 500) != 0)
+        n = recv(fd, in, sizeof in, 0);
     if (n > 1)
         fail("no answer for %d seconds after %llu of %llu bytes; one more byte was sent, and %zd "
              "older bytes came back",
              quiet_tick_limit * TICK_MS / 1000, back, sent, n);
     fail("no answer for %d seconds: %llu bytes were sent, and %llu came back",
          quiet_tick_limit * TICK_MS / 1000, sent, back);
-=======
-    out->sent += (uint64_t)n;
->>>>>>> main
 }
 
 /* Send `length` bytes of the stream and read them back at the same time.  If read_ms > 0, read
@@ -442,12 +419,8 @@ static void fill(int fd, uint64_t most, bool may_close)
             break;
         if (n == -1)
             fail("send() failed after %llu bytes: %s", (unsigned long long)filled, strerror(errno));
-<<<<<<< HEAD
-        filled += n > 0 ? (uint64_t)n : 0;
-        note_progress();
-=======
         filled += (uint64_t)n;
->>>>>>> main
+        note_progress();
     }
     printf("filled %llu\n", (unsigned long long)filled);
     fflush(stdout);
@@ -633,13 +606,9 @@ static void load_send(struct load *load, struct load_connection *c)
     ssize_t n = send_some(c->pollfd->fd, load->message + c->sent, load->size - c->sent);
     if (n == -1)
         fail("send(): %s", strerror(errno));
-<<<<<<< HEAD
-    c->sent += n > 0 ? (size_t)n : 0;
+    c->sent += (size_t)n;
     if (n > 0)
         note_progress();
-=======
-    c->sent += (size_t)n;
->>>>>>> main
     c->pollfd->events = c->sent < load->size ? POLLIN | POLLOUT : POLLIN;
 }
 

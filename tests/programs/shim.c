@@ -14,21 +14,15 @@
  *   pthread_create:eagain=FIRST+STEP   fail with EAGAIN
  *   close:eintr=FIRST+STEP     close the descriptor, but return -1 with EINTR
  *   wait:sigterm=FIRST+STEP    raise SIGTERM after the server's last check and before it waits in
-<<<<<<< HEAD
  *                              epoll_wait, poll, select or a blocking accept.  Only waits after the
  *                              first accept() are counted.
- *   getaddrinfo:eai_memory=1   fail with EAI_MEMORY and leave errno at 0, as POSIX allows
- *   sigusr1                    install a SIGUSR1 handler that does nothing and lacks SA_RESTART
- * read() and write() of a socket count as recv() and send().  When a fault is injected for the first
- * time, the file that the environment variable SHIM_HIT names is created. */
-=======
- *                              epoll_wait, poll, select or a blocking accept
  *   clock_gettime:back=FIRST+1 CLOCK_MONOTONIC is an hour earlier; says so on stderr at call FIRST
  *   getaddrinfo:eai_memory=1   fail with EAI_MEMORY and leave errno at 0, as POSIX allows
  *   torture-CALL=FIRST+STEP    for torture.c: malloc (any allocation), recv and send (one byte) or close
  *                              (close, then fail) with the error number in SHIM_ERROR
- *   sigusr1                    install a SIGUSR1 handler that does nothing and lacks SA_RESTART */
->>>>>>> main
+ *   sigusr1                    install a SIGUSR1 handler that does nothing and lacks SA_RESTART
+ * read() and write() of a socket count as recv() and send().  When a fault is injected for the first
+ * time, the file that the environment variable SHIM_HIT names is created. */
 #define _GNU_SOURCE
 
 #include <dlfcn.h>
@@ -131,7 +125,6 @@ int epoll_wait(int fd, struct epoll_event *events, int length, int timeout)
     return real(fd, events, length, timeout);
 }
 
-<<<<<<< HEAD
 int epoll_pwait(int fd, struct epoll_event *events, int length, int timeout, const sigset_t *mask)
 {
     int (*real)(int, struct epoll_event *, int, int, const sigset_t *) =
@@ -151,7 +144,7 @@ int accept4(int fd, struct sockaddr *restrict address, socklen_t *restrict size,
     return real(fd, address, size, flags);
 }
 #endif
-=======
+
 /* Whether torture.c wants this call to be affected.  It is told so by a system call that fails. */
 static bool is_tortured(const char *fault, atomic_long *calls)
 {
@@ -161,9 +154,6 @@ static bool is_tortured(const char *fault, atomic_long *calls)
     errno = atoi(getenv("SHIM_ERROR"));
     return true;
 }
-
-static atomic_bool serving; /* true from the first accept() on */
->>>>>>> main
 
 int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict size)
 {
@@ -209,14 +199,16 @@ ssize_t send(int fd, const void *data, size_t size, int flags)
     return real(fd, data, is_affected("send:short", &short_calls) && size > 1 ? 1 : size, flags);
 }
 
-<<<<<<< HEAD
 static bool is_socket(int fd)
 {
-    int type;
+    int type, error = errno;
     socklen_t size = sizeof type;
+    bool result = serving && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
 
-    return serving && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
-=======
+    errno = error;
+    return result;
+}
+
 /* Whether torture.c wants short reads or writes, and fd is a socket: a server may use read() and
  * write() instead of recv() and send(). */
 static bool is_tortured_socket(const char *fault, int fd)
@@ -229,41 +221,28 @@ static bool is_tortured_socket(const char *fault, int fd)
 
     errno = error;
     return result;
->>>>>>> main
 }
 
 ssize_t read(int fd, void *buffer, size_t size)
 {
     ssize_t (*real)(int, void *, size_t) = real_function("read");
-<<<<<<< HEAD
-    int error = errno;
-    bool as_recv = is_socket(fd);
-
-    errno = error;
-    return as_recv ? recv(fd, buffer, size, 0) : real(fd, buffer, size);
-=======
 
     if (is_tortured_socket("torture-recv", fd))
         size = tortured_size("torture-recv", &tortured_recv, size);
+    else if (is_socket(fd))
+        return recv(fd, buffer, size, 0);
     return real(fd, buffer, size);
->>>>>>> main
 }
 
 ssize_t write(int fd, const void *data, size_t size)
 {
     ssize_t (*real)(int, const void *, size_t) = real_function("write");
-<<<<<<< HEAD
-    int error = errno;
-    bool as_send = is_socket(fd);
-
-    errno = error;
-    return as_send ? send(fd, data, size, 0) : real(fd, data, size);
-=======
 
     if (is_tortured_socket("torture-send", fd))
         size = tortured_size("torture-send", &tortured_send, size);
+    else if (is_socket(fd))
+        return send(fd, data, size, 0);
     return real(fd, data, size);
->>>>>>> main
 }
 
 /* Whether an allocation of this size has to fail; sets errno. */

@@ -33,13 +33,10 @@ BSD=$TESTS/build/bsd.so
 . "$TESTS/support/foreign.bash"
 
 setup() {
-<<<<<<< HEAD
+    trace_failures_only
     TMP='' # never one from the environment, because teardown removes it
     # When a run has seen enough failures, the other tests are left out.
     ! is_foreign || [ ! -e "${RUN_STATE:-/none}/stop" ] || skip "not run: $(cat "$RUN_STATE/stop")"
-=======
-    trace_failures_only
->>>>>>> main
     TMP=$(mktemp -d "${TMPDIR:-/tmp}/echo-tests.XXXXXX")
     RUN_STATE=${RUN_STATE:-${BATS_FILE_TMPDIR:-$TMP}}
     PIDS='' # the processes that teardown has to end, most recent first
@@ -66,12 +63,8 @@ name_failed_functions() {
 }
 
 teardown() {
-<<<<<<< HEAD
-    local pid child result=0
-    [ -n "${TMP:-}" ] || return 0 # setup has skipped the test
-=======
     local pid child children result=0
->>>>>>> main
+    [ -n "${TMP:-}" ] || return 0 # setup has skipped the test
     if [ -z "${BATS_TEST_COMPLETED:-}" ] && [ -z "${BATS_TEST_SKIPPED:-}" ]; then
         print_failure
     fi
@@ -289,13 +282,9 @@ start_server() {
     # shellcheck disable=SC2086 # the words of a command line
     (
         close_inherited
-<<<<<<< HEAD
         ! is_foreign || export ECHO_TEST="$TMP"
-        exec ${WRAP[@]+"${WRAP[@]}"} "$SERVER" ${WORDS[@]+"${WORDS[@]}"} ${VARIANT_ARGS:-} "$@"
-=======
         [ -z "${ANSWERS:-}" ] || export LD_PRELOAD=$BSD
-        exec ${WRAP[@]+"${WRAP[@]}"} "$SERVER" $args ${VARIANT_ARGS:-} "$@"
->>>>>>> main
+        exec ${WRAP[@]+"${WRAP[@]}"} "$SERVER" ${WORDS[@]+"${WORDS[@]}"} ${VARIANT_ARGS:-} "$@"
     ) >"$TMP/server.out" 2>"$TMP/server.err" &
     SERVER_PID=$!
     PIDS="$SERVER_PID $PIDS"
@@ -343,11 +332,7 @@ free_port() { "$PROBE" 0 free-port; }
 # Returns the client's exit code.  A client in the background (start_client) has 60 seconds: a
 # server that is blocked by it must fail the test, and not be unblocked because that client gives
 # up first.
-<<<<<<< HEAD
-client() { "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-20}" -s "${QUIET_SECONDS:-0}" "$PORT" "$@"; }
-=======
-client() { ${ANSWERS:+env "LD_PRELOAD=$BSD"} "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-20}" "$PORT" "$@"; }
->>>>>>> main
+client() { ${ANSWERS:+env "LD_PRELOAD=$BSD"} "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-20}" -s "${QUIET_SECONDS:-0}" "$PORT" "$@"; }
 
 # start_client NAME VERB...: run the test client in the background.  NAME is one, two or three.  Its
 # output goes to $TMP/NAME.out, and PID_NAME is its process ID.
@@ -358,11 +343,7 @@ start_client() {
     local name=$1
     shift
     mkfifo "$TMP/$name.in"
-<<<<<<< HEAD
-    "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-60}" -s "${QUIET_SECONDS:-0}" "$PORT" "$@" <"$TMP/$name.in" >"$TMP/$name.out" 2>&1 3>&- &
-=======
-    ${ANSWERS:+env "LD_PRELOAD=$BSD"} "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-60}" "$PORT" "$@" <"$TMP/$name.in" >"$TMP/$name.out" 2>&1 3>&- &
->>>>>>> main
+    ${ANSWERS:+env "LD_PRELOAD=$BSD"} "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-60}" -s "${QUIET_SECONDS:-0}" "$PORT" "$@" <"$TMP/$name.in" >"$TMP/$name.out" 2>&1 3>&- &
     eval "PID_$name=$!"
     PIDS="$! $PIDS"
     eval "exec $(client_fd "$name")>\"\$TMP/$name.in\""
