@@ -59,7 +59,7 @@ identical() {
     cp -R "$ROOT/02-select" "$tmp/stage"
     for function in watch set_interest unwatch; do
         sed "s/^\(bool\|void\) $function(int fd/\1 not_$function(int fd/" "$ROOT/02-select/server.c" >"$tmp/stage/server.c"
-        run make -C "$tmp/stage" CFLAGS=-w
+        run make -C "$tmp/stage" CFLAGS='-O0 -w'
         [ "$status" != 0 ]
         [[ $output == *"undefined"*"$function"* || $output == *"$function"*"undefined"* || $output == *"Undefined"*"$function"* ]]
     done
@@ -83,11 +83,11 @@ identical() {
         case ${folder##*/} in 04-* | 07-*) [ "$(uname -s)" = Linux ] || continue ;; esac
         mkdir "$tmp/${folder##*/}"
         cp -R "$folder"/* "$tmp/${folder##*/}"
-        (cd "$tmp/${folder##*/}" && rm -f server && make >/dev/null && [ -x server ] && make clean >/dev/null && [ ! -e server ])
+        (cd "$tmp/${folder##*/}" && rm -f server && make CFLAGS=-O0 >/dev/null && ./server -h >/dev/null && make clean >/dev/null && [ ! -e server ])
         also=''
         case ${folder##*/} in 05-*) [ "$(uname -s)" != Linux ] || also='-Ilinux linux/kqueue.c' ;; esac
         # shellcheck disable=SC2086
-        case ${folder##*/} in 0[1-5]-*) (cd "$tmp/${folder##*/}" && ${CC:-cc} $also ./*.c -o server -pthread && [ -x server ]) ;; esac
+        case ${folder##*/} in 0[1-5]-*) (cd "$tmp/${folder##*/}" && ${CC:-cc} -O0 $also ./*.c -o server -pthread && [ -x server ]) ;; esac
     done
     rm -rf "$tmp"
 }

@@ -6,7 +6,25 @@ load support/helpers
 ROOM=$TESTS/../07-nic-to-app
 TRACER=$ROOM/tracer
 TRACE=$ROOM/trace
-TRACEFS=/sys/kernel/tracing
+MOUNT=/sys/kernel/tracing
+unset COLUMNS
+
+# These tests look into tracefs.  Where nobody has mounted it, root mounts it as the tracer does: in a mount
+# namespace of its own, so that no other process sees the mount and it ends with the process that has it.
+# Through /proc, the tests see what that process sees.
+setup_file() {
+    export TRACEFS=$MOUNT TRACEFS_HOLDER=''
+    [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] && [ ! -d "$MOUNT/instances" ] || return 0
+    local ready
+    ready=$(mktemp -u "${TMPDIR:-/tmp}/tracefs.XXXXXX")
+    mkfifo "$ready" || return 0
+    unshare -m sh -c "mount -t tracefs none $MOUNT; echo done >'$ready'; exec sleep 3600" >/dev/null 2>&1 3>&- &
+    TRACEFS_HOLDER=$!
+    read -r -t 10 _ <>"$ready" || :
+    rm -f "$ready"
+    TRACEFS=/proc/$TRACEFS_HOLDER/root$MOUNT
+}
+teardown_file() { [ -z "$TRACEFS_HOLDER" ] || kill "$TRACEFS_HOLDER" 2>/dev/null || :; }
 
 # The server that is traced: this stage's own, or the one that has been there before it.
 traced() { if [ -x "$ROOM/server" ]; then echo "$ROOM/server"; else echo "$TESTS/../04-epoll/server"; fi; }
@@ -21,7 +39,7 @@ need_tracefs() {
     need_trace
     need_linux "for its tracepoints"
     need_root "to read tracepoints"
-    [ -d "$TRACEFS/instances" ] || skip "looks into tracefs; to run it: mount -t tracefs none $TRACEFS"
+    [ -d "$TRACEFS/instances" ] || skip "tracefs cannot be mounted here; to run it: root on a machine of your own, or a container with --privileged"
     OTHERS=$(all_instances) # of another tracer that runs, or left behind by one whose PID is in use again
 }
 # The tracer's files that need neither the kernel nor root: events in, journeys out.
@@ -447,10 +465,10 @@ no_process_of() { ! ps -A -o args= | grep -F -e "$1" | grep -v grep; }
     need_linux "for its tracepoints"
     need_root "to mount tracefs"
     unshare -m true 2>/dev/null || skip "needs mount namespaces; to run it: root on a machine of your own"
-    [ -d "$TRACEFS" ] || skip "this kernel was built without tracefs; to run it: another kernel"
+    [ -d "$MOUNT" ] || skip "this kernel was built without tracefs; to run it: another kernel"
     rule "the first command works on a bare machine" "tracefs that somebody mounted by hand" "chapter 7"
-    unshare -m sh -c "! mountpoint -q $TRACEFS || umount -l $TRACEFS || exit 3
-        NO_COLOR=1 '$TRACE' --server '$(traced)' --brief || exit 4; ! mountpoint -q $TRACEFS" >"$TMP/out"
+    unshare -m sh -c "! mountpoint -q $MOUNT || umount -l $MOUNT || exit 3
+        NO_COLOR=1 '$TRACE' --server '$(traced)' --brief || exit 4; ! mountpoint -q $MOUNT" >"$TMP/out"
     cat "$TMP/out"
     grep -q ' sys_exit_epoll_p*wait ' "$TMP/out"
     [ ! -d "$TRACEFS/instances" ] || nothing_left

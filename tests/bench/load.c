@@ -714,7 +714,9 @@ static bool carry_out(struct target *target, struct helper *helper, struct order
 static void progress(long step, long steps)
 {
     static long last_shown = -1; /* the second of the last line; -1: none yet */
-    bool terminal = isatty(STDERR_FILENO);
+    const char *term = getenv("TERM");
+    bool terminal =
+        isatty(STDERR_FILENO) && term != NULL && term[0] != '\0' && strcmp(term, "dumb") != 0;
     double share = (double)options.from / 1000.0;
 
     if (options.to == 0)

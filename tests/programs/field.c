@@ -273,8 +273,10 @@ static void obey(char command, FILE *said)
 {
     if (command == 's' || command == 'q')
         type_key(command == 's' ? CTRL_S : CTRL_Q);
-    if (command == 'r')
+    if (command == 'r') { /* a full-size pipe has room for all lines of a client */
         reading = true;
+        fcntl(channel.theirs, F_SETPIPE_SZ, 65536);
+    }
     if (command == 'f')
         say(said, (fcntl(channel.theirs, F_GETFL) & O_NONBLOCK) != 0 ? "non-blocking" : "blocking");
 }
