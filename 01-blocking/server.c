@@ -26,8 +26,10 @@ static ssize_t receive(int fd, char *buffer, size_t size)
         back_off(errno);
     log_call("recv %zd", received);
     log_fd(fd, 0);
-    if (received <= 0)
-        log_action("%s; close", received == 0 ? "end of input" : strerror(errno));
+    if (received == 0)
+        log_action("end of input; close");
+    if (received == -1)
+        log_client_error("recv");
     return received;
 }
 
@@ -42,7 +44,7 @@ static bool send_all(int fd, const char *data, size_t length)
             continue;
         }
         if (n == -1) {
-            log_action("send: %s; close", strerror(errno));
+            log_client_error("send");
             return false;
         }
         sent += (size_t)n;
@@ -123,7 +125,11 @@ static bool handle_accept_error(int error)
     static unsigned errors;
     enum accept_error kind = log_accept_error(error);
 
-    if (kind == ACCEPT_SHORTAGE || ++errors % 64 == 0) /* so many are not of one connection */
+    if (kind == ACCEPT_NEXT && ++errors % 64 == 0) { /* so many are not of one connection */
+        report_shortage("accept");
+        kind = ACCEPT_SHORTAGE;
+    }
+    if (kind == ACCEPT_SHORTAGE)
         back_off(ENOMEM);
     return kind != ACCEPT_BROKEN;
 }

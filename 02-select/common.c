@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ENOBUFS_BACKOFF_MS 1
+#define SHORT_BACKOFF_MS 1
 #define MAX_LOG_LINE 320 /* bytes in a line of output */
 #define BACKLOG 4096     /* the kernel lowers it to its own maximum */
 #define MAX_WRITES (2 * MAX_LOG_LINE)
@@ -199,6 +200,29 @@ bool is_transient(int error)
     return error == EINTR || error == EAGAIN || error == ENOBUFS;
 }
 
+void report_shortage(const char *call)
+{
+    static atomic_flag reported = ATOMIC_FLAG_INIT;
+
+    switch (errno) {
+    case ECONNRESET:
+    case EPIPE:
+    case ETIMEDOUT:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+        return; /* the client or its network, and nothing that other clients need */
+    default:
+        if (!atomic_flag_test_and_set(&reported))
+            report_error("%s: %s; not every client can be served", call, strerror(errno));
+    }
+}
+
+void log_client_error(const char *call)
+{
+    log_action("%s: %s; close", call, strerror(errno));
+    report_shortage(call);
+}
+
 static void sleep_ms(long ms)
 {
     nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
@@ -206,8 +230,11 @@ static void sleep_ms(long ms)
 
 void back_off(int error)
 {
-    if (error != EINTR && error != EAGAIN && !stop_requested)
-        sleep_ms(error == ENOBUFS ? ENOBUFS_BACKOFF_MS : BACKOFF_MS);
+    if (error == EINTR || error == EAGAIN || stop_requested)
+        return;
+    if (error == ENOBUFS)
+        report_shortage("send or recv");
+    sleep_ms(error == ENOBUFS ? SHORT_BACKOFF_MS : BACKOFF_MS);
 }
 // ANCHOR_END: errors
 
@@ -348,7 +375,7 @@ void read_options(int argc, char **argv)
 void reserve_std_fds(void)
 {
     for (int fd = 0; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDWR) == -1)
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF && open("/dev/null", O_RDWR) == -1)
             die("/dev/null");
     reopen_output(STDOUT_FILENO);
     reopen_output(STDERR_FILENO);
@@ -531,10 +558,13 @@ bool pause_is_over(long long until)
 static void on_stop_signal(int signal_number)
 {
     int error = errno;
-    ssize_t written = write(shutdown_pipe[1], "", 1);
 
-    (void)written; /* if the pipe is full, it is readable already */
     (void)signal_number;
+    /* If that fails, close the write end: the end of input makes the pipe readable too. */
+    if (write(shutdown_pipe[1], "", 1) == -1) {
+        close(shutdown_pipe[1]);
+        shutdown_pipe[1] = -1;
+    }
     stop_requested = 1;
     errno = error;
 }
@@ -550,9 +580,12 @@ bool handle_wait_error(const char *call)
         report_error("%s: %s; clients wait until it succeeds", call, strerror(error));
         reported = true;
     }
-    /* back_off() does not sleep after EINTR or EAGAIN, and a wait that kept failing would use a
-     * whole CPU.  So we pass ENOBUFS in their place, after which it sleeps for a moment. */
-    back_off(error == EINTR || error == EAGAIN ? ENOBUFS : error);
+    /* back_off() does not sleep after EINTR or EAGAIN, but a wait that kept failing would use a
+     * whole CPU. */
+    if (error == EINTR || error == EAGAIN)
+        sleep_ms(SHORT_BACKOFF_MS);
+    else
+        back_off(error);
     if (!stop_requested)
         return true;
     if (error != EINTR || last_chance)

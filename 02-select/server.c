@@ -75,9 +75,9 @@ void unwatch(int fd)
 
 enum { READABLE = 1, WRITABLE = 2 }; /* for the log */
 
-/* If a watched descriptor has been closed, for example by a debugger, select() fails for all of them
- * and does not say which one it is.  Put the closed ones into the sets, as if they were ready: the
- * next call on each reports EBADF.  Returns how many there are, or -1, with EBADF. */
+/* If a watched descriptor has been closed, for example by a debugger, select() fails for all of
+ * them, and does not say which one it is.  Put the closed ones into the sets as if they were ready:
+ * the next call on each reports EBADF.  Returns how many there are, or -1, with EBADF. */
 static int select_closed(fd_set *readable, fd_set *writable)
 {
     int closed = 0;

@@ -94,7 +94,7 @@ static void client_close(struct client *client)
  * so that client_ready() can return the result directly. */
 static bool client_fail(struct client *client, const char *call)
 {
-    log_action("%s: %s; close", call, strerror(errno));
+    log_client_error(call);
     client_close(client);
     return false;
 }
@@ -103,7 +103,7 @@ static void client_open(int fd)
 {
     log_action("accept: fd %d", fd);
     if (!set_nonblocking(fd) || !grow_client_table(fd)) {
-        log_action("%s; close fd %d", strerror(errno), fd);
+        log_client_error("accept");
         close(fd);
         return;
     }
@@ -141,8 +141,10 @@ void client_accept(void)
         }
     }
     /* If every accept() failed, the fault is not in the connections, so treat it as a shortage. */
-    if (errors == MAX_ACCEPTS_PER_EVENT)
+    if (errors == MAX_ACCEPTS_PER_EVENT) {
+        report_shortage("accept");
         accept_pause();
+    }
 }
 // ANCHOR_END: accept
 

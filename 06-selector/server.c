@@ -138,6 +138,15 @@ static void list_backends(void)
              "  -s BACKEND  one of:%s (default: $SELECTOR, or the first)\n", list);
 }
 
+static bool is_backend(const char *name)
+{
+    const char *const *known = selector_backends();
+
+    while (*known != NULL && strcmp(*known, name) != 0)
+        known++;
+    return *known != NULL;
+}
+
 int main(int argc, char **argv)
 {
     list_backends();
@@ -145,9 +154,9 @@ int main(int argc, char **argv)
     const char *name = options.stage_flag ? options.stage_value : getenv("SELECTOR");
     if (!options.stage_flag && name != NULL && name[0] == '\0')
         name = NULL;
-    selector = selector_open(name);
-    if (selector == NULL && errno == EINVAL)
+    if (name != NULL && !is_backend(name))
         bad_usage(name, "not one of the back ends that -h lists");
+    selector = selector_open(name);
     if (selector == NULL || !watch(listener) ||
         selector_register(selector, shutdown_pipe[0], EVENT_READ, on_shutdown, NULL) == -1)
         die("selector");

@@ -93,7 +93,7 @@ static ssize_t receive(int fd, char *buffer, size_t size)
     if (received == 0)
         log_action("end of input; close");
     if (received == -1)
-        log_action("%s; close", strerror(errno));
+        log_client_error("recv");
     return received;
 }
 
@@ -145,7 +145,7 @@ static bool send_all(int fd, const char *data, size_t length)
     if (ok && (size_t)sent < length)
         ok = send_rest(fd, data + sent, length - (size_t)sent);
     if (!ok)
-        log_action("%s; close", strerror(errno));
+        log_client_error("send");
     return ok;
 }
 
@@ -224,7 +224,7 @@ static void start_client_coroutine(int fd)
         set_nodelay(fd);
         return;
     }
-    log_action("%s; close fd %d", strerror(errno), fd);
+    log_client_error("accept");
     unwatch(fd);
     close(fd);
 }
@@ -245,8 +245,11 @@ static enum accept_error accept_batch(void)
         else if ((result = log_accept_error(errno)) == ACCEPT_NEXT)
             errors++;
     }
-    /* If every accept() failed, the fault is not in the connections, so treat it as a shortage. */
-    return errors < MAX_ACCEPTS_PER_EVENT ? result : ACCEPT_SHORTAGE;
+    if (errors < MAX_ACCEPTS_PER_EVENT)
+        return result;
+    /* Every accept() failed: the fault is not in the connections, so treat it as a shortage. */
+    report_shortage("accept");
+    return ACCEPT_SHORTAGE;
 }
 
 /* Descriptors or memory have run out (ACCEPT_SHORTAGE).  While that lasts, accept() would

@@ -800,3 +800,16 @@ use_client() {
     CLIENT=$TMP/near server_unaffected
     stop_server
 }
+
+@test "keep-alive is enabled on a client's socket" {
+    rule "a client that vanishes does not occupy a descriptor for ever" "SO_KEEPALIVE is not set: an idle connection waits for ever" "chapter 1"
+    need_ours
+    need_linux "for the timers that ss shows"
+    need ss "to show the timer of a socket" "install iproute2"
+    start_server
+    start_client one echo a print here wait
+    client_printed one here
+    check "ss -o, with one idle client" "the timer of its socket is the keep-alive timer" "SO_KEEPALIVE is not set" \
+        wait_until 3 has_keepalive_timer
+}
+has_keepalive_timer() { ss -H -t -n -o state established "sport = :$PORT" | grep 'timer:(keepalive,'; }

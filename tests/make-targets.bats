@@ -31,7 +31,7 @@ teardown() {
 # `make test` may have started us; its variables must not reach the commands that we test.
 clean_environment() {
     unset MAKEFLAGS MFLAGS MAKELEVEL MAKE V PORT ARGS ALL STAGE SERVER SERVER_ARGS ONLY LONG NO_COLOR \
-        CC CPPFLAGS LDFLAGS LDLIBS TOUR_DEADLINE CDPATH
+        CC CPPFLAGS LDFLAGS LDLIBS TOUR_DEADLINE CDPATH COLUMNS PAGER LESS MDBOOK
     export CFLAGS=-O0 # we build often
 }
 
@@ -135,7 +135,7 @@ fake_server() { # STAGE, and the script on stdin
         [ "$status" -eq 0 ]
         narrow
         [ "$(printf '%s\n' "$output" | wc -l)" -le 32 ]
-        for target in tour test test-NN NN run-NN diff-NN limit-NN bench prove doctor sync check book clean; do
+        for target in tour test test-NN torture-NN NN run-NN diff-NN limit-NN bench prove doctor sync check book clean; do
             printf '%s\n' "$output" | grep -q "^  make $target "
         done
         printf '%s\n' "$output" | grep -q 'STAGE=all: every variant'
@@ -146,7 +146,7 @@ fake_server() { # STAGE, and the script on stdin
 @test "every target that make help shows exists" {
     own_copy
     mkdir .ci bin tests/bench
-    for file in tests/commands/run tests/commands/limit tests/bench/run tests/commands/prove tests/commands/tour tests/commands/doctor .ci/run bin/mdbook; do
+    for file in tests/commands/run tests/commands/limit tests/commands/torture tests/bench/run tests/commands/prove tests/commands/tour tests/commands/doctor .ci/run bin/mdbook; do
         printf '#!/bin/sh\necho replaced\n' >$file
         chmod +x $file
     done
@@ -668,7 +668,7 @@ END
 @test "colour on a terminal, unless NO_COLOR is set" {
     script -qec true /dev/null >/dev/null 2>&1 </dev/null || skip "needs script of util-linux; to run it: apt-get install bsdutils"
     escape=$(printf '\033')
-    export TERM=xterm
+    export TERM=xterm PAGER=cat
     for target in 'tour STAGE=03' diff-03 doctor; do
         run script -qec "make $target" /dev/null </dev/null
         [ "$status" -eq 0 ]
@@ -727,7 +727,7 @@ doctor_line() { printf '%s\n' "$output" | grep -e "^.. $1 "; }
     narrow
     doctor_line compiler | grep -q '^no '
     doctor_line FD_SETSIZE | grep -q 'unknown without a compiler'
-    printf '%s\n' "$output" | grep -q '^Not ready: missing: a C compiler\. To install: '
+    printf '%s\n' "$output" | grep -q '^Not ready: missing: a C compiler\. To fix it: '
     rm "$T/bin/bash"
     run env -i PATH="$T/bin" sh tests/commands/doctor
     [ "$status" -eq 1 ]
