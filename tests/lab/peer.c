@@ -18,10 +18,10 @@
 
 #define MAX_PEERS 1200
 #define CHUNK 65536
-#define SMALL_RCVBUF 16384  /* bytes */
-#define FULL_MS 60          /* a socket that takes nothing for so long is full */
-#define LONGEST_READ 200000 /* bytes; no server's recv() returns more */
-#define PROBE 16            /* bytes that tell one stream, and one position in it, from another */
+#define SMALL_RCVBUF 16384                /* bytes */
+#define FULL_MS (patience_ms * 60 / 1000) /* a socket that takes nothing for so long is full */
+#define LONGEST_READ 200000               /* bytes; no server's recv() returns more */
+#define PROBE 16 /* bytes that tell one stream, and one position in it, from another */
 
 static struct peer peers[MAX_PEERS];
 static int peer_count;
@@ -286,7 +286,7 @@ bool stream_fill(struct peer *peer, uint64_t most)
     while (peer->sent < most && wait_for(peer, POLLOUT, FULL_MS) && send_some(peer, most))
         ;
     if (peer->sent == most) /* the server may still be busy with the last of them */
-        nanosleep(&(struct timespec){.tv_nsec = FULL_MS * 1000000L}, NULL);
+        poll(NULL, 0, FULL_MS);
     note("client %c sends %llu bytes and reads none", peer->name,
          (unsigned long long)(peer->sent - begin));
     return peer->sent < most;
