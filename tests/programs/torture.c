@@ -247,7 +247,9 @@ static void *own_server(void *unused)
 {
     (void)unused;
     atomic_store(&run.owner_tid, gettid());
-    atomic_store(&run.notify_fd, install_filter()); /* no other call until there is a supervisor */
+    int fd = install_filter();
+    run.status = errno; /* if it has failed */
+    atomic_store(&run.notify_fd, fd);
     if (run.notify_fd == -2)
         return NULL;
     run.server = fork();
@@ -414,6 +416,7 @@ static void start_server(const struct fault *fault, bool count_all)
         sleep_us(10);
     if (run.server == -1)
         give_up("fork");
+    errno = run.notify_fd == -2 ? run.status : 0;
     if (run.notify_fd == -2)
         give_up("seccomp() refuses (it needs Linux 5.5 and a container that allows it)");
 }
