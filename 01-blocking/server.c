@@ -28,6 +28,8 @@ static ssize_t receive(int fd, char *buffer, size_t size)
     log_fd(fd, 0);
     if (received <= 0)
         log_action("%s; close", received == 0 ? "end of input" : strerror(errno));
+    if (received == -1)
+        report_shortage("recv");
     return received;
 }
 
@@ -38,11 +40,14 @@ static bool send_all(int fd, const char *data, size_t length)
     for (size_t sent = 0; sent < length;) {
         ssize_t n = send(fd, data + sent, length - sent, 0);
         if (n == -1 && is_transient(errno)) {
+            if (errno == ENOBUFS)
+                report_shortage("send");
             back_off(errno);
             continue;
         }
         if (n == -1) {
             log_action("send: %s; close", strerror(errno));
+            report_shortage("send");
             return false;
         }
         sent += (size_t)n;
@@ -123,7 +128,11 @@ static bool handle_accept_error(int error)
     static unsigned errors;
     enum accept_error kind = log_accept_error(error);
 
-    if (kind == ACCEPT_SHORTAGE || ++errors % 64 == 0) /* so many are not of one connection */
+    if (kind == ACCEPT_NEXT && ++errors % 64 == 0) { /* so many are not of one connection */
+        report_shortage("accept");
+        kind = ACCEPT_SHORTAGE;
+    }
+    if (kind == ACCEPT_SHORTAGE)
         back_off(ENOMEM);
     return kind != ACCEPT_BROKEN;
 }

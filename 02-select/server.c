@@ -12,6 +12,7 @@
 #include "common.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/select.h>
 
@@ -74,16 +75,38 @@ void unwatch(int fd)
 
 enum { READABLE = 1, WRITABLE = 2 }; /* for the log */
 
+/* If a watched descriptor has been closed, for example by a debugger, select() fails for all of
+ * them, and does not say which one it is.  Put the closed ones into the sets as if they were ready:
+ * the next call on each reports EBADF.  Returns how many there are, or -1, with EBADF. */
+static int select_closed(fd_set *readable, fd_set *writable)
+{
+    int closed = 0;
+
+    FD_ZERO(readable);
+    FD_ZERO(writable);
+    for (int fd = 0; fd <= highest_fd; fd++) {
+        bool watched = FD_ISSET(fd, &read_set) || FD_ISSET(fd, &write_set);
+        if (!watched || fcntl(fd, F_GETFD) != -1)
+            continue;
+        FD_SET(fd, readable);
+        closed++;
+    }
+    errno = EBADF;
+    return closed > 0 ? closed : -1;
+}
+
 // ANCHOR: loop
 static void serve(void)
 {
     for (;;) {
-        /* This comes before the sets are copied, because it may watch the listener again. */
+        /* wait_timeout_ms() may watch the listener again, so call it before the sets are copied. */
         int timeout_ms = wait_timeout_ms();
         fd_set readable = read_set, writable = write_set;
         struct timeval timeout = {.tv_usec = (suseconds_t)timeout_ms * 1000};
         int ready =
             select(highest_fd + 1, &readable, &writable, NULL, timeout_ms < 0 ? NULL : &timeout);
+        if (ready == -1 && errno == EBADF)
+            ready = select_closed(&readable, &writable);
         if (ready == -1) {
             if (!handle_wait_error("select"))
                 return;

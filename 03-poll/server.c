@@ -99,7 +99,7 @@ static size_t raise_nofile_limit(void)
 static void serve(void)
 {
     for (;;) {
-        /* This comes before the count is read, because it may watch the listener again. */
+        /* wait_timeout_ms() may add the listener again, so call it before the count is read. */
         int timeout_ms = wait_timeout_ms();
         size_t count = pollfd_count;
         int ready = poll(pollfds, (nfds_t)count, timeout_ms);

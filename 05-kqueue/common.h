@@ -63,6 +63,11 @@ _Noreturn void die(const char *what);
 /* True if the same call may succeed when it is made again. */
 bool is_transient(int error);
 
+/* A call for a client has failed, and errno says why.  If the client or its network is the cause, do
+ * nothing.  Any other cause, such as a lack of memory, may affect every client, so say so on
+ * stderr; only the first time, because it may happen often. */
+void report_shortage(const char *call);
+
 /* Sleep as long as the error deserves before another attempt: not at all for EINTR and EAGAIN, a
  * moment for ENOBUFS, BACKOFF_MS for any other. */
 void back_off(int error);
@@ -105,6 +110,9 @@ void start_up(int argc, char **argv);
 
 bool set_nonblocking(int fd); /* false: errno says why */
 long long now_ms(void);       /* milliseconds on a clock that is never set back */
+
+/* True if a pause of BACKOFF_MS that ends at `until`, on the now_ms() clock, is over. */
+bool pause_is_over(long long until);
 
 /* Call this when the wait itself has failed.  It backs off.  Returns true if the loop should wait
  * again, and false if the server was told to stop. */

@@ -72,7 +72,7 @@ static void accept_resume(void)
  * end without any of our clients disconnecting, so we also try again after BACKOFF_MS. */
 int wait_timeout_ms(void)
 {
-    if (accept_paused_until != 0 && now_ms() >= accept_paused_until)
+    if (accept_paused_until != 0 && pause_is_over(accept_paused_until))
         accept_resume();
     return accept_paused_until != 0 ? BACKOFF_MS : -1;
 }
@@ -95,6 +95,7 @@ static void client_close(struct client *client)
 static bool client_fail(struct client *client, const char *call)
 {
     log_action("%s: %s; close", call, strerror(errno));
+    report_shortage(call);
     client_close(client);
     return false;
 }
@@ -104,6 +105,7 @@ static void client_open(int fd)
     log_action("accept: fd %d", fd);
     if (!set_nonblocking(fd) || !grow_client_table(fd)) {
         log_action("%s; close fd %d", strerror(errno), fd);
+        report_shortage("accept");
         close(fd);
         return;
     }
@@ -141,8 +143,10 @@ void client_accept(void)
         }
     }
     /* If every accept() failed, the fault is not in the connections, so treat it as a shortage. */
-    if (errors == MAX_ACCEPTS_PER_EVENT)
+    if (errors == MAX_ACCEPTS_PER_EVENT) {
+        report_shortage("accept");
         accept_pause();
+    }
 }
 // ANCHOR_END: accept
 
@@ -162,6 +166,8 @@ static ssize_t send_some(struct client *client, const char *data, size_t length)
     ssize_t sent = send(client->fd, data, length, 0);
 
     if (sent == -1 && is_transient(errno)) {
+        if (errno == ENOBUFS)
+            report_shortage("send");
         back_off(errno);
         return 0;
     }
@@ -227,8 +233,8 @@ static bool client_write(struct client *client)
         return client_fail(client, "send");
     client->sent += (size_t)sent;
     log_action("send %zd, %zu left", sent, left - (size_t)sent);
-    /* After EINTR or ENOBUFS, an edge-triggered wait may not report this client again, so re-arm it
-     * (see chapter 4). */
+    /* send() took nothing.  If it failed with EINTR or ENOBUFS, the socket may still have room; an
+     * edge-triggered wait would then not report it again, so we re-arm it (see chapter 4). */
     if (sent == 0)
         return client_set_interest(client, INTEREST_WRITE);
     if (client->sent < client->length)

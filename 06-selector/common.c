@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +38,7 @@ static bool output_may_block[STDERR_FILENO + 1];
  * arrive while stderr accepts nothing are dropped and counted. */
 static struct {
     unsigned long dropped;   /* lines that were dropped since the last one that was written */
-    char rest[MAX_LOG_LINE]; /* of a line that was written in part; it precedes the next line */
+    char rest[MAX_LOG_LINE]; /* the end of a line whose beginning was written; it goes out first */
     size_t rest_length;
 } unwritten;
 
@@ -199,6 +200,23 @@ bool is_transient(int error)
     return error == EINTR || error == EAGAIN || error == ENOBUFS;
 }
 
+void report_shortage(const char *call)
+{
+    static atomic_flag reported = ATOMIC_FLAG_INIT;
+
+    switch (errno) {
+    case ECONNRESET:
+    case EPIPE:
+    case ETIMEDOUT:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+        return; /* the client or its network, and nothing that other clients need */
+    default:
+        if (!atomic_flag_test_and_set(&reported))
+            report_error("%s: %s; not every client can be served", call, strerror(errno));
+    }
+}
+
 static void sleep_ms(long ms)
 {
     nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
@@ -223,7 +241,7 @@ static enum accept_error classify_accept_error(int error)
     case ENOTSOCK:
         return ACCEPT_BROKEN;
     case EINTR:
-    case ECONNABORTED: /* the connection was reset before we accepted it */
+    case ECONNABORTED: /* a BSD: the connection was reset before we accepted it */
     case EPERM:        /* a firewall rule */
     case EPROTO:
     case ENOPROTOOPT:
@@ -348,7 +366,7 @@ void read_options(int argc, char **argv)
 void reserve_std_fds(void)
 {
     for (int fd = 0; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDWR) == -1)
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF && open("/dev/null", O_RDWR) == -1)
             die("/dev/null");
     reopen_output(STDOUT_FILENO);
     reopen_output(STDERR_FILENO);
@@ -393,12 +411,16 @@ static const char *bind_advice(int error)
 {
     switch (error) {
     case EADDRINUSE:
+        if (strtol(options.port, NULL, 10) == 0)
+            return "every port that the kernel may choose is in use; try -p 5566";
         return "another program is using this port; try -p 0 for any free port";
     case EACCES:
-        return "ports below 1024 need root; try -p 5566";
+        return "low ports, usually those below 1024, need root; try -p 0";
     case EADDRNOTAVAIL:
     case EAFNOSUPPORT:
-        return "not an address of this machine; try -b 127.0.0.1";
+        return "not an address of this machine, or not ready yet; try -b 127.0.0.1";
+    case EINVAL:
+        return "if it is link-local, add its interface, as in -b fe80::1%eth0";
     default:
         return "try -b 127.0.0.1 -p 0";
     }
@@ -406,13 +428,15 @@ static const char *bind_advice(int error)
 
 /* bind() accepts multicast and broadcast addresses, to which nobody can connect.  A subnet's
  * broadcast address depends on its netmask, so we ask the kernel: connect() on a UDP socket sends
- * nothing, and fails with EACCES for a broadcast address (see
- * ip(7); systems other than Linux may accept it). */
+ * nothing, and fails with EACCES for a broadcast address unless SO_BROADCAST is set (see ip(7);
+ * systems other than Linux may accept it).  A routing rule or a security module can cause EACCES
+ * for any address, but then SO_BROADCAST does not help. */
 static bool is_multicast_or_broadcast(const struct sockaddr *address, socklen_t size)
 {
     const struct sockaddr_in *v4 = (const void *)address;
     const struct sockaddr_in6 *v6 = (const void *)address;
     struct in_addr inner; /* the IPv4 address, perhaps inside an IPv6 one: ::ffff:1.2.3.4 */
+    int on = 1;
 
     if (address->sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
         return IN6_IS_ADDR_MULTICAST(&v6->sin6_addr);
@@ -425,14 +449,18 @@ static bool is_multicast_or_broadcast(const struct sockaddr *address, socklen_t 
     int fd = socket(address->sa_family, SOCK_DGRAM, 0);
     if (fd == -1)
         return false;
-    bool broadcast = connect(fd, address, size) == -1 && errno == EACCES;
+    bool broadcast = connect(fd, address, size) == -1 && errno == EACCES &&
+                     setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &on, sizeof on) == 0 &&
+                     connect(fd, address, size) == 0;
     close(fd);
     return broadcast;
 }
 
 // ANCHOR: listen
 /* When a server is the first to close a connection, that connection stays in TIME_WAIT and keeps
- * the address in use for a while.  SO_REUSEADDR lets the next server start anyway. */
+ * the address in use for a while.  SO_REUSEADDR lets the next server start anyway.
+ * SO_KEEPALIVE makes the kernel probe a connection that has been idle for long (two hours by
+ * default) and end it if the client has vanished.  Client sockets inherit it from the listener. */
 int listen_on(const char *address, const char *port)
 {
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
@@ -452,6 +480,7 @@ int listen_on(const char *address, const char *port)
                           "nobody can connect to it; try -b 0.0.0.0");
     int fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
     if (fd == -1 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == -1 ||
+        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) == -1 ||
         bind(fd, found->ai_addr, found->ai_addrlen) == -1 || listen(fd, BACKLOG) == -1)
         die_cannot_listen(strerror(errno), bind_advice(errno));
     freeaddrinfo(found);
@@ -502,6 +531,15 @@ long long now_ms(void)
     return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
+/* If more than BACKOFF_MS is left, the clock has been set back.  This happens when a checkpointed
+ * process is restored on a machine that was booted later. */
+bool pause_is_over(long long until)
+{
+    long long left = until - now_ms();
+
+    return left <= 0 || left > BACKOFF_MS;
+}
+
 // ANCHOR: stop
 /* A handler that only sets a flag creates a race condition: a signal that arrives after the loop
  * has checked the flag and before it waits would not end the wait.  So the handler also writes a
@@ -511,10 +549,13 @@ long long now_ms(void)
 static void on_stop_signal(int signal_number)
 {
     int error = errno;
-    ssize_t written = write(shutdown_pipe[1], "", 1);
 
-    (void)written; /* if the pipe is full, it is readable already */
     (void)signal_number;
+    /* If that fails, close the write end: the end of input makes the pipe readable too. */
+    if (write(shutdown_pipe[1], "", 1) == -1) {
+        close(shutdown_pipe[1]);
+        shutdown_pipe[1] = -1;
+    }
     stop_requested = 1;
     errno = error;
 }
@@ -530,8 +571,8 @@ bool handle_wait_error(const char *call)
         report_error("%s: %s; clients wait until it succeeds", call, strerror(error));
         reported = true;
     }
-    /* back_off() does not sleep after EINTR or EAGAIN.  ENOBUFS makes it sleep for a moment, so
-     * that a wait that keeps failing does not use a whole CPU. */
+    /* back_off() does not sleep after EINTR or EAGAIN, and a wait that kept failing would use a
+     * whole CPU.  So we pass ENOBUFS in their place, after which it sleeps for a moment. */
     back_off(error == EINTR || error == EAGAIN ? ENOBUFS : error);
     if (!stop_requested)
         return true;
@@ -550,6 +591,8 @@ void start_up(int argc, char **argv)
         die("pipe");
     install_signal_handlers(on_stop_signal);
     listener = listen_on(options.address, options.port);
-    if (!set_nonblocking(listener)) /* accept() would block if a pending connection was reset */
+    /* A connection can be reset after the wait has reported it.  A blocking accept() would then
+     * wait for another one. */
+    if (!set_nonblocking(listener))
         die("fcntl");
 }

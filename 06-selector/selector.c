@@ -283,11 +283,13 @@ static long long now_ns(void)
     return now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
-static long long remaining_ns(long long end)
+/* If more is left than before the wait, the clock has been set back (see pause_is_over() in
+ * common.c).  The end would then be far away, so the wait ends now. */
+static long long remaining_ns(long long end, long long before)
 {
     long long left = end - now_ns();
 
-    return left > 0 ? left : 0;
+    return left > 0 && left <= before ? left : 0;
 }
 
 /* The timeout in nanoseconds: 0 does not wait; FOREVER also stands for every timeout that is so
@@ -326,7 +328,7 @@ static int wait_until_ready(struct selector *selector, int max, const struct tim
         if (status == -1)
             return -1;
         if (left > 0)
-            left = remaining_ns(end);
+            left = remaining_ns(end, left);
         if (left == 0 && status == 0)
             return 0;
     }

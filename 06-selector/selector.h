@@ -93,8 +93,8 @@ struct selector_key {
  * the read or the write that you were waiting for returns the error.  Two kinds of hang-up can
  * be missed.  If the descriptor has no room to write (the reading end of a pipe, a full local
  * socket), select() reports a hang-up only as EVENT_READ, so a key that waits only for
- * EVENT_WRITE does not see it.  And NetBSD's kqueue does not report that the reader of a full
- * pipe has closed its end. */
+ * EVENT_WRITE does not see it.  And NetBSD's kqueue reports neither that the reader of a full
+ * pipe has closed its end, nor EVENT_WRITE for the reading end of a pipe. */
 struct selector_ready {
     struct selector_key key; /* a copy */
     int events;              /* the events of the key that are ready; never 0 */

@@ -79,6 +79,10 @@ bool watch(int fd)
 
     if (selector_register(selector, fd, EVENT_READ, callback, client_by_fd(fd)) == 0)
         return true;
+    if (errno == EEXIST) { /* somebody else, such as a debugger, closed a client's descriptor */
+        selector_unregister(selector, fd);
+        return watch(fd);
+    }
     if (errno == ERANGE) { /* another process has raised the limit */
         adjust_nofile_limit();
         errno = EMFILE;
@@ -134,6 +138,15 @@ static void list_backends(void)
              "  -s BACKEND  one of:%s (default: $SELECTOR, or the first)\n", list);
 }
 
+static bool is_backend(const char *name)
+{
+    const char *const *known = selector_backends();
+
+    while (*known != NULL && strcmp(*known, name) != 0)
+        known++;
+    return *known != NULL;
+}
+
 int main(int argc, char **argv)
 {
     list_backends();
@@ -141,9 +154,9 @@ int main(int argc, char **argv)
     const char *name = options.stage_flag ? options.stage_value : getenv("SELECTOR");
     if (!options.stage_flag && name != NULL && name[0] == '\0')
         name = NULL;
-    selector = selector_open(name);
-    if (selector == NULL && errno == EINVAL)
+    if (name != NULL && !is_backend(name))
         bad_usage(name, "not one of the back ends that -h lists");
+    selector = selector_open(name);
     if (selector == NULL || !watch(listener) ||
         selector_register(selector, shutdown_pipe[0], EVENT_READ, on_shutdown, NULL) == -1)
         die("selector");

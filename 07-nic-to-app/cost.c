@@ -452,6 +452,8 @@ static void start_server(char **command, in_port_t *port)
             close(fd);
             return;
         }
+        if (errno == ENETUNREACH)
+            fail("the loopback interface is down: ip link set lo up (as root)");
         poll(NULL, 0, 10);
         siginfo_t ended = {0}; /* WNOWAIT keeps the zombie, and with it the process group */
         if (waitid(P_PID, (id_t)server, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
@@ -721,6 +723,13 @@ static void check_server_has_clients(long count, const char *name)
              name);
 }
 
+/* All figures come from /proc. */
+static void check_proc(void)
+{
+    if (access("/proc/self/stat", R_OK) == -1)
+        fail("/proc is not mounted, and it has all figures: mount -t proc proc /proc (as root)");
+}
+
 static void measure(struct measurement *m, char **command)
 {
     long warm_up = m->count < WARM_UP ? m->count : WARM_UP;
@@ -797,6 +806,7 @@ int main(int argc, char **argv)
         usage(stdout);
         return 0;
     }
+    check_proc();
     if (next < argc && strcmp(argv[next], "--") != 0)
         m.count = parse_count(argv[next++]);
     if (next < argc)

@@ -200,8 +200,12 @@ static void coalescing(char *text)
         snprintf(text, VALUE_SIZE, "adaptive");
     else if (delay.rx_usecs == 0 && delay.rx_frames <= 1)
         snprintf(text, VALUE_SIZE, "none");
-    else
+    else if (delay.rx_frames > 0)
         snprintf(text, VALUE_SIZE, "%u µs or %u frames", delay.rx_usecs, delay.rx_frames);
+    else if (delay.rx_usecs < 5) /* drivers of Intel cards number their adaptive modes 1 to 4 */
+        snprintf(text, VALUE_SIZE, "%u µs, or adaptive", delay.rx_usecs);
+    else
+        snprintf(text, VALUE_SIZE, "%u µs", delay.rx_usecs);
 }
 
 static void timestamps(char *text)
@@ -466,12 +470,12 @@ static const struct feature features[] = {
     {"RPS", rps, 0, NULL, "off: RSS replaces it",
      "Receive packet steering: a hash selects the CPU, in software."},
     {"RFS", rfs, 0, NULL, "off",
-     "Receive flow steering: RPS to the CPU that last read from the connection."},
+     "Receive flow steering: RPS to the CPU that last used the connection."},
     {"XPS", xps, 0, NULL, "one CPU per queue",
      "Transmit packet steering: a queue per CPU, so that CPUs share no lock."},
     {"backlog weight", NULL, 0, "dev_weight", "the driver's weight: 64",
      "Packets of lo, veth and RPS processed before other queues get their turn."},
-    {"NAPI budget", budget, 0, NULL, "300 packets, 8000 µs",
+    {"NAPI budget", budget, 0, NULL, "the kernel's own limit",
      "The receive softirq stops after this much; the rest waits (\"squeezed\")."},
     {"backlog", NULL, 0, "netdev_max_backlog", "not used: it has rings",
      "Packets from lo, veth, RPS that may wait for a CPU; any more are dropped."},

@@ -92,8 +92,10 @@ static ssize_t receive(int fd, char *buffer, size_t size)
     log_fd(fd, 0);
     if (received == 0)
         log_action("end of input; close");
-    if (received == -1)
+    if (received == -1) {
         log_action("%s; close", strerror(errno));
+        report_shortage("recv");
+    }
     return received;
 }
 
@@ -103,6 +105,8 @@ static ssize_t send_some(int fd, const char *data, size_t length)
     ssize_t sent = send(fd, data, length, 0);
 
     if (sent == -1 && is_transient(errno)) {
+        if (errno == ENOBUFS)
+            report_shortage("send");
         back_off(errno);
         sent = 0;
     }
@@ -144,8 +148,10 @@ static bool send_all(int fd, const char *data, size_t length)
 
     if (ok && (size_t)sent < length)
         ok = send_rest(fd, data + sent, length - (size_t)sent);
-    if (!ok)
+    if (!ok) {
         log_action("%s; close", strerror(errno));
+        report_shortage("send");
+    }
     return ok;
 }
 
@@ -225,6 +231,7 @@ static void start_client_coroutine(int fd)
         return;
     }
     log_action("%s; close fd %d", strerror(errno), fd);
+    report_shortage("accept");
     unwatch(fd);
     close(fd);
 }
@@ -245,14 +252,17 @@ static enum accept_error accept_batch(void)
         else if ((result = log_accept_error(errno)) == ACCEPT_NEXT)
             errors++;
     }
-    /* If every accept() failed, the fault is not in the connections, so treat it as a shortage. */
-    return errors < MAX_ACCEPTS_PER_EVENT ? result : ACCEPT_SHORTAGE;
+    if (errors < MAX_ACCEPTS_PER_EVENT)
+        return result;
+    /* Every accept() failed: the fault is not in the connections, so treat it as a shortage. */
+    report_shortage("accept");
+    return ACCEPT_SHORTAGE;
 }
 
 /* Descriptors or memory have run out (ACCEPT_SHORTAGE).  While that lasts, accept() would
  * fail again immediately, so we stop watching the listener.  The loop resumes this coroutine when a
  * client has disconnected, and also after BACKOFF_MS, because a system-wide shortage can end
- * without any of our clients closing. */
+ * without any of our clients disconnecting. */
 static void accept_pause(void)
 {
     unwatch(listener);
@@ -283,7 +293,7 @@ static void serve_listener(int fd)
  * -1 means no timeout. */
 static int wait_timeout_ms(void)
 {
-    if (accept_paused_until != 0 && now_ms() >= accept_paused_until)
+    if (accept_paused_until != 0 && pause_is_over(accept_paused_until))
         resume_coroutine(listener);
     return accept_paused_until != 0 ? BACKOFF_MS : -1;
 }

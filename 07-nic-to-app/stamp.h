@@ -31,7 +31,7 @@ struct stamp {
 };
 
 /* A ring: of more than these, the last are kept.  `trace -n` takes 20,000 packets at most, and each
- * has two stamps.  Of these 1.5 MiB only the pages that were written to are memory. */
+ * has two stamps.  They take 1.5 MiB. */
 #define STAMPS 65536
 
 struct stamp_ring {
@@ -42,7 +42,8 @@ struct stamp_ring {
 static struct stamp_ring *stamp_ring;
 
 /* Best effort: a server serves without it.  A file that is too small could be mapped all the same,
- * and the first stamp behind its end would be SIGBUS, mmap(2). */
+ * and the first stamp behind its end would raise SIGBUS, mmap(2).  So would a stamp in a page for
+ * which a full disk has no room, so posix_fallocate() reserves all of them now. */
 static inline void stamps_open(void)
 {
     const char *file = getenv("ECHO_STAMPS");
@@ -52,7 +53,8 @@ static inline void stamps_open(void)
 
     if (fd == -1)
         return;
-    if (fstat(fd, &about) == 0 && about.st_size >= (off_t)sizeof *stamp_ring)
+    if (fstat(fd, &about) == 0 && about.st_size >= (off_t)sizeof *stamp_ring &&
+        posix_fallocate(fd, 0, (off_t)sizeof *stamp_ring) == 0)
         memory = mmap(NULL, sizeof *stamp_ring, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
     if (memory != MAP_FAILED)

@@ -2,7 +2,7 @@
 # What only stage 02 does, and its limit, FD_SETSIZE, from which chapter 3 starts.
 load support/helpers
 
-FD_SETSIZE=1024
+FD_SETSIZE=$(fd_setsize)
 
 @test "expected limit: of 1100 clients, those beyond FD_SETSIZE wait in the backlog until others leave" {
     rule "the server never watches a descriptor of FD_SETSIZE or above; clients beyond it wait in the backlog" "FD_SET() with a descriptor outside the set, which overwrites other memory without an error" "chapter 2"

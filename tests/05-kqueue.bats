@@ -68,13 +68,48 @@ fin_has_arrived() {
     next_client_works
 }
 
-@test "a reset while the server waits to write" {
+@test "a reset while the server waits to write: ECONNRESET on Linux, EPIPE on the BSDs" {
     rule "EV_EOF leads to a send() that returns the errno" "EV_EOF is ignored: the server spins, or keeps the client for ever" "chapter 5"
+    reset_while_writing
+    does_not_spin
+}
+reset_while_writing() {
     start_server -v
     client small-rcvbuf fill 30000000 reset
-    logged 'EVFILT_WRITE|EV_EOF|data=[0-9]*|fflags=[1-9][0-9]*  *send: .*; close'
+    logged "EVFILT_WRITE|EV_EOF|data=[0-9]*|fflags=[1-9][0-9]*  *send: $(send_after_reset); close"
     next_client_works
+}
+
+@test "a reset in the backlog: accept() succeeds on Linux, and fails with ECONNABORTED on the BSDs" {
+    rule "a connection that was reset does not affect the connections after it" "ECONNABORTED ends the server, or stops it from accepting" "chapter 5"
+    reset_in_backlog
     does_not_spin
+}
+reset_in_backlog() {
+    start_server -v
+    kill -STOP "$SERVER_PID"
+    client send hello reset
+    start_client one idle 2
+    client_printed one holding
+    kill -CONT "$SERVER_PID"
+    logged "EVFILT_READ|data=3  *$(accept_of_reset)"
+    resume_client one
+    client_succeeded one
+    rm "$TMP/one.in"
+    next_client_works
+}
+
+@test "with the answers of FreeBSD and NetBSD, simulated: resets, O_NONBLOCK inherited, send() that blocks" {
+    rule "the server works with the answers of each system" "an errno that only Linux returns is expected" "chapter 5"
+    local system
+    for system in FreeBSD NetBSD; do
+        answers_of $system
+        reset_in_backlog
+        reset_while_writing
+        client small-rcvbuf fill 30000000 drain shutdown expect-eof
+        client random 1000000 shutdown expect-eof
+        stop_server
+    done
 }
 
 @test "a client that sends FIN while the server waits to write does not wake the server" {

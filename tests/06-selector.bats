@@ -3,6 +3,8 @@
 # tests the selector itself.
 load support/helpers
 
+FD_SETSIZE=$(fd_setsize)
+
 compiled_backends() { "$SERVER" -h | sed -n 's/.*one of: \(.*\) (.*/\1/p'; }
 
 @test "-h lists the back ends that are compiled in, and -s selects each of them" {
@@ -83,9 +85,9 @@ compiled_backends() { "$SERVER" -h | sed -n 's/.*one of: \(.*\) (.*/\1/p'; }
     [ "$(ulimit -Hn)" -ge 1200 ] || skip "needs 1200 descriptors; to run it: ulimit -Hn 2048"
     ulimit -Sn "$(ulimit -Hn)"
     start_server -s select
-    start_client one idle $((1024 - $(fd_count)))
+    start_client one idle $((FD_SETSIZE - $(fd_count)))
     client_printed one holding
-    wait_until 15 fd_count_is 1024
+    wait_until 15 fd_count_is "$FD_SETSIZE"
     start_client two crowd 100 50
     does_not_spin
     resume_client one
@@ -93,12 +95,12 @@ compiled_backends() { "$SERVER" -h | sed -n 's/.*one of: \(.*\) (.*/\1/p'; }
     client_succeeded two
     if command -v prlimit >/dev/null; then # when the limit is raised from outside, the server lowers it again
         wait_until 15 fd_count_is "$FDS_AT_START"
-        start_client three idle $((1024 - $(fd_count)))
+        start_client three idle $((FD_SETSIZE - $(fd_count)))
         client_printed three holding
-        wait_until 15 fd_count_is 1024
+        wait_until 15 fd_count_is "$FD_SETSIZE"
         prlimit --pid "$SERVER_PID" --nofile=1200:
         client connect expect-closed
-        awk '/^Max open files/ { print; exit $4 != 1024 }' "/proc/$SERVER_PID/limits"
+        awk -v size="$FD_SETSIZE" '/^Max open files/ { print; exit $4 != size }' "/proc/$SERVER_PID/limits"
         resume_client three
         client_succeeded three
         next_client_works

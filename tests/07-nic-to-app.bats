@@ -171,6 +171,21 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     done
 }
 
+@test "stamps: the server ignores a file for which the disk has no room" {
+    rule "ECHO_STAMPS is optional: whatever file it names, the server serves" "the file has holes, and a stamp in one of them raises SIGBUS if the disk is full" "chapter 7"
+    need_linux "to write stamps"
+    need_root "to mount a file system"
+    unshare -m true 2>/dev/null || skip "cannot mount here; to run it: CAP_SYS_ADMIN"
+    mkdir "$TMP/full"
+    # shellcheck disable=SC2016 # the other shell expands them
+    WRAP=(env "ECHO_STAMPS=$TMP/full/stamps" unshare -m sh -c 'mount -t tmpfs -o size=64k none "${ECHO_STAMPS%/*}" &&
+        truncate -s 16M "$ECHO_STAMPS" && exec "$@"' -)
+    start_server
+    client load 1 5000 64 # 240,000 bytes of stamps
+    server_unaffected
+    stop_server
+}
+
 @test "stamps: the ring has room for two stamps of each packet that trace may follow (20,000)" {
     rule "trace -n 20000 sees every stamp of the loop" "the ring is too small, so new stamps overwrite the first ones" "chapter 7"
     need_linux "to write stamps"

@@ -184,17 +184,18 @@ wait_call() {
     rule "a client whose socket cannot be made non-blocking is closed, because it could block the others" "the result of fcntl() is ignored" "chapter 2"
     need_strace
     case $VARIANT in 01*) skip "expected: the sockets of this stage are blocking" ;; esac
-    WRAP=(strace -f -qq -o "$TMP/count" -e trace=fcntl)
+    WRAP=(strace -f -qq -o "$TMP/count" -e trace=fcntl,setsockopt)
     start_server
     find_server_under_strace
-    local startup
+    local startup options
     startup=$(grep -c '^[0-9]* *fcntl' "$TMP/count")
+    options=$(grep -c '^[0-9]* *setsockopt' "$TMP/count")
     inject "fcntl:error=EINVAL:when=$((startup + 1))..$((startup + 2))"
     client connect expect-closed
     client connect expect-closed
     next_client_works
     fault_was_injected
-    inject "setsockopt:error=ENOMEM:when=2" # call 1 sets SO_REUSEADDR
+    inject "setsockopt:error=ENOMEM:when=$((options + 1))"
     client echo "slower, perhaps" shutdown expect-eof
     server_unaffected
     fault_was_injected

@@ -607,3 +607,209 @@ END
     [ "$status" = 1 ]
     grep -q '^server: .*: Too many open files$' "$TMP/err"
 }
+
+# ---- The machine is set up differently ----
+
+# in_namespace COMMANDS: set NS to the words that run a command in a network namespace of its own,
+# where these commands have been run before.
+in_namespace() { NS=(unshare -n sh -c "ip link set lo up; $1"$'\nexec "$@"' -); }
+# fails PATTERN COMMAND...: the command prints one line, which has the pattern, on stderr, and exits
+# with 1.
+fails() {
+    local status=0
+    (close_inherited; exec timeout 5 "${@:2}") >"$TMP/out" 2>"$TMP/err" || status=$?
+    cat "$TMP/out" "$TMP/err"
+    [ "$status" = 1 ] && [ ! -s "$TMP/out" ] && [ "$(grep -c '^server: ' "$TMP/err")" = 1 ] && grep -q -e "$1" "$TMP/err"
+}
+need_namespace() {
+    need_linux "for network namespaces"
+    need_root "to create a network namespace"
+    need ip "to set up the network" "install iproute2"
+    unshare -n true 2>/dev/null || skip "cannot create a network namespace; to run it: CAP_SYS_ADMIN"
+}
+
+@test "a routing rule that refuses UDP is not taken for a broadcast address" {
+    rule "the server starts, whatever else causes EACCES" "connect() failed with EACCES: \"a broadcast address\"" "chapter 1"
+    need_ours
+    need_namespace
+    local what="ip rule add prohibit to 127.0.0.0/8 ipproto udp"
+    in_namespace 'ip rule add pref 1 lookup local && ip rule del pref 0 && ip rule add pref 0 prohibit to 127.0.0.0/8 ipproto udp || exit 77'
+    "${NS[@]}" true || skip "no such rules here; to run it: a kernel with CONFIG_IP_MULTIPLE_TABLES"
+    WRAP=("${NS[@]}")
+    check "$what" "the server listens on 127.0.0.1" \
+        "EACCES taken for the sign of a broadcast address, which the kernel gives for other reasons too" start_server
+    check "$what" "a client is served" "" nsenter "--net=/proc/$SERVER_PID/ns/net" "$CLIENT" "$PORT" echo a shutdown expect-eof
+    stop_server
+}
+
+@test "the advice of a start-up error fits the error" {
+    rule "the message names what to do, and not what was done already" "one errno has several causes, and the message knows only one" "chapter 1"
+    need_ours
+    need_namespace
+    need setpriv "to run the server as another user" "install util-linux"
+    in_namespace 'echo 40000 40000 >/proc/sys/net/ipv4/ip_local_port_range'
+    WRAP=("${NS[@]}")
+    start_server
+    check "-p 0, and all ports that the kernel may choose are in use" "the line says that no port is free" \
+        "EADDRINUSE taken for: another program uses this port" \
+        fails 'every port that the kernel may choose is in use' nsenter "--net=/proc/$SERVER_PID/ns/net" "$SERVER" -p 0
+    stop_server
+    cp "$SERVER" "$TMP/server"
+    chmod 755 "$TMP" "$TMP/server"
+    in_namespace 'echo 9000 >/proc/sys/net/ipv4/ip_unprivileged_port_start'
+    check "-p 5566 as nobody; ip_unprivileged_port_start=9000" "the line does not advise -p 5566" \
+        "EACCES taken for: a port below 1024" fails 'Permission denied (.*; try -p 0)' \
+        "${NS[@]}" setpriv --reuid=65534 --regid=65534 --clear-groups "$TMP/server" -p 5566
+    in_namespace 'ip link add cable0 type veth peer name cable1 && ip link set cable0 up && ip link set cable1 up
+        echo 10 >/proc/sys/net/ipv6/conf/cable0/dad_transmits
+        ip -6 address add 2001:db8::1/64 dev cable0'
+    check "-b 2001:db8::1 while the kernel looks for a duplicate" "the line says that the address may not be ready" \
+        "EADDRNOTAVAIL taken for: not an address of this machine" fails 'or not ready yet' "${NS[@]}" "$SERVER" -p 0 -b 2001:db8::1
+    in_namespace 'ip -6 address add fe80::1/64 dev lo nodad'
+    check "-b fe80::1" "the line says that the interface is missing" "EINVAL has no advice" \
+        fails 'add its interface' "${NS[@]}" "$SERVER" -p 0 -b fe80::1
+    WRAP=("${NS[@]}")
+    ADDRESS=fe80::1%lo start_server
+    check "-b fe80::1%lo" "a client is served" "the interface is lost: sin6_scope_id is 0" \
+        nsenter "--net=/proc/$SERVER_PID/ns/net" "$CLIENT" -b fe80::1%lo "$PORT" echo a shutdown expect-eof
+    grep -qxF "listening on [fe80::1%lo]:$PORT" "$TMP/server.out"
+    stop_server
+}
+
+@test "the clock is set back while accepting is paused" {
+    rule "accepting resumes, whatever happens to the clock" "the end of the pause is far away on the new clock" "chapter 2"
+    need_ours
+    need_shim
+    need_linux "for prlimit"
+    need prlimit "to lower the server's limit" "install util-linux"
+    case $VARIANT in 01-blocking*) skip "expected: this stage does not look at the clock" ;; esac
+    local call what
+    for call in 2 3 4 5; do
+        what="all descriptors are in use; from the clock_gettime() number $call on, it is an hour earlier"
+        WRAP=(env "SHIM_FAULTS=clock_gettime:back=$call+1" "LD_PRELOAD=$SHIM")
+        start_server
+        start_client one echo a print here wait echo b shutdown expect-eof
+        client_printed one here
+        prlimit --pid "$SERVER_PID" --nofile="$(fd_count):"
+        start_client two echo c shutdown expect-eof
+        wait_until 3 has_text "$TMP/server.err" 'new clients wait$'
+        wait_until 3 has_text "$TMP/server.err" '^shim: the clock is set back$'
+        prlimit --pid "$SERVER_PID" --nofile=1000:
+        check "$what" "the client that waits is served within 3 seconds" \
+            "the server waits until the old time has come again" wait_until 3 has_exited "$PID_two"
+        client_succeeded two
+        resume_client one
+        client_succeeded one
+        check "$what" "no CPU is used" "a negative or zero timeout, for ever" uses_no_cpu
+        stop_server
+        rm -f "$TMP/one."* "$TMP/two."*
+    done
+}
+
+@test "a debugger closes a client's descriptor" {
+    rule "a descriptor that was closed by somebody else affects one client only" "select() fails with EBADF for all descriptors" "chapter 2"
+    need_linux "to look at the descriptors"
+    need gdb "to close a descriptor of the server" "install gdb"
+    need_ptrace
+    local before fd what
+    start_server
+    before=$(cd "/proc/$SERVER_PID/fd" && echo *)
+    start_client one echo a print here wait
+    client_printed one here
+    fd=$(cd "/proc/$SERVER_PID/fd" && for i in *; do [[ " $before " == *" $i "* ]] || echo "$i"; done)
+    what="gdb: close($fd), a client's descriptor"
+    if [ "$VARIANT" != "01-blocking -1" ]; then
+        start_client two echo a print here wait echo b shutdown expect-eof
+        client_printed two here
+    fi
+    gdb -p "$SERVER_PID" -batch -nx -ex "call (int)close($fd)" >"$TMP/gdb" 2>&1 3>&-
+    case $VARIANT in 01-*) kill "$PID_one" ;; *) # there, recv() has its own reference to the socket
+        [ ! -e "/proc/$SERVER_PID/fd/$fd" ] || skip "gdb could not close a descriptor here; to run it: a gdb that can call functions" ;;
+    esac
+    if [ "$VARIANT" != "01-blocking -1" ]; then
+        resume_client two
+        check "$what" "the other client is served" "the wait fails for all of them" client_succeeded two
+    fi
+    check "$what" "a new client, which gets the same number, is served" \
+        "something about the old client is still stored under that number" next_client_works
+    check "$what" "no CPU is used" "the closed descriptor is reported for ever" uses_no_cpu
+    stop_server
+}
+
+# ---- A client that vanishes ----
+
+# Two network namespaces that a cable connects: the server's, 10.9.8.1, and the client's, 10.9.8.2.
+# In the server's, keep-alive gives up an idle client after 3 seconds instead of 2 hours.  Sets
+# NEAR and FAR, the commands that run another command in each of them.
+connect_two_namespaces() {
+    need_namespace
+    mkfifo "$TMP/open"
+    hold_namespace
+    NEAR=(nsenter "--net=/proc/$HOLDER/ns/net")
+    "${NEAR[@]}" ip link set lo up
+    "${NEAR[@]}" ip link add cable0 type veth peer name cable1 2>/dev/null ||
+        skip "no virtual Ethernet here; to run it: a kernel with CONFIG_VETH"
+    hold_namespace
+    FAR=(nsenter "--net=/proc/$HOLDER/ns/net")
+    "${NEAR[@]}" ip link set cable1 netns "$HOLDER"
+    "${NEAR[@]}" ip address add 10.9.8.1/24 dev cable0
+    "${NEAR[@]}" ip link set cable0 up
+    "${FAR[@]}" ip address add 10.9.8.2/24 dev cable1
+    "${FAR[@]}" ip link set cable1 up
+    "${NEAR[@]}" sh -c 'cd /proc/sys/net/ipv4 && echo 1 >tcp_keepalive_time && echo 1 >tcp_keepalive_intvl && echo 2 >tcp_keepalive_probes'
+}
+hold_namespace() { # it exists as long as this process
+    unshare -n cat <>"$TMP/open" 3>&- &
+    HOLDER=$!
+    PIDS="$HOLDER $PIDS"
+    wait_until 3 has_own_namespace
+}
+has_own_namespace() { [ "$(readlink "/proc/$HOLDER/ns/net")" != "$(readlink /proc/self/ns/net)" ]; }
+# use_client NAME WORD...: write a program that runs the test client after these words.
+use_client() {
+    printf '#!/bin/sh\nexec' >"$TMP/$1"
+    printf " '%s'" "${@:2}" "$TESTS/build/client" >>"$TMP/$1"
+    printf ' "$@"\n' >>"$TMP/$1"
+    chmod +x "$TMP/$1"
+}
+
+@test "a client that vanishes is noticed, and an idle client is kept" {
+    rule "a client that vanishes does not occupy a descriptor for ever" "SO_KEEPALIVE is not set: an idle connection waits for ever" "chapter 1"
+    local what="keep-alive after 1 second; the client's link goes down" fds
+    connect_two_namespaces
+    use_client near "${NEAR[@]}"
+    use_client far "${FAR[@]}"
+    WRAP=("${NEAR[@]}")
+    ADDRESS=10.9.8.1 start_server
+    CLIENT=$TMP/near
+    ADDRESS=10.9.8.1
+    if [ "$VARIANT" != "01-blocking -1" ]; then
+        start_client one echo a print here wait echo b shutdown expect-eof
+        client_printed one here
+    fi
+    fds=$(fd_count)
+    CLIENT=$TMP/far start_client two echo a print here wait
+    client_printed two here
+    "${FAR[@]}" ip link set cable1 down
+    check "$what" "the server closes its descriptor" "SO_KEEPALIVE is not set" wait_until 20 fd_count_is "$fds"
+    if [ "$VARIANT" != "01-blocking -1" ]; then
+        resume_client one
+        check "$what" "a client that was idle as long, but lives, is served" \
+            "the server closes idle clients" client_succeeded one
+    fi
+    CLIENT=$TMP/near server_unaffected
+    stop_server
+}
+
+@test "keep-alive is enabled on a client's socket" {
+    rule "a client that vanishes does not occupy a descriptor for ever" "SO_KEEPALIVE is not set: an idle connection waits for ever" "chapter 1"
+    need_ours
+    need_linux "for the timers that ss shows"
+    need ss "to show the timer of a socket" "install iproute2"
+    start_server
+    start_client one echo a print here wait
+    client_printed one here
+    check "ss -o, with one idle client" "the timer of its socket is the keep-alive timer" "SO_KEEPALIVE is not set" \
+        wait_until 3 has_keepalive_timer
+}
+has_keepalive_timer() { ss -H -t -n -o state established "sport = :$PORT" | grep 'timer:(keepalive,'; }

@@ -417,9 +417,32 @@ answers() {
     answers kqueue-cloexec
 }
 
+@test "SIGCONT interrupts kevent() with the emulation, not on NetBSD" {
+    rule "a wait may return EINTR without a signal handler" "only signals with a handler expected" "chapter 5"
+    answers cont-interrupts
+}
+
 @test "FD_SETSIZE is 256 on NetBSD, 1024 on FreeBSD and Linux" {
     rule "select() is limited by the system's FD_SETSIZE" "1024 written as a number" "chapter 5"
     answers fd-setsize
+}
+
+@test "the program checks the answers of FreeBSD and NetBSD, which are simulated" {
+    rule "the answer of each system is in the table" "a row that no system can pass" "chapter 5"
+    need_linux "to simulate the answers of other systems"
+    [ -z "${KQUEUE_CASES:-}" ] || skip "KQUEUE_CASES has its own checks; to run it: without KQUEUE_CASES"
+    local system name
+    make -s -C "$TESTS/programs" bsd
+    for system in FreeBSD NetBSD; do
+        answers_of $system
+        # not add-file, cont-interrupts and fd-setsize, which cannot be simulated
+        for name in recv-after-close accept-of-reset send-after-reset add-without-reader full-pipe-reports-eof \
+            read-end-reports-eof accept-nonblocking kqueue-cloexec; do
+            test_case "$name on $system"
+            LD_PRELOAD=$BSD "$PROGRAM" $name 2>"$TMP/server.err"
+        done
+    done
+    ! "$PROGRAM" send-after-reset # the answers of Linux are not those of NetBSD
 }
 
 # ---- the emulation ----

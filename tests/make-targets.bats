@@ -32,16 +32,17 @@ teardown() {
 # `make test` may have started us; its variables must not reach the commands that we test.
 clean_environment() {
     unset MAKEFLAGS MFLAGS MAKELEVEL MAKE V PORT ARGS ALL STAGE SERVER SERVER_ARGS ONLY LONG NO_COLOR \
-        CC CPPFLAGS LDFLAGS LDLIBS TOUR_DEADLINE CDPATH
+        CC CPPFLAGS LDFLAGS LDLIBS TOUR_DEADLINE CDPATH COLUMNS PAGER LESS MDBOOK
     export CFLAGS=-O0 # we build often
 }
 
 # copy_to FOLDER: the files that these tests need, without binaries.
 copy_to() {
     local stage file
-    mkdir -p "$1/tests/commands" "$1/book/src" "$1/book/tools"
+    mkdir -p "$1/tests/commands" "$1/tests/support" "$1/book/src" "$1/book/tools"
     cp "$ROOT/Makefile" "$ROOT/README.md" "$1"
-    for file in targets tour doctor; do cp "$ROOT/tests/commands/$file" "$1/tests/commands"; done
+    for file in targets names terminal tour doctor; do cp "$ROOT/tests/commands/$file" "$1/tests/commands"; done
+    cp "$ROOT/tests/support/environment" "$1/tests/support"
     cp "$ROOT/book/tools/picture" "$1/book/tools"
     cp -R "$ROOT/book/src/images" "$1/book/src"
     for stage in "$ROOT"/0*-*; do
@@ -135,7 +136,7 @@ fake_server() { # STAGE, and the script on stdin
         [ "$status" -eq 0 ]
         narrow
         [ "$(printf '%s\n' "$output" | wc -l)" -le 32 ]
-        for target in tour test test-NN NN run-NN diff-NN limit-NN bench prove doctor sync check book clean; do
+        for target in tour test test-NN torture-NN NN run-NN diff-NN limit-NN bench prove doctor sync check book clean; do
             printf '%s\n' "$output" | grep -q "^  make $target "
         done
         printf '%s\n' "$output" | grep -q 'STAGE=all: every variant'
@@ -146,7 +147,7 @@ fake_server() { # STAGE, and the script on stdin
 @test "every target that make help shows exists" {
     own_copy
     mkdir .ci bin tests/bench
-    for file in tests/commands/run tests/commands/limit tests/bench/run tests/commands/prove tests/commands/tour tests/commands/doctor .ci/run bin/mdbook; do
+    for file in tests/commands/run tests/commands/limit tests/commands/torture tests/bench/run tests/commands/prove tests/commands/tour tests/commands/doctor .ci/run bin/mdbook; do
         printf '#!/bin/sh\necho replaced\n' >$file
         chmod +x $file
     done
@@ -259,10 +260,10 @@ fake_server() { # STAGE, and the script on stdin
         done
         run $make run-03 PORT=70000 ARGS='-b 300'
         [ "$status" -ne 0 ]
-        [ "${lines[0]}" = 'server: "70000": not a port; a port is a number from 0 to 65535' ]
+        [ "${lines[0]}" = 'PORT=70000: not a port; a port is a number from 0 to 65535. To use the default' ]
         run $make run-03 V=1 PORT=0 ARGS='-b 300'
         [ "$status" -ne 0 ]
-        one_line 'server: cannot listen on 300 port 0'
+        ours | grep -q '^server: cannot listen on 300 port 0'
     done
 }
 
@@ -342,13 +343,13 @@ fake_server() { # STAGE, and the script on stdin
         run $make run-02 PORT="$port" V=1
         echo "$output"
         [ "$status" -ne 0 ]
-        [ "${lines[0]}" = "Port $port is already in use. To let the system choose a free port:" ]
-        [ "${lines[1]}" = '  make run-02 V=1 PORT=0' ]
+        ours | paste -s -d ' ' - | grep -q "port $port: Address already in use .*\. To let the system choose a free port: "
+        ours | grep -qx '  make run-02 V=1 PORT=0'
         lacks '-p 0'
     done
     run make run-04-epoll PORT="$port" ARGS='-e -v'
     echo "$output"
-    [ "${lines[1]}" = "  make run-04-epoll ARGS='-e -v' PORT=0" ]
+    ours | grep -qx "  make run-04-epoll ARGS='-e -v' PORT=0"
 }
 
 @test "make limit-NN, make check and make book run their scripts, or say what is missing" {
@@ -374,13 +375,13 @@ fake_server() { # STAGE, and the script on stdin
         run $make check
         [ "$output" = checked ]
         PATH=$PWD/bin:$PATH run $make book
-        [ "$output" = 'mdbook build book' ]
+        [ "${lines[0]}" = 'mdbook build book' ]
     done
     if command -v mdbook; then return; fi
     run make book
     echo "$output"
     [ "$status" -ne 0 ]
-    [ "${lines[0]}" = "The book needs mdBook. To install it: $(sh tests/commands/doctor how mdbook)" ]
+    [ "${lines[1]}" = "  $(sh tests/commands/doctor how mdbook)" ]
 }
 
 @test "make clean leaves only the files that git tracks" {
@@ -401,12 +402,12 @@ fake_server() { # STAGE, and the script on stdin
     own_copy
     rm -rf 03-poll
     for make in $(makes); do
-        for target in 99-foo tets run- 04-epol doctors; do
+        for target in 99-foo nonsense tset-09 0x; do
             run $make $target
             [ "$status" -ne 0 ]
             one_line "There is no target \"$target\". \"make help\" lists the targets."
         done
-        for target in run-9 diff-99 test-0 limit-x run-04-epol; do
+        for target in 8 99 run-9 diff-99 test-0 limit-x; do
             run $make $target
             [ "$status" -ne 0 ]
             one_line "There is no stage \"${target#*-}\". \"make help\" lists them: 01 to 07."
@@ -668,7 +669,7 @@ END
 @test "colour on a terminal, unless NO_COLOR is set" {
     script -qec true /dev/null >/dev/null 2>&1 </dev/null || skip "needs script of util-linux; to run it: apt-get install bsdutils"
     escape=$(printf '\033')
-    export TERM=xterm
+    export TERM=xterm PAGER=cat
     for target in 'tour STAGE=03' diff-03 doctor; do
         run script -qec "make $target" /dev/null </dev/null
         [ "$status" -eq 0 ]
@@ -699,19 +700,27 @@ doctor_line() { printf '%s\n' "$output" | grep -e "^.. $1 "; }
     done
 }
 
-@test "the doctor prints a command for each optional item that is missing, and still exits with 0" {
+@test "the doctor prints a command for each item that is missing" {
     mkdir "$T/bin"
-    for tool in sh bash cc as ld make awk cat dirname env grep head id kill mktemp rm sed sleep uname; do
+    for tool in sh bash cc as ld make awk cat cmp cut diff dirname env find grep head id kill mkfifo mktemp paste ps rm sed sleep sort \
+        tail tr uname uniq wc; do
         ln -s "$(command -v $tool)" "$T/bin/$tool"
     done
     run env -i PATH="$T/bin" make doctor
     echo "$output"
-    [ "$status" -eq 0 ]
+    [ "$status" -ne 0 ]
     narrow
-    for thing in bats QEMU mdBook gnuplot; do
+    for thing in nc QEMU mdBook gnuplot strace; do
         doctor_line "$thing" | grep -q '^-- '
     done
-    [ "${lines[${#lines[@]} - 1]}" = 'The tour and the tests can run. Start with: make tour' ]
+    doctor_line bats | grep -q '^no '
+    ours | tail -n 2 | paste -s -d ' ' - | grep -q 'Not ready: the tour can run, but the tests need bats'
+    printf '#!/bin/sh\necho Bats 1.8.2\n' >"$T/bin/bats"
+    chmod +x "$T/bin/bats"
+    run env -i PATH="$T/bin" make doctor
+    echo "$output"
+    [ "$status" -eq 0 ]
+    ours | tail -n 1 | grep -qx 'Ready: the tour and the tests can run. Start with: make tour'
     rm "$T/bin/cc"
     run env -i PATH="$T/bin" make doctor
     echo "$output"
@@ -719,7 +728,7 @@ doctor_line() { printf '%s\n' "$output" | grep -e "^.. $1 "; }
     narrow
     doctor_line compiler | grep -q '^no '
     doctor_line FD_SETSIZE | grep -q 'unknown without a compiler'
-    printf '%s\n' "$output" | grep -qx 'no: required but missing: compiler. Install, then run make doctor again.'
+    printf '%s\n' "$output" | grep -q '^Not ready: missing: a C compiler\. To install: '
     rm "$T/bin/bash"
     run env -i PATH="$T/bin" sh tests/commands/doctor
     [ "$status" -eq 1 ]
@@ -741,6 +750,54 @@ doctor_line() { printf '%s\n' "$output" | grep -e "^.. $1 "; }
     wait_until 5 has_exited "$PIDS"
     run make doctor PORT="$port"
     doctor_line "port $port" | grep -q '^ok .* free$'
+}
+
+# ---- machines that lack something; tests/commands/machines tries more of them, and needs root ----
+
+@test "a TMPDIR that is missing gets one clear sentence" {
+    touch 03-poll/server.c # it has to be built
+    for target in tour run-03 03 doctor; do
+        run env TMPDIR="$T/none" make $target
+        echo "$output"
+        [ "$status" -ne 0 ]
+        output=$(ours | tr '\n' ' ') # the sentence is longer than a line
+        one_line "TMPDIR ($T/none) is not a directory that you can write to: create it, or set TMPDIR to another one."
+    done
+}
+
+@test "a TMPDIR with a blank or a relative TMPDIR is no obstacle" {
+    mkdir -p "$T/a folder" relative
+    TMPDIR="$T/a folder" make -s tour STAGE=03 | grep -q '^Every client received'
+    TMPDIR=relative make -s tour STAGE=03 | grep -q '^Every client received'
+    rmdir "$T/a folder" relative # nothing is left in them
+}
+
+@test "a checkout that cannot be written to is built in a copy, which is removed" {
+    local as=()
+    own_copy
+    rm -f 03-poll/server
+    chmod -R a+rX,a-w . && chmod 755 "$T" && chmod 777 "$T/tmp"
+    [ "$(id -u)" != 0 ] || as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+    [ "$(id -u)" != 0 ] || command -v setpriv || skip "needs setpriv (root may write everywhere); to run it: install util-linux"
+    run ${as[@]+"${as[@]}"} env TMPDIR="$T/tmp" make tour STAGE=03
+    chmod -R u+w .
+    echo "$output"
+    [ "$status" -eq 0 ]
+    printf '%s\n' "$output" | tr '\n' ' ' | grep -q 'This checkout cannot be written to, so a copy of it is built and used, and then removed\. '
+    printf '%s\n' "$output" | grep -q '^Every client received'
+    [ -z "$(ls "$T/tmp")" ]
+    [ ! -e 03-poll/server ]
+}
+
+@test "with the loopback interface down, each command says how to start it" {
+    unshare -n true 2>/dev/null || skip "needs a new network namespace; to run it: sudo make test, on Linux"
+    for target in tour run-03; do
+        run unshare -n make $target
+        echo "$output"
+        [ "$status" -ne 0 ]
+        output=$(ours | tr '\n' ' ') # the sentence is longer than a line
+        one_line 'The loopback interface is down, and all traffic here is on 127.0.0.1: ip link set lo up (as root)'
+    done
 }
 
 # ---- the READMEs and the picture ----

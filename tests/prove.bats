@@ -10,7 +10,6 @@ ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 setup_file() {
     FRESH=$(mktemp -d "${TMPDIR:-/tmp}/prove.XXXXXX")
     export FRESH
-    run_bench
     [ "$(uname -s)" != Linux ] || cc -std=c11 -O2 -o "$FRESH/readiness" "$BATS_TEST_DIRNAME/bench/readiness.c"
     [ ! -x "$FRESH/readiness" ] || "$FRESH/readiness" >"$FRESH/facts"
 }
@@ -25,9 +24,11 @@ run_bench() {
 
 # seen TEXT: print what was observed; tests/commands/prove shows it below the name of the test.
 seen() { echo "# seen: $*" | tr '\n' ' ' | sed 's/ $//' >&3 && echo >&3; }
-figure() { awk -F '\t' -v key="$1" '$1 == key { print $2 }' "$FRESH/figures"; }
+# The benchmark runs when its first figure is needed: some tests need none.
+need_bench() { [ -e "$FRESH/figures" ] || run_bench; }
+figure() { need_bench && awk -F '\t' -v key="$1" '$1 == key { print $2 }' "$FRESH/figures"; }
 # most_idle NAME: print the largest number of idle connections at which this server was measured.
-most_idle() { awk -F '\t' -v name="$1" 'index($1, "idle:" name ":") == 1 { split($1, f, ":"); if (f[3] + 0 > most) most = f[3] + 0 } END { print most + 0 }' "$FRESH/figures"; }
+most_idle() { need_bench && awk -F '\t' -v name="$1" 'index($1, "idle:" name ":") == 1 { split($1, f, ":"); if (f[3] + 0 > most) most = f[3] + 0 } END { print most + 0 }' "$FRESH/figures"; }
 compare() { awk -v a="$1" -v op="$2" -v b="$3" 'BEGIN { exit !(a != "" && (op == "<=" ? a + 0 <= b + 0 : a + 0 >= b + 0)) }'; }
 # expect KEY OPERATOR VALUE: the figure is within this bound.  If it is not, the benchmark runs once more,
 # because other work on the machine may have disturbed it.

@@ -136,6 +136,29 @@ END
     done
 }
 
+@test "the library works with the answers of FreeBSD and NetBSD, which are simulated" {
+    rule "where systems differ, the header says so, and the tests know the answer of each" "an answer that only Linux gives is expected" "chapter 6"
+    make -s -C "$TESTS/programs" bsd
+    local system backend
+    for system in FreeBSD NetBSD; do
+        answers_of $system
+        for backend in kqueue poll select; do
+            test_case "$backend on $system"
+            LD_PRELOAD=$BSD "$BUILT/selector-unit" $backend >"$TMP/out" 2>/dev/null || { grep -v '^ok' "$TMP/out"; return 1; }
+            has_text "$TMP/out" "^ok $backend pipe-that-nobody-reads"
+        done
+    done
+}
+
+@test "the tests also work with headers like NetBSD's: functions with other symbols, FD_SETSIZE 256" {
+    rule "the library calls the test doubles, whatever symbol a header gives to a function" "a macro that is in force when the header is read, such as -Dkevent=unit_kevent" "CONTRIBUTING.md"
+    need_linux "because the headers of other systems cannot be changed"
+    ${CC:-cc} -std=c11 -I"$TESTS/../05-kqueue/linux" -c -o "$TMP/symbols.o" "$TESTS/programs/netbsd-symbols.c"
+    CPPFLAGS='-I../../05-kqueue/linux -include netbsd-headers.h' LDLIBS="$TMP/symbols.o" build "$TMP/netbsd" "${CC:-cc}" '-std=c11 -O2 -g'
+    all_cases "$TMP/netbsd/selector-unit"
+    all_cases "$TMP/netbsd/test_selectors"
+}
+
 @test "valgrind finds no invalid access and no leak" {
     [ -n "${LONG:-}" ] || skip "takes half a minute; to run it: make test-06 LONG=1"
     rule "nothing leaks, and no byte is read before it is written" "a pointer into a table that realloc() has moved" "chapter 6"

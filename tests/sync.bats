@@ -11,7 +11,9 @@ setup() {
     cp "$ROOT/Makefile" .
     script=$(sed -n 's/^TARGET = .* sh \(tests[^ ]*\)$/\1/p' Makefile)
     mkdir -p "${script%/*}"
-    cp "$ROOT/$script" "$script"
+    cp "$ROOT/$script" "$ROOT/${script%/*}/names" "$ROOT/${script%/*}/terminal" "${script%/*}"
+    mkdir -p tests/support
+    cp "$ROOT/tests/support/environment" tests/support
     for stage in 01-blocking 02-select 03-poll 04-epoll 05-kqueue 06-selector 07-nic-to-app; do
         mkdir $stage
         echo "serve() of $stage" >$stage/server.c

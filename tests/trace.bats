@@ -6,7 +6,25 @@ load support/helpers
 ROOM=$TESTS/../07-nic-to-app
 TRACER=$ROOM/tracer
 TRACE=$ROOM/trace
-TRACEFS=/sys/kernel/tracing
+MOUNT=/sys/kernel/tracing
+unset COLUMNS
+
+# These tests look into tracefs.  Where nobody has mounted it, root mounts it as the tracer does: in a mount
+# namespace of its own, so that no other process sees the mount and it ends with the process that has it.
+# Through /proc, the tests see what that process sees.
+setup_file() {
+    export TRACEFS=$MOUNT TRACEFS_HOLDER=''
+    [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] && [ ! -d "$MOUNT/instances" ] || return 0
+    local ready
+    ready=$(mktemp -u "${TMPDIR:-/tmp}/tracefs.XXXXXX")
+    mkfifo "$ready" || return 0
+    unshare -m sh -c "mount -t tracefs none $MOUNT; echo done >'$ready'; exec sleep 3600" >/dev/null 2>&1 3>&- &
+    TRACEFS_HOLDER=$!
+    read -r -t 10 _ <>"$ready" || :
+    rm -f "$ready"
+    TRACEFS=/proc/$TRACEFS_HOLDER/root$MOUNT
+}
+teardown_file() { [ -z "$TRACEFS_HOLDER" ] || kill "$TRACEFS_HOLDER" 2>/dev/null || :; }
 
 # The server that is traced: this stage's own, or the one that has been there before it.
 traced() { if [ -x "$ROOM/server" ]; then echo "$ROOM/server"; else echo "$TESTS/../04-epoll/server"; fi; }
@@ -21,7 +39,7 @@ need_tracefs() {
     need_trace
     need_linux "for its tracepoints"
     need_root "to read tracepoints"
-    [ -d "$TRACEFS/instances" ] || skip "looks into tracefs; to run it: mount -t tracefs none $TRACEFS"
+    [ -d "$TRACEFS/instances" ] || skip "tracefs cannot be mounted here; to run it: root on a machine of your own, or a container with --privileged"
     OTHERS=$(all_instances) # of another tracer that runs, or left behind by one whose PID is in use again
 }
 # The tracer's files that need neither the kernel nor root: events in, journeys out.
@@ -118,11 +136,40 @@ sanitized() {
         [ $code = 1 ]
         [ "$(wc -l <"$TMP/err")" = 1 ]
     fi
+    sed "s/\$/$(printf '\r')/" "$ROOM/recordings/lo.txt" >"$TMP/crlf"
+    code=0
+    trace replay "$TMP/crlf" >"$TMP/out" 2>"$TMP/err" || code=$?
+    [ $code = 1 ]
+    grep -q 'line 1: it ends in CR LF, as lines do on Windows' "$TMP/err"
     trace replay "$ROOM/recordings/many.txt" | head -n 1 | grep -q '^RECORDED'
     code=0
     trace replay "$TMP/none" 2>"$TMP/err" || code=$?
     [ $code = 1 ]
     grep -q 'No such file' "$TMP/err"
+}
+
+@test "a file that cannot be written is refused before the run, and an existing one keeps its content" {
+    need_trace
+    rule "nothing is recorded in vain, and nothing is overwritten twice" "a file that is opened after the run" "chapter 7"
+    local code=0 option
+    for option in json svg record; do
+        code=0
+        trace replay "$ROOM/recordings/lo.txt" --$option "$TMP/none/file" >"$TMP/out" 2>"$TMP/err" || code=$?
+        [ $code = 1 ]
+        [ ! -s "$TMP/out" ]
+        grep -q 'none/file: No such file or directory' "$TMP/err"
+    done
+    echo kept >"$TMP/old"
+    for option in "--json $TMP/x --svg $TMP/./x" "--record $TMP/old --json $TMP/../${TMP##*/}/old"; do
+        code=0
+        # shellcheck disable=SC2086
+        trace replay "$ROOM/recordings/lo.txt" $option >"$TMP/out" 2>"$TMP/err" || code=$?
+        [ $code = 2 ]
+        grep -q 'only one of --json, --svg and --record' "$TMP/err"
+    done
+    [ ! -e "$TMP/x" ]
+    [ "$(cat "$TMP/old")" = kept ]
+    [ "$(trace replay "$ROOM/recordings/lo.txt" --json >(wc -c) | tail -n 1)" -gt 1000 ] # a pipe
 }
 
 @test "wrong command lines: one line and the usage, exit 2" {
@@ -418,10 +465,10 @@ no_process_of() { ! ps -A -o args= | grep -F -e "$1" | grep -v grep; }
     need_linux "for its tracepoints"
     need_root "to mount tracefs"
     unshare -m true 2>/dev/null || skip "needs mount namespaces; to run it: root on a machine of your own"
-    [ -d "$TRACEFS" ] || skip "this kernel was built without tracefs; to run it: another kernel"
+    [ -d "$MOUNT" ] || skip "this kernel was built without tracefs; to run it: another kernel"
     rule "the first command works on a bare machine" "tracefs that somebody mounted by hand" "chapter 7"
-    unshare -m sh -c "! mountpoint -q $TRACEFS || umount -l $TRACEFS || exit 3
-        NO_COLOR=1 '$TRACE' --server '$(traced)' --brief || exit 4; ! mountpoint -q $TRACEFS" >"$TMP/out"
+    unshare -m sh -c "! mountpoint -q $MOUNT || umount -l $MOUNT || exit 3
+        NO_COLOR=1 '$TRACE' --server '$(traced)' --brief || exit 4; ! mountpoint -q $MOUNT" >"$TMP/out"
     cat "$TMP/out"
     grep -q ' sys_exit_epoll_p*wait ' "$TMP/out"
     [ ! -d "$TRACEFS/instances" ] || nothing_left
@@ -449,6 +496,7 @@ no_process_of() { ! ps -A -o args= | grep -F -e "$1" | grep -v grep; }
     cat "$TMP/out"
     grep -q 'cannot be mounted' "$TMP/out"
     grep -q ' recvmsg_returned ' "$TMP/out"
+    grep -q 'Is sysfs mounted on /sys?' "$TMP/out" # not: "this kernel was built without it"
 }
 
 @test "SIGINT, SIGTERM: nothing is left; after SIGKILL the next run removes it" {

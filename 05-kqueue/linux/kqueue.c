@@ -9,6 +9,7 @@
  * entry for each descriptor, so one event from epoll becomes one or two events of kevent().
  *
  * Limits:
+ * - Only kqueue is emulated.  The sockets answer as Linux does: chapter 5 lists the differences.
  * - fflags is ECONNRESET for every error of a socket.  Linux reveals a pending error only by
  *   SO_ERROR, which also clears it (socket(7)), and then recv() could no longer return it.
  * - Both filters of a descriptor have EV_CLEAR or neither has it, because EPOLLET belongs to the
@@ -22,6 +23,7 @@
  * - EV_ADD for a regular file fails with EPERM, epoll_ctl(2).  A socket that was never connected
  *   has EV_EOF.  The data of a listener is 1 unless it is a TCP listener.
  * - EVFILT_WRITE on a pipe without a reader is accepted and reports EV_EOF; a BSD refuses it.
+ * - SIGCONT interrupts a wait with EINTR, which happens on Linux only, signal(7).
  * - A kqueue has one descriptor: a copy made by dup() is not a kqueue.  exec() closes it.
  * - Only one thread may use it. */
 #define _GNU_SOURCE /* F_GETPIPE_SZ */

@@ -57,6 +57,7 @@ const struct event_type event_types[] = {
     {"irq/softirq_entry",              HOP_SOFTIRQ,      TRACEPOINT, FILTER_NET_RX,   VECTOR},
     {"irq/softirq_exit",               KIND_SOFTIRQ_END, TRACEPOINT, FILTER_NET_RX,   VECTOR},
     {"net/napi_gro_receive_entry",     HOP_GRO,          TRACEPOINT, FILTER_DEVICE,   DEVICE_SKB},
+    {"net/napi_gro_frags_entry",       HOP_GRO,          TRACEPOINT, FILTER_DEVICE,   DEVICE_SKB},
     {"net/netif_receive_skb",          HOP_RECEIVE,      TRACEPOINT, FILTER_DEVICE,   DEVICE_SKB},
     {"tcp/tcp_probe",                  HOP_TCP,          TRACEPOINT, FILTER_PORT,     SEGMENT},
     {"sock/sk_data_ready",             HOP_READY,        TRACEPOINT, FILTER_TCP,      SOCKET},
@@ -187,10 +188,11 @@ const struct hop_info hops[HOPS] = {
         .not_seen = "there is no event for this socket; the bytes may have come out of order"},
     [HOP_CALLBACK] = {.name = "callback", .box = BOX_WATCH, .share = SHARE_WAKE,
         .link = "CPU and time: the first one after ready",
-        .why[WAITS_EPOLL] = "epoll_ctl() put an entry into the socket's wait queue. The entry's "
-                            "callback now puts the descriptor on epoll's ready list. That is all "
-                            "that epoll does to watch a socket: until the callback runs, no epoll "
-                            "code looks at the socket.",
+        .why[WAITS_EPOLL] = "epoll_ctl() put an entry into the socket's wait queue. The kernel "
+                            "calls the entry's callback with the events that have happened. If "
+                            "the server registered one of them, the callback puts the descriptor "
+                            "on epoll's ready list. Until the callback runs, no epoll code looks "
+                            "at the socket.",
         .not_seen = "there is no event after this socket became ready",
         .not_needed = "epoll did not watch this socket yet: the bytes came before the connection "
                       "was accepted",
@@ -201,9 +203,10 @@ const struct hop_info hops[HOPS] = {
         .why[WAITS_EPOLL] = "epoll has a wait queue of its own, for the threads that sleep in "
                             "epoll_wait. The callback finds one there and asks the scheduler to "
                             "wake it.",
-        .why[WAITS_SCAN] = "Each call of poll or select puts an entry into the wait queue of "
-                           "every descriptor that it is given. This socket's entry wakes the "
-                           "thread, but does not tell the loop which descriptor is ready.",
+        .why[WAITS_SCAN] = "The thread slept in poll or select: none of its descriptors was "
+                           "ready, and the call had put an entry into the wait queue of each. "
+                           "This socket's entry wakes the thread, but does not tell the loop "
+                           "which descriptor is ready.",
         .why[WAITS_BLOCKED] = "The thread put itself into the socket's wait queue: it waits for "
                               "this socket and no other. No epoll is involved.",
         .not_seen = "the kernel wrote no event",

@@ -136,9 +136,14 @@ static const char *reason(int error, bool mounted)
     if (denied)
         return "You are root, and still may not use the kernel's tracepoints: this looks like a "
                "container.";
-    if (!mounted)
+    if (!mounted && error == ENODEV)
         return "tracefs, where the kernel's tracepoints are, cannot be mounted: this kernel was "
                "built without it.";
+    if (!mounted && (error == ENOENT || error == ENOTDIR))
+        return "tracefs, where the kernel's tracepoints are, cannot be mounted: there is no "
+               "directory " TRACEFS ". Is sysfs mounted on /sys?";
+    if (!mounted)
+        return "tracefs, where the kernel's tracepoints are, cannot be mounted.";
     if (error == ENOENT)
         return "tracefs is mounted and holds no events: the kernel is locked down "
                "(lockdown=confidentiality), or was built without them.";

@@ -401,6 +401,9 @@ bool recording_read(struct recording *recording, FILE *stream, char *problem, si
         if (length == 0 || line[length - 1] != '\n')
             return reject(&reader, "it is cut off, too long, or not text", NULL);
         line[length - 1] = '\0';
+        if (length > 1 && line[length - 2] == '\r')
+            return reject(&reader, "it ends in CR LF, as lines do on Windows; remove each CR",
+                          NULL);
         if (!read_line(&reader, line))
             return false;
     }

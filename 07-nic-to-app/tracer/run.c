@@ -145,8 +145,10 @@ static enum run_result start_client(struct session *session)
         return RUN_DONE;
     if (report != 'c')
         return fail(session, "The server does not echo what it receives.");
-    snprintf(session->why, session->size, "trace cannot connect to the server on %s (IPv4): %s.",
-             session->path.server_address, strerror(client_error(&session->client)));
+    int error = client_error(&session->client);
+    snprintf(session->why, session->size, "trace cannot connect to the server on %s (IPv4): %s%s.",
+             session->path.server_address, strerror(error),
+             error == ENETUNREACH ? " (is lo down? ip link set lo up)" : "");
     return RUN_FAILED;
 }
 
@@ -251,15 +253,27 @@ static enum run_result send_frames(struct session *session)
     return RUN_DONE;
 }
 
+/* Nothing happens until somebody sends a packet, so tell a user at a terminal how. */
+static void say_watching(const char *address, unsigned port)
+{
+    printf("watching port %u\n", port);
+    fflush(stdout);
+    if (isatty(STDERR_FILENO) != 1)
+        return;
+    if (strcmp(address, "0.0.0.0") == 0)
+        fputs("What next: let another machine send\npackets to this port.\n", stderr);
+    else
+        fprintf(stderr, "What next, in another terminal:\n  nc %s %u\n", address, port);
+    fputs("Ctrl-C here ends the trace.\n", stderr);
+}
+
 static enum run_result follow_packets(struct session *session)
 {
     session->recording->start = now_ns();
     if (!tracer_start(session->tracer))
         return fail(session, "The trace instance cannot be started.");
-    if (session->plan->watch) {
-        printf("watching port %u\n", session->target.port);
-        fflush(stdout);
-    }
+    if (session->plan->watch)
+        say_watching(session->plan->address, session->target.port);
     if (!session->plan->watch && !is_tap(session))
         client_go(&session->client);
     enum run_result result = RUN_DONE;

@@ -30,9 +30,13 @@ static inline double show_us(uint64_t ns)
 struct colours {
     const char *bold, *blue, *dim, *off;
 };
-struct colours show_colours(FILE *stream); /* empty strings if it is not a terminal */
-/* Print words on lines of at most 80 columns, each with this indent. */
+struct colours show_colours(FILE *stream); /* empty strings if it cannot show colours */
+/* The width of the lines: that of the terminal, from 40 to 80 columns.  A table needs 80. */
+size_t show_width(FILE *stream);
+bool show_is_narrow(FILE *stream);
+/* Print words on lines of this width, each with this indent. */
 void show_wrapped(FILE *stream, const char *text, size_t indent);
+void show_box_title(FILE *stream, const struct colours *colour, const char *title);
 /* The first line of a replayed recording, and the last lines of any. */
 void show_origin(FILE *stream, const struct recording *recording);
 void show_notes(FILE *stream, const struct recording *recording);

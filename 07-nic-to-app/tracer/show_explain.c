@@ -27,7 +27,7 @@ static void show_paths(FILE *stream, enum hop hop)
     for (size_t i = 0; i < VIAS; i++) {
         size_t length = strlen(text);
         if ((vias[i].hops >> hop & 1U) != 0)
-            snprintf(text + length, sizeof text - length, "%s%s", length > 13 ? ", " : "",
+            snprintf(text + length, sizeof text - length, "%s%s", length > 14 ? ", " : "",
                      vias[i].name);
     }
     show_wrapped(stream, text, 4);
@@ -47,8 +47,10 @@ static void explain_hop(FILE *stream, enum hop hop)
     static const char *const with[] = {"", "With poll or select: ", "With a blocking recv(): "};
     char text[400];
 
-    fprintf(stream, "%s%s%s, in [%s]\n", colour.bold, hops[hop].name, colour.off,
-            box_title(hops[hop].box, WAITS_EPOLL));
+    fprintf(stream, "%s%s%s,%s", colour.bold, hops[hop].name, colour.off,
+            show_is_narrow(stream) ? "\n" : " ");
+    snprintf(text, sizeof text, "in [%s]", box_title(hops[hop].box, WAITS_EPOLL));
+    show_wrapped(stream, text, 0);
     for (int way = 0; way < WAYS_TO_WAIT; way++) {
         if (hops[hop].why[way] == NULL)
             continue;
@@ -86,11 +88,12 @@ bool show_explain(FILE *stream, const char *name)
     for (int hop = 0; hop < HOPS; hop++) {
         if ((int)hops[hop].box != box) {
             box = (int)hops[hop].box;
-            fprintf(stream, "%s%s[%s]%s\n", hop > 0 ? "\n" : "", colour.bold,
-                    box_title(hops[hop].box, WAITS_EPOLL), colour.off);
+            fputs(hop > 0 ? "\n" : "", stream);
+            show_box_title(stream, &colour, box_title(hops[hop].box, WAITS_EPOLL));
         }
-        fprintf(stream, "  %s%s%s, reported by %s\n", colour.blue, hops[hop].name, colour.off,
-                usual_event(hop));
+        fprintf(stream, "  %s%s%s,%s", colour.blue, hops[hop].name, colour.off,
+                show_is_narrow(stream) ? "\n    " : " ");
+        fprintf(stream, "reported by %s\n", usual_event(hop));
         show_wrapped(stream, hops[hop].why[WAITS_EPOLL], 8);
     }
     return true;

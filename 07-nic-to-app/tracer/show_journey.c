@@ -11,6 +11,17 @@
 
 static struct colours colour;
 
+/* On a narrow terminal: the time and the event on one line, the other columns below them. */
+static void show_narrow_hop(FILE *stream, const char *const columns[5])
+{
+    char text[120];
+
+    fprintf(stream, "%8s %s%s%s\n", columns[0], colour.blue, columns[1], colour.off);
+    snprintf(text, sizeof text, "%s %s %s", columns[2], columns[3], columns[4]);
+    if (strspn(text, " ") < strlen(text))
+        show_wrapped(stream, text + strspn(text, " "), 9);
+}
+
 static void show_hop(FILE *stream, const struct journey *journey, enum hop hop, bool whys)
 {
     const struct event *event = journey->at[hop];
@@ -26,8 +37,11 @@ static void show_hop(FILE *stream, const struct journey *journey, enum hop hop, 
         snprintf(at, sizeof at, "%.1f", show_us(event->ns - journey_first(journey)->ns));
     if (before != NULL && journey_is_step(journey, (int)hop))
         snprintf(since, sizeof since, "%+.1f", show_us(event->ns - before->ns));
-    fprintf(stream, "%8s %8s  %-5s %s%-*s%s%s\n", at, since, cpu, colour.blue,
-            fields[0] != '\0' ? 24 : 0, event_label(event), colour.off, fields);
+    if (show_is_narrow(stream))
+        show_narrow_hop(stream, (const char *[]){at, event_label(event), since, cpu, fields});
+    else
+        fprintf(stream, "%8s %8s  %-5s %s%-*s%s%s\n", at, since, cpu, colour.blue,
+                fields[0] != '\0' ? 24 : 0, event_label(event), colour.off, fields);
     if (!whys)
         return;
     if (show_remark(journey, hop) != NULL)
@@ -49,12 +63,17 @@ static void show_absent(FILE *stream, const struct journey *journey, enum hop ho
     const char *state = show_state(journey->state[hop]);
     char text[160];
 
-    if (!whys) {
+    if (show_is_narrow(stream)) {
+        show_narrow_hop(stream, (const char *[]){"-", hops[hop].name, "", "", whys ? "" : state});
+        if (!whys)
+            return;
+    } else if (!whys) {
         fprintf(stream, "%8s %16s %s%-24s%s%s\n", "-", "", colour.blue, hops[hop].name, colour.off,
                 state);
         return;
+    } else {
+        fprintf(stream, "%8s %16s %s%s%s\n", "-", "", colour.blue, hops[hop].name, colour.off);
     }
-    fprintf(stream, "%8s %16s %s%s%s\n", "-", "", colour.blue, hops[hop].name, colour.off);
     snprintf(text, sizeof text, "%c%s: %s.", toupper((unsigned char)state[0]), state + 1,
              show_absence(journey, hop));
     show_wrapped(stream, text, 8);
@@ -76,6 +95,15 @@ static const char *share_end(const struct journey *journey, enum share share)
     return label;
 }
 
+static void show_narrow_share(FILE *stream, const char *share, const char *end, double us,
+                              double percent)
+{
+    char text[160];
+
+    snprintf(text, sizeof text, "%.1f µs, %.0f %%: %s, to %s", us, percent, share, end);
+    show_wrapped(stream, text, 2);
+}
+
 static void show_shares(FILE *stream, const struct recording *recording,
                         const struct journey *journey)
 {
@@ -92,13 +120,18 @@ static void show_shares(FILE *stream, const struct recording *recording,
     for (int i = 0; i < SHARES; i++) {
         if (ns[i] == 0)
             continue;
+        double percent = 100 * (double)ns[i] / (double)total;
+        if (show_is_narrow(stream)) {
+            show_narrow_share(stream, show_share(recording, (enum share)i),
+                              share_end(journey, (enum share)i), show_us(ns[i]), percent);
+            continue;
+        }
         int bar = (int)((double)ns[i] / (double)total * whole + 0.5);
         char filled[BAR + 1];
         memset(filled, '#', sizeof filled);
         filled[bar] = '\0';
-        fprintf(stream, "%8.1f µs %4.0f %%  %-*s  to %-*s%s%s%s%s\n", show_us(ns[i]),
-                100 * (double)ns[i] / (double)total, name_width,
-                show_share(recording, (enum share)i), bar > 0 ? end_width : 0,
+        fprintf(stream, "%8.1f µs %4.0f %%  %-*s  to %-*s%s%s%s%s\n", show_us(ns[i]), percent,
+                name_width, show_share(recording, (enum share)i), bar > 0 ? end_width : 0,
                 share_end(journey, (enum share)i), bar > 0 ? " " : "", colour.blue, filled,
                 colour.off);
     }
@@ -113,14 +146,24 @@ static void show_hops(FILE *stream, const struct journey *journey, bool whys)
             continue;
         if ((int)hops[hop].box != box) {
             box = (int)hops[hop].box;
-            fprintf(stream, "%s%s[%s]%s\n", whys ? "\n" : "", colour.bold,
-                    show_box(journey, hops[hop].box), colour.off);
+            fputs(whys ? "\n" : "", stream);
+            show_box_title(stream, &colour, show_box(journey, hops[hop].box));
         }
         if (journey->at[hop] != NULL)
             show_hop(stream, journey, (enum hop)hop, whys);
         else
             show_absent(stream, journey, (enum hop)hop, whys);
     }
+}
+
+static void show_lost(FILE *stream, uint64_t lost)
+{
+    char text[120];
+
+    snprintf(text, sizeof text,
+             "%" PRIu64 " events were lost; a hop that was not seen may be among them.", lost);
+    fputc('\n', stream);
+    show_wrapped(stream, text, 0);
 }
 
 void show_journey(FILE *stream, const struct recording *recording, const struct journey *journey,
@@ -131,14 +174,17 @@ void show_journey(FILE *stream, const struct recording *recording, const struct 
     colour = show_colours(stream);
     show_origin(stream, recording);
     show_title(recording, journey, title, sizeof title);
-    fprintf(stream, "%s\n\n%s   at µs     + µs  CPU   %-23s %s%s\n", title, colour.dim, "event",
-            "details", colour.off);
+    show_wrapped(stream, title, 0);
+    fprintf(stream, "\n%s", colour.dim);
+    if (show_is_narrow(stream))
+        fputs("   at µs event\n         + µs CPU details\n", stream);
+    else
+        fprintf(stream, "   at µs     + µs  CPU   %-23s %s\n", "event", "details");
+    fputs(colour.off, stream);
     show_hops(stream, journey, whys);
     show_shares(stream, recording, journey);
     if (recording->lost > 0)
-        fprintf(stream,
-                "\n%" PRIu64 " events were lost; a hop that was not seen may be among them.\n",
-                recording->lost);
+        show_lost(stream, recording->lost);
     if (!whys)
         return;
     show_notes(stream, recording);

@@ -22,12 +22,14 @@ static double percentile(const uint64_t *sorted, size_t count, size_t percent)
 static void show_percentiles(FILE *stream, const char *label, size_t seen, uint64_t *ns,
                              size_t count)
 {
+    bool narrow = show_is_narrow(stream);
+    fprintf(stream, "  %-*s%s", narrow ? 0 : 24, label, narrow ? "\n  " : " ");
     if (count == 0) {
-        fprintf(stream, "  %-24s %6zu %9s %9s %9s\n", label, seen, "-", "-", "-");
+        fprintf(stream, "%6zu %9s %9s %9s\n", seen, "-", "-", "-");
         return;
     }
     qsort(ns, count, sizeof *ns, compare);
-    fprintf(stream, "  %-24s %6zu %9.1f %9.1f %9.1f\n", label, seen, percentile(ns, count, 50),
+    fprintf(stream, "%6zu %9.1f %9.1f %9.1f\n", seen, percentile(ns, count, 50),
             percentile(ns, count, 90), percentile(ns, count, 99));
 }
 
@@ -79,10 +81,14 @@ static void show_total_of_many(FILE *stream, const struct journeys *journeys, ui
 static void show_outcomes(FILE *stream, const struct recording *recording,
                           const struct journeys *journeys)
 {
-    fprintf(stream,
-            "\n%zu journeys: %zu complete, %zu batched, %zu incomplete; %" PRIu64 " events lost\n",
-            journeys->count, journeys->outcomes[COMPLETE], journeys->outcomes[BATCHED],
-            journeys->outcomes[INCOMPLETE], recording->lost);
+    char text[200];
+
+    snprintf(text, sizeof text,
+             "%zu journeys: %zu complete, %zu batched, %zu incomplete; %" PRIu64 " events lost",
+             journeys->count, journeys->outcomes[COMPLETE], journeys->outcomes[BATCHED],
+             journeys->outcomes[INCOMPLETE], recording->lost);
+    fputc('\n', stream);
+    show_wrapped(stream, text, 0);
     show_wrapped(
         stream,
         "Times are since the hop before, in complete journeys. p50: half of them took no longer; "
@@ -96,6 +102,16 @@ static void show_outcomes(FILE *stream, const struct recording *recording,
         0);
 }
 
+static void show_head_of_many(FILE *stream, const struct recording *recording, size_t count)
+{
+    char text[200];
+
+    snprintf(text, sizeof text, "%zu packets over %s to %s on port %u", count,
+             show_path(recording->via), recording->server, recording->port);
+    show_wrapped(stream, text, 0);
+    fputc('\n', stream);
+}
+
 void show_many(FILE *stream, const struct recording *recording, const struct journeys *journeys)
 {
     uint64_t *ns = calloc(journeys->count + 1, sizeof *ns);
@@ -103,17 +119,16 @@ void show_many(FILE *stream, const struct recording *recording, const struct jou
 
     struct colours colour = show_colours(stream);
     show_origin(stream, recording);
-    fprintf(stream, "%zu packets over %s to %s on port %u\n\n", journeys->count,
-            show_path(recording->via), recording->server, recording->port);
-    fprintf(stream, "%s  event                      seen    p50 µs    p90 µs    p99 µs%s\n",
-            colour.dim, colour.off);
+    show_head_of_many(stream, recording, journeys->count);
+    fprintf(stream, "%s  event%s", colour.dim,
+            show_is_narrow(stream) ? "\n" : "                  ");
+    fprintf(stream, "    seen    p50 µs    p90 µs    p99 µs%s\n", colour.off);
     for (int hop = 0; ns != NULL && hop < HOP_ACK; hop++) {
         if (!belongs(journeys, (enum hop)hop))
             continue;
         if ((int)hops[hop].box != box) {
             box = (int)hops[hop].box;
-            fprintf(stream, "%s[%s]%s\n", colour.bold,
-                    show_box(journeys_typical(journeys), hops[hop].box), colour.off);
+            show_box_title(stream, &colour, show_box(journeys_typical(journeys), hops[hop].box));
         }
         show_hop_of_many(stream, journeys, (enum hop)hop, ns);
     }

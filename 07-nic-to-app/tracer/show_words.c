@@ -183,8 +183,9 @@ const char *show_remark(const struct journey *journey, enum hop hop)
     if (journey->state[hop] == MERGED)
         return "TCP had appended these bytes to an skb that was already in the receive queue.";
     if (hop == HOP_SOFTIRQ && backlog != NULL && backlog->cpu != event->cpu)
-        return "RPS chose this CPU by a hash of the addresses and ports. The other CPU had to "
-               "interrupt it (an IPI), which is part of this time.";
+        return "RPS chose this CPU by a hash of the addresses and ports (with RFS, it is the CPU "
+               "on which a program last used the connection). The other CPU had to interrupt it "
+               "(an IPI), which is part of this time.";
     if (hop == (journey->at[HOP_SOFTIRQ] != NULL ? HOP_SOFTIRQ : HOP_RECEIVE) &&
         journey->inside_send)
         return "From here to the wake-up, everything runs inside the sender's send(), which has "

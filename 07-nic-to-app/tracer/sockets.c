@@ -6,17 +6,22 @@
  * before tcp_probe.  The clock at the return of epoll_wait() and recvmsg() gives two more. */
 #define _GNU_SOURCE
 
+#include "kernel_headers.h"
 #include "run.h"
 
 #include <stdio.h>
 
-#ifndef __linux__
+#ifndef HAVE_KERNEL_HEADERS
 
 enum run_result run_sockets(unsigned packets, struct recording *recording, char *why, size_t size)
 {
     (void)packets;
     *recording = (struct recording){0};
+#ifdef __linux__
+    snprintf(why, size, "%s", NO_KERNEL_HEADERS);
+#else
     snprintf(why, size, "Socket time stamps of this kind exist only on Linux, too.");
+#endif
     return RUN_UNAVAILABLE;
 }
 

@@ -11,11 +11,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_PACKETS 20000 /* about 150 MB of events */
@@ -283,14 +285,44 @@ static void check_options(const struct command *command)
         options.plan.address = "0.0.0.0"; /* its packets are for another address */
 }
 
+/* Check before the run that a file can be written.  An existing file keeps its content. */
+static void check_file(const char *file, struct stat *status, bool *created)
+{
+    *status = (struct stat){0};
+    *created = false;
+    if (file == NULL || strcmp(file, "-") == 0 ||
+        (stat(file, status) == 0 && (S_ISFIFO(status->st_mode) || S_ISCHR(status->st_mode))))
+        return;
+    *created = status->st_nlink == 0;
+    int fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (fd == -1 || fstat(fd, status) == -1)
+        output_fail(file, strerror(errno));
+    close(fd);
+}
+
+static bool same_file(const char *a, const struct stat *of_a, const char *b,
+                      const struct stat *of_b)
+{
+    if (a == NULL || b == NULL)
+        return false;
+    return strcmp(a, b) == 0 ||
+           (S_ISREG(of_a->st_mode) && of_a->st_dev == of_b->st_dev && of_a->st_ino == of_b->st_ino);
+}
+
 static void check_files(void)
 {
     const char *const files[] = {options.output.json, options.output.svg, options.output.record};
+    struct stat status[3];
+    bool created[3];
 
     for (int i = 0; i < 3; i++)
-        for (int j = 0; j < i; j++)
-            if (files[i] != NULL && files[j] != NULL && strcmp(files[i], files[j]) == 0)
-                bad_usage(files[i], "only one of --json, --svg and --record can use this file");
+        check_file(files[i], &status[i], &created[i]);
+    for (int i = 0; i < 3; i++)
+        if (created[i])
+            unlink(files[i]);
+    for (int i = 0; i < 3; i++)
+        if (same_file(files[i], &status[i], files[(i + 1) % 3], &status[(i + 1) % 3]))
+            bad_usage(files[i], "only one of --json, --svg and --record can use this file");
 }
 
 /* This process may be restricted to some CPUs.  Only a CPU that the user asked for is an error. */

@@ -10,11 +10,12 @@
  *
  * Each server has two helper processes: one for the active connections and one for the idle ones,
  * so that the idle connections do not slow the active ones.  The helpers end with this process. */
-#define _DEFAULT_SOURCE /* MSG_DONTWAIT is not in POSIX */
+#define _DEFAULT_SOURCE /* NetBSD hides parts of POSIX from a program that asks for POSIX only */
 
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -403,7 +404,7 @@ static void send_some(long i)
     while (stream->sent < stream->asked * size) {
         uint64_t left = stream->asked * size - stream->sent;
         size_t most = left < SIZE_MOST ? (size_t)left : SIZE_MOST;
-        ssize_t n = send(list[i].fd, stream_at(i, stream->sent), most, MSG_DONTWAIT);
+        ssize_t n = send(list[i].fd, stream_at(i, stream->sent), most, 0);
         if (n == -1 && errno == EINTR)
             continue;
         if (n == -1 && errno != EAGAIN)
@@ -419,7 +420,7 @@ static void receive_some(long i)
 {
     static unsigned char buffer[SIZE_MOST];
     struct stream *stream = &streams[i];
-    ssize_t n = recv(list[i].fd, buffer, sizeof buffer, MSG_DONTWAIT);
+    ssize_t n = recv(list[i].fd, buffer, sizeof buffer, 0);
 
     if (n == -1 && (errno == EAGAIN || errno == EINTR))
         return;
@@ -531,6 +532,7 @@ static struct sample measure(void)
     return sample;
 }
 
+/* Active connections have O_NONBLOCK, because send() on NetBSD blocks in spite of MSG_DONTWAIT. */
 static void open_active(long count)
 {
     int *fds = room_for(NULL, count);
@@ -540,8 +542,11 @@ static void open_active(long count)
     if (streams == NULL || list == NULL)
         give_up("out of memory");
     open_many(fds, 0, count);
-    for (long i = 0; i < count; i++)
+    for (long i = 0; i < count; i++) {
         list[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+        if (fcntl(fds[i], F_SETFL, O_NONBLOCK) == -1)
+            give_up("fcntl: %s", strerror(errno));
+    }
     connections = count;
     free(fds);
 }
@@ -709,7 +714,9 @@ static bool carry_out(struct target *target, struct helper *helper, struct order
 static void progress(long step, long steps)
 {
     static long last_shown = -1; /* the second of the last line; -1: none yet */
-    bool terminal = isatty(STDERR_FILENO);
+    const char *term = getenv("TERM");
+    bool terminal =
+        isatty(STDERR_FILENO) && term != NULL && term[0] != '\0' && strcmp(term, "dumb") != 0;
     double share = (double)options.from / 1000.0;
 
     if (options.to == 0)

@@ -7,8 +7,11 @@
  * and exits with 1.
  *
  * Pseudo-random bytes are a function of their position in the stream, so the client detects a byte
- * that is lost, duplicated or out of order, and can name its position. */
-#define _DEFAULT_SOURCE /* MSG_DONTWAIT is not in POSIX. */
+ * that is lost, duplicated or out of order, and can name its position.
+ *
+ * Every connection has O_NONBLOCK, and where a verb has to wait, it calls poll().  MSG_DONTWAIT
+ * would not do: on NetBSD, send() blocks in spite of it. */
+#define _DEFAULT_SOURCE /* NetBSD hides parts of POSIX from a program that asks for POSIX only */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -185,6 +188,8 @@ static int open_connection(void)
     if (connect(fd, found->ai_addr, found->ai_addrlen) == -1)
         fail("connect to %s port %s: %s", address, port, strerror(errno));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (fcntl(fd, F_SETFL, O_NONBLOCK) == -1) /* after connect(), which has to wait */
+        fail("fcntl(): %s", strerror(errno));
     freeaddrinfo(found);
     return fd;
 }
@@ -198,15 +203,34 @@ static void reset_connection(int fd)
     close(fd);
 }
 
+/* Wait up to `ms` milliseconds (-1: without limit) and return the events, or 0. */
+static int poll_one(int fd, int events, int ms)
+{
+    struct pollfd one = {.fd = fd, .events = (short)events};
+    int n = poll(&one, 1, ms);
+
+    if (n == -1 && errno != EINTR)
+        fail("poll(): %s", strerror(errno));
+    return n > 0 ? one.revents : 0;
+}
+
+/* Send as much as the socket accepts now; -1 is an error, and 0 means that the socket is full. */
+static ssize_t send_some(int fd, const void *data, size_t length)
+{
+    ssize_t n = send(fd, data, length, 0);
+
+    return n == -1 && (errno == EAGAIN || errno == EINTR) ? 0 : n;
+}
+
 /* Send all bytes, however many calls it takes; fail on an error. */
 static void send_all(int fd, const void *data, size_t length)
 {
     for (size_t sent = 0; sent < length;) {
-        ssize_t n = send(fd, (const char *)data + sent, length - sent, 0);
-        if (n == -1 && errno == EINTR)
-            continue;
+        ssize_t n = send_some(fd, (const char *)data + sent, length - sent);
         if (n == -1)
             fail("send() failed after %zu of %zu bytes: %s", sent, length, strerror(errno));
+        if (n == 0)
+            poll_one(fd, POLLOUT, -1);
         sent += (size_t)n;
     }
 }
@@ -221,7 +245,9 @@ static size_t receive_some(int fd, void *buffer, size_t size)
             return (size_t)n;
         if (errno == ECONNRESET)
             fail("the server reset the connection");
-        if (errno != EINTR)
+        if (errno == EAGAIN)
+            poll_one(fd, POLLIN, -1);
+        else if (errno != EINTR)
             fail("recv(): %s", strerror(errno));
     }
 }
@@ -257,26 +283,16 @@ static void expect_closed(int fd)
     unsigned char buffer[CHUNK];
     ssize_t n;
 
-    do
+    do {
+        poll_one(fd, POLLIN, -1);
         n = recv(fd, buffer, sizeof buffer, 0);
-    while (n > 0 || (n == -1 && errno == EINTR));
+    } while (n > 0 || (n == -1 && (errno == EAGAIN || errno == EINTR)));
 }
 
 static void echo(int fd, const void *data, size_t length)
 {
     send_all(fd, data, length);
     expect_bytes(fd, data, length);
-}
-
-/* Wait up to `ms` milliseconds (-1: without limit) and return the events, or 0. */
-static int poll_one(int fd, int events, int ms)
-{
-    struct pollfd one = {.fd = fd, .events = (short)events};
-    int n = poll(&one, 1, ms);
-
-    if (n == -1 && errno != EINTR)
-        fail("poll(): %s", strerror(errno));
-    return n > 0 ? one.revents : 0;
 }
 
 /* Bytes of the stream on their way out: [sent, made) have been generated and not yet sent. */
@@ -294,10 +310,10 @@ static void send_stream(int fd, struct outgoing *out, uint64_t length)
     }
     size_t unsent = (size_t)(out->made - out->sent);
     size_t chunk = (size_t)((out->made - 1) % CHUNK) + 1; /* its length; only the last is shorter */
-    ssize_t n = send(fd, out->bytes + chunk - unsent, unsent, MSG_DONTWAIT);
-    if (n == -1 && errno != EAGAIN && errno != EINTR)
+    ssize_t n = send_some(fd, out->bytes + chunk - unsent, unsent);
+    if (n == -1)
         fail("send() failed after %llu bytes: %s", (unsigned long long)out->sent, strerror(errno));
-    out->sent += n > 0 ? (uint64_t)n : 0;
+    out->sent += (uint64_t)n;
 }
 
 /* Send `length` bytes of the stream and read them back at the same time.  If read_ms > 0, read
@@ -335,12 +351,12 @@ static void fill(int fd, uint64_t most, bool may_close)
     while (filled < most && (poll_one(fd, POLLOUT, stall_ms) & POLLOUT) != 0) {
         size_t length = most - filled < CHUNK ? (size_t)(most - filled) : CHUNK;
         make_stream(out, filled, length);
-        ssize_t n = send(fd, out, length, MSG_DONTWAIT);
+        ssize_t n = send_some(fd, out, length);
         if (n == -1 && may_close && (errno == ECONNRESET || errno == EPIPE))
             break;
-        if (n == -1 && errno != EAGAIN && errno != EINTR)
+        if (n == -1)
             fail("send() failed after %llu bytes: %s", (unsigned long long)filled, strerror(errno));
-        filled += n > 0 ? (uint64_t)n : 0;
+        filled += (uint64_t)n;
     }
     printf("filled %llu\n", (unsigned long long)filled);
     fflush(stdout);
@@ -520,10 +536,10 @@ static void load_send(struct load *load, struct load_connection *c)
 {
     if (c->sent == 0)
         c->begin = now();
-    ssize_t n = send(c->pollfd->fd, load->message + c->sent, load->size - c->sent, MSG_DONTWAIT);
-    if (n == -1 && errno != EAGAIN && errno != EINTR)
+    ssize_t n = send_some(c->pollfd->fd, load->message + c->sent, load->size - c->sent);
+    if (n == -1)
         fail("send(): %s", strerror(errno));
-    c->sent += n > 0 ? (size_t)n : 0;
+    c->sent += (size_t)n;
     c->pollfd->events = c->sent < load->size ? POLLIN | POLLOUT : POLLIN;
 }
 
@@ -653,6 +669,7 @@ static void verb_send(char **v)
 
 static void verb_send_oob(char **v)
 {
+    poll_one(connected(), POLLOUT, -1);
     if (send(connected(), v[0], 1, MSG_OOB) == -1)
         fail("send() of out-of-band data: %s", strerror(errno));
 }

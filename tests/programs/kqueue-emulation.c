@@ -1669,6 +1669,7 @@ struct answers {
     int add_file;              /* errno of EV_ADD: EVFILT_READ of a regular file */
     int accept_nonblocking;    /* accept() inherits O_NONBLOCK from the listener */
     int kqueue_cloexec;        /* kqueue() sets FD_CLOEXEC */
+    int cont_interrupts;       /* kevent() fails with EINTR after SIGSTOP and SIGCONT */
     int fd_setsize;
 };
 
@@ -1682,6 +1683,7 @@ static const struct answers all_answers[] = {{.system = "Linux",
                                               .add_file = EPERM,
                                               .accept_nonblocking = NO,
                                               .kqueue_cloexec = YES,
+                                              .cont_interrupts = YES,
                                               .fd_setsize = 1024},
                                              {.system = "FreeBSD",
                                               .recv_after_close = 0,
@@ -1693,6 +1695,7 @@ static const struct answers all_answers[] = {{.system = "Linux",
                                               .add_file = 0,
                                               .accept_nonblocking = YES,
                                               .kqueue_cloexec = NO,
+                                              .cont_interrupts = NOT_KNOWN,
                                               .fd_setsize = 1024},
                                              {.system = "NetBSD",
                                               .recv_after_close = 0,
@@ -1704,6 +1707,7 @@ static const struct answers all_answers[] = {{.system = "Linux",
                                               .add_file = 0,
                                               .accept_nonblocking = YES,
                                               .kqueue_cloexec = NO,
+                                              .cont_interrupts = NO,
                                               .fd_setsize = 256},
                                              {.system = "a system that is not in the table",
                                               .recv_after_close = NOT_KNOWN,
@@ -1715,16 +1719,19 @@ static const struct answers all_answers[] = {{.system = "Linux",
                                               .add_file = NOT_KNOWN,
                                               .accept_nonblocking = NOT_KNOWN,
                                               .kqueue_cloexec = NOT_KNOWN,
+                                              .cont_interrupts = NOT_KNOWN,
                                               .fd_setsize = NOT_KNOWN}};
 
 static const struct answers *answers_here(void)
 {
     const struct answers *answers = all_answers;
     const struct answers *last = &all_answers[sizeof all_answers / sizeof all_answers[0] - 1];
-    struct utsname name;
+    const char *simulated = getenv("ANSWERS"); /* see bsd.c */
+    struct utsname here;
 
-    CHECK_OK(uname(&name));
-    while (answers != last && strcmp(answers->system, name.sysname) != 0)
+    CHECK_OK(uname(&here));
+    while (answers != last &&
+           strcmp(answers->system, simulated != NULL ? simulated : here.sysname) != 0)
         answers++;
     return answers;
 }
@@ -1866,6 +1873,40 @@ static void kqueue_cloexec(void)
 
     CHECK_OK(flags);
     CHECK_ANSWER(kqueue_cloexec, (flags & FD_CLOEXEC) != 0);
+}
+
+/* In a child process: wait for a byte, and exit with YES if the wait was interrupted. */
+static void wait_for_byte(int fd)
+{
+    int queue = queue_watching(fd, READ, EV_ADD);
+    struct kevent event;
+
+    _exit(kevent(queue, NULL, 0, &event, 1, NULL) == -1 && errno == EINTR ? YES : NO);
+}
+
+/* Nothing tells when the child waits, so it is stopped and continued several times. */
+static void cont_interrupts(void)
+{
+    struct pair pair = pipe_pair();
+    int status = 0x7f; /* neither exited nor ended by a signal */
+    pid_t child = fork();
+
+    CHECK(child != -1);
+    if (child == 0)
+        wait_for_byte(pair.local);
+    for (int i = 0; i < 50 && !WIFEXITED(status); i++) {
+        poll(NULL, 0, 2);
+        CHECK_OK(kill(child, SIGSTOP));
+        CHECK_EQUAL(waitpid(child, &status, WUNTRACED), child);
+        if (WIFSTOPPED(status))
+            CHECK_OK(kill(child, SIGCONT));
+    }
+    if (!WIFEXITED(status)) {
+        CHECK_EQUAL(write(pair.peer, "x", 1), 1);
+        CHECK_EQUAL(waitpid(child, &status, 0), child);
+    }
+    CHECK(WIFEXITED(status));
+    CHECK_ANSWER(cont_interrupts, WEXITSTATUS(status));
 }
 
 static void fd_setsize(void)
@@ -2017,6 +2058,7 @@ static const struct test {
              {"add-file", add_file},
              {"accept-nonblocking", accept_nonblocking},
              {"kqueue-cloexec", kqueue_cloexec},
+             {"cont-interrupts", cont_interrupts},
              {"fd-setsize", fd_setsize},
 #ifdef __linux__
              {"message-once", message_once},

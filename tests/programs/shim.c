@@ -15,7 +15,10 @@
  *   close:eintr=FIRST+STEP     close the descriptor, but return -1 with EINTR
  *   wait:sigterm=FIRST+STEP    raise SIGTERM after the server's last check and before it waits in
  *                              epoll_wait, poll, select or a blocking accept
+ *   clock_gettime:back=FIRST+1 CLOCK_MONOTONIC is an hour earlier; says so on stderr at call FIRST
  *   getaddrinfo:eai_memory=1   fail with EAI_MEMORY and leave errno at 0, as POSIX allows
+ *   torture-CALL=FIRST+STEP    for torture.c: malloc (any allocation), recv and send (one byte) or close
+ *                              (close, then fail) with the error number in SHIM_ERROR
  *   sigusr1                    install a SIGUSR1 handler that does nothing and lacks SA_RESTART */
 #define _GNU_SOURCE
 
@@ -33,9 +36,13 @@
 #include <string.h>
 #ifdef __linux__
 #include <sys/epoll.h>
+#include <sys/syscall.h>
+#else
+#define SYS_seccomp 0
 #endif
 #include <sys/select.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MIN_REQUEST 256 /* The C library itself makes smaller requests. */
@@ -98,6 +105,16 @@ int epoll_wait(int fd, struct epoll_event *events, int length, int timeout)
 }
 #endif
 
+/* Whether torture.c wants this call to be affected.  It is told so by a system call that fails. */
+static bool is_tortured(const char *fault, atomic_long *calls)
+{
+    if (!is_affected(fault, calls))
+        return false;
+    syscall(SYS_seccomp, -1, 0, NULL);
+    errno = atoi(getenv("SHIM_ERROR"));
+    return true;
+}
+
 static atomic_bool serving; /* true from the first accept() on */
 
 int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict size)
@@ -110,11 +127,20 @@ int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict size)
     return real(fd, address, size);
 }
 
+/* How many bytes torture.c lets this call transfer: one, or all of them. */
+static size_t tortured_size(const char *fault, atomic_long *calls, size_t size)
+{
+    return is_tortured(fault, calls) && size > 1 ? 1 : size;
+}
+
+static atomic_long tortured_recv, tortured_send;
+
 ssize_t recv(int fd, void *buffer, size_t size, int flags)
 {
     static atomic_long calls;
     ssize_t (*real)(int, void *, size_t, int) = real_function("recv");
 
+    size = tortured_size("torture-recv", &tortured_recv, size);
     return real(fd, buffer, is_affected("recv:short", &calls) && size > 1 ? 1 : size, flags);
 }
 
@@ -131,14 +157,49 @@ ssize_t send(int fd, const void *data, size_t size, int flags)
         errno = ENOBUFS;
         return -1;
     }
+    size = tortured_size("torture-send", &tortured_send, size);
     return real(fd, data, is_affected("send:short", &short_calls) && size > 1 ? 1 : size, flags);
+}
+
+/* Whether torture.c wants short reads or writes, and fd is a socket: a server may use read() and
+ * write() instead of recv() and send(). */
+static bool is_tortured_socket(const char *fault, int fd)
+{
+    const char *list = getenv("SHIM_FAULTS");
+    int type, error = errno;
+    socklen_t size = sizeof type;
+    bool result = list != NULL && strstr(list, fault) != NULL &&
+                  getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+
+    errno = error;
+    return result;
+}
+
+ssize_t read(int fd, void *buffer, size_t size)
+{
+    ssize_t (*real)(int, void *, size_t) = real_function("read");
+
+    if (is_tortured_socket("torture-recv", fd))
+        size = tortured_size("torture-recv", &tortured_recv, size);
+    return real(fd, buffer, size);
+}
+
+ssize_t write(int fd, const void *data, size_t size)
+{
+    ssize_t (*real)(int, const void *, size_t) = real_function("write");
+
+    if (is_tortured_socket("torture-send", fd))
+        size = tortured_size("torture-send", &tortured_send, size);
+    return real(fd, data, size);
 }
 
 /* Whether an allocation of this size has to fail; sets errno. */
 static bool allocation_fails(size_t size)
 {
-    static atomic_long calls;
+    static atomic_long calls, torture_calls;
 
+    if (is_tortured("torture-malloc", &torture_calls))
+        return true;
     if (!serving || size < MIN_REQUEST || !is_affected("malloc:enomem", &calls))
         return false;
     errno = ENOMEM;
@@ -152,6 +213,21 @@ void *malloc(size_t size)
     if (real == NULL)
         real = real_function("malloc");
     return allocation_fails(size) ? NULL : real(size);
+}
+
+/* dlsym() may call calloc() itself; it accepts a failure. */
+void *calloc(size_t count, size_t size)
+{
+    static void *(*real)(size_t, size_t);
+    static _Thread_local bool searching;
+
+    if (real == NULL && searching)
+        return NULL;
+    searching = true;
+    if (real == NULL)
+        real = real_function("calloc");
+    searching = false;
+    return allocation_fails(count * size) ? NULL : real(count, size);
 }
 
 void *realloc(void *old, size_t size)
@@ -174,6 +250,21 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
                                                         : real(thread, attributes, start, argument);
 }
 
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    static atomic_long calls;
+    static atomic_bool told;
+    int (*real)(clockid_t, struct timespec *) = real_function("clock_gettime");
+    int result = real(clock, now);
+
+    if (clock != CLOCK_MONOTONIC || !is_affected("clock_gettime:back", &calls))
+        return result;
+    now->tv_sec -= 3600;
+    if (!atomic_exchange(&told, true))
+        fprintf(stderr, "shim: the clock is set back\n");
+    return result;
+}
+
 int getaddrinfo(const char *restrict name, const char *restrict service,
                 const struct addrinfo *restrict hints, struct addrinfo **restrict found)
 {
@@ -191,12 +282,14 @@ int getaddrinfo(const char *restrict name, const char *restrict service,
  * calls of close(), another thread may have been given the same number. */
 int close(int fd)
 {
-    static atomic_long calls;
+    static atomic_long calls, torture_calls;
     int (*real)(int) = real_function("close");
     int result = real(fd);
 
     if (result == -1 && errno == EBADF && fd != -1)
         fprintf(stderr, "shim: close() of descriptor %d, which is not open\n", fd);
+    if (is_tortured("torture-close", &torture_calls))
+        return -1;
     if (!is_affected("close:eintr", &calls))
         return result;
     errno = EINTR;

@@ -253,6 +253,14 @@ static void test_nesting(void)
                                "160 0 0 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
     time_is(only(&scene), HOP_IRQ, 30);
     time_is(only(&scene), HOP_SOFTIRQ, 50);
+    time_is(only(&scene), HOP_GRO, 60);
+    strike(&scene);
+    scene = stage("card", 0, /* a driver that gives GRO pages instead of an skb */
+                  "50 0 0 s softirq_entry vec=3\n"
+                  "60 0 0 s napi_gro_frags_entry skb=1 len=57 name=eth0\n"
+                  "70 0 0 s netif_receive_skb skb=1 len=57 name=eth0\n"
+                  "160 0 0 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
+    time_is(only(&scene), HOP_GRO, 60);
     strike(&scene);
     scene = stage("card", 0, /* the softirq was asked for by a timer, and no card */
                   "10 0 0 h irq_handler_entry irq=9 name=disk\n"

@@ -14,6 +14,7 @@
 #   VARIANT       its name in messages, such as "04-epoll -e"
 #   VARIANT_ARGS  options that select the variant, such as "-e"
 #   OURS          1 if the server is one of our stages, with our options and messages; else empty
+#   ANSWERS       FreeBSD or NetBSD: the system whose answers are simulated (tests/programs/bsd.c)
 #   SERVER_KIND   how it was built, if not as usual: static, sanitized, or emulated (another CPU)
 # Time limits in seconds: CLIENT_SECONDS for a client, NEXT_SECONDS for the client of
 # next_client_works, EVENT_SECONDS for an event that a client prints.
@@ -24,6 +25,7 @@
 TESTS=${TESTS:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}
 CLIENT=$TESTS/build/client
 SHIM=$TESTS/build/shim.so
+BSD=$TESTS/build/bsd.so
 : "${SERVER_ARGS:=-b ADDRESS -p PORT}"
 : "${VARIANT:=${SERVER:-none}}"
 
@@ -140,17 +142,60 @@ need_root() { [ "$(id -u)" = 0 ] || skip "needs root ($1); to run it: sudo make 
 need_ours() { [ -n "${OURS:-}" ] || skip "tests the options or messages of our own servers; to run it: make test without SERVER="; }
 # The fault shim has to be built, and the server has to load it.  May change SHIM to a copy.
 need_shim() {
-    [ -e "$SHIM" ] || skip "needs the fault shim, an LD_PRELOAD library; to run it: make -C tests/programs shim (Linux)"
+    need_preload "$SHIM"
     case $SHIM in *[[:space:]:]*) # LD_PRELOAD is a list, and its separators cannot be escaped
+        case $TMP in *[[:space:]:]*) skip "LD_PRELOAD cannot have a path with a blank or a colon; to run it: TMPDIR=/tmp" ;; esac
         cp "$SHIM" "$TMP/shim.so"
         SHIM=$TMP/shim.so
         ;;
     esac
+}
+# need_preload LIBRARY: the LD_PRELOAD library has to be built, and the server has to load it.
+need_preload() {
+    local name=${1##*/}
+    [ -e "$1" ] || skip "needs the LD_PRELOAD library $name; to run it: make -C tests/programs ${name%.so} (Linux)"
     case ${SERVER_KIND:-} in static | sanitized | emulated) skip "LD_PRELOAD has no effect on a $SERVER_KIND build; to run it: an ordinary build" ;; esac
 }
 # The server has to serve several clients at once.
 need_concurrent_clients() {
     [ "$VARIANT" != "01-blocking -1" ] || skip "expected limit: 01 -1 serves one client at a time (01-blocking.bats tests this)"
+}
+
+# ---- what systems answer differently ----
+
+# The BSDs' answers were observed on kernels of FreeBSD 13 and NetBSD 7.99.  A pattern for a system
+# that is not listed matches each known answer.
+
+# answers_of SYSTEM: from now on, servers and clients get the answers of this system.
+answers_of() {
+    need_linux "to simulate the answers of other systems"
+    need_preload "$BSD"
+    case $BSD in *[[:space:]:]*) # see need_shim
+        cp "$BSD" "$TMP/bsd.so"
+        BSD=$TMP/bsd.so
+        ;;
+    esac
+    test_case "the answers of $1"
+    export ANSWERS=$1
+}
+system_name() { echo "${ANSWERS:-$(uname -s)}"; }
+# The highest number of descriptors in an fd_set.  NetBSD's cannot be simulated at run time.
+fd_setsize() { case $(uname -s) in NetBSD) echo 256 ;; *) echo 1024 ;; esac; }
+# A pattern for the error of the first send() after a reset.
+send_after_reset() {
+    case $(system_name) in
+    Linux) echo 'Connection reset by peer' ;;
+    FreeBSD | NetBSD) echo 'Broken pipe' ;;
+    *) echo '\(Connection reset by peer\|Broken pipe\)' ;;
+    esac
+}
+# A pattern for the log of accept() if the client has reset the connection in the backlog.
+accept_of_reset() {
+    case $(system_name) in
+    Linux) echo 'accept: fd [0-9]' ;;
+    FreeBSD | NetBSD) echo 'accept: Software caused connection abort; next' ;;
+    *) echo 'accept: \(fd [0-9]\|Software caused connection abort; next\)' ;;
+    esac
 }
 
 # short_sleep [SECONDS]: sleep 0.02 seconds, or as long as given, without starting a process.  Tests
@@ -227,6 +272,7 @@ start_server() {
     # shellcheck disable=SC2086 # the words of a command line
     (
         close_inherited
+        [ -z "${ANSWERS:-}" ] || export LD_PRELOAD=$BSD
         exec ${WRAP[@]+"${WRAP[@]}"} "$SERVER" $args ${VARIANT_ARGS:-} "$@"
     ) >"$TMP/server.out" 2>"$TMP/server.err" &
     SERVER_PID=$!
@@ -278,7 +324,7 @@ free_port() {
 # Returns the client's exit code.  A client in the background (start_client) has 60 seconds: a
 # server that is blocked by it must fail the test, and not be unblocked because that client gives
 # up first.
-client() { "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-20}" "$PORT" "$@"; }
+client() { ${ANSWERS:+env "LD_PRELOAD=$BSD"} "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-20}" "$PORT" "$@"; }
 
 # start_client NAME VERB...: run the test client in the background.  NAME is one, two or three.  Its
 # output goes to $TMP/NAME.out, and PID_NAME is its process ID.
@@ -289,7 +335,7 @@ start_client() {
     local name=$1
     shift
     mkfifo "$TMP/$name.in"
-    "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-60}" "$PORT" "$@" <"$TMP/$name.in" >"$TMP/$name.out" 2>&1 3>&- &
+    ${ANSWERS:+env "LD_PRELOAD=$BSD"} "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-60}" "$PORT" "$@" <"$TMP/$name.in" >"$TMP/$name.out" 2>&1 3>&- &
     eval "PID_$name=$!"
     PIDS="$! $PIDS"
     eval "exec $(client_fd "$name")>\"\$TMP/$name.in\""

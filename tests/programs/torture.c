@@ -1,0 +1,1186 @@
+/* Makes each call of a server fail: the first call, in another run the second, and so on, with each
+ * error that its manual page lists (torture.h).  After each fault the server must serve the next
+ * client, and stop when it is told to.
+ *
+ * Usage: torture [OPTION]... SERVER [ARGUMENT]...   (in an argument, PORT becomes the port)
+ *   -f FAULT   inject only this fault: CALL:N:ERROR, or CALL:N+:ERROR for the Nth call and all later
+ *   -j JOBS    servers at a time (default: 8 per processor)
+ *   -n NAME    the server's name in messages
+ *   -m TEXT    how each of the server's own messages begins
+ *   -r TEXT    the command that repeats a fault; "FAULT" and its value are appended
+ *   -s         a small sample: one error for each call
+ *   -a         show all faults that the server does not survive, not only the first
+ *   -1         the server serves one client at a time
+ *   -S SHIM    the preload library (shim.so)
+ * Exit code: 0 if the server survived every fault, 1 if not, 2 if nothing could be tested.
+ *
+ * The faults come from the kernel: seccomp(2) reports each call of the server to this program,
+ * which lets it continue or returns an error in its place.  This is much faster than strace, needs
+ * neither strace nor permission to trace, and also works with static programs.  What the kernel
+ * cannot do (a short read, a failed allocation) the preload library does. */
+#define _GNU_SOURCE
+
+#include "torture.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PATIENCE_MS 4000      /* how long a client waits for an answer */
+#define SHORT_PATIENCE_MS 300 /* the same if the server is allowed not to serve */
+#define STOP_MS 1000          /* how long the server may take to stop */
+#define IDLE_MS 10            /* how long to watch an idle server */
+#define SUSPECT_MS 100        /* the same if it used CPU time meanwhile */
+#define BIG_EXCHANGE 90000    /* bytes: more than the buffers of a small connection */
+#define SMALL_EXCHANGE 3000   /* the same if each byte needs a call */
+#define FIRST_PORT 61000
+#define PORTS 4500
+#define CANNOT_LOAD 127 /* exit code of the dynamic loader, which also prints a message */
+#define SAMPLE_CALLS 12 /* of one kind, in a sample */
+
+/* ---- Options and faults ---- */
+
+static struct {
+    const char *name, *message, *repeat;
+    int shim; /* the preload library, open for reading; -1: none */
+    char **command;
+    bool one_at_a_time, sample, show_all;
+    int jobs;
+} options = {.name = "the server", .message = "", .repeat = "torture", .shim = -1};
+
+struct fault {
+    const struct call *call; /* NULL: none */
+    long n;
+    bool permanent; /* every call from the nth on */
+    char error[20]; /* "ENOMEM", or "SHORT" */
+};
+
+static const struct {
+    const char *name;
+    int number;
+} errors[] = {
+// clang-format off
+#define E(name) {#name, name}
+    E(EACCES), E(EADDRINUSE), E(EADDRNOTAVAIL), E(EAFNOSUPPORT), E(EAGAIN), E(EALREADY), E(EBADF),
+    E(EBUSY), E(ECONNABORTED), E(ECONNREFUSED), E(ECONNRESET), E(EDESTADDRREQ), E(EDQUOT),
+    E(EEXIST), E(EFAULT), E(EFBIG), E(EHOSTDOWN), E(EHOSTUNREACH), E(EINPROGRESS), E(EINTR),
+    E(EINVAL), E(EIO), E(EISCONN), E(EISDIR), E(ELOOP), E(EMFILE), E(EMSGSIZE), E(ENAMETOOLONG),
+    E(ENETDOWN), E(ENETUNREACH), E(ENFILE), E(ENOBUFS), E(ENODEV), E(ENOENT), E(ENOMEM), E(ENONET),
+    E(ENOPROTOOPT), E(ENOSPC), E(ENOSR), E(ENOSYS), E(ENOTCONN), E(ENOTDIR), E(ENOTSOCK),
+    E(ENOTSUP), E(ENOTTY), E(ENXIO), E(EOPNOTSUPP), E(EOVERFLOW), E(EPERM), E(EPIPE), E(EPROTO),
+    E(EPROTONOSUPPORT), E(EPROTOTYPE), E(EROFS), E(ESOCKTNOSUPPORT), E(ESPIPE), E(ESRCH),
+    E(ETIMEDOUT), E(ETXTBSY), E(EUSERS), E(EWOULDBLOCK),
+    {"SHORT", 0}, /* not an error: one byte is transferred */
+    // clang-format on
+};
+
+static void give_up(const char *what)
+{
+    fprintf(stderr, "torture: %s: %s\n", what, strerror(errno));
+    exit(2);
+}
+
+/* The number of an error, or -1. */
+static int error_number(const char *name)
+{
+    for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++)
+        if (strcmp(errors[i].name, name) == 0)
+            return errors[i].number;
+    return -1;
+}
+
+static const struct call *call_by_name(const char *name)
+{
+    for (int i = 0; i < CALL_COUNT; i++)
+        if (strcmp(calls[i].name, name) == 0 && calls[i].errors != NULL)
+            return &calls[i];
+    return NULL;
+}
+
+static const struct call *call_by_number(long number)
+{
+    for (int i = 0; i < CALL_COUNT; i++)
+        if (calls[i].number == number)
+            return &calls[i];
+    return NULL;
+}
+
+static bool is_one_of(const char *name, const char *list)
+{
+    size_t length = strlen(name);
+
+    for (const char *at = list; (at = strstr(at, name)) != NULL; at += length)
+        if ((at == list || at[-1] == ' ') && (at[length] == ' ' || at[length] == '\0'))
+            return true;
+    return false;
+}
+
+/* The calls in which a server waits for clients.  It makes them only when it has started. */
+static bool is_wait(const struct call *call)
+{
+    return is_one_of(call->name, "accept accept4 epoll_wait epoll_pwait pselect6 select ppoll");
+}
+
+/* After these errors the same call succeeds when it is made again, so no client may be closed. */
+static bool is_transient(const struct fault *fault)
+{
+    return is_one_of(fault->error, "EINTR EAGAIN ENOBUFS SHORT") &&
+           (is_wait(fault->call) || is_one_of(fault->call->name, "recvfrom sendto recv send poll"));
+}
+
+static bool parse_fault(const char *text, struct fault *fault)
+{
+    char name[32], plus[2] = "";
+
+    if (sscanf(text, "%31[a-z0-9_]:%ld:%19s", name, &fault->n, fault->error) != 3 &&
+        sscanf(text, "%31[a-z0-9_]:%ld%1[+]:%19s", name, &fault->n, plus, fault->error) != 4)
+        return false;
+    fault->call = call_by_name(name);
+    fault->permanent = plus[0] != '\0';
+    return fault->call != NULL && error_number(fault->error) != -1 && fault->n > 0;
+}
+
+static const char *fault_text(const struct fault *fault)
+{
+    static char text[80];
+
+    snprintf(text, sizeof text, "%s:%ld%s:%s", fault->call->name, fault->n,
+             fault->permanent ? "+" : "", fault->error);
+    return text;
+}
+
+/* ---- The server, and the thread that injects the fault ---- */
+
+/* One run.  The owner thread starts the server and waits for its end.  The server and that thread
+ * have the seccomp filter; the supervisor thread answers its notifications. */
+static struct {
+    struct fault fault;
+    bool count_all; /* notify of every call, and count them */
+    int port;
+    int output;   /* a pipe that the server's stdout is connected to; nobody has to read it */
+    int messages; /* a file: the server's stderr */
+    _Atomic pid_t server; /* -1: fork() failed */
+    int status;           /* of wait(), when `ended` is set */
+    int ended_pipe[2];    /* readable when the server has ended */
+    pthread_t owner, supervisor;
+    _Atomic int notify_fd; /* -1: not yet; -2: seccomp() failed */
+    _Atomic pid_t owner_tid;
+    atomic_bool ended, accepted; /* accepted: the server has called accept(), so it has started */
+    atomic_bool at_start;        /* the fault was injected before that */
+    atomic_long injected;
+    bool executed;    /* the server's program has replaced this one */
+    long counts[512]; /* of calls, by number */
+} run;
+
+static long long now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+static void sleep_us(long us)
+{
+    nanosleep(&(struct timespec){.tv_nsec = us * 1000}, NULL);
+}
+
+/* The system calls that the supervisor has to see.  The shim calls seccomp() to tell us that it has
+ * injected its fault. */
+static int install_filter(void)
+{
+    long fault = run.fault.call != NULL ? run.fault.call->number : BY_SHIM;
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, run.count_all ? SYS_seccomp : (unsigned)fault, 4, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_execve, 3, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_accept, 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_accept4, 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_seccomp, 0, run.count_all ? 0 : 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof filter / sizeof filter[0], filter};
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
+        return -2;
+    int fd = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
+                          &program);
+    return fd == -1 ? -2 : fd;
+}
+
+static void become_server(void)
+{
+    int nothing = open("/dev/null", O_RDONLY);
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    dup2(nothing, 0);
+    dup2(run.output, 1);
+    dup2(run.messages, 2);
+    close(nothing);
+    execv(options.command[0], options.command);
+    _exit(126);
+}
+
+static void *own_server(void *unused)
+{
+    (void)unused;
+    atomic_store(&run.owner_tid, gettid());
+    atomic_store(&run.notify_fd, install_filter()); /* no other call until there is a supervisor */
+    if (run.notify_fd == -2)
+        return NULL;
+    run.server = fork();
+    if (run.server == 0)
+        become_server();
+    while (run.server > 0 && waitpid(run.server, &run.status, 0) == -1 && errno == EINTR)
+        continue;
+    atomic_store(&run.ended, true);
+    close(run.ended_pipe[1]);
+    return NULL;
+}
+
+/* What to answer: 0 to let the call continue, or the errno that it fails with. */
+static int judge_call(const struct seccomp_notif *call)
+{
+    long number = call->data.nr;
+
+    if ((pid_t)call->pid == run.owner_tid)
+        return 0;
+    if (number == SYS_execve) {
+        run.executed = true;
+        return 0;
+    }
+    if (number == SYS_seccomp) { /* from the shim */
+        run.injected++;
+        run.at_start = run.injected == 1 && !run.accepted;
+        return EINVAL;
+    }
+    if (!run.executed)
+        return 0;
+    if (number >= 0 && number < 512)
+        run.counts[number]++;
+    bool starting = !run.accepted;
+    if (number == SYS_accept || number == SYS_accept4)
+        run.accepted = true;
+    if (run.fault.call == NULL || number != run.fault.call->number ||
+        run.counts[number] < run.fault.n ||
+        (run.counts[number] > run.fault.n && !run.fault.permanent))
+        return 0;
+    if (run.injected++ == 0)
+        run.at_start = starting && !is_wait(run.fault.call);
+    return error_number(run.fault.error);
+}
+
+static void *supervise(void *unused)
+{
+    struct seccomp_notif call;
+
+    (void)unused;
+    while (run.notify_fd == -1)
+        sleep_us(10);
+    struct pollfd pollfd = {.fd = run.notify_fd, .events = POLLIN};
+    while (run.notify_fd != -2) {
+        poll(&pollfd, 1, -1);
+        if ((pollfd.revents & POLLIN) == 0)
+            return NULL; /* POLLHUP: no process has the filter any more */
+        memset(&call, 0, sizeof call);
+        if (ioctl(run.notify_fd, SECCOMP_IOCTL_NOTIF_RECV, &call) == -1)
+            continue;
+        int error = judge_call(&call);
+        struct seccomp_notif_resp answer = {
+            .id = call.id,
+            .error = call.data.nr == SYS_brk ? 0 : -error, /* brk() then returns 0, no error */
+            .flags = error == 0 ? SECCOMP_USER_NOTIF_FLAG_CONTINUE : 0};
+        ioctl(run.notify_fd, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+    }
+    return NULL;
+}
+
+static void set_shim(void)
+{
+    char text[80];
+
+    unsetenv("LD_PRELOAD");
+    if (run.fault.call == NULL || run.fault.call->number != BY_SHIM || options.shim == -1)
+        return;
+    /* not its own path, because LD_PRELOAD is a list, and its separators cannot be escaped */
+    snprintf(text, sizeof text, "/proc/%d/fd/%d", (int)getpid(), options.shim);
+    setenv("LD_PRELOAD", text, 1);
+    snprintf(text, sizeof text, "torture-%s=%ld+%d", run.fault.call->name, run.fault.n,
+             run.fault.permanent);
+    setenv("SHIM_FAULTS", text, 1);
+    snprintf(text, sizeof text, "%d", error_number(run.fault.error));
+    setenv("SHIM_ERROR", text, 1);
+}
+
+/* A port that nobody uses, above the usual range of the ports of clients.  The lock, a name in the
+ * abstract namespace of unix(7), keeps other runs of this program away from it.  Our own servers can
+ * use a port whose last connections are in TIME_WAIT. */
+static int free_port(int *lock)
+{
+    static int port;
+    int ours = options.message[0] != '\0';
+
+    if (port == 0)
+        port = getpid() * 37 % PORTS;
+    for (;; port++) {
+        struct sockaddr_in address = {.sin_family = AF_INET};
+        struct sockaddr_un name = {.sun_family = AF_UNIX};
+        int candidate = FIRST_PORT + port % PORTS;
+        snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "echo-torture-%d", candidate);
+        address.sin_port = htons((uint16_t)candidate);
+        *lock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &ours, sizeof ours);
+        bool free = bind(*lock, (void *)&name, sizeof name) == 0 &&
+                    bind(fd, (void *)&address, sizeof address) == 0;
+        close(fd);
+        if (free) {
+            port++;
+            return candidate;
+        }
+        close(*lock);
+    }
+}
+
+/* Put the port into the server's arguments. */
+static void set_arguments(int port)
+{
+    static char *arguments[64], texts[64][200];
+    static char **given;
+    int i;
+
+    if (given == NULL)
+        given = options.command;
+    for (i = 0; given[i] != NULL && i < 63; i++) {
+        const char *place = strstr(given[i], "PORT");
+        if (i == 0 || place == NULL)
+            snprintf(texts[i], sizeof texts[i], "%s", given[i]);
+        else
+            snprintf(texts[i], sizeof texts[i], "%.*s%d%s", (int)(place - given[i]), given[i], port,
+                     place + strlen("PORT"));
+        arguments[i] = texts[i];
+    }
+    arguments[i] = NULL;
+    options.command = arguments;
+}
+
+static int port_lock, output_reader;
+
+static void start_server(const struct fault *fault, bool count_all)
+{
+    int output[2];
+
+    memset(&run, 0, sizeof run);
+    if (fault != NULL)
+        run.fault = *fault;
+    run.count_all = count_all;
+    run.notify_fd = -1;
+    run.messages = memfd_create("messages", MFD_CLOEXEC);
+    if (run.messages == -1 || pipe2(run.ended_pipe, O_CLOEXEC) == -1 ||
+        pipe2(output, O_CLOEXEC) == -1)
+        give_up("pipe");
+    run.output = output[1];
+    output_reader = output[0];
+    run.port = free_port(&port_lock);
+    set_arguments(run.port);
+    set_shim();
+    /* The supervisor comes first: the owner may hold a lock of the C library when its call waits. */
+    if ((errno = pthread_create(&run.supervisor, NULL, supervise, NULL)) != 0 ||
+        (errno = pthread_create(&run.owner, NULL, own_server, NULL)) != 0)
+        give_up("pthread_create");
+    while (run.notify_fd == -1 || (run.server == 0 && run.notify_fd != -2))
+        sleep_us(10);
+    if (run.server == -1)
+        give_up("fork");
+    if (run.notify_fd == -2)
+        give_up("seccomp() refuses (it needs Linux 5.5 and a container that allows it)");
+}
+
+/* Never a signal to process 0 or -1, which would mean many processes. */
+static void signal_server(int signal_number)
+{
+    if (run.server > 0)
+        kill(run.server, signal_number);
+}
+
+/* Wait until the server has ended.  Returns false if the time is up. */
+static bool wait_for_end(int ms)
+{
+    struct pollfd pollfd = {.fd = run.ended_pipe[0], .events = POLLIN};
+
+    return poll(&pollfd, 1, ms) == 1;
+}
+
+static void clean_up(void)
+{
+    if (!run.ended)
+        signal_server(SIGKILL);
+    pthread_join(run.owner, NULL);
+    pthread_join(run.supervisor, NULL);
+    close(run.notify_fd);
+    close(run.messages);
+    close(run.output);
+    close(output_reader);
+    close(run.ended_pipe[0]);
+    close(port_lock);
+}
+
+/* The number of open descriptors of the server; 0 if it has ended. */
+static int fd_count(void)
+{
+    char path[40];
+    int count = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)run.server);
+    DIR *directory = opendir(path);
+    if (directory == NULL)
+        return 0;
+    while (readdir(directory) != NULL)
+        count++;
+    closedir(directory);
+    return count - 2;
+}
+
+/* The CPU time that the server has used, in microseconds. */
+static long long cpu_us(void)
+{
+    clockid_t clock;
+    struct timespec used;
+
+    if (clock_getcpuclockid(run.server, &clock) != 0 || clock_gettime(clock, &used) != 0)
+        return 0;
+    return used.tv_sec * 1000000LL + used.tv_nsec / 1000;
+}
+
+/* The number of lines that begin like the server's own messages. */
+static int message_count(void)
+{
+    static char text[1 << 20];
+    size_t length = strlen(options.message);
+    ssize_t n = pread(run.messages, text, sizeof text - 1, 0);
+    int count = 0;
+
+    text[n > 0 ? n : 0] = '\0';
+    for (char *line = text; line != NULL && *line != '\0'; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        count += *line != '\0' && strncmp(line, options.message, length) == 0;
+    }
+    return count;
+}
+
+/* ---- The clients ---- */
+
+static char problem[160]; /* what the server did wrong; "" for nothing */
+static int lost;          /* clients that the server has closed too early */
+static bool unserved;     /* a client got no answer, and that is allowed */
+static bool doubtful;     /* the problem may be that this machine is busy */
+
+__attribute__((format(printf, 1, 2))) static void note_problem(const char *format, ...)
+{
+    va_list values;
+
+    if (problem[0] != '\0')
+        return;
+    va_start(values, format);
+    vsnprintf(problem, sizeof problem, format, values);
+    va_end(values);
+}
+
+/* May the server stop serving because of this fault?  Then it has to say so, and stay idle. */
+static bool may_stop_serving(void)
+{
+    return run.fault.permanent ||
+           (run.fault.call != NULL && is_one_of(run.fault.call->name, "accept accept4") &&
+            is_one_of(run.fault.error, "EBADF EINVAL ENOTSOCK EFAULT"));
+}
+
+struct peer {
+    int fd; /* -1: lost */
+    uint64_t sent, received;
+};
+
+static void lose(struct peer *peer)
+{
+    if (peer->fd == -1)
+        return;
+    close(peer->fd);
+    peer->fd = -1;
+    lost++;
+}
+
+static unsigned char stream_byte(uint64_t position)
+{
+    return (unsigned char)(position * 131 + (position >> 8) * 7);
+}
+
+/* Connect.  If nobody listens yet, try again until somebody does or the server has ended. */
+static struct peer open_peer(bool small)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)run.port)};
+    int size = 4096, segment = 1000;
+    long long end = now_ms() + PATIENCE_MS;
+
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    while (!run.ended && now_ms() < end) {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (small) {
+            setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+            setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
+        }
+        if (connect(fd, (void *)&address, sizeof address) == 0)
+            return (struct peer){.fd = fd};
+        close(fd);
+        sleep_us(200);
+    }
+    if (!run.ended)
+        note_problem("nobody listens on the server's port");
+    lost++;
+    return (struct peer){.fd = -1};
+}
+
+/* Send what fits of the bytes up to `end`. */
+static void peer_send(struct peer *peer, uint64_t end)
+{
+    unsigned char buffer[8192];
+    size_t length = end - peer->sent < sizeof buffer ? end - peer->sent : sizeof buffer;
+
+    for (size_t i = 0; i < length; i++)
+        buffer[i] = stream_byte(peer->sent + i);
+    ssize_t n = send(peer->fd, buffer, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n == -1 && errno != EAGAIN)
+        lose(peer);
+    peer->sent += n > 0 ? (uint64_t)n : 0;
+}
+
+/* Receive, and compare.  Returns false at the end of the stream. */
+static bool peer_receive(struct peer *peer)
+{
+    unsigned char buffer[65536];
+    ssize_t n = recv(peer->fd, buffer, sizeof buffer, MSG_DONTWAIT);
+
+    if (n == -1 && errno != EAGAIN)
+        lose(peer);
+    for (ssize_t i = 0; i < n; i++, peer->received++)
+        if (peer->received >= peer->sent || buffer[i] != stream_byte(peer->received)) {
+            note_problem("a client got a wrong byte at position %llu",
+                         (unsigned long long)peer->received);
+            lose(peer);
+            break;
+        }
+    return n != 0;
+}
+
+/* A client that waits for more than its patience. */
+static void peer_waits(struct peer *peer, const char *what)
+{
+    if (may_stop_serving())
+        unserved = true;
+    else
+        note_problem("a client waits in vain for %s", what);
+    lose(peer);
+}
+
+static int patience_ms(void)
+{
+    return may_stop_serving() ? SHORT_PATIENCE_MS : PATIENCE_MS;
+}
+
+/* Send so many bytes and read them back.  If they are many, first send without reading, until nothing
+ * more fits, so that the server has to wait as well. */
+static void exchange(struct peer *peer, size_t length)
+{
+    uint64_t end = peer->sent + length;
+    bool reading = length < 8192;
+
+    while (peer->fd != -1 && peer->received < end) {
+        struct pollfd pollfd = {.fd = peer->fd, .events = reading ? POLLIN : 0};
+        pollfd.events |= peer->sent < end ? POLLOUT : 0;
+        int ready = poll(&pollfd, 1, reading ? patience_ms() : 3);
+        if (ready == 0 && reading)
+            peer_waits(peer, "its echo");
+        if (ready == 1 && (pollfd.revents & POLLOUT) != 0)
+            peer_send(peer, end);
+        if (peer->fd != -1 && reading && (pollfd.revents & (POLLIN | POLLERR | POLLHUP)) != 0 &&
+            !peer_receive(peer))
+            lose(peer);
+        reading = reading || ready == 0 || peer->sent == end || (pollfd.revents & POLLHUP) != 0;
+    }
+}
+
+/* Half-close, and wait for the server's FIN. */
+static void finish(struct peer *peer)
+{
+    struct pollfd pollfd = {.fd = peer->fd, .events = POLLIN};
+
+    if (peer->fd == -1)
+        return;
+    shutdown(peer->fd, SHUT_WR);
+    do {
+        if (poll(&pollfd, 1, patience_ms()) == 0) {
+            peer_waits(peer, "the end of its connection");
+            return;
+        }
+    } while (peer_receive(peer) && peer->fd != -1);
+    if (peer->fd != -1)
+        close(peer->fd);
+    peer->fd = -1;
+}
+
+static void reset(struct peer *peer)
+{
+    struct linger linger = {.l_onoff = 1};
+
+    if (peer->fd == -1)
+        return;
+    peer_send(peer, peer->sent + 10);
+    setsockopt(peer->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+    close(peer->fd);
+    peer->fd = -1;
+}
+
+/* Every call transfers one byte, so that large messages would take long. */
+static bool is_always_short(void)
+{
+    return run.fault.permanent && strcmp(run.fault.error, "SHORT") == 0;
+}
+
+/* What the clients do.  Returns the one that is still connected at the end. */
+static struct peer talk(void)
+{
+    struct peer one = open_peer(false), two = {.fd = -1}, big, rude, next;
+
+    exchange(&one, 20);
+    if (options.one_at_a_time) {
+        finish(&one);
+    } else {
+        two = open_peer(false);
+        exchange(&two, 2000);
+    }
+    big = open_peer(true);
+    exchange(&big, is_always_short() ? SMALL_EXCHANGE : BIG_EXCHANGE);
+    finish(&big);
+    rude = open_peer(false);
+    reset(&rude);
+    exchange(&one, one.fd == -1 ? 0 : 20);
+    finish(&one);
+    exchange(&two, two.fd == -1 ? 0 : 20);
+    finish(&two);
+    for (int i = 0; i < 2; i++) { /* the fault may affect the first of them */
+        next = open_peer(false);
+        exchange(&next, 20);
+        if (next.fd != -1)
+            break;
+    }
+    if (next.fd == -1 && !may_stop_serving())
+        note_problem("the next client is not served");
+    return next;
+}
+
+/* ---- One run ---- */
+
+static int healthy_fd_count, healthy_status; /* of the runs without a fault */
+
+/* The server has ended before it was told to.  That is allowed at start-up. */
+static void judge_early_end(void)
+{
+    int code = WEXITSTATUS(run.status);
+
+    problem[0] = '\0'; /* this explains what the clients saw */
+    if (WIFSIGNALED(run.status))
+        note_problem("the server was killed by signal %d (%s)", WTERMSIG(run.status),
+                     strsignal(WTERMSIG(run.status)));
+    else if (run.injected == 0 || !run.at_start)
+        note_problem("the server exited with code %d", code);
+    else if (code != 1 && code != CANNOT_LOAD)
+        note_problem("the server exited with code %d instead of 1", code);
+    else if (code == 1 && message_count() != 1)
+        note_problem("the server exited with %d messages instead of one", message_count());
+}
+
+static void check_idle(void)
+{
+    long before_count = run.injected;
+    long long before = cpu_us();
+
+    sleep_us(run.fault.permanent ? SUSPECT_MS * 1000 : IDLE_MS * 1000);
+    if (!run.fault.permanent && cpu_us() - before > IDLE_MS * 250) {
+        before = cpu_us();
+        sleep_us(SUSPECT_MS * 1000);
+    } else if (!run.fault.permanent) {
+        return;
+    }
+    long long used = cpu_us() - before;
+    if (used <= SUSPECT_MS * 250 && run.injected - before_count <= 10 * SUSPECT_MS)
+        return;
+    doubtful = problem[0] == '\0';
+    note_problem("the server spins: %lld%% of a CPU and %ld failing calls in %d ms",
+                 used / (SUSPECT_MS * 10), run.injected - before_count, SUSPECT_MS);
+}
+
+static void check_descriptors(void)
+{
+    long long end = now_ms() + STOP_MS;
+
+    while (fd_count() > healthy_fd_count) {
+        if (now_ms() > end) {
+            note_problem("the server has %d open descriptors instead of %d", fd_count(),
+                         healthy_fd_count);
+            return;
+        }
+        sleep_us(1000);
+    }
+}
+
+static void check_messages(void)
+{
+    int count = message_count();
+
+    if ((unserved || lost > 1) && count == 0)
+        note_problem("the server does not serve every client, and does not say why");
+    if (options.message[0] != '\0' && count > lost + 2) /* one may be about each closed client */
+        note_problem("the server has printed %d messages instead of one", count);
+}
+
+static void stop_server(void)
+{
+    long long begin = now_ms();
+
+    signal_server(SIGTERM);
+    if (!wait_for_end(3 * STOP_MS)) {
+        note_problem("the server does not stop on SIGTERM");
+        return;
+    }
+    if (run.status != healthy_status)
+        note_problem("the server ended on SIGTERM with status %#x instead of %#x", run.status,
+                     healthy_status);
+    doubtful = problem[0] == '\0' && now_ms() - begin > STOP_MS;
+    if (doubtful)
+        note_problem("the server needs %lld ms to stop on SIGTERM", now_ms() - begin);
+}
+
+/* The clients have talked to the server, and it is still running. */
+static void judge_server(void)
+{
+    if (run.injected > 0 && lost > 0 && !run.fault.permanent && is_transient(&run.fault))
+        note_problem("the server closed a client because of %s, which is transient",
+                     run.fault.error);
+    if (lost > 1 && !may_stop_serving())
+        note_problem("the server closed %d clients because of one failed call", lost);
+    check_idle();
+    if (run.fault.call == NULL && (healthy_fd_count == 0 || fd_count() < healthy_fd_count))
+        healthy_fd_count = fd_count();
+    if (may_stop_serving())
+        check_messages();
+    else
+        check_descriptors();
+    stop_server();
+}
+
+/* Run the server once.  Returns true if it did nothing wrong; otherwise `problem` says what. */
+static bool run_server(const struct fault *fault, bool count_all)
+{
+    problem[0] = '\0';
+    lost = 0;
+    unserved = doubtful = false;
+    start_server(fault, count_all);
+    struct peer last = talk();
+    if (run.ended || (lost > 0 && wait_for_end(run.at_start ? 100 : 0)))
+        judge_early_end();
+    else
+        judge_server();
+    if (last.fd != -1)
+        close(last.fd);
+    clean_up();
+    return problem[0] == '\0';
+}
+
+/* ---- All runs ---- */
+
+/* A job: one error of one call, for n = 1, 2, 3 ... until the server makes no more such calls. */
+static struct job {
+    struct fault fault; /* without n */
+    long calls;         /* how many the server makes without a fault */
+    int reached, survived, excepted;
+    const struct exception *exception;
+    long first_n; /* of the first fault that was not survived */
+    char problem[sizeof problem];
+} * jobs; /* shared by the workers */
+static int job_count;
+static _Atomic int *next_job;
+
+static void *share(size_t size)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (memory == MAP_FAILED)
+        give_up("mmap");
+    return memory;
+}
+
+/* Two runs without a fault: the first finds out which calls the server makes, the second what a
+ * healthy server looks like. */
+static void learn(void)
+{
+    static long counts[512];
+
+    for (int i = 0; i < 2; i++) {
+        healthy_status = -1;
+        run_server(NULL, i == 0);
+        if (!run.ended || strncmp(problem, "the server ended on SIGTERM", 27) != 0) {
+            fprintf(stderr,
+                    "%s fails without any fault: %s.\n"
+                    "To find out why, first run: make test\n",
+                    options.name, problem[0] != '\0' ? problem : "it does not end");
+            exit(2);
+        }
+        healthy_status = run.status;
+        /* A server without a handler for SIGTERM is killed by it; ours have one. */
+        if (run.status != 0 && (run.status != SIGTERM || options.message[0] != '\0')) {
+            fprintf(stderr, "%s ends on SIGTERM with wait status %#x instead of 0.\n", options.name,
+                    (unsigned)run.status);
+            exit(2);
+        }
+        if (i == 0)
+            memcpy(counts, run.counts, sizeof counts);
+    }
+    memcpy(run.counts, counts, sizeof counts);
+}
+
+static void add_jobs(const struct call *call, const char *list, bool permanent, long count)
+{
+    char word[20];
+    int length;
+
+    for (; list != NULL && sscanf(list, " %19s%n", word, &length) == 1; list += length) {
+        struct fault fault = {.call = call, .permanent = permanent};
+        strcpy(fault.error, word);
+        jobs[job_count++] = (struct job){.fault = fault, .calls = count};
+    }
+}
+
+static void make_jobs(void)
+{
+    jobs = share(4000 * sizeof *jobs);
+    next_job = share(sizeof *next_job);
+    for (int i = 0; i < CALL_COUNT; i++) {
+        bool by_shim = calls[i].number == BY_SHIM;
+        long count = by_shim ? options.shim != -1 : run.counts[calls[i].number];
+        if (count == 0)
+            continue;
+        add_jobs(&calls[i], calls[i].errors, false, count);
+        add_jobs(&calls[i], calls[i].permanent, true, count);
+    }
+}
+
+static const struct exception *find_exception(const struct fault *fault)
+{
+    for (size_t i = 0; i < sizeof exceptions / sizeof exceptions[0]; i++)
+        if (is_one_of(fault->call->name, exceptions[i].calls) &&
+            is_one_of(fault->error, exceptions[i].errors) &&
+            strstr(problem, exceptions[i].problem) != NULL &&
+            (run.at_start || !exceptions[i].at_start))
+            return &exceptions[i];
+    return NULL;
+}
+
+/* One fault, for a job.  Returns false if the server did not make that call. */
+static bool torture_once(struct job *job)
+{
+    bool survived = run_server(&job->fault, false);
+
+    if (run.injected == 0)
+        return false;
+    if (!survived && doubtful)
+        survived = run_server(&job->fault, false);
+    job->reached++;
+    if (survived)
+        job->survived++;
+    else if (find_exception(&job->fault) != NULL) {
+        job->exception = find_exception(&job->fault);
+        job->excepted++;
+    } else if (job->first_n == 0) {
+        job->first_n = job->fault.n;
+        strcpy(job->problem, problem);
+    }
+    return true;
+}
+
+static void work(void)
+{
+    int i;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    while ((i = atomic_fetch_add(next_job, 1)) < job_count) {
+        struct fault *fault = &jobs[i].fault;
+        long most = jobs[i].calls < SAMPLE_CALLS ? jobs[i].calls : SAMPLE_CALLS;
+        fault->n = options.sample ? 1 + i % most : 1;
+        while (torture_once(&jobs[i]) && !options.sample)
+            fault->n += fault->permanent && fault->n > 3 ? fault->n / 2 : 1;
+    }
+    _exit(0);
+}
+
+static void show_progress(void)
+{
+    if (!isatty(STDOUT_FILENO))
+        return;
+    int done = *next_job < job_count ? *next_job : job_count;
+    printf("\r  %d of %d errors\033[K%s", done, job_count, done == job_count ? "\r\033[K" : "");
+    fflush(stdout);
+}
+
+static void run_all(void)
+{
+    int running = 0, status = 0;
+
+    fflush(stdout);
+    while (running < options.jobs) {
+        if (fork() == 0)
+            work();
+        running++;
+    }
+    while (running > 0) {
+        if (waitpid(-1, &status, WNOHANG) > 0)
+            running--;
+        else
+            sleep_us(50000);
+        if (status != 0) { /* its message is above; the other workers end with this process */
+            fprintf(stderr, "torture: a worker has ended with status %#x\n", (unsigned)status);
+            exit(2);
+        }
+        show_progress();
+    }
+}
+
+/* ---- The report ---- */
+
+/* Print words, in lines of at most 80 columns; each line after the first begins with `indent`
+ * blanks. */
+static void print_wrapped(const char *text, int column, int indent)
+{
+    while (*text != '\0') {
+        int length = (int)strcspn(text, " ");
+        if (column > indent && column + 1 + length > 80)
+            column = printf("\n%*s", indent, "") - 1;
+        column += printf("%s%.*s", column > indent ? " " : "", length, text);
+        text += length;
+        text += strspn(text, " ");
+    }
+    printf("\n");
+}
+
+static void print_scores(int *survived, int *counted, int *preloaded)
+{
+    int column = 0;
+
+    for (int i = 0; i < job_count;) {
+        const struct call *call = jobs[i].fault.call;
+        int good = 0, all = 0;
+        for (; i < job_count && jobs[i].fault.call == call; i++) {
+            good += jobs[i].survived;
+            all += jobs[i].reached - jobs[i].excepted;
+        }
+        if (all == 0)
+            continue;
+        *preloaded += call->number == BY_SHIM ? all : 0;
+        char score[24];
+        snprintf(score, sizeof score, "%d/%d", good, all);
+        printf("  %-15s %8s%s", call->name, score, ++column % 3 == 0 ? "\n" : "");
+        *survived += good;
+        *counted += all;
+    }
+    if (column % 3 != 0)
+        printf("\n");
+}
+
+static void print_exceptions(void)
+{
+    for (size_t e = 0; e < sizeof exceptions / sizeof exceptions[0]; e++) {
+        const struct job *first = NULL;
+        int count = 0;
+        for (int i = 0; i < job_count; i++) {
+            if (jobs[i].exception != &exceptions[e])
+                continue;
+            first = first != NULL ? first : &jobs[i];
+            count += jobs[i].excepted;
+        }
+        if (count == 0)
+            continue;
+        bool many = strlen(exceptions[e].errors) > 20;
+        int column = printf("  not counted: %d × %s%s%s.", count, first->fault.call->name,
+                            many ? "" : " ", many ? "" : exceptions[e].errors);
+        print_wrapped(exceptions[e].why, column - 1, 4);
+    }
+}
+
+/* strace injects the same fault: the participant can watch what the server does. */
+static void print_repeat(const struct fault *fault)
+{
+    printf("  to repeat it:\n    %s FAULT='%s'\n", options.repeat, fault_text(fault));
+    if (fault->call->number != BY_SHIM && fault->call->number != SYS_brk)
+        printf("  to watch it: strace -f -e inject=%s:error=%s:when=%ld%s, and the server\n",
+               fault->call->name, fault->error, fault->n, fault->permanent ? "+" : "");
+}
+
+static void print_fault(const struct fault *fault)
+{
+    printf("%s, call number %ld%s: %s", fault->call->name, fault->n,
+           fault->permanent ? " and all later ones" : "",
+           strcmp(fault->error, "SHORT") == 0 ? "one byte" : fault->error);
+}
+
+static void print_failures(void)
+{
+    for (int i = 0; i < job_count; i++) {
+        if (jobs[i].first_n == 0)
+            continue;
+        jobs[i].fault.n = jobs[i].first_n;
+        printf("  not survived: ");
+        print_fault(&jobs[i].fault);
+        printf("\n    ");
+        print_wrapped(jobs[i].problem, 4, 4);
+        print_repeat(&jobs[i].fault);
+        if (!options.show_all)
+            return;
+    }
+}
+
+static int report(void)
+{
+    int survived = 0, counted = 0, preloaded = 0;
+
+    print_scores(&survived, &counted, &preloaded);
+    if (counted == 0) {
+        printf("  no fault could be injected\n");
+        return 2;
+    }
+    printf("  survived %d of %d faults: %.*f %%\n", survived, counted, survived == counted ? 0 : 2,
+           survived == counted ? 100.0 : 100.0 * survived / counted - 0.005);
+    print_failures();
+    print_exceptions();
+    if (options.shim == -1 || preloaded == 0)
+        printf(
+            "  left out: close, malloc, and short reads and writes, because the server does not\n"
+            "    load the preload library (a static program cannot)\n");
+    return survived == counted ? 0 : 1;
+}
+
+/* Calls that torture.h does not know were not made to fail, so the score would be incomplete. */
+static bool knows_every_call(void)
+{
+    bool result = true;
+
+    for (int number = 0; number < 512; number++)
+        if (run.counts[number] > 0 && call_by_number(number) == NULL) {
+            printf("  torture.h has no entry for system call number %d\n", number);
+            result = false;
+        }
+    return result;
+}
+
+static int run_one(const struct fault *fault)
+{
+    bool survived = run_server(fault, false);
+
+    print_fault(fault);
+    printf("\n");
+    if (run.injected == 0)
+        printf("  The server does not make so many calls.\n");
+    else
+        printf("  %s%s%s\n", survived ? "survived" : "not survived: ", problem,
+               lost == 1 && survived ? "; one client was closed" : "");
+    return run.injected == 0 ? 2 : !survived;
+}
+
+static const char *only; /* option -f */
+
+static void parse_option(int letter)
+{
+    switch (letter) {
+    case 'a':
+        options.show_all = true;
+        break;
+    case 'f':
+        only = optarg;
+        break;
+    case 'j':
+        options.jobs = atoi(optarg);
+        break;
+    case 'n':
+        options.name = optarg;
+        break;
+    case 'm':
+        options.message = optarg;
+        break;
+    case 'r':
+        options.repeat = optarg;
+        break;
+    case 's':
+        options.sample = true;
+        break;
+    case '1':
+        options.one_at_a_time = true;
+        break;
+    case 'S':
+        options.shim = open(optarg, O_RDONLY | O_CLOEXEC);
+        break;
+    default:
+        exit(2);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct fault fault = {0};
+    int letter;
+
+    while ((letter = getopt(argc, argv, "+af:j:n:m:r:s1S:")) != -1)
+        parse_option(letter);
+    options.command = argv + optind;
+    if (options.command[0] == NULL)
+        return 2;
+    if (options.jobs == 0)
+        options.jobs = 8 * (int)sysconf(_SC_NPROCESSORS_ONLN);
+    for (int fd = 3; fd < 256; fd++) /* what this program inherited, the server must not inherit */
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+    if (only != NULL && !parse_fault(only, &fault)) {
+        fprintf(stderr,
+                "FAULT='%s': expected CALL:NUMBER:ERROR, such as recvfrom:3:ENOMEM.\n"
+                "The calls and errors are in tests/programs/torture.h.\n",
+                only);
+        return 2;
+    }
+    printf("%s\n", options.name);
+    learn();
+    if (only != NULL)
+        return run_one(&fault);
+    bool complete = knows_every_call();
+    make_jobs();
+    run_all();
+    int result = report();
+    return result == 0 && !complete ? 1 : result;
+}
