@@ -31,7 +31,7 @@ copy_to() {
     mkdir -p "$1/tests/programs"
     cp "$ROOT/Makefile" "$ROOT/README.md" "$1"
     cp -R "$ROOT/tests/commands" "$ROOT/tests/support" "$1/tests"
-    cp "$ROOT"/tests/programs/Makefile "$ROOT"/tests/programs/*.c "$1/tests/programs"
+    cp "$ROOT"/tests/programs/Makefile "$ROOT"/tests/programs/*.[ch] "$1/tests/programs"
     cp -R "$ROOT/tests/lab" "$ROOT/tests/bugs" "$1/tests"
     for stage in "$ROOT"/0*-*; do
         mkdir "$1/${stage##*/}"
