@@ -340,7 +340,7 @@ wait_for_connections() { # 300 connections, or as many as the backlog takes: no 
     stop_server TERM
     start_server
     start_client two random 500000000
-    wait_until 5 busy
+    wait_until 15 busy
     stop_server TERM
 }
 busy() { [ "$(cpu_ticks 2>/dev/null || echo 9)" -gt 2 ]; }
