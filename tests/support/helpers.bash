@@ -437,16 +437,23 @@ does_not_spin() {
 }
 # uses_little_cpu MS: during so many milliseconds, the server runs for at most a tenth of them, and it
 # is ready to run for at most half of them.  On a busy machine, a server that spins is always ready,
-# although it seldom runs.
+# although it seldom runs.  One that sleeps between short turns may be ready for as long, because it
+# waits for a processor after each sleep; but it sleeps, and a server that spins does not.
 uses_little_cpu() {
-    local before after ran ready
+    local before after ran ready sleeps
+    sleeps=$(sleep_count)
     before=$(cpu_time)
     short_sleep "0.$(printf '%03d' "$1")"
     after=$(cpu_time)
     ran=$((${after% *} - ${before% *})) ready=$((${after#* } - ${before#* }))
-    [ "$ran" -le $(($1 / 10)) ] && [ "$ready" -le $(($1 / 2)) ] && return
+    sleeps=$(($(sleep_count) - sleeps))
+    [ "$ran" -le $(($1 / 10)) ] && { [ "$ready" -le $(($1 / 2)) ] || [ "$sleeps" -ge 5 ]; } && return
     echo "during $1 ms without traffic, the server ran for $ran ms and was ready to run for $ready ms"
     return 1
+}
+# Print how often the server's threads have gone to sleep.
+sleep_count() {
+    cat "/proc/$SERVER_PID/task/"*/status 2>/dev/null | awk '/^voluntary_ctxt_switches:/ { n += $2 } END { print n + 0 }'
 }
 # Print the milliseconds for which the server's threads have run, and have run or been ready to run.
 cpu_time() {
