@@ -26,10 +26,10 @@ static ssize_t receive(int fd, char *buffer, size_t size)
         back_off(errno);
     log_call("recv %zd", received);
     log_fd(fd, 0);
-    if (received <= 0)
-        log_action("%s; close", received == 0 ? "end of input" : strerror(errno));
+    if (received == 0)
+        log_action("end of input; close");
     if (received == -1)
-        report_shortage("recv");
+        log_client_error("recv");
     return received;
 }
 
@@ -40,14 +40,11 @@ static bool send_all(int fd, const char *data, size_t length)
     for (size_t sent = 0; sent < length;) {
         ssize_t n = send(fd, data + sent, length - sent, 0);
         if (n == -1 && is_transient(errno)) {
-            if (errno == ENOBUFS)
-                report_shortage("send");
             back_off(errno);
             continue;
         }
         if (n == -1) {
-            log_action("send: %s; close", strerror(errno));
-            report_shortage("send");
+            log_client_error("send");
             return false;
         }
         sent += (size_t)n;

@@ -94,8 +94,7 @@ static void client_close(struct client *client)
  * so that client_ready() can return the result directly. */
 static bool client_fail(struct client *client, const char *call)
 {
-    log_action("%s: %s; close", call, strerror(errno));
-    report_shortage(call);
+    log_client_error(call);
     client_close(client);
     return false;
 }
@@ -104,8 +103,7 @@ static void client_open(int fd)
 {
     log_action("accept: fd %d", fd);
     if (!set_nonblocking(fd) || !grow_client_table(fd)) {
-        log_action("%s; close fd %d", strerror(errno), fd);
-        report_shortage("accept");
+        log_client_error("accept");
         close(fd);
         return;
     }
@@ -166,8 +164,6 @@ static ssize_t send_some(struct client *client, const char *data, size_t length)
     ssize_t sent = send(client->fd, data, length, 0);
 
     if (sent == -1 && is_transient(errno)) {
-        if (errno == ENOBUFS)
-            report_shortage("send");
         back_off(errno);
         return 0;
     }

@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ENOBUFS_BACKOFF_MS 1
+#define SHORT_BACKOFF_MS 1
 #define MAX_LOG_LINE 320 /* bytes in a line of output */
 #define BACKLOG 4096     /* the kernel lowers it to its own maximum */
 #define MAX_WRITES (2 * MAX_LOG_LINE)
@@ -217,6 +217,12 @@ void report_shortage(const char *call)
     }
 }
 
+void log_client_error(const char *call)
+{
+    log_action("%s: %s; close", call, strerror(errno));
+    report_shortage(call);
+}
+
 static void sleep_ms(long ms)
 {
     nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
@@ -224,8 +230,11 @@ static void sleep_ms(long ms)
 
 void back_off(int error)
 {
-    if (error != EINTR && error != EAGAIN && !stop_requested)
-        sleep_ms(error == ENOBUFS ? ENOBUFS_BACKOFF_MS : BACKOFF_MS);
+    if (error == EINTR || error == EAGAIN || stop_requested)
+        return;
+    if (error == ENOBUFS)
+        report_shortage("send or recv");
+    sleep_ms(error == ENOBUFS ? SHORT_BACKOFF_MS : BACKOFF_MS);
 }
 // ANCHOR_END: errors
 
@@ -571,9 +580,12 @@ bool handle_wait_error(const char *call)
         report_error("%s: %s; clients wait until it succeeds", call, strerror(error));
         reported = true;
     }
-    /* back_off() does not sleep after EINTR or EAGAIN, and a wait that kept failing would use a
-     * whole CPU.  So we pass ENOBUFS in their place, after which it sleeps for a moment. */
-    back_off(error == EINTR || error == EAGAIN ? ENOBUFS : error);
+    /* back_off() does not sleep after EINTR or EAGAIN, but a wait that kept failing would use a
+     * whole CPU. */
+    if (error == EINTR || error == EAGAIN)
+        sleep_ms(SHORT_BACKOFF_MS);
+    else
+        back_off(error);
     if (!stop_requested)
         return true;
     if (error != EINTR || last_chance)

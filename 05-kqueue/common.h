@@ -63,9 +63,12 @@ _Noreturn void die(const char *what);
 /* True if the same call may succeed when it is made again. */
 bool is_transient(int error);
 
-/* A call for a client has failed, and errno says why.  If the client or its network is the cause, do
- * nothing.  Any other cause, such as a lack of memory, may affect every client, so say so on
- * stderr; only the first time, because it may happen often. */
+/* A call for one client has failed, and errno says why.  Log that the client is closed. */
+void log_client_error(const char *call);
+
+/* log_client_error() and back_off() call this.  If the cause in errno is neither a client nor its
+ * network, but for example a lack of memory, other clients may meet it too: say so on stderr, the
+ * first time. */
 void report_shortage(const char *call);
 
 /* Sleep as long as the error deserves before another attempt: not at all for EINTR and EAGAIN, a

@@ -92,10 +92,8 @@ static ssize_t receive(int fd, char *buffer, size_t size)
     log_fd(fd, 0);
     if (received == 0)
         log_action("end of input; close");
-    if (received == -1) {
-        log_action("%s; close", strerror(errno));
-        report_shortage("recv");
-    }
+    if (received == -1)
+        log_client_error("recv");
     return received;
 }
 
@@ -105,8 +103,6 @@ static ssize_t send_some(int fd, const char *data, size_t length)
     ssize_t sent = send(fd, data, length, 0);
 
     if (sent == -1 && is_transient(errno)) {
-        if (errno == ENOBUFS)
-            report_shortage("send");
         back_off(errno);
         sent = 0;
     }
@@ -148,10 +144,8 @@ static bool send_all(int fd, const char *data, size_t length)
 
     if (ok && (size_t)sent < length)
         ok = send_rest(fd, data + sent, length - (size_t)sent);
-    if (!ok) {
-        log_action("%s; close", strerror(errno));
-        report_shortage("send");
-    }
+    if (!ok)
+        log_client_error("send");
     return ok;
 }
 
@@ -230,8 +224,7 @@ static void start_client_coroutine(int fd)
         set_nodelay(fd);
         return;
     }
-    log_action("%s; close fd %d", strerror(errno), fd);
-    report_shortage("accept");
+    log_client_error("accept");
     unwatch(fd);
     close(fd);
 }

@@ -728,7 +728,7 @@ doctor_line() { printf '%s\n' "$output" | grep -e "^.. $1 "; }
     narrow
     doctor_line compiler | grep -q '^no '
     doctor_line FD_SETSIZE | grep -q 'unknown without a compiler'
-    printf '%s\n' "$output" | grep -q '^Not ready: missing: a C compiler\. To install: '
+    printf '%s\n' "$output" | grep -q '^Not ready: missing: a C compiler\. To fix it: '
     rm "$T/bin/bash"
     run env -i PATH="$T/bin" sh tests/commands/doctor
     [ "$status" -eq 1 ]

@@ -1,10 +1,11 @@
 /* The test client: it checks every byte that comes back, and it can misbehave in every way that a
  * real client might.
  *
- * Usage: client [-b ADDRESS] [-t SECONDS] PORT VERB [VALUE]...   (`client -h` lists the verbs)
+ * Usage: client [-b ADDRESS] [-t SECONDS] [-s SECONDS] PORT VERB [VALUE]...
+ * (`client -h` lists the verbs)
  * Exit code: 0 if the server did everything that the verbs expect; 1 if it broke a rule, with one
- * line on stderr; 2 if the command line is wrong.  The client gives up after SECONDS (default 20)
- * and exits with 1.
+ * line on stderr; 2 if the command line is wrong.  The client gives up after -t SECONDS (default
+ * 20), or when the server has not answered for -s SECONDS, and exits with 1.
  *
  * Pseudo-random bytes are a function of their position in the stream, so the client detects a byte
  * that is lost, duplicated or out of order, and can name its position.
@@ -28,20 +29,25 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "stream.h"
 
 #define CHUNK 65536
 #define STALL_MS 300       /* fill: after this long without progress, the socket is full */
 #define BRIEF_STALL_MS 50  /* the same for try-fill, which does not have to be certain */
 #define SMALL_RCVBUF 16384 /* bytes, for small-rcvbuf */
+#define TICK_MS 500        /* how often the timer fires that ends the program */
 
 static const char usage[] =
-    "usage: client [-b ADDRESS] [-t SECONDS] PORT VERB [VALUE]...\n"
+    "usage: client [-b ADDRESS] [-t SECONDS] [-s SECONDS] PORT VERB [VALUE]...\n"
     "\n"
     "Carries out the verbs in order.  The exit code is 0 if the server did what they\n"
     "expect, and 1 if it did not.  ADDRESS is 127.0.0.1 unless you name another.\n"
-    "After SECONDS (20) the client gives up, also with 1.\n"
+    "After -t SECONDS (20) the client gives up, also with 1; with -s, it gives up when\n"
+    "the server has not answered for so long.\n"
     "\n"
     "Verbs for one connection.  The first verb opens it; after reset or close, the\n"
     "next verb opens another:\n"
@@ -91,6 +97,11 @@ static int connection = -1;      /* used by the verbs for one connection; -1: no
 static int receive_buffer;       /* SO_RCVBUF for the next connection; 0: the system's default */
 static uint64_t filled;          /* bytes that fill has sent and drain has not read back */
 
+/* For -t and -s, counted in ticks of the timer; a limit of 0 means that there is none. */
+static int tick_limit, quiet_tick_limit;
+static volatile sig_atomic_t ticks, quiet_ticks; /* since the start; since the last progress */
+static volatile sig_atomic_t is_told_to_wait;    /* by a verb: then the server owes nothing */
+
 /* Print one line that names the current verb, and exit with 1. */
 static void fail(const char *format, ...)
 {
@@ -104,15 +115,44 @@ static void fail(const char *format, ...)
     exit(1);
 }
 
-/* The SIGALRM handler: it may call async-signal-safe functions only. */
-static void on_alarm(int signal_number)
+/* The server has answered, or taken something. */
+static void note_progress(void)
 {
-    ssize_t written = write(STDERR_FILENO, "client: timed out in: ", 22);
+    quiet_ticks = 0;
+}
 
+static const char *silence; /* what on_tick() prints; set by start_timer() */
+
+/* The SIGALRM handler: it may call async-signal-safe functions only. */
+static void on_tick(int signal_number)
+{
     (void)signal_number;
+    ticks++;
+    quiet_ticks++;
+    bool quiet = quiet_tick_limit > 0 && quiet_ticks >= quiet_tick_limit && !is_told_to_wait;
+    if (!quiet && (tick_limit == 0 || ticks < tick_limit))
+        return;
+    const char *text = quiet ? silence : "client: timed out in: ";
+    ssize_t written = write(STDERR_FILENO, text, strlen(text));
     written += write(STDERR_FILENO, step, strlen(step));
     written += write(STDERR_FILENO, "\n", 1);
     _exit(written > 0 ? 1 : 1); /* The compiler wants the result of write() to be used. */
+}
+
+/* Start the timer for these limits in seconds; 0 means no limit. */
+static void start_timer(unsigned total, unsigned quiet)
+{
+    static char text[100];
+    struct itimerval every = {.it_interval.tv_usec = TICK_MS * 1000,
+                              .it_value.tv_usec = TICK_MS * 1000};
+
+    tick_limit = (int)(total * 1000 / TICK_MS);
+    quiet_tick_limit = (int)(quiet * 1000 / TICK_MS);
+    snprintf(text, sizeof text, "client: the server did not answer for %u second%s in: ", quiet,
+             quiet == 1 ? "" : "s");
+    silence = text;
+    signal(SIGALRM, on_tick);
+    setitimer(ITIMER_REAL, &every, NULL);
 }
 
 /* Print the message and the usage, and exit with 2. */
@@ -131,29 +171,6 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* The stream is a sequence of 8-byte words; word number `index` is splitmix64 of its index. */
-static uint64_t stream_word(uint64_t index)
-{
-    uint64_t word = (index + 1) * 0x9e3779b97f4a7c15u;
-
-    word = (word ^ (word >> 30)) * 0xbf58476d1ce4e5b9u;
-    word = (word ^ (word >> 27)) * 0x94d049bb133111ebu;
-    return word ^ (word >> 31);
-}
-
-/* Write `length` bytes of the stream, from `position` on, into the buffer. */
-static void make_stream(unsigned char *buffer, uint64_t position, size_t length)
-{
-    while (length > 0) {
-        uint64_t word = stream_word(position / 8);
-        size_t skip = (size_t)(position % 8), take = 8 - skip < length ? 8 - skip : length;
-        memcpy(buffer, (unsigned char *)&word + skip, take);
-        buffer += take;
-        position += take;
-        length -= take;
-    }
-}
-
 /* Fail if `got` is not what the stream has at this position.  `length` is at most CHUNK. */
 static void check_stream(const unsigned char *got, uint64_t position, size_t length)
 {
@@ -162,10 +179,19 @@ static void check_stream(const unsigned char *got, uint64_t position, size_t len
     make_stream(expected, position, length);
     if (memcmp(got, expected, length) == 0)
         return;
-    for (size_t i = 0; i < length; i++)
-        if (got[i] != expected[i])
-            fail("byte %llu of the stream came back as 0x%02x, but 0x%02x was sent",
-                 (unsigned long long)(position + i), got[i], expected[i]);
+    size_t i = 0;
+    while (got[i] == expected[i])
+        i++;
+    uint64_t wrong = position + i, found;
+    char what[100] = "";
+    if (find_in_stream(got + i, length - i, &found) && found > wrong)
+        snprintf(what, sizeof what, ": the %llu bytes before it are missing",
+                 (unsigned long long)(found - wrong));
+    else if (find_in_stream(got + i, length - i, &found))
+        snprintf(what, sizeof what, ": byte %llu came back a second time",
+                 (unsigned long long)found);
+    fail("byte %llu of the stream came back as 0x%02x, but 0x%02x was sent%s",
+         (unsigned long long)wrong, got[i], expected[i], what);
 }
 
 /* Connect to the server and return the descriptor. */
@@ -187,6 +213,7 @@ static int open_connection(void)
     receive_buffer = 0;
     if (connect(fd, found->ai_addr, found->ai_addrlen) == -1)
         fail("connect to %s port %s: %s", address, port, strerror(errno));
+    note_progress();
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (fcntl(fd, F_SETFL, O_NONBLOCK) == -1) /* after connect(), which has to wait */
         fail("fcntl(): %s", strerror(errno));
@@ -203,11 +230,19 @@ static void reset_connection(int fd)
     close(fd);
 }
 
-/* Wait up to `ms` milliseconds (-1: without limit) and return the events, or 0. */
+/* Wait up to `ms` milliseconds (-1: without limit) and return the events, or 0.  The timer must not
+ * end a wait that has a limit of its own. */
 static int poll_one(int fd, int events, int ms)
 {
     struct pollfd one = {.fd = fd, .events = (short)events};
+    sigset_t alarm_only, before;
+
+    sigemptyset(&alarm_only);
+    if (ms >= 0)
+        sigaddset(&alarm_only, SIGALRM);
+    sigprocmask(SIG_BLOCK, &alarm_only, &before);
     int n = poll(&one, 1, ms);
+    sigprocmask(SIG_SETMASK, &before, NULL);
 
     if (n == -1 && errno != EINTR)
         fail("poll(): %s", strerror(errno));
@@ -232,6 +267,7 @@ static void send_all(int fd, const void *data, size_t length)
         if (n == 0)
             poll_one(fd, POLLOUT, -1);
         sent += (size_t)n;
+        note_progress();
     }
 }
 
@@ -241,8 +277,10 @@ static size_t receive_some(int fd, void *buffer, size_t size)
 {
     for (;;) {
         ssize_t n = recv(fd, buffer, size, 0);
-        if (n >= 0)
+        if (n >= 0) {
+            note_progress();
             return (size_t)n;
+        }
         if (errno == ECONNRESET)
             fail("the server reset the connection");
         if (errno == EAGAIN)
@@ -286,6 +324,8 @@ static void expect_closed(int fd)
     do {
         poll_one(fd, POLLIN, -1);
         n = recv(fd, buffer, sizeof buffer, 0);
+        if (n > 0)
+            note_progress();
     } while (n > 0 || (n == -1 && (errno == EAGAIN || errno == EINTR)));
 }
 
@@ -314,6 +354,26 @@ static void send_stream(int fd, struct outgoing *out, uint64_t length)
     if (n == -1)
         fail("send() failed after %llu bytes: %s", (unsigned long long)out->sent, strerror(errno));
     out->sent += (uint64_t)n;
+    if (n > 0)
+        note_progress();
+}
+
+/* The echo of a stream has stopped.  If everything has been sent, send one more byte: a server that
+ * has bytes in its receive buffer and waits for a new event then sends some of them back. */
+static void fail_stalled(int fd, uint64_t got, const struct outgoing *out, uint64_t length)
+{
+    unsigned char in[CHUNK];
+    unsigned long long back = got, sent = out->sent;
+    ssize_t n = 0;
+
+    if (out->sent == length && send_some(fd, "", 1) == 1 && poll_one(fd, POLLIN, 500) != 0)
+        n = recv(fd, in, sizeof in, 0);
+    if (n > 1)
+        fail("no answer for %d seconds after %llu of %llu bytes; one more byte was sent, and %zd "
+             "older bytes came back",
+             quiet_tick_limit * TICK_MS / 1000, back, sent, n);
+    fail("no answer for %d seconds: %llu bytes were sent, and %llu came back",
+         quiet_tick_limit * TICK_MS / 1000, sent, back);
 }
 
 /* Send `length` bytes of the stream and read them back at the same time.  If read_ms > 0, read
@@ -325,7 +385,10 @@ static void echo_stream(int fd, uint64_t length, int read_ms)
     uint64_t got = 0;
 
     while (got < length) {
-        int events = poll_one(fd, POLLIN | (out.sent < length ? POLLOUT : 0), -1);
+        int events = poll_one(fd, POLLIN | (out.sent < length ? POLLOUT : 0),
+                              quiet_tick_limit > 0 ? quiet_tick_limit * TICK_MS : -1);
+        if (events == 0 && quiet_tick_limit > 0)
+            fail_stalled(fd, got, &out, length);
         if ((events & POLLOUT) != 0)
             send_stream(fd, &out, length);
         if ((events & (POLLIN | POLLHUP | POLLERR)) == 0)
@@ -357,6 +420,7 @@ static void fill(int fd, uint64_t most, bool may_close)
         if (n == -1)
             fail("send() failed after %llu bytes: %s", (unsigned long long)filled, strerror(errno));
         filled += (uint64_t)n;
+        note_progress();
     }
     printf("filled %llu\n", (unsigned long long)filled);
     fflush(stdout);
@@ -395,8 +459,11 @@ static int *open_many(size_t count)
 /* Wait for a line, or end-of-file, on standard input. */
 static void wait_for_line(void)
 {
+    is_told_to_wait = true;
     for (int c = getchar(); c != '\n' && c != EOF;)
         c = getchar();
+    note_progress();
+    is_told_to_wait = false;
 }
 
 /* Open `count` connections, make an echo on each unless they are idle, announce it, and keep them
@@ -540,6 +607,8 @@ static void load_send(struct load *load, struct load_connection *c)
     if (n == -1)
         fail("send(): %s", strerror(errno));
     c->sent += (size_t)n;
+    if (n > 0)
+        note_progress();
     c->pollfd->events = c->sent < load->size ? POLLIN | POLLOUT : POLLIN;
 }
 
@@ -593,8 +662,11 @@ static void run_load(size_t count, size_t echoes, size_t size)
         load_next(&load, &connections[i]);
     }
     while (load.done < echoes) {
-        if (poll(pollfds, (nfds_t)count, -1) == -1 && errno != EINTR)
-            fail("poll(): %s", strerror(errno));
+        if (poll(pollfds, (nfds_t)count, -1) == -1) {
+            if (errno != EINTR)
+                fail("poll(): %s", strerror(errno));
+            continue;
+        }
         for (size_t i = 0; i < count; i++) {
             if ((pollfds[i].revents & POLLOUT) != 0)
                 load_send(&load, &connections[i]);
@@ -865,14 +937,16 @@ static void raise_descriptor_limit(void)
 
 int main(int argc, char **argv)
 {
-    unsigned seconds = 20;
+    unsigned seconds = 20, quiet = 0;
     int option;
 
-    while ((option = getopt(argc, argv, "+hb:t:")) != -1) {
+    while ((option = getopt(argc, argv, "+hb:s:t:")) != -1) {
         if (option == 'b') {
             address = optarg;
         } else if (option == 't') {
             seconds = (unsigned)number(optarg);
+        } else if (option == 's') {
+            quiet = (unsigned)number(optarg);
         } else {
             fputs(usage, option == 'h' ? stdout : stderr);
             return option == 'h' ? 0 : 2;
@@ -882,13 +956,12 @@ int main(int argc, char **argv)
         bad_usage("a port and at least one verb are required");
     port = argv[optind++];
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGALRM, on_alarm);
-    alarm(seconds);
+    start_timer(seconds, quiet);
     raise_descriptor_limit();
     while (optind < argc) {
         const struct verb *verb = find_verb(argv + optind, argc - optind);
         const char *value = verb->values > 0 ? argv[optind + 1] : "";
-        snprintf(step, sizeof step, "%s %.60s", verb->name, value);
+        snprintf(step, sizeof step, "%s%s%.60s", verb->name, *value != '\0' ? " " : "", value);
         verb->run(argv + optind + 1);
         fflush(stdout);
         optind += 1 + verb->values;

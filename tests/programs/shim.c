@@ -14,12 +14,15 @@
  *   pthread_create:eagain=FIRST+STEP   fail with EAGAIN
  *   close:eintr=FIRST+STEP     close the descriptor, but return -1 with EINTR
  *   wait:sigterm=FIRST+STEP    raise SIGTERM after the server's last check and before it waits in
- *                              epoll_wait, poll, select or a blocking accept
+ *                              epoll_wait, poll, select or a blocking accept.  Only waits after the
+ *                              first accept() are counted.
  *   clock_gettime:back=FIRST+1 CLOCK_MONOTONIC is an hour earlier; says so on stderr at call FIRST
  *   getaddrinfo:eai_memory=1   fail with EAI_MEMORY and leave errno at 0, as POSIX allows
  *   torture-CALL=FIRST+STEP    for torture.c: malloc (any allocation), recv and send (one byte) or close
  *                              (close, then fail) with the error number in SHIM_ERROR
- *   sigusr1                    install a SIGUSR1 handler that does nothing and lacks SA_RESTART */
+ *   sigusr1                    install a SIGUSR1 handler that does nothing and lacks SA_RESTART
+ * read() and write() of a socket count as recv() and send().  When a fault is injected for the first
+ * time, the file that the environment variable SHIM_HIT names is created. */
 #define _GNU_SOURCE
 
 #include <dlfcn.h>
@@ -57,6 +60,21 @@ static void *real_function(const char *name)
     return found;
 }
 
+static atomic_bool serving; /* true from the first accept() on */
+
+static void note_hit(void)
+{
+    static atomic_bool noted;
+    const char *path = getenv("SHIM_HIT");
+
+    if (path != NULL && !atomic_exchange(&noted, true)) {
+        int (*real)(int) = real_function("close");
+        int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+        if (fd != -1)
+            real(fd);
+    }
+}
+
 /* Whether this call is one of those that `fault` affects.  `calls` counts the calls so far. */
 static bool is_affected(const char *fault, atomic_long *calls)
 {
@@ -66,7 +84,10 @@ static bool is_affected(const char *fault, atomic_long *calls)
     if (entry == NULL || sscanf(entry + strlen(fault), "=%ld+%ld", &first, &step) < 1)
         return false;
     long call = atomic_fetch_add(calls, 1) + 1;
-    return call == first || (step > 0 && call > first && (call - first) % step == 0);
+    bool hit = call == first || (step > 0 && call > first && (call - first) % step == 0);
+    if (hit)
+        note_hit();
+    return hit;
 }
 
 /* Called by each function that may wait. */
@@ -74,7 +95,7 @@ static void before_wait(void)
 {
     static atomic_long calls;
 
-    if (is_affected("wait:sigterm", &calls))
+    if (serving && is_affected("wait:sigterm", &calls))
         raise(SIGTERM);
 }
 
@@ -103,6 +124,25 @@ int epoll_wait(int fd, struct epoll_event *events, int length, int timeout)
     before_wait();
     return real(fd, events, length, timeout);
 }
+
+int epoll_pwait(int fd, struct epoll_event *events, int length, int timeout, const sigset_t *mask)
+{
+    int (*real)(int, struct epoll_event *, int, int, const sigset_t *) =
+        real_function("epoll_pwait");
+
+    before_wait();
+    return real(fd, events, length, timeout, mask);
+}
+
+int accept4(int fd, struct sockaddr *restrict address, socklen_t *restrict size, int flags)
+{
+    int (*real)(int, struct sockaddr *, socklen_t *, int) = real_function("accept4");
+
+    if (fcntl(fd, F_GETFL) == O_RDWR)
+        before_wait();
+    serving = true;
+    return real(fd, address, size, flags);
+}
 #endif
 
 /* Whether torture.c wants this call to be affected.  It is told so by a system call that fails. */
@@ -114,8 +154,6 @@ static bool is_tortured(const char *fault, atomic_long *calls)
     errno = atoi(getenv("SHIM_ERROR"));
     return true;
 }
-
-static atomic_bool serving; /* true from the first accept() on */
 
 int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict size)
 {
@@ -161,6 +199,16 @@ ssize_t send(int fd, const void *data, size_t size, int flags)
     return real(fd, data, is_affected("send:short", &short_calls) && size > 1 ? 1 : size, flags);
 }
 
+static bool is_socket(int fd)
+{
+    int type, error = errno;
+    socklen_t size = sizeof type;
+    bool result = serving && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+
+    errno = error;
+    return result;
+}
+
 /* Whether torture.c wants short reads or writes, and fd is a socket: a server may use read() and
  * write() instead of recv() and send(). */
 static bool is_tortured_socket(const char *fault, int fd)
@@ -181,6 +229,8 @@ ssize_t read(int fd, void *buffer, size_t size)
 
     if (is_tortured_socket("torture-recv", fd))
         size = tortured_size("torture-recv", &tortured_recv, size);
+    else if (is_socket(fd))
+        return recv(fd, buffer, size, 0);
     return real(fd, buffer, size);
 }
 
@@ -190,6 +240,8 @@ ssize_t write(int fd, const void *data, size_t size)
 
     if (is_tortured_socket("torture-send", fd))
         size = tortured_size("torture-send", &tortured_send, size);
+    else if (is_socket(fd))
+        return send(fd, data, size, 0);
     return real(fd, data, size);
 }
 
@@ -306,6 +358,8 @@ __attribute__((constructor)) static void handle_usr1(void)
     struct sigaction action = {.sa_handler = do_nothing};
     const char *list = getenv("SHIM_FAULTS");
 
-    if (list != NULL && strstr(list, "sigusr1") != NULL)
+    if (list != NULL && strstr(list, "sigusr1") != NULL) {
         sigaction(SIGUSR1, &action, NULL);
+        note_hit();
+    }
 }

@@ -3,7 +3,7 @@
  * client, and stop when it is told to.
  *
  * Usage: torture [OPTION]... SERVER [ARGUMENT]...   (in an argument, PORT becomes the port)
- *   -f FAULT   inject only this fault: CALL:N:ERROR, or CALL:N+:ERROR for the Nth call and all later
+ *   -f FAULT   inject only this fault: CALL:N:ERROR, or CALL:N+:ERROR: the Nth and all later calls
  *   -j JOBS    servers at a time (default: 8 per processor)
  *   -n NAME    the server's name in messages
  *   -m TEXT    how each of the server's own messages begins
@@ -25,7 +25,6 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
@@ -42,7 +41,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -85,14 +83,14 @@ static const struct {
 // clang-format off
 #define E(name) {#name, name}
     E(EACCES), E(EADDRINUSE), E(EADDRNOTAVAIL), E(EAFNOSUPPORT), E(EAGAIN), E(EALREADY), E(EBADF),
-    E(EBUSY), E(ECONNABORTED), E(ECONNREFUSED), E(ECONNRESET), E(EDESTADDRREQ), E(EDQUOT),
-    E(EEXIST), E(EFAULT), E(EFBIG), E(EHOSTDOWN), E(EHOSTUNREACH), E(EINPROGRESS), E(EINTR),
-    E(EINVAL), E(EIO), E(EISCONN), E(EISDIR), E(ELOOP), E(EMFILE), E(EMSGSIZE), E(ENAMETOOLONG),
-    E(ENETDOWN), E(ENETUNREACH), E(ENFILE), E(ENOBUFS), E(ENODEV), E(ENOENT), E(ENOMEM), E(ENONET),
-    E(ENOPROTOOPT), E(ENOSPC), E(ENOSR), E(ENOSYS), E(ENOTCONN), E(ENOTDIR), E(ENOTSOCK),
-    E(ENOTSUP), E(ENOTTY), E(ENXIO), E(EOPNOTSUPP), E(EOVERFLOW), E(EPERM), E(EPIPE), E(EPROTO),
-    E(EPROTONOSUPPORT), E(EPROTOTYPE), E(EROFS), E(ESOCKTNOSUPPORT), E(ESPIPE), E(ESRCH),
-    E(ETIMEDOUT), E(ETXTBSY), E(EUSERS), E(EWOULDBLOCK),
+    E(EBUSY), E(ECONNABORTED), E(ECONNREFUSED), E(ECONNRESET), E(EDESTADDRREQ), E(EDEADLK),
+    E(EDQUOT), E(EEXIST), E(EFAULT), E(EFBIG), E(EHOSTDOWN), E(EHOSTUNREACH), E(EINPROGRESS),
+    E(EINTR), E(EINVAL), E(EIO), E(EISCONN), E(EISDIR), E(ELOOP), E(EMFILE), E(EMSGSIZE),
+    E(ENAMETOOLONG), E(ENETDOWN), E(ENETUNREACH), E(ENFILE), E(ENOBUFS), E(ENOLCK), E(ENOPKG),
+    E(ENODEV), E(ENOENT), E(ENOMEM), E(ENONET), E(ENOPROTOOPT), E(ENOSPC), E(ENOSR), E(ENOSYS),
+    E(ENOTCONN), E(ENOTDIR), E(ENOTSOCK), E(ENOTSUP), E(ENOTTY), E(ENXIO), E(EOPNOTSUPP),
+    E(EOVERFLOW), E(EPERM), E(EPIPE), E(EPROTO), E(EPROTONOSUPPORT), E(EPROTOTYPE), E(EROFS),
+    E(ESOCKTNOSUPPORT), E(ESPIPE), E(ESRCH), E(ETIMEDOUT), E(ETXTBSY), E(EUSERS), E(EWOULDBLOCK),
     {"SHORT", 0}, /* not an error: one byte is transferred */
     // clang-format on
 };
@@ -337,8 +335,8 @@ static void set_shim(void)
 }
 
 /* A port that nobody uses, above the usual range of the ports of clients.  The lock, a name in the
- * abstract namespace of unix(7), keeps other runs of this program away from it.  Our own servers can
- * use a port whose last connections are in TIME_WAIT. */
+ * abstract namespace of unix(7), keeps other runs of this program away from it.  Our own servers
+ * can use a port whose last connections are in TIME_WAIT. */
 static int free_port(int *lock)
 {
     static int port;
@@ -408,7 +406,7 @@ static void start_server(const struct fault *fault, bool count_all)
     run.port = free_port(&port_lock);
     set_arguments(run.port);
     set_shim();
-    /* The supervisor comes first: the owner may hold a lock of the C library when its call waits. */
+    /* The supervisor comes first: when a call of the owner waits, it may hold a C library lock. */
     if ((errno = pthread_create(&run.supervisor, NULL, supervise, NULL)) != 0 ||
         (errno = pthread_create(&run.owner, NULL, own_server, NULL)) != 0)
         give_up("pthread_create");
@@ -609,8 +607,8 @@ static int patience_ms(void)
     return may_stop_serving() ? SHORT_PATIENCE_MS : PATIENCE_MS;
 }
 
-/* Send so many bytes and read them back.  If they are many, first send without reading, until nothing
- * more fits, so that the server has to wait as well. */
+/* Send so many bytes and read them back.  If they are many, first send without reading until
+ * nothing more fits, so that the server has to wait as well. */
 static void exchange(struct peer *peer, size_t length)
 {
     uint64_t end = peer->sent + length;
@@ -1083,9 +1081,9 @@ static int report(void)
     print_failures();
     print_exceptions();
     if (options.shim == -1 || preloaded == 0)
-        printf(
-            "  left out: close, malloc, and short reads and writes, because the server does not\n"
-            "    load the preload library (a static program cannot)\n");
+        print_wrapped("left out: close, malloc, and short reads and writes, because the server "
+                      "does not load the preload library (a static program cannot)",
+                      printf("  "), 2);
     return survived == counted ? 0 : 1;
 }
 

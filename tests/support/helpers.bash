@@ -24,17 +24,24 @@
 
 TESTS=${TESTS:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}
 CLIENT=$TESTS/build/client
+PROBE=$TESTS/build/probe
 SHIM=$TESTS/build/shim.so
 BSD=$TESTS/build/bsd.so
 : "${SERVER_ARGS:=-b ADDRESS -p PORT}"
 : "${VARIANT:=${SERVER:-none}}"
+# shellcheck source=foreign.bash
+. "$TESTS/support/foreign.bash"
 
 setup() {
     trace_failures_only
+    TMP='' # never one from the environment, because teardown removes it
+    # When a run has seen enough failures, the other tests are left out.
+    ! is_foreign || [ ! -e "${RUN_STATE:-/none}/stop" ] || skip "not run: $(cat "$RUN_STATE/stop")"
     TMP=$(mktemp -d "${TMPDIR:-/tmp}/echo-tests.XXXXXX")
+    RUN_STATE=${RUN_STATE:-${BATS_FILE_TMPDIR:-$TMP}}
     PIDS='' # the processes that teardown has to end, most recent first
     SERVER_PID='' PORT='' ADDRESS=127.0.0.1 FDS_AT_START=''
-    RULE='' CAUSE='' CHAPTER='' CASE=''
+    RULE='' CAUSE='' CHAPTER='' CASE='' SAW='' STOPPED=''
 }
 
 # bats runs a handler before each command, in order to say which one failed.  Inside functions and
@@ -57,6 +64,7 @@ name_failed_functions() {
 
 teardown() {
     local pid child children result=0
+    [ -n "${TMP:-}" ] || return 0 # setup has skipped the test
     if [ -z "${BATS_TEST_COMPLETED:-}" ] && [ -z "${BATS_TEST_SKIPPED:-}" ]; then
         print_failure
     fi
@@ -73,6 +81,7 @@ teardown() {
         kill -KILL "$pid" 2>/dev/null
         wait "$pid" 2>/dev/null
     done
+    ! is_foreign || kill_server_processes
     rm -rf "$TMP"
     return $result
 }
@@ -101,18 +110,18 @@ test_case() {
 print_failure() {
     [ -z "$FAILED_IN" ] || echo "failed in:     $FAILED_IN"
     [ -n "$RULE" ] || return 0
+    if is_foreign; then
+        print_foreign_failure
+        return
+    fi
     local only="'$BATS_TEST_DESCRIPTION'"
     case $BATS_TEST_DESCRIPTION in *\'*) only="\"$BATS_TEST_DESCRIPTION\"" ;; esac
     echo "broken rule:   $RULE"
     [ -z "$CASE" ] || echo "failed with:   $CASE"
-    if [ -n "${OURS:-}" ]; then echo "server:        $VARIANT"; else echo "server:        $SERVER $SERVER_ARGS"; fi
+    echo "server:        $VARIANT"
     echo "usual cause:   ${CAUSE//; /;$'\n'               }"
     echo "in the book:   $CHAPTER"
-    if [ -n "${OURS:-}" ]; then
-        echo "to repeat it:  make test STAGE='$VARIANT' ${LONG:+LONG=1 }ONLY=$only"
-    else
-        echo "to repeat it:  make test SERVER='$SERVER' SERVER_ARGS='$SERVER_ARGS' ONLY=$only"
-    fi
+    echo "to repeat it:  make test STAGE='$VARIANT' ${LONG:+LONG=1 }ONLY=$only"
     if [ -s "$TMP/server.err" ]; then
         echo "the server's last lines on stderr:"
         tail -n 5 "$TMP/server.err"
@@ -265,18 +274,32 @@ start_server() {
     if [ -n "${OURS:-}" ]; then
         PORT=${FIXED_PORT:-0}
     else
-        PORT=$(free_port)
+        PORT=${FIXED_PORT:-$(free_port)}
     fi
-    local args=${SERVER_ARGS//ADDRESS/$ADDRESS}
-    args=${args//PORT/$PORT}
+    split_words "$SERVER_ARGS"
+    WORDS=(${WORDS[@]+"${WORDS[@]//ADDRESS/$ADDRESS}"})
+    WORDS=(${WORDS[@]+"${WORDS[@]//PORT/$PORT}"})
     # shellcheck disable=SC2086 # the words of a command line
     (
         close_inherited
+        ! is_foreign || export ECHO_TEST="$TMP"
         [ -z "${ANSWERS:-}" ] || export LD_PRELOAD=$BSD
-        exec ${WRAP[@]+"${WRAP[@]}"} "$SERVER" $args ${VARIANT_ARGS:-} "$@"
+        exec ${WRAP[@]+"${WRAP[@]}"} "$SERVER" ${WORDS[@]+"${WORDS[@]}"} ${VARIANT_ARGS:-} "$@"
     ) >"$TMP/server.out" 2>"$TMP/server.err" &
     SERVER_PID=$!
     PIDS="$SERVER_PID $PIDS"
+    STOPPED=''
+    if is_foreign; then
+        local code=0
+        foreign_server_listens || code=$?
+        if [ "$code" = 6 ] && [ -z "${FIXED_PORT:-}" ]; then
+            start_server "$@" # with another port
+            return
+        fi
+        [ "$code" = 0 ] || return 1
+        FDS_AT_START=$(fd_count 2>/dev/null) || FDS_AT_START=''
+        return
+    fi
     if wait_until 5 listening_or_exited && server_is_listening; then
         FDS_AT_START=$(fd_count 2>/dev/null) || FDS_AT_START=''
         return
@@ -297,34 +320,19 @@ close_inherited() {
 # Sets PORT from the line that our servers print when they are ready.
 server_is_listening() {
     has_exited "$SERVER_PID" && { echo "the server exited at once"; return 1; }
-    if [ -n "${OURS:-}" ]; then
-        local line=''
-        read -r line <"$TMP/server.out" || return 1
-        PORT=${line##*:}
-    else
-        (exec 9<>"/dev/tcp/$ADDRESS/$PORT") 2>/dev/null
-    fi
+    local line=''
+    read -r line <"$TMP/server.out" || return 1
+    PORT=${line##*:}
 }
-# Print a port that no socket uses now.  It is outside the range from which the kernel takes the
-# ports of clients, unless that range covers all of 10000 to 32767.  A connection in TIME_WAIT counts
-# as a use, because a server without SO_REUSEADDR cannot bind its port.
-free_port() {
-    local port i lowest=0 highest=0
-    read -r lowest highest 2>/dev/null </proc/sys/net/ipv4/ip_local_port_range || :
-    for ((i = 0; i < 1000; i++)); do
-        port=$((10000 + RANDOM % 22768))
-        [ "$i" -gt 500 ] || [ "$port" -lt "$lowest" ] || [ "$port" -gt "$highest" ] || continue
-        ! grep -qi "^ *[0-9]*: [0-9A-F]*:$(printf '%04X' "$port") " /proc/net/tcp /proc/net/tcp6 2>/dev/null || continue
-        (exec 9<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
-    done
-    echo "$port"
-}
+# Print a port that no socket uses now.
+free_port() { "$PROBE" 0 free-port; }
 
-# client VERB...: run the test client against the server and wait for it, at most 20 seconds.
+# client VERB...: run the test client against the server and wait for it, at most 20 seconds.  With
+# QUIET_SECONDS, it gives up when the server has not answered for so long.
 # Returns the client's exit code.  A client in the background (start_client) has 60 seconds: a
 # server that is blocked by it must fail the test, and not be unblocked because that client gives
 # up first.
-client() { ${ANSWERS:+env "LD_PRELOAD=$BSD"} "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-20}" "$PORT" "$@"; }
+client() { ${ANSWERS:+env "LD_PRELOAD=$BSD"} "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-20}" -s "${QUIET_SECONDS:-0}" "$PORT" "$@"; }
 
 # start_client NAME VERB...: run the test client in the background.  NAME is one, two or three.  Its
 # output goes to $TMP/NAME.out, and PID_NAME is its process ID.
@@ -335,7 +343,7 @@ start_client() {
     local name=$1
     shift
     mkfifo "$TMP/$name.in"
-    ${ANSWERS:+env "LD_PRELOAD=$BSD"} "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-60}" "$PORT" "$@" <"$TMP/$name.in" >"$TMP/$name.out" 2>&1 3>&- &
+    ${ANSWERS:+env "LD_PRELOAD=$BSD"} "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-60}" -s "${QUIET_SECONDS:-0}" "$PORT" "$@" <"$TMP/$name.in" >"$TMP/$name.out" 2>&1 3>&- &
     eval "PID_$name=$!"
     PIDS="$! $PIDS"
     eval "exec $(client_fd "$name")>\"\$TMP/$name.in\""
@@ -346,11 +354,21 @@ resume_client() { eval "echo go >&$(client_fd "$1")"; }
 client_succeeded() {
     eval "wait \$PID_$1" || { cat "$TMP/$1.out"; return 1; }
 }
-client_printed() { wait_until "${EVENT_SECONDS:-15}" has_text "$TMP/$1.out" "$2" || { cat "$TMP/$1.out"; return 1; }; }
+client_printed() {
+    if wait_until "${EVENT_SECONDS:-15}" client_printed_or_exited "$1" "$2" && has_text "$TMP/$1.out" "$2"; then
+        return
+    fi
+    cat "$TMP/$1.out"
+    return 1
+}
+client_printed_or_exited() {
+    ! has_text "$TMP/$1.out" "$2" || return 0
+    eval "has_exited \$PID_$1"
+}
 
 # The server is running and serves a new client.  Every test that injects a fault ends with this.
 next_client_works() {
-    has_exited "$SERVER_PID" && { echo "the server has exited"; return 1; }
+    has_exited "$SERVER_PID" && { is_foreign || echo "the server has exited"; return 1; }
     CLIENT_SECONDS=${NEXT_SECONDS:-5} client connect echo "next" shutdown expect-eof
 }
 
@@ -359,29 +377,45 @@ next_client_works() {
 server_unaffected() {
     next_client_works
     [ -n "$FDS_AT_START" ] || return 0
-    wait_until 3 fd_count_is "$FDS_AT_START" || {
+    wait_until 3 fd_count_is "$FDS_AT_START" || has_only_lazy_descriptors || {
         echo "descriptors: $FDS_AT_START at the start, $(fd_count) now"
         return 1
     }
     wait_until 2 uses_little_cpu 100 # not at once: a thousand threads take a moment to exit
 }
 
+has_only_lazy_descriptors() { is_foreign && fd_count_is $((FDS_AT_START + $(lazy_descriptors))); }
+
 # Send SIGUSR1 to the server 10,000 times.  Another shell does it, because bats traces each command
 # in this one, which is slow.
 send_10000_signals() {
     # shellcheck disable=SC2016 # the other shell expands them
-    bash -c 'for ((i = 0; i < 10000; i++)); do kill -USR1 "$1"; done' - "$SERVER_PID"
+    bash -c 'for ((i = 0; i < 10000; i++)); do kill -USR1 "$1" || exit 1; done' - "$SERVER_PID"
 }
 
 # stop_server [SIGNAL]: send SIGTERM, or the given signal.  Fails unless the server exits with
 # code 0 within about a second.
+# shellcheck disable=SC2034 # foreign.bash uses STOPPED
 stop_server() {
     local code=0 begin=$SECONDS
     kill "-${1:-TERM}" "$SERVER_PID"
-    wait_until 2 has_exited "$SERVER_PID" || return 1
+    wait_until 2 has_exited "$SERVER_PID" || { echo "the server was still running 2 seconds after SIG${1:-TERM}"; return 1; }
+    STOPPED=yes # print_foreign_failure reads it
     wait "$SERVER_PID" || code=$?
-    [ "$code" = 0 ] || { echo "exit code $code after SIG${1:-TERM}"; cat "$TMP/server.err"; return 1; }
+    [ "$code" = 0 ] || { explain_exit_code "$code" "${1:-TERM}"; return 1; }
     [ $((SECONDS - begin)) -le 2 ]
+}
+
+# Print what an exit code says, after SIGTERM or SIGINT.
+explain_exit_code() {
+    if [ "$1" = $((128 + $(kill -l "$2"))) ]; then
+        found "SIG$2 itself ended the server: its exit code was $1, not 0" \
+            "there is no handler for SIG$2. Install one, let it end the wait, and exit with 0" "chapter 2"
+        is_foreign || echo "$SAW"
+    else
+        echo "the server's exit code after SIG$2 was $1, not 0"
+    fi
+    is_foreign || cat "$TMP/server.err"
 }
 
 # Print the server's number of open descriptors, its private memory (RssAnon) in KiB, and its CPU
