@@ -108,7 +108,7 @@ test_case() {
 }
 
 print_failure() {
-    [ -z "$FAILED_IN" ] || echo "failed in:     $FAILED_IN"
+    [ -z "$FAILED_IN" ] || is_foreign || echo "failed in:     $FAILED_IN"
     [ -n "$RULE" ] || return 0
     if is_foreign; then
         print_foreign_failure
