@@ -202,7 +202,7 @@ function_of() {
     function_of 02-select/clients.c accept_resume | grep -q ' watch(listener) '  # "`watch()` resumes it"
     function_of 02-select/clients.c client_close | grep -q ' accept_resume();'   # "when a client disconnects"
     function_of 02-select/server.c watch | grep -q 'lower_nofile_limit(); errno = EMFILE; return false;' # "lowers it again and refuses"
-    part 02-select/common.c stop | tr -s ' \n' ' ' | grep -q 'back_off(error == EINTR || error == EAGAIN ? ENOBUFS : error); if (!stop_requested)'    # "backs off, and checks the flag"
+    part 02-select/common.c stop | tr -s ' \n' ' ' | grep -q 'back_off(error); if (!stop_requested)'    # "backs off, and checks the flag"
     # The mechanism: three functions, which clients.c calls, and no others that differ between the stages.
     [ "$(part 02-select/clients.h mechanism | grep -oE '\b[a-z_]+\(' | tr '\n' ' ')" = 'watch( set_interest( unwatch( ' ]
     without grep -nE '\b(epoll_[a-z0-9]+|kqueue|kevent|poll|select|selector_[a-z_]+)\(' "$ROOT/02-select/clients.c"

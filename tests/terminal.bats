@@ -10,7 +10,7 @@ setup_file() {
     mkdir -p "$BUILT/tests/programs" "$BUILT/book"
     cp "$ROOT/Makefile" "$BUILT"
     cp -R "$ROOT/tests/commands" "$ROOT/tests/support" "$BUILT/tests"
-    cp "$ROOT"/tests/programs/client.c "$BUILT/tests/programs"
+    cp "$ROOT"/tests/programs/*.[ch] "$BUILT/tests/programs"
     for stage in "$ROOT"/0*-*; do cp -R "$stage" "$BUILT"; done
     make -C "$BUILT" >"$BUILT/build.log" 2>&1 || { cat "$BUILT/build.log"; return 1; }
     chmod -R a+rX "$BUILT"
@@ -123,8 +123,12 @@ END_OF_LIST
 
 @test "every variable that a script's header explains is in the list of variables" {
     run bash -c '. tests/commands/names; for target in test bench torture; do
-        case $target in test) script=tests/commands/run ;; torture) script=tests/commands/torture ;; bench) script='"$ROOT"'/tests/bench/run ;; esac
-        for name in $(sed -n "/^# Variables/,/^set -u/s/^#   \([A-Z][A-Z_]*\)[= ].*/\1/p" $script); do
+        case $target in
+        test) script="tests/commands/run tests/commands/run-foreign" ;;
+        torture) script=tests/commands/torture ;;
+        bench) script='"$ROOT"'/tests/bench/run ;;
+        esac
+        for name in $(sed -n "/^# Variables/,/^set -u/s/^#   \([A-Z][A-Z_]*\)[= ].*/\1/p" $script | sort -u); do
             echo "$target $name"
             has_word "$(variables_of $target)" "$name" || echo "missing: $target $name"
         done
