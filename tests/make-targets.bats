@@ -136,7 +136,7 @@ fake_server() { # STAGE, and the script on stdin
         [ "$status" -eq 0 ]
         narrow
         [ "$(printf '%s\n' "$output" | wc -l)" -le 32 ]
-        for target in tour test test-NN torture-NN NN run-NN diff-NN limit-NN bench prove doctor sync check book clean; do
+        for target in tour test test-NN torture-NN NN run-NN diff-NN limit-NN bench prove lab grade-NN doctor sync check book clean; do
             printf '%s\n' "$output" | grep -q "^  make $target "
         done
         printf '%s\n' "$output" | grep -q 'STAGE=all: every variant'
@@ -147,7 +147,7 @@ fake_server() { # STAGE, and the script on stdin
 @test "every target that make help shows exists" {
     own_copy
     mkdir .ci bin tests/bench
-    for file in tests/commands/run tests/commands/limit tests/commands/torture tests/bench/run tests/commands/prove tests/commands/tour tests/commands/doctor .ci/run bin/mdbook; do
+    for file in tests/commands/run tests/commands/limit tests/commands/torture tests/commands/lab tests/bench/run tests/commands/prove tests/commands/tour tests/commands/doctor .ci/run bin/mdbook; do
         printf '#!/bin/sh\necho replaced\n' >$file
         chmod +x $file
     done

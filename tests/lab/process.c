@@ -1,0 +1,353 @@
+/* The server under test: start it, find its port, suspend it, measure its CPU time, end it. */
+#define _GNU_SOURCE /* prlimit(), on Linux */
+
+#include "ladder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_WORDS 32
+#define SLOW_START_MS 150 /* a server that takes longer is used for several rungs */
+#define SPIN_PERCENT 2    /* a loop that spins gets at least this share, even of a busy CPU */
+
+char **server_words;
+bool server_is_ours;
+bool server_is_new;
+const char *stage_option;
+
+static pid_t server_pid; /* also the server's process group; 0: there is none */
+static bool ended;       /* it has ended, with this status from waitpid() */
+static int end_status;
+static int port_number;
+static long long started; /* on the clock of now_ms() */
+static bool starts_slowly;
+static FILE *output, *errors; /* files, so that a server that prints much never blocks */
+
+static void short_sleep(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+}
+
+int server_port(void)
+{
+    return port_number;
+}
+
+/* ---- start ---- */
+
+/* Ask the kernel for a port that is free now. */
+static int free_port(void)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof name;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    if (fd == -1 || bind(fd, (struct sockaddr *)&name, size) == -1 ||
+        getsockname(fd, (struct sockaddr *)&name, &size) == -1) {
+        perror("ladder: no free port");
+        exit(2);
+    }
+    close(fd);
+    return ntohs(name.sin_port);
+}
+
+/* Append the words of a string of options, such as "-s poll". */
+static int add_words(char *words[], int count, const char *text)
+{
+    static char copies[4][64];
+    static int used;
+    char *copy = copies[used++ % 4], *word;
+
+    if (text == NULL)
+        return count;
+    snprintf(copy, sizeof copies[0], "%s", text);
+    for (word = strtok(copy, " "); word != NULL && count < MAX_WORDS; word = strtok(NULL, " "))
+        words[count++] = word;
+    return count;
+}
+
+static void fill_in_words(char *words[], int port)
+{
+    static char port_text[16];
+    static char address[] = "127.0.0.1", verbose_option[] = "-v";
+    int count = 0;
+
+    snprintf(port_text, sizeof port_text, "%d", port);
+    for (char **word = server_words; *word != NULL && count < MAX_WORDS; word++) {
+        words[count] = *word;
+        if (strcmp(*word, "PORT") == 0)
+            words[count] = port_text;
+        if (strcmp(*word, "ADDRESS") == 0)
+            words[count] = address;
+        count++;
+    }
+    count = add_words(words, count, stage_option);
+    count = add_words(words, count, rung->option);
+    if (verbose && server_is_ours && count < MAX_WORDS)
+        words[count++] = verbose_option;
+    words[count] = NULL;
+}
+
+/* In the child: become the server.  It gets a process group of its own, so that a script and what
+ * the script starts can be ended together, and none of our descriptors. */
+_Noreturn static void become_server(char *words[])
+{
+    struct rlimit limit;
+
+    setpgid(0, 0);
+    dup2(fileno(output), STDOUT_FILENO);
+    if (!verbose)
+        dup2(fileno(errors), STDERR_FILENO);
+    for (int fd = STDERR_FILENO + 1; fd < 256; fd++)
+        close(fd);
+    if (rung->nofile > 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = (rlim_t)rung->nofile;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    signal(SIGPIPE, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    execv(words[0], words);
+    fprintf(stderr, "%s: %s\n", words[0], strerror(errno));
+    _exit(127);
+}
+
+/* Read the first line of a file from its beginning, without its newline. */
+static bool first_line(FILE *file, char *line, size_t size)
+{
+    ssize_t n = pread(fileno(file), line, size - 1, 0);
+
+    line[n > 0 ? n : 0] = '\0';
+    char *end = strchr(line, '\n');
+    if (end != NULL)
+        *end = '\0';
+    return end != NULL;
+}
+
+/* Our servers print the port that they listen on. */
+static bool has_printed_port(void)
+{
+    char line[200];
+    char *port = first_line(output, line, sizeof line) ? strrchr(line, ':') : NULL;
+
+    if (port != NULL && strncmp(line, "listening on ", 13) == 0)
+        port_number = atoi(port + 1);
+    return port_number != 0;
+}
+
+static void wait_for_port(void)
+{
+    char line[100];
+
+    for (int tries = START_PATIENCE * patience_ms / 2; !has_printed_port(); short_sleep()) {
+        if (server_end(NULL) == NULL && tries-- > 0)
+            continue;
+        if (first_line(output, line, sizeof line))
+            fail(NO_ADDRESS, "Its first line is \"%s\".", line);
+        fail(NOT_LISTENING, "It runs, but prints nothing.");
+    }
+    note("the server listens on port %d", port_number);
+}
+
+/* A rung with special conditions needs a server of its own. */
+static bool is_plain(void)
+{
+    return rung->option == NULL && rung->nofile == 0;
+}
+
+void server_start(int port)
+{
+    char *words[MAX_WORDS + 1];
+
+    if (server_pid > 0 && is_plain() && port == 0)
+        return; /* server_keep() has kept it */
+    server_kill();
+    server_forget();
+    if (port == 0 && !server_is_ours)
+        port = free_port();
+    fill_in_words(words, port);
+    output = tmpfile();
+    errors = tmpfile();
+    port_number = server_is_ours ? 0 : port;
+    ended = false;
+    server_pid = output != NULL && errors != NULL ? fork() : -1;
+    if (server_pid == -1) {
+        perror("ladder: cannot start the server");
+        exit(2);
+    }
+    started = now_ms();
+    if (server_pid == 0)
+        become_server(words);
+    setpgid(server_pid, server_pid); /* whichever of the two processes is first */
+    server_is_new = !server_is_ours;
+    if (server_is_ours)
+        wait_for_port();
+}
+
+void server_listens(void)
+{
+    starts_slowly = now_ms() - started > SLOW_START_MS;
+    server_is_new = false;
+}
+
+bool server_keep(void)
+{
+    return starts_slowly && is_plain() && server_end(NULL) == NULL;
+}
+
+/* ---- its end ---- */
+
+const char *server_end(int *by_signal)
+{
+    static char text[60];
+
+    if (!ended && (server_pid == 0 || waitpid(server_pid, &end_status, WNOHANG) != server_pid))
+        return NULL;
+    ended = true;
+    bool killed = WIFSIGNALED(end_status);
+    if (by_signal != NULL)
+        *by_signal = killed ? WTERMSIG(end_status) : 0;
+    if (killed)
+        snprintf(text, sizeof text, "signal %d, %s", WTERMSIG(end_status),
+                 strsignal(WTERMSIG(end_status)));
+    else
+        snprintf(text, sizeof text, "exit code %d", WEXITSTATUS(end_status));
+    return text;
+}
+
+bool server_wait_end(int ms)
+{
+    for (long long end = now_ms() + ms; server_end(NULL) == NULL; short_sleep())
+        if (now_ms() > end)
+            return false;
+    return true;
+}
+
+const char *server_complaint(void)
+{
+    static char line[120];
+    char text[4096];
+    struct stat status;
+
+    line[0] = '\0';
+    if (errors == NULL || fstat(fileno(errors), &status) == -1)
+        return line;
+    off_t begin = status.st_size > (off_t)sizeof text ? status.st_size - (off_t)sizeof text : 0;
+    ssize_t n = pread(fileno(errors), text, sizeof text - 1, begin);
+    while (n > 0 && text[n - 1] == '\n')
+        n--;
+    text[n > 0 ? n : 0] = '\0';
+    const char *newline = strrchr(text, '\n');
+    snprintf(line, sizeof line, "%.*s", (int)sizeof line - 1, newline != NULL ? newline + 1 : text);
+    return line;
+}
+
+void server_signal(int signal_number)
+{
+    if (!ended && server_pid > 0)
+        kill(server_pid, signal_number);
+}
+
+void server_suspend(void)
+{
+    int status;
+
+    server_signal(SIGSTOP);
+    if (ended || waitpid(server_pid, &status, WUNTRACED) != server_pid || WIFSTOPPED(status))
+        return;
+    ended = true;
+    end_status = status;
+}
+
+void server_resume(void)
+{
+    server_signal(SIGCONT);
+}
+
+#ifdef __linux__
+void server_set_nofile(int limit)
+{
+    struct rlimit both;
+
+    if (prlimit(server_pid, RLIMIT_NOFILE, NULL, &both) == -1)
+        return;
+    both.rlim_cur = (rlim_t)limit;
+    prlimit(server_pid, RLIMIT_NOFILE, &both, NULL);
+}
+#endif
+
+void server_kill(void)
+{
+    if (server_pid > 0)
+        kill(-server_pid, SIGKILL);
+}
+
+void server_forget(void)
+{
+    if (server_pid > 0 && !ended)
+        waitpid(server_pid, &end_status, 0);
+    if (output != NULL)
+        fclose(output);
+    if (errors != NULL)
+        fclose(errors);
+    output = errors = NULL;
+    server_pid = 0;
+}
+
+/* ---- its CPU time ---- */
+
+/* ps prints [[days-]hours:]minutes:seconds, with hundredths on macOS and the BSDs. */
+static long cpu_us_from_ps(void)
+{
+    char command[60], text[40] = "";
+    double seconds = 0;
+
+    snprintf(command, sizeof command, "ps -o time= -p %ld", (long)server_pid);
+    FILE *ps = popen(command, "r");
+    if (ps == NULL)
+        return -1;
+    bool read = fgets(text, sizeof text, ps) != NULL;
+    pclose(ps);
+    for (char *part = strtok(text, ":-"); read && part != NULL; part = strtok(NULL, ":-"))
+        seconds = seconds * 60 + atof(part);
+    return read ? (long)(seconds * 1e6) : -1;
+}
+
+long server_cpu_us(void)
+{
+#if defined(_POSIX_CPUTIME) && _POSIX_CPUTIME >= 0
+    clockid_t cpu_clock;
+    struct timespec time;
+
+    if (clock_getcpuclockid(server_pid, &cpu_clock) == 0 && clock_gettime(cpu_clock, &time) == 0)
+        return (long)time.tv_sec * 1000000 + time.tv_nsec / 1000;
+#endif
+    return cpu_us_from_ps();
+}
+
+/* A spinning loop uses the CPU in both halves of the time.  A server that still has work to do when
+ * the measurement begins uses it in the first half only. */
+bool server_spins(int ms)
+{
+    ms = ms * (patience_ms / 1000); /* on a busy machine, a spinning loop may have to wait too */
+    for (int half = 1; half <= 2; half++) {
+        long before = server_cpu_us();
+        nanosleep(&(struct timespec){.tv_sec = ms / 2000, .tv_nsec = ms % 2000 * 500000L}, NULL);
+        long used = server_cpu_us() - before;
+        note("in %d ms without any event, the server used %ld us of CPU time", ms / 2, used);
+        if (before < 0 || used < ms * 500L / 100 * SPIN_PERCENT)
+            return false;
+    }
+    return true;
+}

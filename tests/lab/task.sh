@@ -1,0 +1,55 @@
+# Functions for the scripts `see` and `check` of a task, which begin with
+#   . "$LAB/task.sh"
+# They run in the folder of the copy, after its server has been built.
+# shellcheck shell=sh
+
+: "${LADDER:?}" "${CLIENT:?}" "${STAGE_DIGIT:?}"
+TMP=$(mktemp -d "${TMPDIR:-/tmp}/lab.XXXXXX") || exit 2
+PIDS=
+finish()
+{
+    for pid in $PIDS; do kill "$pid" 2>/dev/null; done
+    rm -rf "$TMP"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+# serve [OPTION...]: start the copy's server.  Sets PORT and SERVER_PID; its stderr is $TMP/log.
+serve()
+{
+    mkfifo "$TMP/out"
+    ./server -p 0 "$@" >"$TMP/out" 2>"$TMP/log" &
+    SERVER_PID=$!
+    PIDS="$SERVER_PID $PIDS"
+    exec 7<"$TMP/out"
+    if ! read -r line <&7; then
+        echo "The server ended before it listened:"
+        cat "$TMP/log"
+        exit 1
+    fi
+    PORT=${line##*:}
+}
+
+# client VERB...: run the test client (tests/build/client -h lists its verbs).
+client() { "$CLIENT" -t 5 "$PORT" "$@"; }
+
+# log_has PATTERN: a line of the server's stderr matches, now or within a few seconds.
+log_has()
+{
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        ! grep -q -e "$1" "$TMP/log" || return 0
+        sleep 0.1 2>/dev/null || sleep 1 # POSIX has whole seconds only
+    done
+    return 1
+}
+
+# climb: the whole ladder.  show_rung NAME: one rung, with each step and the server's log.
+climb() { "$LADDER" -x -g "$STAGE_DIGIT" -e 'make see' ./server -p PORT; }
+show_rung() { "$LADDER" -v -x -g "$STAGE_DIGIT" -r "$1" ./server -p PORT 2>&1; }
+
+# fails WHAT_IS_WRONG...: print what is wrong, and end the check.
+fails()
+{
+    printf '%s\n' "$@"
+    exit 1
+}
