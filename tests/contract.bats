@@ -245,7 +245,8 @@ load support/helpers
     echo "descriptors left for clients: $free"
     start_client one hold $free
     client_printed one holding
-    start_client two crowd 20 0 # all of them wait in the backlog
+    start_client two connect print connected crowd 20 0 # all of them wait in the backlog
+    client_printed two connected
     ulimit -Sn "$(ulimit -Hn)"
     does_not_spin
     resume_client one
@@ -262,7 +263,8 @@ load support/helpers
     start_client one echo one print here wait echo still shutdown expect-eof
     client_printed one here
     prlimit --pid "$SERVER_PID" --nofile="$(fd_count)":
-    start_client two echo "at last" shutdown expect-eof
+    start_client two connect print connected echo "at last" shutdown expect-eof
+    client_printed two connected
     does_not_spin
     prlimit --pid "$SERVER_PID" --nofile=256:
     client_succeeded two # client one is still connected
