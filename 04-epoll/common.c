@@ -210,7 +210,9 @@ void report_shortage(const char *call)
     case ETIMEDOUT:
     case EHOSTUNREACH:
     case ENETUNREACH:
-        return; /* the client or its network, and nothing that other clients need */
+    case ECONNABORTED: /* an administrator has ended the connection, with ss -K */
+    case ECANCELED:    /* stage 07 is shutting down */
+        return;        /* nothing that other clients need */
     default:
         if (!atomic_flag_test_and_set(&reported))
             report_error("%s: %s; not every client can be served", call, strerror(errno));

@@ -736,7 +736,7 @@ static void measure(struct measurement *m, char **command)
     in_port_t port, bare_port;
     int bare = socket_with_port(&bare_port);
 
-    if (listen(bare, SOMAXCONN) == -1)
+    if (listen(bare, MAX_CONNECTIONS) == -1) /* the kernel lowers it; musl's SOMAXCONN is 128 */
         fail("listen: %s", strerror(errno));
     m->bare_count = max_unaccepted(m->count);
     long all = m->count + m->bare_count + 2 * WARM_UP;

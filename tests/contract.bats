@@ -245,7 +245,8 @@ load support/helpers
     echo "descriptors left for clients: $free"
     start_client one hold $free
     client_printed one holding
-    start_client two crowd 20 0 # all of them wait in the backlog
+    start_client two connect print connected crowd 20 0 # all of them wait in the backlog
+    client_printed two connected
     ulimit -Sn "$(ulimit -Hn)"
     does_not_spin
     resume_client one
@@ -262,7 +263,8 @@ load support/helpers
     start_client one echo one print here wait echo still shutdown expect-eof
     client_printed one here
     prlimit --pid "$SERVER_PID" --nofile="$(fd_count)":
-    start_client two echo "at last" shutdown expect-eof
+    start_client two connect print connected echo "at last" shutdown expect-eof
+    client_printed two connected
     does_not_spin
     prlimit --pid "$SERVER_PID" --nofile=256:
     client_succeeded two # client one is still connected
@@ -340,7 +342,7 @@ wait_for_connections() { # 300 connections, or as many as the backlog takes: no 
     stop_server TERM
     start_server
     start_client two random 500000000
-    wait_until 5 busy
+    wait_until 15 busy
     stop_server TERM
 }
 busy() { [ "$(cpu_ticks 2>/dev/null || echo 9)" -gt 2 ]; }

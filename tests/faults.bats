@@ -194,7 +194,8 @@ wait_call() {
     inject "accept,accept4:error=ENFILE:when=2+1"
     start_client one echo a print here wait echo b shutdown expect-eof
     client_printed one here
-    start_client two send x wait
+    start_client two send x print sent wait
+    client_printed two sent
     does_not_spin
     local calls
      calls=$(grep -c INJECTED "$TMP/trace")
@@ -225,9 +226,10 @@ wait_call() {
     rule "after ENOBUFS the server pauses before it sends again" "send() is repeated at once" "chapter 2"
     need_shim
     with_shim "send:enobufs=2+1"
-    start_client one echo a print here wait send b wait
+    start_client one echo a print here wait send b print sent wait
     client_printed one here
     resume_client one
+    client_printed one sent
     does_not_spin
     kill "$PID_one"
     stop_server

@@ -813,3 +813,19 @@ use_client() {
         wait_until 3 has_keepalive_timer
 }
 has_keepalive_timer() { ss -H -t -n -o state established "sport = :$PORT" | grep 'timer:(keepalive,'; }
+
+@test "ss -K destroys a client's connection" {
+    rule "an error of one client is no shortage, and the next client is served" "ECONNABORTED from recv() is not among the errors of one client" "chapter 1"
+    need_ours
+    need_root "to destroy a socket"
+    need ss "to destroy a socket" "install iproute2"
+    start_server
+    start_client one echo a print here wait
+    client_printed one here
+    ss -K -H -t -n state established "sport = :$PORT" >"$TMP/killed" 2>&1 || :
+    [ -s "$TMP/killed" ] || skip "ss -K destroys nothing here; to run it: a kernel with CONFIG_INET_DIAG_DESTROY"
+    check "ss -K state established sport = :$PORT" "the server closes its descriptor, and serves the next client" \
+        "EPOLLERR and EPOLLHUP without a branch" server_unaffected
+    lacks_text "$TMP/server.err" '^server: '
+    stop_server
+}

@@ -17,6 +17,7 @@ setup_file() {
 teardown_file() { rm -rf "$BUILT"; }
 
 setup() {
+    set +T # bats traces no command inside functions
     clean_environment
     T=$(mktemp -d "${TMPDIR:-/tmp}/make-targets.XXXXXX")
     mkdir "$T/tmp"

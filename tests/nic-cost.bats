@@ -5,6 +5,7 @@ STAGE07=$(cd "$TESTS/../07-nic-to-app" && pwd)
 NIC=$STAGE07/nic COST=$STAGE07/cost
 
 setup() {
+    set +T # bats traces no command inside functions
     TMP='' PIDS='' # teardown must not use values from the environment
     [ "$(uname -s)" = Linux ] || skip "needs Linux (/proc and /sys); to run it: a Linux machine"
     TMP=$(mktemp -d "${TMPDIR:-/tmp}/echo-tests.XXXXXX")

@@ -8,7 +8,7 @@ load support/helpers
     local clients=50
     [ "$VARIANT" != "01-blocking -1" ] || clients=1
     start_server
-    run redis-benchmark -p "$PORT" -t ping_mbulk -c $clients -n 20000 -q
+    run redis-benchmark -p "$PORT" -t ping_mbulk -c $clients -n 5000 -q
     echo "$output"
     [ "$status" = 0 ]
     [[ $output == *"requests per second"* ]]

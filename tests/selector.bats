@@ -10,7 +10,8 @@ STRICT='-std=c11 -O2 -g -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror'
 SANITIZERS='-std=c11 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all'
 SEEDS=${SEEDS:-10} STEPS=${STEPS:-3000}
 
-setup_file() { make -s -C "$BATS_TEST_DIRNAME/programs" selector-tests; }
+# Without optimization, unless LONG=1: it would take longer than the tests.
+setup_file() { make -s -C "$BATS_TEST_DIRNAME/programs" selector-tests CFLAGS="-std=c11 ${LONG:+-O2} -g -Wall -Wextra"; }
 
 # build FOLDER CC CFLAGS: compile the same programs with another compiler or other flags.
 build() {

@@ -3,6 +3,7 @@
 # says whether the shared files are identical.  Each test works on a small copy with made-up files.
 
 setup() {
+    set +T # bats traces no command inside functions
     ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
     unset MAKEFLAGS MFLAGS MAKELEVEL MAKE FROM CDPATH
     T=$(mktemp -d "${TMPDIR:-/tmp}/sync.XXXXXX")

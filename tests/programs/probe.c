@@ -54,6 +54,9 @@ static const char short_write[] =
 static const char one_read[] =
     "edge-triggered (EPOLLET or EV_CLEAR), but reads only once per event. Read until recv() fails "
     "with EAGAIN, because data that you leave unread is not reported again.";
+static const char one_accept[] =
+    "the listening socket is edge-triggered, but the server accepts only once per event. Accept "
+    "until accept() fails with EAGAIN.";
 static const char gone[] = "the server has exited, or has closed its listening socket";
 
 /* Print what was found, and exit with 1. */
@@ -316,6 +319,11 @@ static _Noreturn void explain_idle_blocks(int idle, int waiting)
             "Wait for all clients at once, or start a thread for each.",
             "while one client was idle, the second was not answered; when the first one had left, "
             "it was");
+    if (try_connect(0) != -1 && receive(waiting, answer, sizeof answer, BRIEF_MS, &ending) > 0)
+        found("chapter 4", one_accept,
+              "while one client was idle, the second was not answered; when a third one connected, "
+              "it "
+              "was");
     found("chapter 2", "the server serves only the first client",
           "while one client was idle, the second was not answered, and not afterwards either");
 }
@@ -345,9 +353,7 @@ static void accept_together(void)
     for (int i = 0; i < TOGETHER; i++)
         if (receive(fds[i], answer, 5, i == 0 ? BRIEF_MS : 20, &ending) > 0)
             found(
-                "chapter 4",
-                "the listening socket is edge-triggered, but the server accepts only once per "
-                "event. Accept until accept() fails with EAGAIN.",
+                "chapter 4", one_accept,
                 "of %d clients that connected together, %d were answered; when one more connected,"
                 " another of them was",
                 TOGETHER, answered);

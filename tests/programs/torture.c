@@ -247,7 +247,9 @@ static void *own_server(void *unused)
 {
     (void)unused;
     atomic_store(&run.owner_tid, gettid());
-    atomic_store(&run.notify_fd, install_filter()); /* no other call until there is a supervisor */
+    int fd = install_filter();
+    run.status = errno; /* if it has failed */
+    atomic_store(&run.notify_fd, fd);
     if (run.notify_fd == -2)
         return NULL;
     run.server = fork();
@@ -414,6 +416,7 @@ static void start_server(const struct fault *fault, bool count_all)
         sleep_us(10);
     if (run.server == -1)
         give_up("fork");
+    errno = run.notify_fd == -2 ? run.status : 0;
     if (run.notify_fd == -2)
         give_up("seccomp() refuses (it needs Linux 5.5 and a container that allows it)");
 }
@@ -508,12 +511,19 @@ __attribute__((format(printf, 1, 2))) static void note_problem(const char *forma
     va_end(values);
 }
 
-/* May the server stop serving because of this fault?  Then it has to say so, and stay idle. */
+/* May the server stop serving because of this fault?  Then it has to say so, and stay idle.
+ * Transfers of one byte are no reason, and neither is a log that cannot be written: our servers
+ * call write() only for that. */
 static bool may_stop_serving(void)
 {
-    return run.fault.permanent ||
-           (run.fault.call != NULL && is_one_of(run.fault.call->name, "accept accept4") &&
-            is_one_of(run.fault.error, "EBADF EINVAL ENOTSOCK EFAULT"));
+    bool ours = options.message[0] != '\0';
+
+    if (run.fault.call == NULL)
+        return false;
+    if (run.fault.permanent)
+        return !is_one_of(run.fault.call->name, ours ? "write recv send" : "recv send");
+    return is_one_of(run.fault.call->name, "accept accept4") &&
+           is_one_of(run.fault.error, "EBADF EINVAL ENOTSOCK EFAULT");
 }
 
 struct peer {
@@ -757,8 +767,10 @@ static void check_messages(void)
 {
     int count = message_count();
 
-    if ((unserved || lost > 1) && count == 0)
+    if ((unserved || lost > 1) && count == 0) {
+        doubtful = problem[0] == '\0'; /* a client had little patience */
         note_problem("the server does not serve every client, and does not say why");
+    }
     if (options.message[0] != '\0' && count > lost + 2) /* one may be about each closed client */
         note_problem("the server has printed %d messages instead of one", count);
 }
