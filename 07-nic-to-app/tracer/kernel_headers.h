@@ -1,5 +1,6 @@
-/* Whether the compiler finds the kernel's header files.  On Alpine they are a package of their own, and
- * musl-gcc on Debian does not look where they are.  Without them, trace builds and does less. */
+/* Whether the compiler finds the kernel's header files.  On Alpine they are a package of their own,
+ * and musl-gcc on Debian does not look where they are.  Without them, trace builds and does
+ * less. */
 #ifndef KERNEL_HEADERS_H
 #define KERNEL_HEADERS_H
 
