@@ -42,7 +42,7 @@ identical() {
 @test "a stage opens with its lesson: the sizes of server.c" {
     local file lines most
     for file in "$ROOT"/0?-*/server.c; do
-        case $file in */01-*) most=185 ;; */07-*) most=350 ;; *) most=170 ;; esac
+        case $file in */01-*) most=185 ;; */07-*) most=355 ;; *) most=170 ;; esac
         lines=$(($(wc -l <"$file")))
         echo "${file#"$ROOT"/} has $lines lines; at most $most"
         [ "$lines" -le "$most" ]
