@@ -119,13 +119,14 @@ static void start_client_thread(int fd)
 }
 // ANCHOR_END: thread
 
+static unsigned accept_errors; /* since the last connection was accepted */
+
 /* Handle an error of accept().  Returns false if accept() will never succeed again. */
 static bool handle_accept_error(int error)
 {
-    static unsigned errors;
     enum accept_error kind = log_accept_error(error);
 
-    if (kind == ACCEPT_NEXT && ++errors % 64 == 0) { /* so many are not of one connection */
+    if (kind == ACCEPT_NEXT && ++accept_errors >= 64) { /* so many are not of one connection */
         report_shortage("accept");
         kind = ACCEPT_SHORTAGE;
     }
@@ -145,6 +146,7 @@ static void serve(void)
             return;
         if (fd == -1)
             continue;
+        accept_errors = 0;
         set_nodelay(fd);
         if (options.stage_flag) {
             log_action("serve this client");

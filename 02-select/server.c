@@ -75,9 +75,9 @@ void unwatch(int fd)
 
 enum { READABLE = 1, WRITABLE = 2 }; /* for the log */
 
-/* If a watched descriptor has been closed, for example by a debugger, select() fails for all of
- * them, and does not say which one it is.  Put the closed ones into the sets as if they were ready:
- * the next call on each reports EBADF.  Returns how many there are, or -1, with EBADF. */
+/* If a watched descriptor has been closed, for example by a debugger, select() fails with EBADF
+ * and does not say which one it is.  Put every closed one into `readable`, as if it were ready, so
+ * that the next call on it reports EBADF.  Returns their number, or -1 (EBADF) if there is none. */
 static int select_closed(fd_set *readable, fd_set *writable)
 {
     int closed = 0;

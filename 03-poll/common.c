@@ -204,25 +204,15 @@ void report_shortage(const char *call)
 {
     static atomic_flag reported = ATOMIC_FLAG_INIT;
 
-    switch (errno) {
-    case ECONNRESET:
-    case EPIPE:
-    case ETIMEDOUT:
-    case EHOSTUNREACH:
-    case ENETUNREACH:
-    case ECONNABORTED: /* an administrator has ended the connection, with ss -K */
-    case ECANCELED:    /* stage 07 is shutting down */
-        return;        /* nothing that other clients need */
-    default:
-        if (!atomic_flag_test_and_set(&reported))
-            report_error("%s: %s; not every client can be served", call, strerror(errno));
-    }
+    if (!atomic_flag_test_and_set(&reported))
+        report_error("%s: %s; not every client can be served", call, strerror(errno));
 }
 
 void log_client_error(const char *call)
 {
     log_action("%s: %s; close", call, strerror(errno));
-    report_shortage(call);
+    if (errno == ENOMEM || errno == ENOBUFS || errno == ENOSPC)
+        report_shortage(call);
 }
 
 static void sleep_ms(long ms)
@@ -440,7 +430,7 @@ static const char *bind_advice(int error)
 /* bind() accepts multicast and broadcast addresses, to which nobody can connect.  A subnet's
  * broadcast address depends on its netmask, so we ask the kernel: connect() on a UDP socket sends
  * nothing, and fails with EACCES for a broadcast address unless SO_BROADCAST is set (see ip(7);
- * systems other than Linux may accept it).  A routing rule or a security module can cause EACCES
+ * on other systems it may succeed).  A routing rule or a security module can cause EACCES
  * for any address, but then SO_BROADCAST does not help. */
 static bool is_multicast_or_broadcast(const struct sockaddr *address, socklen_t size)
 {
@@ -471,7 +461,7 @@ static bool is_multicast_or_broadcast(const struct sockaddr *address, socklen_t 
 /* When a server is the first to close a connection, that connection stays in TIME_WAIT and keeps
  * the address in use for a while.  SO_REUSEADDR lets the next server start anyway.
  * SO_KEEPALIVE makes the kernel probe a connection that has been idle for long (two hours by
- * default) and end it if the client has vanished.  Client sockets inherit it from the listener. */
+ * default) and end it if the client has vanished.  Client sockets inherit this option. */
 int listen_on(const char *address, const char *port)
 {
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
@@ -542,8 +532,8 @@ long long now_ms(void)
     return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
-/* If more than BACKOFF_MS is left, the clock has been set back.  This happens when a checkpointed
- * process is restored on a machine that was booted later. */
+/* If more than BACKOFF_MS is left, the clock has gone back.  This happens when a checkpointed
+ * process is restored on a machine that has been running for a shorter time. */
 bool pause_is_over(long long until)
 {
     long long left = until - now_ms();
@@ -562,11 +552,10 @@ static void on_stop_signal(int signal_number)
     int error = errno;
 
     (void)signal_number;
-    /* If that fails, close the write end: the end of input makes the pipe readable too. */
-    if (write(shutdown_pipe[1], "", 1) == -1) {
-        close(shutdown_pipe[1]);
-        shutdown_pipe[1] = -1;
-    }
+    /* EAGAIN means that the pipe is full, and so readable.  After any other error, the loop might
+     * never learn of the signal. */
+    if (write(shutdown_pipe[1], "", 1) == -1 && errno != EAGAIN)
+        _exit(0);
     stop_requested = 1;
     errno = error;
 }

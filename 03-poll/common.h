@@ -66,9 +66,8 @@ bool is_transient(int error);
 /* A call for one client has failed, and errno says why.  Log that the client is closed. */
 void log_client_error(const char *call);
 
-/* log_client_error() and back_off() call this.  If the cause in errno is neither a client nor its
- * network, but for example a lack of memory, other clients may meet it too: say so on stderr, the
- * first time. */
+/* Report on stderr, the first time, that a call failed for a reason that may affect every client.
+ * log_client_error() and back_off() do so if memory or buffers have run out. */
 void report_shortage(const char *call);
 
 /* Sleep as long as the error deserves before another attempt: not at all for EINTR and EAGAIN, a

@@ -1,10 +1,11 @@
 /* What all back ends have in common: the keys, the timeout and the callbacks. */
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE    /* O_PATH */
 #define _NETBSD_SOURCE /* NetBSD hides parts of POSIX without it */
 
 #include "backend.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,6 +177,11 @@ static bool can_wait(int fd)
 
     if (fstat(fd, &status) == -1)
         return errno != EBADF;
+#ifdef O_PATH /* such a descriptor refers to the file's name only: epoll says EBADF */
+    errno = EBADF;
+    if ((fcntl(fd, F_GETFL) & O_PATH) != 0)
+        return false;
+#endif
     if (S_ISSOCK(status.st_mode) || S_ISFIFO(status.st_mode))
         return true;
 #ifdef __linux__ /* the driver decides and not the type */

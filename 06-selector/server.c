@@ -79,10 +79,9 @@ bool watch(int fd)
 
     if (selector_register(selector, fd, EVENT_READ, callback, client_by_fd(fd)) == 0)
         return true;
-    if (errno == EEXIST) { /* somebody else, such as a debugger, closed a client's descriptor */
-        selector_unregister(selector, fd);
+    /* A debugger, for example, may have closed a client's descriptor without our knowledge. */
+    if (errno == EEXIST && selector_unregister(selector, fd) == 0)
         return watch(fd);
-    }
     if (errno == ERANGE) { /* another process has raised the limit */
         adjust_nofile_limit();
         errno = EMFILE;

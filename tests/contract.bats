@@ -307,7 +307,7 @@ wait_for_connections() { # 300 connections, or as many as the backlog takes: no 
     rule "after many connections the server has as many descriptors and as much memory as before" "the server does not release a client's descriptor or buffer" "chapter 1"
     need_plain_memory
     start_server
-    client churn 200
+    client churn "$(if is_foreign; then echo 2000; else echo 200; fi)" # an interpreter grows at first
     wait_until 5 fd_count_is "$(fd_count)"
     local fds kib
     fds=$(fd_count) kib=$(memory_kib)

@@ -244,6 +244,7 @@ wait_call() {
         sendto:error=EPIPE:signal=SIGPIPE sendto:error=ECONNRESET sendto:error=ENOMEM; do
         # A server that uses MSG_NOSIGNAL need not ignore the signal; contract.bats tests it.
         ! is_foreign || fault=${fault%:signal=*}
+        ! is_foreign || [ "$fault" != sendto:error=ENOMEM ] || continue # it may also try again
         inject "$fault:when=2"
         client echo a send b expect-closed
         server_unaffected
@@ -286,6 +287,7 @@ wait_call() {
 
 @test "close fails with EINTR and is not repeated" {
     rule "close() is called once, because the number may belong to another client after it, close(2)" "close() is repeated after EINTR" "chapter 1"
+    need_compiled
     need_shim
     with_shim "close:eintr=1+1"
     client churn 30
@@ -331,6 +333,7 @@ wait_call() {
 
 @test "when malloc fails, that client is closed and the next one is served" {
     rule "ENOMEM ends one client, not the server" "the result of malloc() is not checked; if the client times out: $ONE_READ" "chapter 2"
+    need_compiled
     need_shim
     case $VARIANT in 01*) skip "expected: this stage does not allocate memory while it serves" ;; esac
     local n long
@@ -378,7 +381,7 @@ wait_call() {
     rule "a signal between the check and the wait is not lost" "the loop checks a flag before the wait; the signal sets it afterwards, and the wait never ends" "chapter 2"
     need_shim
     with_shim "wait:sigterm=1+0"
-    client echo a shutdown expect-eof || true # then the server waits again
+    start_client one connect wait # after accept() the server waits again, and this client sends nothing
     wait_until 2 test -e "$TMP/shim.hit" || shim_had_effect
     STOPPED=yes
     wait_until 2 has_exited "$SERVER_PID"

@@ -5,7 +5,7 @@
 load support/helpers
 
 @test "it starts and listens" {
-    rule "the server listens on 127.0.0.1, at the port that it is given" "the port or the address" "chapter 1"
+    rule "the server listens on 127.0.0.1, on the port that it is given" "the server uses another port or address, or never calls listen()" "chapter 1"
     start_server
 }
 
@@ -22,7 +22,7 @@ load support/helpers
 }
 
 @test "it echoes every byte value" {
-    rule "the data is binary: all 256 byte values come back" "string functions, which stop at a zero byte" "chapter 1"
+    rule "the data is binary: all 256 byte values come back" "the server uses string functions, which stop at a zero byte" "chapter 1"
     start_server
     look binary
 }
@@ -47,13 +47,13 @@ load support/helpers
 }
 
 @test "it echoes what it received before the client's FIN, and then sends FIN" {
-    rule "after a half-close the server echoes the rest and then sends FIN, never RST" "the server closes at the first sign of the end" "chapter 1"
+    rule "after a half-close the server echoes the rest and then sends FIN, never RST" "the server closes the connection before recv() has returned 0" "chapter 1"
     start_server
     look half-close
 }
 
 @test "it serves other clients while one does not read, and loses nothing" {
-    rule "what a client does not read yet waits for it, and delays no other client" "$SHORT_WRITE" "chapter 2"
+    rule "the server keeps what a client has not read yet, and meanwhile serves the others" "$SHORT_WRITE" "chapter 2"
     need_concurrent_clients
     start_server
     look late-reader

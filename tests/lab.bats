@@ -129,7 +129,7 @@ shares-buffer never-reads a buffer that other clients use
 ignores-hangup reset Call recv() for these flags too
 backlog burst The backlog of listen() is short
 table many has a fixed size
-shortage-closes shortage closes the clients that do not fit
+shortage-closes shortage closes new clients when descriptors run out
 leaks leak close() is missing
 shortage-exits shortage accept() failed with EMFILE, and the server ended
 shortage-spins shortage The listener stays readable
@@ -434,7 +434,7 @@ LINES
     [[ $output == *'stops at a zero byte'* ]]
     SERVER=$T/nothing run sh tests/commands/targets grade-04
     [ "$status" -eq 2 ]
-    [[ $output == *'is not an executable file'* ]]
+    [[ $output == *'there is no such file'* ]]
 }
 
 @test "on another system, a task that needs Linux says so" {

@@ -221,9 +221,10 @@ static void remember(const struct rung *failed, int passed, int total)
 }
 
 /* Print the names of the rungs as they pass, in lines of at most WIDTH columns. */
+static int column; /* of the list of rungs that have passed */
+
 static void print_passed(const struct rung *passed)
 {
-    static int column;
     int length = (int)strlen(passed->name) + 2;
 
     if (verbose)
@@ -288,6 +289,8 @@ static int run_ladder(void)
         total += applies(each);
         passed += applies(each) && (failed == NULL || each < failed);
     }
+    if (column == 0 && !verbose)
+        printf(passed == 0 ? " none" : " the same rungs as before");
     printf("\n");
     if (failed != rungs && build_warning[0] != '\0')
         print_wrapped("warning:", build_warning);

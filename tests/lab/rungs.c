@@ -76,25 +76,27 @@ const struct cause_text causes[CAUSE_COUNT] = {
     [STRING_FUNCTIONS] = {"A string function such as strlen() stops at a zero byte. The length is "
                           "what recv() returned.",
                           "chapter 1, \"Sockets in six calls\""},
-    [WRONG_BYTES] = {"More or other bytes are sent than recv() returned: send exactly that many.",
-                     "chapter 1, \"Sockets in six calls\""},
+    [WRONG_BYTES] =
+        {"The server sends too many bytes or wrong ones. Send exactly what recv() returned.",
+         "chapter 1, \"Sockets in six calls\""},
     [SENT_TWICE] = {"After a short write, the next send() starts again at the beginning: the count "
                     "of sent bytes is not added to the address.",
                     "chapter 2, \"Never wait elsewhere\""},
     [REST_DROPPED] = {"A short write: send() took only a part, or failed with EAGAIN, and the rest "
                       "was forgotten. Keep it until the socket is writable.",
                       "chapter 2, \"Never wait elsewhere\""},
-    [REST_OVERWRITTEN] = {"Pending bytes were overwritten: the server reads from a client for "
-                          "which bytes still wait, and the next recv() replaces them.",
+    [REST_OVERWRITTEN] = {"Pending bytes were overwritten: the server reads from a client that "
+                          "has pending bytes, and the next recv() replaces them.",
                           "chapter 2, \"Never wait elsewhere\""},
     [SHARED_BUFFER] = {"Pending bytes of one client are kept in a buffer that other clients use "
                        "too. Copy them to a buffer of the client's own.",
                        "chapter 2, \"Never wait elsewhere\""},
-    [ONE_READ_PER_EVENT] = {"Edge-triggered, and only one recv() per event: an arrival is reported "
-                            "once, so read until EAGAIN.",
-                            "chapter 4, \"Level and edge\""},
+    [ONE_READ_PER_EVENT] =
+        {"With edge triggering, the server makes only one recv() per event. An arrival is reported "
+         "once, so read until EAGAIN.",
+         "chapter 4, \"Level and edge\""},
     [NOT_WRITABLE] = {"While bytes are pending, nothing wakes the server when the socket takes "
-                      "more: set_interest() has to wait for writing, and then for reading again.",
+                      "more: use set_interest() to wait for writing, and for reading afterwards.",
                       "chapter 2, \"Never wait elsewhere\""},
     [BLOCKS_IN_RECV] = {"The server blocks in recv() of a client that sends nothing. Call recv() "
                         "only after the wait has reported that client.",
@@ -115,12 +117,12 @@ const struct cause_text causes[CAUSE_COUNT] = {
                        "EV_EOF), although bytes from before the FIN are unread.",
                        "chapter 4, \"The flags\""},
     [CLOSES_PENDING] = {"The server closes a client for which bytes are still pending. Send them "
-                        "first; recv() returns 0 after that too.",
+                        "first; recv() still returns 0 afterwards.",
                         "chapter 2, \"Never wait elsewhere\""},
     [RESET_FOR_FIN] = {"close() on a socket with unread bytes sends RST. Read until recv() returns "
                        "0 before you close.",
                        "chapter 1, \"How a conversation ends\""},
-    [RESET_IS_FATAL] = {"ECONNRESET or EPIPE is an error of one client, and the server ends "
+    [RESET_IS_FATAL] = {"ECONNRESET or EPIPE is an error of one client, but the server ends "
                         "because of it. Close that client and go on.",
                         "chapter 1, \"Three kinds of errors\""},
     [HANGUP_IGNORED] = {"A reset sets the flags for an error and for a hang-up, and they stay set. "
@@ -135,8 +137,8 @@ const struct cause_text causes[CAUSE_COUNT] = {
     [PENDING_SPINS] = {"While bytes are pending, the server still waits for reading, and unread "
                        "bytes end every wait. Wait for writing only.",
                        "chapter 2, \"Never wait elsewhere\""},
-    [WRITE_LEFT_ARMED] = {"All pending bytes are sent, and the server still waits for writing: an "
-                          "idle socket is always writable.",
+    [WRITE_LEFT_ARMED] = {"All pending bytes are sent, but the server still waits for writing: an "
+                          "idle socket is always writable, so no wait blocks.",
                           "chapter 2, \"Never wait elsewhere\""},
     [TOO_FEW_CLIENTS] = {"A table or an array has a fixed size, or only some of the new clients "
                          "are accepted: accept until EAGAIN.",
@@ -145,30 +147,31 @@ const struct cause_text causes[CAUSE_COUNT] = {
                        "time have to try again after a second.",
                        "chapter 1, \"Sockets in six calls\""},
     [ONE_ACCEPT] = {"Only some of the clients in the backlog are accepted. If the listener is "
-                    "edge-triggered, an event is the only one: accept until EAGAIN.",
+                    "edge-triggered, it reports them only once: accept until EAGAIN.",
                     "chapter 4, \"Level and edge\""},
-    [DESCRIPTOR_LEAK] = {"A client that has left keeps its descriptor: close() is missing in one "
-                         "of the ways in which a client leaves.",
+    [DESCRIPTOR_LEAK] = {"A client that has left keeps its descriptor: close() is missing on one "
+                         "of the paths that remove a client.",
                          "chapter 1, \"How a conversation ends\""},
     [SHORTAGE_IS_FATAL] = {"accept() failed with EMFILE, and the server ended. A shortage is not "
-                           "an error of the server: serve those who are connected.",
+                           "a reason to end: keep serving the clients that are connected.",
                            "chapter 2, \"When there is no descriptor left\""},
     [SHORTAGE_SPINS] = {"The listener stays readable while accept() fails with EMFILE. Stop "
                         "watching the listener until a descriptor is free.",
                         "chapter 2, \"When there is no descriptor left\""},
-    [SHORTAGE_CLOSES] = {"The server closes the clients that do not fit. Leave them in the "
-                         "backlog; they wait there.",
-                         "chapter 2, \"When there is no descriptor left\""},
+    [SHORTAGE_CLOSES] =
+        {"The server closes new clients when descriptors run out. Leave them in the "
+         "backlog; they wait there.",
+         "chapter 2, \"When there is no descriptor left\""},
     [SHORTAGE_LASTS] = {"Accepting was paused after EMFILE and never resumed; or unwatch() and "
                         "watch() do not undo each other for the listener.",
                         "chapter 2, \"When there is no descriptor left\""},
-    [NEVER_RETRIED] = {"A shortage may end although no client of this server leaves. The wait has "
-                       "to end after wait_timeout_ms(), which resumes accepting.",
+    [NEVER_RETRIED] = {"A shortage may end although no client of this server leaves. Pass the wait "
+                       "the timeout from wait_timeout_ms(), which also resumes accepting.",
                        "chapter 2, \"When there is no descriptor left\""},
     [STOP_IGNORED] = {"SIGTERM does not end the wait. The handler writes to the shutdown pipe; "
                       "the loop has to watch that pipe and return when it is readable.",
                       "chapter 2, \"How it stops\""},
-    [STOP_BY_DEFAULT] = {"There is no handler for SIGTERM, or the program returns another status "
+    [STOP_BY_DEFAULT] = {"There is no handler for SIGTERM, or the program returns a status other "
                          "than 0 after it.",
                          "chapter 2, \"How it stops\""},
     [PORT_IN_USE] = {"SO_REUSEADDR is not set on the listener: connections in TIME_WAIT keep the "
@@ -245,7 +248,7 @@ static void run_echo(void)
     enum got got = peer_read(a, "hello", 5, patience_ms / 2);
     if (got == GOT_NOTHING && server_end(NULL) == NULL &&
         server_cpu_us() - before > patience_ms * 100L)
-        fail(LOOP_SPINS, "Client A received nothing for %.1f s, in which the server used the CPU.",
+        fail(LOOP_SPINS, "Client A received nothing for %.1f s, while the server used the CPU.",
              patience_ms / 2000.0);
     if (got == GOT_NOTHING)
         ask_what_is_missing(a, "hello");
@@ -608,7 +611,7 @@ static int use_all_descriptors(struct peer *served[], struct peer **waiting)
         enum got got = peer_read(served[i], "in", 2, patience_ms / 3);
         *waiting = served[i];
         if (got == GOT_EOF || got == GOT_RESET)
-            fail(SHORTAGE_CLOSES, "Client %d was closed; %d are connected.", i + 1, i);
+            fail(SHORTAGE_CLOSES, "Client %d was closed while %d were connected.", i + 1, i);
         if (got != GOT_IT)
             return i;
     }
@@ -625,13 +628,14 @@ static void run_shortage(void)
         return;
     expect_echo(served[0], "still here");
     if (server_spins(IDLE_MS))
-        fail(SHORTAGE_SPINS, "With %d clients, client %d waits, and the server uses the CPU.",
-             count, count + 1);
+        fail(SHORTAGE_SPINS,
+             "With %d clients connected, client %d waits, and the server uses the CPU.", count,
+             count + 1);
     for (int i = 1; i < count; i++)
         peer_close(served[i]);
     enum got got = peer_read(waiting, "in", 2, patience_ms);
     if (got == GOT_EOF || got == GOT_RESET)
-        fail(SHORTAGE_CLOSES, "The client that did not fit was closed.");
+        fail(SHORTAGE_CLOSES, "The client that waited for a descriptor was closed.");
     if (got != GOT_IT)
         fail(SHORTAGE_LASTS, "%d clients left, and the one that waited is still not served.",
              count - 1);
@@ -669,7 +673,7 @@ static void run_stop(void)
     note("SIGTERM is sent to the server");
     server_signal(SIGTERM);
     if (!server_wait_end(patience_ms))
-        fail(STOP_IGNORED, "The server still runs, %.1f s later.", patience_ms / 1000.0);
+        fail(STOP_IGNORED, "The server is still running %.1f s later.", patience_ms / 1000.0);
     const char *end = server_end(&by_signal);
     if (strcmp(end, "exit code 0") != 0)
         fail(STOP_BY_DEFAULT, "The server ended with %s.", end);
@@ -684,7 +688,8 @@ static void run_again(void)
     expect_echo(a, "hello");
     server_signal(SIGTERM);
     if (!server_wait_end(patience_ms))
-        fail(STOP_IGNORED, "The server still runs, %.1f s after SIGTERM.", patience_ms / 1000.0);
+        fail(STOP_IGNORED, "The server is still running %.1f s after SIGTERM.",
+             patience_ms / 1000.0);
     peer_read(a, "?", 1, patience_ms); /* its FIN, or RST */
     peer_close(a);
     server_forget();
@@ -728,7 +733,8 @@ const struct rung rungs[] = {
      .silent = ARMED_ONCE},
     {.name = "pieces",
      .title = "a message in pieces",
-     .test = "A client sends one byte, waits for it, and sends the next; then all 256 byte values.",
+     .test =
+         "A client sends one byte, waits for the echo, sends the next; then all 256 byte values.",
      .expected = "Each byte comes back before the next is sent.",
      .run = run_pieces,
      .silent = ARMED_ONCE},
@@ -763,7 +769,7 @@ const struct rung rungs[] = {
      .silent = FIN_IGNORED},
     {.name = "full-close",
      .title = "a half-close with pending bytes",
-     .test = "A client sends until nothing more is taken, sends FIN, and then reads.",
+     .test = "A client sends until its socket is full, sends FIN, and then reads.",
      .expected = "It receives every byte and then the server's FIN.",
      .run = run_full_close,
      .closes = CLOSES_PENDING,
@@ -771,7 +777,7 @@ const struct rung rungs[] = {
     {.name = "leave",
      .title = "some clients leave",
      .test = "Of 20 clients, every second one leaves; the others send.",
-     .expected = "Each of them receives its own bytes.",
+     .expected = "Each of the others receives its own bytes.",
      .run = run_leave,
      .closes = WRONG_ENTRY,
      .silent = WRONG_ENTRY,
@@ -779,7 +785,7 @@ const struct rung rungs[] = {
     {.name = "reset",
      .title = "a reset",
      .test = "Several clients reset their connections, some with bytes in flight.",
-     .expected = "Another client is served, and the server sleeps after that.",
+     .expected = "Other clients are served, and then the server sleeps.",
      .run = run_reset,
      .ends = RESET_IS_FATAL,
      .silent = RESET_IS_FATAL},
@@ -801,7 +807,7 @@ const struct rung rungs[] = {
     {.name = "many",
      .title = "1,000 idle clients",
      .test = "1,000 clients connect; a few of them send a message.",
-     .expected = "Those are served, and the server sleeps after that.",
+     .expected = "Those few are served, and then the server sleeps.",
      .run = run_many,
      .closes = TOO_FEW_CLIENTS,
      .silent = TOO_FEW_CLIENTS},
@@ -816,7 +822,7 @@ const struct rung rungs[] = {
     {.name = "shortage",
      .title = "no descriptor left",
      .test = "With room for 64 descriptors, clients connect until one is not served.",
-     .expected = "It waits in the backlog, without CPU time, and is served later.",
+     .expected = "It waits in the backlog, costs no CPU time, and is served later.",
      .run = run_shortage,
      .ends = SHORTAGE_IS_FATAL,
      .closes = SHORTAGE_CLOSES,
@@ -865,7 +871,7 @@ const struct rung rungs[] = {
      .option = "-e"},
     {.name = "edge-close",
      .title = "with -e, a half-close",
-     .test = "A client sends \"last words\" and FIN, which one event reports.",
+     .test = "A client sends \"last words\" and FIN; one event reports both.",
      .expected = "It receives \"last words\" and then the server's FIN.",
      .run = run_half_close,
      .silent = ONE_READ_PER_EVENT,

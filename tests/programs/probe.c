@@ -1,7 +1,7 @@
 /* The probe: it finds out which common mistake a reader's own server makes.
  *
- * The test client says which rule was broken.  The probe goes further: when a server stays silent or
- * returns the wrong bytes, it makes one more experiment, whose result tells one cause from another.
+ * The test client says which rule was broken.  The probe goes further: when a server stays silent
+ * or returns the wrong bytes, it makes one more experiment, whose result tells one cause from another.
  *
  * Usage: probe [-b ADDRESS] [-p PID] PORT NAME     (NAME: an entry of `probes`, below)
  * With the PID of the server, the probe can stop it, so that it finds several events at once, and
@@ -50,9 +50,10 @@ static pid_t server; /* 0: not known */
 /* Causes that more than one probe can find. */
 static const char short_write[] =
     "a short write: send() took only part of the bytes, and the rest was dropped or overwritten. "
-    "Keep the rest, send it when the socket is writable, and do not read from this client before.";
+    "Keep the rest, send it when the socket is writable, and read from this client only then.";
 static const char one_read[] =
-    "edge-triggered (EPOLLET or EV_CLEAR), but reads only once per event. Read until recv() fails "
+    "the server is edge-triggered (EPOLLET, EV_CLEAR), but reads only once per event. Read until "
+    "recv() fails "
     "with EAGAIN, because data that you leave unread is not reported again.";
 static const char one_accept[] =
     "the listening socket is edge-triggered, but the server accepts only once per event. Accept "
@@ -115,8 +116,8 @@ static void continue_server(void)
         kill(server, SIGCONT);
 }
 
-/* Whether the server uses the CPU although nothing happens.  On a busy machine it may get little CPU
- * time, but then it is nearly always in the state R: it runs, or it could run. */
+/* Whether the server uses the CPU although nothing happens.  On a busy machine it may get little
+ * CPU time, but then it is nearly always in the state R: it runs, or it could run. */
 static bool spins(void)
 {
     int running = 0;
@@ -228,13 +229,13 @@ static _Noreturn void explain_silence(int fd)
         found("chapter 1",
               "the server waits for a whole line (fgets, getline, readline). Use recv(), which "
               "returns what has arrived.",
-              "\"hello\" was not answered before a newline followed it");
+              "\"hello\" was not answered until a newline followed");
     shutdown(fd, SHUT_WR);
     if (receive(fd, answer, sizeof answer, BRIEF_MS, &ending) > 0)
         found("chapter 1",
               "the server waits for a full buffer or for the end of the input, or does not flush "
               "its output. Use recv(), which returns what has arrived, and send() it at once.",
-              "\"hello\" was not answered before the client sent FIN");
+              "\"hello\" was not answered until the client sent FIN");
     found("chapter 1",
           "the server never calls accept(), or does not call recv() and send() for a new client",
           "the client connected and sent \"hello\"; no answer came within 2 seconds");
@@ -252,9 +253,9 @@ static void probe_message(void)
     if (ending == SILENT && got == 0)
         explain_silence(fd);
     if (ending == COMPLETE)
-        found("chapter 1", "the server changes what it received, or adds a text of its own",
+        found("chapter 1", "the server changes what it received, or adds text of its own",
               "\"hello\" came back as \"%.5s\"", answer);
-    found("chapter 1", "the server closes the client before it has answered",
+    found("chapter 1", "the server closes the connection before it has sent the whole reply",
           "the client sent \"hello\"; %zu bytes came back, then %s", got, ending_names[ending]);
 }
 
@@ -295,10 +296,10 @@ static void probe_binary(void)
                   "byte 0x%02x came back as 0x%02x", values[i], answer[i]);
     if (got < sizeof values)
         found("chapter 1",
-              values[got] == 0
-                  ? "string functions such as strlen(), which stop at a zero byte. Use the number "
-                    "that recv() returned."
-                  : "the server reads only part of what has arrived, and then waits",
+              values[got] == 0 ? "the server uses string functions such as strlen(), which stop at "
+                                 "a zero byte. Use the length "
+                                 "that recv() returned."
+                               : "the server reads only part of what has arrived, and then waits",
               "all 256 byte values were sent; byte 0x%02x and those after it did not come back",
               values[got]);
 }
@@ -313,19 +314,18 @@ static _Noreturn void explain_idle_blocks(int idle, int waiting)
 
     close(idle);
     if (receive(waiting, answer, sizeof answer, BRIEF_MS, &ending) > 0)
-        found(
-            "chapter 2",
-            "the server serves one client at a time: it waits in recv() for the first client. "
-            "Wait for all clients at once, or start a thread for each.",
-            "while one client was idle, the second was not answered; when the first one had left, "
-            "it was");
+        found("chapter 2",
+              "the server serves one client at a time: it waits in recv() for the first client. "
+              "Wait for all clients at once, or start a thread for each.",
+              "while the first client was idle, the second was not answered until the first one "
+              "had left");
     if (try_connect(0) != -1 && receive(waiting, answer, sizeof answer, BRIEF_MS, &ending) > 0)
         found("chapter 4", one_accept,
-              "while one client was idle, the second was not answered; when a third one connected, "
-              "it "
-              "was");
+              "while the first client was idle, the second was not answered until a third one "
+              "had "
+              "connected");
     found("chapter 2", "the server serves only the first client",
-          "while one client was idle, the second was not answered, and not afterwards either");
+          "the second client was not answered while the first was idle, nor after it had left");
 }
 
 #define TOGETHER 5
@@ -355,9 +355,10 @@ static void accept_together(void)
             found(
                 "chapter 4", one_accept,
                 "of %d clients that connected together, %d were answered; when one more connected,"
-                " another of them was",
+                " one more of the first group was answered",
                 TOGETHER, answered);
-    found("chapter 2", "the server does not accept or does not serve several clients",
+    found("chapter 2",
+          "the server does not accept, or does not serve, several clients that connect at once",
           "of %d clients that connected together, %d were answered", TOGETHER, answered);
 }
 
@@ -398,11 +399,10 @@ static _Noreturn void explain_wrong(const unsigned char *bytes, uint64_t positio
         found("chapter 2", short_write, "from byte %llu on, the bytes differ from what was sent",
               wrong);
     if (belongs >= OTHER)
-        found(
-            "chapter 2",
-            "two clients share one buffer: bytes that still had to be sent to one client were "
-            "overwritten by the next read from another. Give each client its own buffer for them.",
-            "from byte %llu on, a client received the bytes of another client", wrong);
+        found("chapter 2",
+              "two clients share one buffer: bytes that still had to be sent to one client were "
+              "overwritten by the next read from another. Give each client its own buffer.",
+              "from byte %llu on, a client received the bytes of another client", wrong);
     if (belongs > position)
         found("chapter 2", short_write, "after byte %llu, %llu bytes are missing", wrong,
               (unsigned long long)belongs - wrong);
@@ -485,14 +485,15 @@ static void flow_echo(struct flow *flow, uint64_t length)
             continue;
         if (ending == SILENT)
             explain_stall(flow, one_read, "chapter 4");
-        found("chapter 2", "the server treats EAGAIN or a short write as an error of the client",
+        found("chapter 2",
+              "the server treats EAGAIN or a short write as a failure of the connection",
               "after %llu of %llu bytes %s the connection", (unsigned long long)flow->got,
               (unsigned long long)length, ending_names[ending]);
     }
 }
 
-/* Send until `length` bytes are sent while the server is stopped, so that it finds many bytes in one
- * event; then read them back. */
+/* Send until `length` bytes are sent while the server is stopped, so that it finds many bytes in
+ * one event; then read them back. */
 static void burst(struct flow *flow, uint64_t length)
 {
     uint64_t before;
@@ -579,13 +580,13 @@ static _Noreturn void explain_late_reader_blocks(struct flow *late, int waiting)
             "send() blocks, because the client's socket is blocking (or a loop repeats send() "
             "until everything is sent). Make it non-blocking, and keep what was not sent.",
             "while one client did not read its echo, another was not answered; when the first one "
-            "read, it was");
+            "read, the other one was");
     close(late->fd);
     if (receive(waiting, answer, sizeof answer, BRIEF_MS, &ending) > 0)
         found(
             "chapter 2", "the server serves one client at a time",
             "while one client did not read its echo, another was not answered; when the first one "
-            "had left, it was");
+            "had left, the other one was");
     found("chapter 2", "the server blocks or repeats one call forever when send() takes no more",
           "while one client did not read its echo, another was not answered");
 }
@@ -609,14 +610,14 @@ static void check_other_client(struct flow *late)
               "while one client did not read, another sent %zu bytes; only %zu came back",
               sizeof out, got);
     found("chapter 2", "two clients share one buffer or one table entry",
-          "while one client did not read, the bytes of another came back wrong");
+          "while one client did not read, another did not receive the bytes that it had sent");
 }
 
 static void probe_late_reader(void)
 {
     static const char never_armed[] =
         "after a short write the server does not wait for writability (EPOLLOUT, POLLOUT), so the "
-        "rest leaves only with the client's next message";
+        "rest is sent only after the client's next message";
     struct flow late = {.fd = try_connect(16384)};
     enum ending ending = COMPLETE;
 
@@ -632,7 +633,8 @@ static void probe_late_reader(void)
         found("chapter 2",
               "the server closes a client when send() fails with EAGAIN or takes only part of the "
               "bytes. Keep the rest, and wait until the socket is writable.",
-              "a client sent %llu bytes before it read; after %llu bytes %s the connection",
+              "a client sent %llu bytes before it read any; after %llu bytes had come back, %s the "
+              "connection",
               (unsigned long long)late.sent, (unsigned long long)late.got, ending_names[ending]);
     flow_send(&late, late.sent + 100);
     if (!flow_receive(&late, QUIET_MS, &ending))
@@ -643,7 +645,7 @@ static void probe_late_reader(void)
     if (spins())
         found("chapter 2",
               "write interest (EPOLLOUT, POLLOUT) is left on after everything was sent, so every "
-              "wait returns at once. Remove it then.",
+              "wait returns at once. Remove it when nothing is pending.",
               "after a slow client had read everything, the server used the CPU without pause");
 }
 
@@ -661,7 +663,7 @@ static void probe_idle(void)
     if (is_echoed(fd, "hello", answer, &got, &ending) && spins())
         found("chapter 2",
               "the wait returns at once again and again: write interest (EPOLLOUT, POLLOUT) is "
-              "set although nothing has to be sent, or recv() is repeated at EAGAIN",
+              "set although nothing has to be sent, or recv() is repeated after EAGAIN",
               "while its only client was idle, the server used the CPU without pause");
     close(fd);
     if (spins())
@@ -735,8 +737,8 @@ static void wait_until_asleep(void)
     }
 }
 
-/* Wait until a socket listens on our port.  The server does not notice that, except where there is no
- * /proc.  The exit code is 0 if it is the server's socket, 3 if it is another process's, 4 if the
+/* Wait until a socket listens on our port.  The server does not notice that, except where there is
+ * no /proc.  The exit code is 0 if it is the server's socket, 3 if it is another process's, 4 if the
  * server has ended, and 5 if it does not listen within START_MS. */
 static void wait_for_start(void)
 {
@@ -759,8 +761,8 @@ static void wait_for_start(void)
     exit(5);
 }
 
-/* Print a port that a server can bind.  A connection in TIME_WAIT counts as a use of its port, because
- * a server without SO_REUSEADDR cannot bind it.  From 10000 to 32767 the kernel takes few or no ports
+/* Print a port that a server can bind.  A connection in TIME_WAIT counts as a use of its port,
+ * because a server without SO_REUSEADDR cannot bind it.  From 10000 to 32767 the kernel takes few or no ports
  * for clients. */
 static void print_free_port(void)
 {

@@ -307,13 +307,18 @@ static void drain(int fd)
         continue;
 }
 
-/* Write until the buffer is full. */
+#define FILLED_MS 50 /* longer than an acknowledgement is delayed */
+
+/* Write until the buffer is full, and stays full. */
 static void fill(int fd)
 {
     static const char text[4096];
+    struct pollfd room = {.fd = fd, .events = POLLOUT};
 
-    while (write(fd, text, sizeof text) > 0 || write(fd, text, 1) > 0)
-        continue;
+    do
+        while (write(fd, text, sizeof text) > 0 || write(fd, text, 1) > 0)
+            continue;
+    while (poll(&room, 1, FILLED_MS) == 1); /* TCP goes on sending to the peer's buffer */
     CHECK(errno == EAGAIN || errno == EWOULDBLOCK);
 }
 

@@ -139,19 +139,20 @@ static const struct exception {
     const char *why;
 } exceptions[] = {
     {"mmap arch_prctl", MMAP_ERRORS " EFAULT", "killed by signal", true,
-     "The dynamic loader or the C library makes these calls before main(), and crashes.  No code "
+     "The dynamic loader or the C library makes these calls before main(), and crashes if one "
+     "fails.  No code "
      "of the server has run."},
     {"fcntl", "EBADF", "open descriptors", true,
      "The server asks whether descriptors 0 to 2 are open, and the kernel returns EBADF only if "
-     "they are not.  Otherwise one descriptor remains that nobody needs."},
+     "they are not.  After an injected EBADF it opens /dev/null once too often."},
     {"rt_sigprocmask", "EFAULT EINVAL", "does not stop", false,
      "pthread_create() in the C library blocks all signals and unblocks them again, with valid "
      "arguments.  If the second call failed, the thread would never see SIGTERM."},
     {"epoll_ctl", "ENOENT", "waits in vain", false,
-     "The error means that the descriptor is not registered, and so the server forgets it.  The "
-     "kernel returns it only then."},
+     "ENOENT means that the descriptor is not registered, and so the server forgets it.  The "
+     "kernel returns ENOENT in no other case."},
     {"recvfrom recvmsg read", "EAGAIN", "waits in vain", false,
      "The server waits edge-triggered.  The kernel returns EAGAIN only if no byte is left, and "
-     "then the next byte is a new edge.  The injected error comes while bytes are left."},
+     "then the next byte triggers a new edge.  The injected error comes while bytes are left."},
 };
 #endif

@@ -11,6 +11,14 @@
 #   TMPDIR       where every test puts its files; a server that is left over is found by it
 
 is_foreign() { [ -z "${OURS:-}" ]; }
+# An interpreter allocates memory and closes files for itself, and the shim cannot tell these calls apart.
+need_compiled() {
+    ! is_foreign || ! is_interpreted || skip "the interpreter itself makes these calls; to run it: a compiled server"
+}
+is_interpreted() {
+    case ${SERVER##*/} in python* | ruby* | perl* | node* | php* | lua* | java | deno | bun) return 0 ;; esac
+    [ "$(head -c 2 "$SERVER" 2>/dev/null)" = '#!' ]
+}
 
 # split_words TEXT: set WORDS to the words of a command line, in which quotes and backslashes work as
 # in a shell, but nothing is expanded.
