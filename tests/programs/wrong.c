@@ -1,4 +1,4 @@
-/* A server with one mistake, for the tests of the ladder (tests/lab.bats).
+/* A server with one mistake, for the tests of the ladder (tests/lab-ladder.bats).
  *
  * Usage: wrong MISTAKE PORT      the mistakes are the words in calls of wrong(); "none" is correct
  *
