@@ -132,6 +132,10 @@ static const struct call calls[] = {
 #define CALL_COUNT ((int)(sizeof calls / sizeof calls[0]))
 
 /* Faults that a server may fail to survive, and why they cannot happen to a correct one. */
+#define EAGAIN_MISSED_EDGE                                                                         \
+    "The server waits edge-triggered.  The kernel returns EAGAIN only if no byte is left, and "    \
+    "then the next byte, or FIN, triggers a new edge.  The injected error comes while bytes or "   \
+    "FIN are waiting."
 static const struct exception {
     const char *calls, *errors;
     const char *problem; /* only if this is part of what the server did wrong */
@@ -140,8 +144,7 @@ static const struct exception {
 } exceptions[] = {
     {"mmap arch_prctl", MMAP_ERRORS " EFAULT", "killed by signal", true,
      "The dynamic loader or the C library makes these calls before main(), and crashes if one "
-     "fails.  No code "
-     "of the server has run."},
+     "fails.  No code of the server has run."},
     {"fcntl", "EBADF", "open descriptors", true,
      "The server asks whether descriptors 0 to 2 are open, and the kernel returns EBADF only if "
      "they are not.  After an injected EBADF it opens /dev/null once too often."},
@@ -151,8 +154,7 @@ static const struct exception {
     {"epoll_ctl", "ENOENT", "waits in vain", false,
      "ENOENT means that the descriptor is not registered, and so the server forgets it.  The "
      "kernel returns ENOENT in no other case."},
-    {"recvfrom recvmsg read", "EAGAIN", "waits in vain", false,
-     "The server waits edge-triggered.  The kernel returns EAGAIN only if no byte is left, and "
-     "then the next byte triggers a new edge.  The injected error comes while bytes are left."},
+    {"recvfrom recvmsg read", "EAGAIN", "waits in vain", false, EAGAIN_MISSED_EDGE},
+    {"recvfrom recvmsg read", "EAGAIN", "open descriptors", false, EAGAIN_MISSED_EDGE},
 };
 #endif
