@@ -1,5 +1,5 @@
 # What the tests of the lab share: each file of tests works on a copy of the repository.
-# shellcheck shell=bash disable=SC2034 # the tests use these variables
+# shellcheck shell=bash disable=SC2034,SC2154 # the tests use these variables, and bats sets $output
 
 setup_file() {
     ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
