@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # The ladder of the lab: our servers pass it, and each common mistake fails at its rung.
+load support/output
 load support/lab
 
 # ---- the ladder against our servers ----

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # The starters of the lab: they compile, and differ from their stages in the gaps only.
+load support/output
 load support/lab
 
 # ---- starters ----

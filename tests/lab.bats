@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # The tasks of the lab, and that nothing of a participant's work is lost.
+load support/output
 load support/lab
 
 # ---- one task from the beginning to the end ----

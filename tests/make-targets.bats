@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # The Makefile with every make on this system, the tour, the doctor, the READMEs and the picture.
 # Every test works on a copy, so that tests which run at the same time do not disturb each other.
+load support/output
 
 setup_file() {
     ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
@@ -57,10 +58,6 @@ own_copy() {
     cd "$T/copy" || return 1
 }
 
-makes() {
-    echo make
-    if command -v bmake >/dev/null; then echo bmake; fi
-}
 stages() { sh tests/commands/targets stages; } # lines of "04-epoll", with a reason if it cannot run
 runnable() { stages | sed -n 's/^\([^ ]*\) *$/\1/p'; }
 
@@ -70,28 +67,11 @@ one_line() { # that contains $1
     ours
     [ "$(ours | wc -l)" -eq 1 ] && ours | grep -qF -e "$1"
 }
-# bats ignores a failure after "!" or before "&&", so each check is a separate command.
-lacks() { # the output has no line that matches
-    if printf '%s\n' "$output" | grep -e "$1"; then
-        echo "the output must not contain: $1"
-        return 1
-    fi
-}
 narrow() { # no line over 80 columns, nothing for a terminal only
     # Some awks count bytes, so leave one byte of each UTF-8 character.
     printf '%s\n' "$output" | LC_ALL=C tr -d '\200-\277' | awk 'length > 80 { print "over 80 columns: " $0; bad = 1 } END { exit bad }' &&
         lacks "$(printf '\033')"
 }
-wait_until() { # SECONDS COMMAND...
-    local tries=$(($1 * 50))
-    shift
-    until "$@"; do
-        tries=$((tries - 1))
-        [ $tries -gt 0 ] || { echo "this did not happen in time: $*"; return 1; }
-        sleep 0.02
-    done
-}
-has() { grep -q -e "$2" "$1" 2>/dev/null; }
 has_exited() { ! kill -0 "$1" 2>/dev/null; }
 
 # Replace each server by a script that appends its pid to $T/pids and then becomes the server.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # What the commands tell a person at a terminal: names that are almost right, a server that cannot start, the
 # next step, colours, a pager, the width of the screen, and the claims of the doctor.
+load support/output
 
 setup_file() {
     ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
@@ -31,28 +32,8 @@ clean_environment() {
         LDFLAGS LDLIBS TOUR_DEADLINE CDPATH COLUMNS PAGER LESS MDBOOK QUICK FILES
 }
 
-makes() {
-    echo make
-    if command -v bmake >/dev/null; then echo bmake; fi
-}
 joined() { printf '%s\n' "$output" | paste -s -d ' ' - | tr -s ' '; }
 says() { joined | grep -qF -e "$1" || { echo "expected: $1"; return 1; }; }
-lacks() { # no line of the output matches
-    if printf '%s\n' "$output" | grep -e "$1"; then
-        echo "the output must not contain: $1"
-        return 1
-    fi
-}
-wait_until() { # SECONDS COMMAND...
-    local tries=$(($1 * 50))
-    shift
-    until "$@"; do
-        tries=$((tries - 1))
-        [ $tries -gt 0 ] || { echo "this did not happen in time: $*"; return 1; }
-        sleep 0.02
-    done
-}
-has() { grep -q -e "$2" "$1" 2>/dev/null; }
 need_script() { script -qec true /dev/null >/dev/null 2>&1 </dev/null || skip "needs script of util-linux; to run it: apt-get install bsdutils"; }
 # screen COLUMNS COMMAND: what the command prints on a terminal of this width.
 screen() { script -qec "stty cols $1 rows 24; $2" /dev/null </dev/null | tr -d '\r'; }

@@ -42,10 +42,6 @@ why_not() { sh tests/commands/targets stages | sed -n "s/^$1 *//p"; }
 can_run() { [ -z "$(why_not "$1")" ]; }
 all_tasks() { for file in tests/lab/tasks/*/*/task; do file=${file#tests/lab/tasks/}; echo "${file%/task}"; done; }
 header() { sed -n "/^\$/q; s/^$2: *//p" "tests/lab/tasks/$1/task"; }
-makes() {
-    echo make
-    if command -v bmake >/dev/null; then echo bmake; fi
-}
 narrow() { # no line of the output is over 80 columns
     printf '%s\n' "$output" | awk 'length > 80 { print "over 80 columns: " $0; bad = 1 } END { exit bad }'
 }
