@@ -252,6 +252,24 @@ wait_call() {
     done
 }
 
+@test "only a shortage is reported as one: not the errors of one client's network" {
+    rule "stderr names a failure that may affect every client, once, and no other" "an errno that a router or a firewall causes is taken for a lack of memory" "chapter 1"
+    need_ours
+    need_strace
+    local error
+    for error in ECONNREFUSED EHOSTDOWN EACCES EHOSTUNREACH ECONNABORTED; do
+        inject "recvfrom:error=$error:when=2"
+        client echo a send b expect-closed
+        server_unaffected
+        fault_was_injected
+        lacks_text "$TMP/server.err" 'not every client can be served'
+    done
+    inject "recvfrom:error=ENOMEM:when=2"
+    client echo a send b expect-closed
+    server_unaffected
+    [ "$(grep -c 'Cannot allocate memory; not every client can be served' "$TMP/server.err")" = 1 ]
+}
+
 @test "an epoll_ctl that fails closes the client" {
     rule "a client whose descriptor cannot be watched is closed" "the result of epoll_ctl() is ignored, so no event ever arrives for the client; if the client times out: $ONE_READ" "chapter 4"
     need_strace

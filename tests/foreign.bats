@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # make test SERVER=: what a reader sees who tests a server of their own.  FILES=foreign make test
 # runs this file and foreign-mistakes.bats; the gate does.
+load support/output
 load support/foreign-tests
 
 # ---- servers that keep the contract ----
@@ -69,11 +70,7 @@ EOF
     "tests/foreign/build" "$T/edge" edge-one-read
     env -i PATH="$CLEAN_PATH" HOME="$HOME" SERVER="$T/edge" STAGE=04 bash tests/commands/run-foreign >"$T/out" 2>&1 3>&- &
     RUNNING=$!
-    for ((i = 0; i < 200; i++)); do
-        ! grep -q 'Repeat:' "$T/out" || break
-        sleep 0.1
-    done
-    grep -q 'Repeat:' "$T/out"
+    wait_until 20 has "$T/out" 'Repeat:'
     ! grep -q ' passed, ' "$T/out" || return 1
     kill -0 "$RUNNING"
     wait "$RUNNING" || :

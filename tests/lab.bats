@@ -85,15 +85,8 @@ load support/lab
 @test "make watch grades at each save, and a save that changes nothing is one line" {
     sh tests/commands/targets start-03 >/dev/null
     LAB_PATIENCE=3 sh tests/commands/targets watch-03 >"$T/out" 2>&1 3>&- &
-    local pid=$! i
-    wait_for() {
-        for i in $(seq 300); do
-            ! grep -q -e "$1" "$T/out" || return 0
-            sleep 0.1
-        done
-        cat "$T/out"
-        return 1
-    }
+    local pid=$!
+    wait_for() { wait_until 30 has "$T/out" "$1" || { cat "$T/out"; return 1; }; }
     wait_for '^1 of'
     echo >>work/03-poll/server.c
     wait_for 'no change: 1 of'

@@ -5,8 +5,8 @@
  * order they would not work where a header gives a function another symbol: NetBSD declares
  * kevent() with the symbol __kevent50, and macOS does the same for select().  With -Dkevent=... the
  * header would give that symbol to unit_kevent(), so that a call still reaches the system. */
-#ifndef _DEFAULT_SOURCE
-#define _DEFAULT_SOURCE
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* as in selector.c of the stage */
 #endif
 #ifndef _NETBSD_SOURCE
 #define _NETBSD_SOURCE
@@ -50,6 +50,7 @@ int unit_kevent(int queue, const struct kevent *changes, kevent_count nchanges,
 #endif
 
 /* The file that follows defines these itself.  The headers of glibc have changed their values. */
+#undef _GNU_SOURCE
 #undef _DEFAULT_SOURCE
 #undef _POSIX_C_SOURCE
 

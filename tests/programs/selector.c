@@ -9,6 +9,7 @@
  * much memory as it found.  The library is compiled so that it calls unit_poll(), unit_malloc() and
  * so on instead of the system (see doubles.h).  These functions count the calls, can fail on
  * request, and can pretend that time passes. */
+#define _GNU_SOURCE /* O_PATH */
 #define _DEFAULT_SOURCE
 #define _NETBSD_SOURCE
 #define DOUBLES_ONLY_DECLARED
@@ -561,6 +562,27 @@ static void bad_descriptors(void)
     CHECK(selector_count(s) == 1);
     check_quiet(s);
     selector_close(s);
+}
+
+/* Such a descriptor is open, but only for the name of the file: it cannot be read or waited for. */
+static void name_of_a_pipe(void)
+{
+#ifdef O_PATH
+    struct selector *s = open_selector();
+    char name[40];
+    int ends[2];
+
+    make_pipe(ends);
+    snprintf(name, sizeof name, "/proc/self/fd/%d", ends[0]);
+    int path = open(name, O_PATH);
+    CHECK(path != -1);
+    CHECK_FAILS(selector_register(s, path, EVENT_READ, NULL, NULL), EBADF);
+    close(path);
+    selector_close(s);
+    close_both(ends);
+#else
+    skip("this system has no O_PATH; to run it: Linux");
+#endif
 }
 
 static void files_and_directories(void)
@@ -2226,6 +2248,7 @@ static const struct test tests[] = {
      "max is below 1;"},
     {"invalid-timeouts", invalid_timeouts, "tv_nsec is not between 0 and 999,999,999;"},
     {"bad-descriptors", bad_descriptors, "EBADF the descriptor is negative or not open"},
+    {"name-of-a-pipe", name_of_a_pipe, "EBADF the descriptor is negative or not open"},
     {"files-and-directories", files_and_directories,
      "EPERM the file is always ready, so the kernel cannot wait for it"},
     {"driver-decides", driver_decides,
