@@ -187,6 +187,17 @@ wait_call() {
     done
 }
 
+@test "errors of accept with connections between them are not a shortage" {
+    rule "only accept() calls that fail in a row are treated as a shortage" "the errors are counted, and the count is never set back" "chapter 1"
+    need_ours
+    need_strace
+    inject "accept,accept4:error=EPROTO:when=1+2"
+    client churn 200
+    server_unaffected
+    fault_was_injected
+    lacks_text "$TMP/server.err" 'not every client can be served'
+}
+
 @test "ENFILE from every further accept: the server does not spin and serves its clients" {
     rule "a shortage may be system-wide and permanent" "the server calls accept() again and again" "chapter 2"
     need_strace
@@ -286,6 +297,12 @@ wait_call() {
     client small-rcvbuf try-fill 30000000 expect-closed
     fault_was_injected
     does_not_spin
+    inject "epoll_ctl:error=EEXIST:when=1+" # for ever: an attempt to repair this must end
+    client send a expect-closed
+    fault_was_injected
+    kill -TERM "$SERVER_PID"
+    STOPPED=yes
+    wait_until 3 has_exited "$SERVER_PID"
 }
 
 @test "fcntl and setsockopt that fail for a client" {
