@@ -61,6 +61,17 @@ load support/lab
     done
 }
 
+@test "lab, start, grade, see and hint fit on 40 columns" {
+    local command
+    for command in lab lab-04 start-03 grade-03 see-03 hint-03; do
+        COLUMNS=40 run make $command
+        printf '%s\n' "$output" | grep -v '^make' >"$T/out"
+        COLUMNS=40 run awk 'length > 40' "$T/out"
+        cat "$T/out"
+        [ -z "$output" ]
+    done
+}
+
 @test "nothing is lost: start, reset and solution keep what the participant wrote" {
     sh tests/commands/targets start-02 >/dev/null
     echo '/* mine */' >>work/02-select/server.c
