@@ -47,6 +47,15 @@ log_has()
 climb() { "$LADDER" -x -g "$STAGE_DIGIT" -e 'make see' ./server -p PORT; }
 show_rung() { "$LADDER" -v -x -g "$STAGE_DIGIT" -r "$1" ./server -p PORT 2>&1; }
 
+# build_program: build ./program in the folder of the copy, from program.c in the task's folder and the
+# selector of the copy (stage 06).
+build_program()
+{
+    # shellcheck disable=SC2086 # CC may contain options
+    ${CC:-cc} -std=c11 -g -I. -o program "${0%/*}/program.c" selector.c select.c poll.c epoll.c kqueue.c ||
+        fails "The program of this task does not build with your selector."
+}
+
 # fails WHAT_IS_WRONG...: print what is wrong, and end the check.
 fails()
 {
