@@ -1,7 +1,7 @@
 # Functions for the scripts `see` and `check` of a task, which begin with
 #   . "$LAB/task.sh"
 # They run in the folder of the copy, after its server has been built.
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034 # a script uses what it needs
 
 : "${LADDER:?}" "${CLIENT:?}" "${STAGE_DIGIT:?}"
 TMP=$(mktemp -d "${TMPDIR:-/tmp}/lab.XXXXXX") || exit 2
