@@ -35,13 +35,14 @@ client() { "$CLIENT" -t 5 "$PORT" "$@"; }
 
 # guest IN OUT VERB...: run the test client in the background until it prints a line, which becomes
 # $LINE.  Its verb `wait` waits for `tell IN OUT`, which sets $LINE too.  IN and OUT are descriptors
-# from 3 to 9 that are not in use; `serve` uses 7.  $LINE is empty if the client has failed.
+# from 3 to 9 that are not in use; `serve` uses 7.  If the client has failed, $LINE is empty, and
+# complaints() prints why.
 guest()
 {
     in=$1 out=$2
     shift 2
     mkfifo "$TMP/in$in" "$TMP/out$out"
-    client "$@" <"$TMP/in$in" >"$TMP/out$out" &
+    client "$@" <"$TMP/in$in" >"$TMP/out$out" 2>>"$TMP/complaints" &
     PIDS="$! $PIDS"
     eval "exec $in>\"\$TMP/in$in\" $out<\"\$TMP/out$out\""
     read -r LINE <&"$out" || LINE=
@@ -51,6 +52,7 @@ tell()
     echo >&"$1"
     read -r LINE <&"$2" || LINE=
 }
+complaints() { fold -s -w 78 "$TMP/complaints"; }
 
 # log_has PATTERN: a line of the server's stderr matches, now or within a few seconds.
 log_has()
