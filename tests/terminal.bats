@@ -339,6 +339,43 @@ narrow() {
     fits_columns 40
 }
 
+# outside_bats COMMAND...: without the variables and the PATH of this bats, which would confuse the bats that
+# the command runs.
+outside_bats() { (PATH=${PATH#"$BATS_LIBEXEC:"} && unset "${!BATS_@}" && "$@"); }
+
+@test "make test, torture and prove fit on 40 columns, and keep the exit code" {
+    cd "$BATS_TEST_DIRNAME/.." # the copy has no tests
+    COLUMNS=40 run outside_bats make test STAGE=02 FILES=contract ONLY='SIGTERM stops the server while'
+    echo "$output"
+    [ "$status" -eq 0 ]
+    fits_columns 40
+    says '1 passed, 0 failed'
+    COLUMNS=40 run outside_bats make test SERVER=sleep SERVER_ARGS='100 PORT' STAGE=02
+    [ "$status" -ne 0 ]
+    printf '%s\n' "$output" | grep -v '^make' >"$T/out"
+    run cat "$T/out"
+    echo "$output"
+    fits_columns 40
+    [ "$(uname -s)" = Linux ] || return 0
+    COLUMNS=40 run make torture-02 FAULT=recvfrom:2:ENOMEM
+    echo "$output"
+    [ "$status" -eq 0 ]
+    fits_columns 40
+    COLUMNS=40 run outside_bats make prove ONLY='epoll_wait() does not read data'
+    echo "$output"
+    [ "$status" -eq 0 ]
+    fits_columns 40
+}
+
+@test "an empty SERVER is a mistake, and does not mean our own servers" {
+    for target in test test-04 grade-04 torture-04 watch see; do
+        run make $target SERVER=
+        echo "$output"
+        [ "$status" -ne 0 ]
+        says 'SERVER is empty. Name your program'
+    done
+}
+
 @test "the width is that of the terminal; COLUMNS comes first; 80 is the most" {
     need_script
     export TERM=dumb
