@@ -36,20 +36,21 @@ serve()
 client() { "$CLIENT" -t 5 "$PORT" "$@"; }
 
 # guest IN OUT VERB...: run the test client in the background until it prints a line, which becomes
-# $LINE.  Its verb `wait` waits for `tell IN OUT`, which sets $LINE too.  IN and OUT are descriptors
-# from 3 to 9 that are not in use; `serve` uses 7.  If the client has failed, $LINE is empty, and
-# complaints() prints why.
+# $LINE.  Its verb `wait` waits for `tell_guest IN OUT`, which reads the next line.  IN and OUT are
+# descriptors from 3 to 9 that are not in use; `serve` uses 7.  The client gives up after 10 seconds,
+# or $GUEST_SECONDS.  If it has failed, $LINE is empty, and complaints() prints why.
 guest()
 {
     in=$1 out=$2
     shift 2
     mkfifo "$TMP/in$in" "$TMP/out$out"
-    client "$@" <"$TMP/in$in" >"$TMP/out$out" 2>>"$TMP/complaints" &
+    "$CLIENT" -t $((${GUEST_SECONDS:-10} * ${LAB_PATIENCE:-1})) "$PORT" "$@" \
+        <"$TMP/in$in" >"$TMP/out$out" 2>>"$TMP/complaints" &
     PIDS="$! $PIDS"
     eval "exec $in>\"\$TMP/in$in\" $out<\"\$TMP/out$out\""
     read -r LINE <&"$out" || LINE=
 }
-tell()
+tell_guest()
 {
     echo >&"$1"
     read -r LINE <&"$2" || LINE=
