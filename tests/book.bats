@@ -378,8 +378,9 @@ coroutine_cost() {
 }
 
 @test "mdbook builds it without a warning, and no block is empty" {
-    local mdbook=${MDBOOK:-mdbook}
-    command -v "$mdbook" >/dev/null || skip "needs mdbook; to run it: $(sh "$ROOT/tests/commands/doctor" how mdbook), or MDBOOK=/path/to/mdbook"
+    local mdbook
+    . "$ROOT/tests/support/environment"
+    find_mdbook || skip "needs mdbook; to run it: $(sh "$ROOT/tests/commands/doctor" how mdbook), or MDBOOK=/path/to/mdbook"
     "$mdbook" build -d "$FRESH/html" "$ROOT/book" >"$FRESH/build" 2>&1 || { cat "$FRESH/build"; return 1; }
     without grep -E 'WARN|ERROR' "$FRESH/build"
     without grep -l '{{#' "$FRESH"/html/*.html

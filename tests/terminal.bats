@@ -474,6 +474,23 @@ last_line() { joined | sed 's/.* \(\(Not r\|R\)eady: \)/\1/; s/ make: \*\*\*.*//
 
 # ---- the variables of other commands ----
 
+@test "make book and the doctor find mdBook where cargo, pip and pipx put it" {
+    bin=$(only_without mdbook)
+    for folder in .cargo/bin .local/bin Library/Python/3.9/bin; do
+        rm -rf "$T/home"
+        mkdir -p "$T/home/$folder"
+        # shellcheck disable=SC2016
+        printf '#!/bin/sh\necho "mdbook v0.5.1 $*"\n' >"$T/home/$folder/mdbook"
+        chmod +x "$T/home/$folder/mdbook"
+        run env -u CARGO_HOME HOME="$T/home" PATH="$bin" make book
+        echo "$folder: $output"
+        [ "$status" -eq 0 ]
+        says 'build book'
+        run env -u CARGO_HOME HOME="$T/home" PATH="$bin" make doctor
+        printf '%s\n' "$output" | grep '^ok mdBook .*v0.5.1'
+    done
+}
+
 @test "make book runs the program in MDBOOK, and says where to look" {
     printf '#!/bin/sh\necho mine "$@"\n' >"$T/mine"
     chmod +x "$T/mine"
