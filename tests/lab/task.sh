@@ -33,6 +33,31 @@ serve()
 # client VERB...: run the test client (tests/build/client -h lists its verbs).
 client() { "$CLIENT" -t 5 "$PORT" "$@"; }
 
+# background VERB...: run the test client beside the script.  The verb `wait` ends when the script
+# writes a line to descriptor 8, or closes it; each line of the client's output is read from 9.
+background()
+{
+    mkfifo "$TMP/in" "$TMP/said"
+    "$CLIENT" -t 9 "$PORT" "$@" <"$TMP/in" >"$TMP/said" 2>&1 &
+    CLIENT_PID=$!
+    PIDS="$CLIENT_PID $PIDS"
+    exec 8>"$TMP/in" 9<"$TMP/said"
+    rm "$TMP/in" "$TMP/said"
+}
+
+# end_server: end the server, and set CPU_MS to the milliseconds of CPU time that it has used.
+end_server()
+{
+    times >"$TMP/before"
+    kill "$SERVER_PID"
+    wait "$SERVER_PID"
+    times >"$TMP/after"
+    # The second line of `times` is about processes that have ended: "0m0.52s 0m0.10s".
+    CPU_MS=$(cat "$TMP/before" "$TMP/after" | tr , . | awk -F '[ms ]+' '
+        NR % 2 == 0 { sum = $1 * 60 + $2 + $3 * 60 + $4 - sum }
+        END { printf "%.0f", sum * 1000 }')
+}
+
 # log_has PATTERN: a line of the server's stderr matches, now or within a few seconds.
 log_has()
 {
