@@ -75,6 +75,6 @@ show_rung() { "$LADDER" -v -x -g "$STAGE_DIGIT" -r "$1" ./server -p PORT 2>&1; }
 # fails WHAT_IS_WRONG...: print what is wrong, and end the check.
 fails()
 {
-    printf '%s\n' "$@"
+    printf '%s\n' "$@" | fold -s -w 78
     exit 1
 }
