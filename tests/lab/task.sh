@@ -33,12 +33,13 @@ serve()
 # client VERB...: run the test client (tests/build/client -h lists its verbs).
 client() { "$CLIENT" -t 5 "$PORT" "$@"; }
 
-# background VERB...: run the test client beside the script.  The verb `wait` ends when the script
-# writes a line to descriptor 8, or closes it; each line of the client's output is read from 9.
+# background VERB...: run the test client beside the script.  It gives up if the server does not
+# answer for 2 seconds.  Its verb `wait` ends when the script writes a line to descriptor 8, or
+# closes it; the script reads the lines that the client prints from descriptor 9.
 background()
 {
     mkfifo "$TMP/in" "$TMP/said"
-    "$CLIENT" -t 9 "$PORT" "$@" <"$TMP/in" >"$TMP/said" 2>&1 &
+    "$CLIENT" -s $((2 * ${LAB_PATIENCE:-1})) -t 20 "$PORT" "$@" <"$TMP/in" >"$TMP/said" 2>&1 8>&- 9<&- &
     CLIENT_PID=$!
     PIDS="$CLIENT_PID $PIDS"
     exec 8>"$TMP/in" 9<"$TMP/said"
