@@ -8,7 +8,7 @@ TMP=$(mktemp -d "${TMPDIR:-/tmp}/lab.XXXXXX") || exit 2
 PIDS=
 finish()
 {
-    for pid in $PIDS; do kill "$pid" 2>/dev/null; done
+    for pid in $PIDS; do kill -KILL "$pid" 2>/dev/null; done
     rm -rf "$TMP"
 }
 trap finish EXIT
@@ -50,8 +50,8 @@ background()
 end_server()
 {
     times >"$TMP/before"
-    kill "$SERVER_PID"
-    wait "$SERVER_PID"
+    kill -KILL "$SERVER_PID"
+    wait "$SERVER_PID" 2>/dev/null
     times >"$TMP/after"
     # The second line of `times` is about processes that have ended: "0m0.52s 0m0.10s".
     CPU_MS=$(cat "$TMP/before" "$TMP/after" | tr , . | awk -F '[ms ]+' '
@@ -76,6 +76,6 @@ show_rung() { "$LADDER" -v -x -g "$STAGE_DIGIT" -r "$1" ./server -p PORT 2>&1; }
 # fails WHAT_IS_WRONG...: print what is wrong, and end the check.
 fails()
 {
-    printf '%s\n' "$@" | fold -s -w 78
+    printf '%s\n' "$@" | sed '/^$/d' | fold -s -w 78
     exit 1
 }
