@@ -15,10 +15,14 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 # serve [OPTION...]: start the copy's server.  Sets PORT and SERVER_PID; its stderr is $TMP/log.
+# If NOFILE is set, this is the number of descriptors that the server may open.
 serve()
 {
     mkfifo "$TMP/out"
-    ./server -p 0 "$@" >"$TMP/out" 2>"$TMP/log" &
+    (
+        [ -z "${NOFILE-}" ] || ulimit -n "$NOFILE"
+        exec ./server -p 0 "$@"
+    ) >"$TMP/out" 2>"$TMP/log" &
     SERVER_PID=$!
     PIDS="$SERVER_PID $PIDS"
     exec 7<"$TMP/out"
@@ -76,6 +80,6 @@ show_rung() { "$LADDER" -v -x -g "$STAGE_DIGIT" -r "$1" ./server -p PORT 2>&1; }
 # fails WHAT_IS_WRONG...: print what is wrong, and end the check.
 fails()
 {
-    printf '%s\n' "$@" | sed '/^$/d' | fold -s -w 78
+    printf '%s\n' "$@" | sed '/^$/d' | fold -s -w 80
     exit 1
 }
