@@ -15,12 +15,16 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 # serve [OPTION...]: start the copy's server.  Sets PORT and SERVER_PID; its stderr is $TMP/log.
-# If NOFILE is set, this is the number of descriptors that the server may open.
-serve()
+serve() { serve_limited '' '' "$@"; }
+
+# serve_limited LIMIT N [OPTION...]: the same after `ulimit LIMIT N`.  With -n 64, for example, the
+# server may open 64 descriptors.
+serve_limited()
 {
     mkfifo "$TMP/out"
     (
-        [ -z "${NOFILE-}" ] || ulimit -n "$NOFILE"
+        [ -z "$1" ] || ulimit "$1" "$2" || exit
+        shift 2
         exec ./server -p 0 "$@"
     ) >"$TMP/out" 2>"$TMP/log" &
     SERVER_PID=$!
@@ -51,6 +55,7 @@ background()
 }
 
 # end_server: end the server, and set CPU_MS to the milliseconds of CPU time that it has used.
+# shellcheck disable=SC2034 # CPU_MS is for the scripts
 end_server()
 {
     times >"$TMP/before"
