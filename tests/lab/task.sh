@@ -3,7 +3,8 @@
 # They run in the folder of the copy, after its server has been built.
 # shellcheck shell=sh
 
-: "${LADDER:?}" "${CLIENT:?}" "${STAGE_DIGIT:?}"
+: "${LADDER:?}" "${CLIENT:?}" "${STAGE_DIGIT:?}" "${KIND:?}" "${STATE:?}"
+OPTIONS=$(cat .options 2>/dev/null) # of the server, for this task: "-s poll"
 TMP=$(mktemp -d "${TMPDIR:-/tmp}/lab.XXXXXX") || exit 2
 PIDS=
 finish()
@@ -25,7 +26,8 @@ serve_limited()
     (
         [ -z "$1" ] || ulimit "$1" "$2" || exit
         shift 2
-        exec ./server -p 0 "$@"
+        # shellcheck disable=SC2086 # words
+        exec ./server -p 0 $OPTIONS "$@"
     ) >"$TMP/out" 2>"$TMP/log" &
     SERVER_PID=$!
     PIDS="$SERVER_PID $PIDS"
@@ -79,8 +81,15 @@ log_has()
 }
 
 # climb: the whole ladder.  show_rung NAME: one rung, with each step and the server's log.
-climb() { "$LADDER" -x -g "$STAGE_DIGIT" -e 'make see' ./server -p PORT; }
-show_rung() { "$LADDER" -v -x -g "$STAGE_DIGIT" -r "$1" ./server -p PORT 2>&1; }
+climb() { ladder -s "$STATE" -e 'make see'; }
+show_rung() { ladder -v -r "$1" 2>&1; }
+
+# ladder OPTION...: run the ladder.  In a `find` task it does not say what the cause may be.
+ladder()
+{
+    [ "$KIND" != find ] || set -- -q "$@"
+    "$LADDER" -x -g "$STAGE_DIGIT" -o "$OPTIONS" "$@" ./server -p PORT
+}
 
 # fails WHAT_IS_WRONG...: print what is wrong, and end the check.
 fails()
