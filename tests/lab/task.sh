@@ -8,7 +8,7 @@ TMP=$(mktemp -d "${TMPDIR:-/tmp}/lab.XXXXXX") || exit 2
 PIDS=
 finish()
 {
-    for pid in $PIDS; do kill "$pid" 2>/dev/null; done
+    for pid in $PIDS; do kill "$pid" 2>/dev/null && kill -CONT "$pid" 2>/dev/null; done
     rm -rf "$TMP"
 }
 trap finish EXIT
@@ -33,6 +33,31 @@ serve()
 # client VERB...: run the test client (tests/build/client -h lists its verbs).
 client() { "$CLIENT" -t 5 "$PORT" "$@"; }
 
+# background VERB...: run the test client beside the script.  The verb `wait` ends when the script
+# writes a line to descriptor 8, or closes it; each line of the client's output is read from 9.
+background()
+{
+    mkfifo "$TMP/in" "$TMP/said"
+    "$CLIENT" -t 9 "$PORT" "$@" <"$TMP/in" >"$TMP/said" 2>&1 &
+    CLIENT_PID=$!
+    PIDS="$CLIENT_PID $PIDS"
+    exec 8>"$TMP/in" 9<"$TMP/said"
+    rm "$TMP/in" "$TMP/said"
+}
+
+# end_server: end the server, and set CPU_MS to the milliseconds of CPU time that it has used.
+end_server()
+{
+    times >"$TMP/before"
+    kill "$SERVER_PID"
+    wait "$SERVER_PID"
+    times >"$TMP/after"
+    # The second line of `times` is about processes that have ended: "0m0.52s 0m0.10s".
+    CPU_MS=$(cat "$TMP/before" "$TMP/after" | tr , . | awk -F '[ms ]+' '
+        NR % 2 == 0 { sum = $1 * 60 + $2 + $3 * 60 + $4 - sum }
+        END { printf "%.0f", sum * 1000 }')
+}
+
 # log_has PATTERN: a line of the server's stderr matches, now or within a few seconds.
 log_has()
 {
@@ -42,6 +67,27 @@ log_has()
     done
     return 1
 }
+
+# show_log: print lines of the server's log, from stdin, with narrower columns, so that they fit in 80.
+show_log()
+{
+    awk '/^(epoll_wait|kevent|poll|select| {20})/ && length > 53 {
+            middle = substr($0, 22, 32)
+            sub(/ *$/, "", middle)
+            $0 = sprintf("%-20s%-24s %s", substr($0, 1, 19), middle, substr($0, 54))
+        }
+        { print substr($0, 1, 80) }'
+}
+
+# suspend, resume: while the server is suspended, events gather; it then gets them in one batch.
+suspend()
+{
+    kill -STOP "$SERVER_PID"
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        case $(ps -o stat= -p "$SERVER_PID" 2>/dev/null) in T*) return ;; esac
+    done
+}
+resume() { kill -CONT "$SERVER_PID"; }
 
 # climb: the whole ladder.  show_rung NAME: one rung, with each step and the server's log.
 climb() { "$LADDER" -x -g "$STAGE_DIGIT" -e 'make see' ./server -p PORT; }
