@@ -71,23 +71,23 @@ log_has()
 # show_log: print lines of the server's log, from stdin, with narrower columns, so that they fit in 80.
 show_log()
 {
-    awk '/^(epoll_wait|kevent|poll|select| {20})/ && length > 53 {
+    awk '/^(epoll_wait|kevent|poll|select|       )/ && length > 53 {
             middle = substr($0, 22, 32)
             sub(/ *$/, "", middle)
-            $0 = sprintf("%-20s%-24s %s", substr($0, 1, 19), middle, substr($0, 54))
+            $0 = sprintf("%-21s%-23s %s", substr($0, 1, 21), middle, substr($0, 54))
         }
         { print substr($0, 1, 80) }'
 }
 
-# suspend, resume: while the server is suspended, events gather; it then gets them in one batch.
-suspend()
+# suspend_server, resume_server: while the server is suspended, events gather; it then gets them in one batch.
+suspend_server()
 {
     kill -STOP "$SERVER_PID"
     for _ in 1 2 3 4 5 6 7 8 9 10; do
         case $(ps -o stat= -p "$SERVER_PID" 2>/dev/null) in T*) return ;; esac
     done
 }
-resume() { kill -CONT "$SERVER_PID"; }
+resume_server() { kill -CONT "$SERVER_PID"; }
 
 # climb: the whole ladder.  show_rung NAME: one rung, with each step and the server's log.
 climb() { "$LADDER" -x -g "$STAGE_DIGIT" -e 'make see' ./server -p PORT; }
