@@ -68,15 +68,22 @@ log_has()
     return 1
 }
 
-# show_log: print lines of the server's log, from stdin, with narrower columns, so that they fit in 80.
+# show_log: print lines of the server's log, from stdin, in narrower columns that fit in 80.
 show_log()
 {
-    awk '/^(epoll_wait|kevent|poll|select|       )/ && length > 53 {
-            middle = substr($0, 22, 32)
-            sub(/ *$/, "", middle)
-            $0 = sprintf("%-21s%-23s %s", substr($0, 1, 21), middle, substr($0, 54))
+    awk '/^(epoll_wait|kevent|poll|select|       )/ {
+            rest = substr($0, 22)
+            match(rest, /^fd [0-9]+( [^ ]+)?/)
+            before = sprintf("%-21s%-23s", substr($0, 1, 21), RLENGTH > 0 ? substr(rest, 1, RLENGTH) : "")
+            action = RLENGTH > 0 ? substr(rest, RLENGTH + 1) : rest
+            sub(/^ */, "", action)
+            if (length(before " " action) > 80) {
+                print before
+                before = sprintf("%44s", "")
+            }
+            $0 = before " " action
         }
-        { print substr($0, 1, 80) }'
+        { print }'
 }
 
 # suspend_server, resume_server: while the server is suspended, events gather; it then gets them in one batch.
