@@ -9,18 +9,26 @@ TMP=$(mktemp -d "${TMPDIR:-/tmp}/lab.XXXXXX") || exit 2
 PIDS=
 finish()
 {
-    for pid in $PIDS; do kill "$pid" 2>/dev/null && kill -CONT "$pid" 2>/dev/null; done
+    for pid in $PIDS; do kill -KILL "$pid" 2>/dev/null; done
     rm -rf "$TMP"
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
 
 # serve [OPTION...]: start the copy's server.  Sets PORT and SERVER_PID; its stderr is $TMP/log.
-serve()
+serve() { serve_limited '' '' "$@"; }
+
+# serve_limited LIMIT N [OPTION...]: the same after `ulimit LIMIT N`.  With -n 64, for example, the
+# server may open 64 descriptors.
+serve_limited()
 {
     mkfifo "$TMP/out"
-    # shellcheck disable=SC2086 # words
-    ./server -p 0 $OPTIONS "$@" >"$TMP/out" 2>"$TMP/log" &
+    (
+        [ -z "$1" ] || ulimit "$1" "$2" || exit
+        shift 2
+        # shellcheck disable=SC2086 # words
+        exec ./server -p 0 $OPTIONS "$@"
+    ) >"$TMP/out" 2>"$TMP/log" &
     SERVER_PID=$!
     PIDS="$SERVER_PID $PIDS"
     exec 7<"$TMP/out"
@@ -35,12 +43,13 @@ serve()
 # client VERB...: run the test client (tests/build/client -h lists its verbs).
 client() { "$CLIENT" -t 5 "$PORT" "$@"; }
 
-# background VERB...: run the test client beside the script.  The verb `wait` ends when the script
-# writes a line to descriptor 8, or closes it; each line of the client's output is read from 9.
+# background VERB...: run the test client beside the script.  It gives up if the server does not
+# answer for 2 seconds.  Its verb `wait` ends when the script writes a line to descriptor 8, or
+# closes it; the script reads the lines that the client prints from descriptor 9.
 background()
 {
     mkfifo "$TMP/in" "$TMP/said"
-    "$CLIENT" -t 9 "$PORT" "$@" <"$TMP/in" >"$TMP/said" 2>&1 &
+    "$CLIENT" -s $((2 * ${LAB_PATIENCE:-1})) -t 20 "$PORT" "$@" <"$TMP/in" >"$TMP/said" 2>&1 8>&- 9<&- &
     CLIENT_PID=$!
     PIDS="$CLIENT_PID $PIDS"
     exec 8>"$TMP/in" 9<"$TMP/said"
@@ -48,11 +57,12 @@ background()
 }
 
 # end_server: end the server, and set CPU_MS to the milliseconds of CPU time that it has used.
+# shellcheck disable=SC2034 # CPU_MS is for the scripts
 end_server()
 {
     times >"$TMP/before"
-    kill "$SERVER_PID"
-    wait "$SERVER_PID"
+    kill -KILL "$SERVER_PID"
+    wait "$SERVER_PID" 2>/dev/null
     times >"$TMP/after"
     # The second line of `times` is about processes that have ended: "0m0.52s 0m0.10s".
     CPU_MS=$(cat "$TMP/before" "$TMP/after" | tr , . | awk -F '[ms ]+' '
@@ -115,6 +125,6 @@ rung() { ladder -r "$1" >"$TMP/rung" 2>&1 || fails "$(cat "$TMP/rung")"; }
 # fails WHAT_IS_WRONG...: print what is wrong, and end the check.
 fails()
 {
-    printf '%s\n' "$@"
+    printf '%s\n' "$@" | sed '/^$/d' | fold -s -w 80
     exit 1
 }
