@@ -1,7 +1,7 @@
 # Functions for the scripts `see` and `check` of a task, which begin with
 #   . "$LAB/task.sh"
 # They run in the folder of the copy, after its server has been built.
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034 # a script uses what it needs
 
 : "${LADDER:?}" "${CLIENT:?}" "${STAGE_DIGIT:?}" "${KIND:?}" "${STATE:?}"
 OPTIONS=$(cat .options 2>/dev/null) # of the server, for this task: "-s poll"
@@ -70,6 +70,28 @@ end_server()
         END { printf "%.0f", sum * 1000 }')
 }
 
+# guest IN OUT VERB...: run the test client in the background until it prints a line, which becomes
+# $LINE.  Its verb `wait` waits for `tell_guest IN OUT`, which reads the next line.  IN and OUT are
+# descriptors from 3 to 9 that are not in use; `serve` uses 7.  The client gives up after 10 seconds,
+# or $GUEST_SECONDS.  If it has failed, $LINE is empty, and complaints() prints why.
+guest()
+{
+    in=$1 out=$2
+    shift 2
+    mkfifo "$TMP/in$in" "$TMP/out$out"
+    "$CLIENT" -t $((${GUEST_SECONDS:-10} * ${LAB_PATIENCE:-1})) "$PORT" "$@" \
+        <"$TMP/in$in" >"$TMP/out$out" 2>>"$TMP/complaints" &
+    PIDS="$! $PIDS"
+    eval "exec $in>\"\$TMP/in$in\" $out<\"\$TMP/out$out\""
+    read -r LINE <&"$out" || LINE=
+}
+tell_guest()
+{
+    echo >&"$1"
+    read -r LINE <&"$2" || LINE=
+}
+complaints() { fold -s -w 78 "$TMP/complaints"; }
+
 # log_has PATTERN: a line of the server's stderr matches, now or within a few seconds.
 log_has()
 {
@@ -121,6 +143,15 @@ ladder()
 
 # rung NAME: the check ends if this rung fails.  Before `climb`, it spares the participant the wait.
 rung() { ladder -r "$1" >"$TMP/rung" 2>&1 || fails "$(cat "$TMP/rung")"; }
+
+# build_program: build ./program in the folder of the copy, from program.c in the task's folder and the
+# selector of the copy (stage 06).
+build_program()
+{
+    # shellcheck disable=SC2086 # CC may contain options
+    ${CC:-cc} -std=c11 -g -I. -o program "${0%/*}/program.c" selector.c select.c poll.c epoll.c kqueue.c ||
+        fails "The program of this task does not build with your selector."
+}
 
 # fails WHAT_IS_WRONG...: print what is wrong, and end the check.
 fails()
