@@ -71,7 +71,7 @@ shortage-exits shortage accept() failed with EMFILE, and the server ended
 shortage-spins shortage The listener stays readable
 never-resumes shortage never resumed
 never-retries retry A shortage may end although no client
-ignores-stop stop SIGTERM does not end the wait
+ignores-stop stop The loop goes on after SIGTERM
 no-handler stop There is no handler for SIGTERM
 no-reuseaddr restart SO_REUSEADDR is not set
 LINES
@@ -158,9 +158,9 @@ try_change() {
 
 @test "what participants have written into stage 04 fails at its rung, with its cause" {
     try_change 's/events |= EPOLLET;/(void)0;/' edge-set The option has no effect
-    try_change 's/update_epoll(EPOLL_CTL_MOD/update_epoll(EPOLL_CTL_ADD/' late set_interest: File exists
+    try_change 's/update_epoll(EPOLL_CTL_MOD/update_epoll(EPOLL_CTL_ADD/' late Change its entry instead
     try_change 's/update_epoll(EPOLL_CTL_MOD, fd, epoll_events_for(fd, interest))/((void)fd, (void)interest, errno = ENOSYS) == 0/; s/#include <unistd.h>/&\n#include <errno.h>/' late A gap is still empty
-    try_change 's/\.data\.fd = fd}/.data.fd = operation == EPOLL_CTL_MOD ? -1 : fd}/' late replaces \`data\` as well
+    try_change 's/\.data\.fd = fd}/.data.fd = operation == EPOLL_CTL_MOD ? -1 : fd}/' late MOD has replaced \`data\`
 }
 
 # Which of the rungs of -e it is depends on how much arrives at once.
@@ -185,7 +185,7 @@ try_change() {
 @test "the rung that failed last runs first, and the ones below it after that" {
     echo 'failed never-reads 14 20' >"$T/state"
     run "$LADDER" -g 0 -s "$T/state" "$WRONG" blocks PORT
-    [ "${lines[0]}" = 'passed: the same rungs as before' ] # nothing below it ran, except what every explanation relies on
+    [ "${lines[0]}" = 'passed: the rungs below passed before' ] # nothing below it ran, except what every explanation relies on
     fails_at never-reads 'blocks in send()'
     echo 'failed never-reads 14 20' >"$T/state"
     run "$LADDER" -g 0 -s "$T/state" "$WRONG" closes-after-one PORT

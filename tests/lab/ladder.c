@@ -280,12 +280,31 @@ static void blame_failed_function(const struct rung *failed)
     server_logs = true;
     passes(failed);
     server_logs = false;
-    failed_cause = strstr(log_line, strerror(ENOSYS)) != NULL ? GAP_EMPTY : cause;
+    failed_cause = cause;
+    if (strstr(log_line, strerror(ENOSYS)) != NULL)
+        failed_cause = GAP_EMPTY;
+    else if (strstr(log_line, strerror(EEXIST)) != NULL)
+        failed_cause = ALREADY_LISTED;
     memcpy(instead, text, sizeof text);
     size_t length = strlen(instead);
     if (log_line[0] != '\0')
         snprintf(instead + length, sizeof instead - length, " The log has: %s",
                  log_line + strspn(log_line, " "));
+}
+
+/* The first rung below `before` that fails now.  Those with the same option come first, then all in
+ * their order, as many as there is time for. */
+static const struct rung *lower_failure(const struct rung *before)
+{
+    long long end = now_ms() + LOWER_RUNGS_MS;
+
+    for (const struct rung *each = rungs + 1; each < before && before->option != NULL; each++)
+        if (applies(each) && each->option == before->option && !passes(each))
+            return each;
+    for (const struct rung *each = rungs + 1; each < before; each++)
+        if (applies(each) && (each < rungs + BASIC_RUNGS || now_ms() < end) && !passes(each))
+            return each;
+    return NULL;
 }
 
 /* If a higher rung fails again, those below it run again, as many as there is time for: if one of
@@ -303,10 +322,9 @@ static const struct rung *first_failure(void)
     enum cause cause = failed_cause;
     char text[sizeof instead];
     memcpy(text, instead, sizeof text);
-    long long end = now_ms() + LOWER_RUNGS_MS;
-    for (const struct rung *each = rungs + 1; each < before; each++)
-        if (applies(each) && (each < rungs + BASIC_RUNGS || now_ms() < end) && !passes(each))
-            return each;
+    const struct rung *lower = lower_failure(before);
+    if (lower != NULL)
+        return lower;
     failed_cause = cause;
     memcpy(instead, text, sizeof text);
     return before;
@@ -328,7 +346,7 @@ static int run_ladder(void)
         passed += applies(each) && (failed == NULL || each < failed);
     }
     if (column == 0 && !verbose)
-        printf(passed == 0 ? " none" : " the same rungs as before");
+        printf(passed == 0 ? " none" : " the rungs below passed before");
     printf("\n");
     if (failed != rungs && build_warning[0] != '\0')
         print_wrapped("warning:", build_warning);
@@ -352,6 +370,9 @@ static int run_one(const char *name)
     print_wrapped("  test", only->test);
     print_wrapped("  expected", only->expected);
     bool passed = passes(only);
+    verbose = false; /* the steps have been shown */
+    if (!passed)
+        blame_failed_function(only);
     server_kill();
     server_forget();
     print_wrapped(passed ? "  result" : "  instead", passed ? "It passes." : instead);

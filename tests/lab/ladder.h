@@ -23,6 +23,7 @@ enum cause {
     EDGE_STARVES,
     EDGE_FORGETS,
     EVENT_OF_NOBODY,
+    ALREADY_LISTED,
     EXITS_AT_START,
     NOT_LISTENING,
     NO_ADDRESS,
@@ -150,8 +151,9 @@ extern bool server_logs;
 long server_log_count(const char *text, long from, const char *until);
 const char *server_log_line(const char *const texts[]);
 
-/* True if an entry of an epoll instance of the server has EPOLLET, or if this system cannot say. */
-bool server_has_edge_triggered_entry(void);
+/* True if the entries of all clients in the server's epoll instance have EPOLLET, or if this system
+ * does not show them. */
+bool server_clients_are_edge_triggered(void);
 
 void server_suspend(void); /* returns when it is suspended */
 void server_resume(void);

@@ -324,38 +324,45 @@ const char *server_log_line(const char *const texts[])
 }
 
 #ifdef __linux__
-/* A line of /proc/PID/fdinfo/FD of an epoll descriptor: "tfd: 8 events: 80002019 data: ...". */
-static bool file_has_edge_triggered_entry(const char *path)
+static bool is_socket(int fd)
+{
+    char path[64], target[16] = "";
+
+    snprintf(path, sizeof path, "/proc/%ld/fd/%d", (long)server_pid, fd);
+    return readlink(path, target, sizeof target - 1) > 0 && strncmp(target, "socket:", 7) == 0;
+}
+
+/* /proc/PID/fdinfo/FD of an epoll descriptor has a line for each entry of its interest list: "tfd:
+ * 8 events: 80002019 data: ...".  Count the sockets with and without EPOLLET. */
+static void count_entries(int epoll_fd, int *with, int *without)
 {
     char line[300];
     unsigned events;
-    bool found = false;
-    FILE *file = fopen(path, "r");
+    int fd;
 
+    snprintf(line, sizeof line, "/proc/%ld/fdinfo/%d", (long)server_pid, epoll_fd);
+    FILE *file = fopen(line, "r");
     while (file != NULL && fgets(line, sizeof line, file) != NULL)
-        if (sscanf(line, "tfd: %*d events: %x", &events) == 1 && (events & EPOLLET) != 0)
-            found = true;
+        if (sscanf(line, "tfd: %d events: %x", &fd, &events) == 2 && is_socket(fd))
+            ++*((events & EPOLLET) != 0 ? with : without);
     if (file != NULL)
         fclose(file);
-    return found;
 }
 
-bool server_has_edge_triggered_entry(void)
+bool server_clients_are_edge_triggered(void)
 {
     char path[64];
+    int with = 0, without = 0;
 
     snprintf(path, sizeof path, "/proc/%ld/fdinfo/0", (long)server_pid);
     if (access(path, R_OK) == -1)
         return true;
-    for (int fd = 0; fd < 32; fd++) {
-        snprintf(path, sizeof path, "/proc/%ld/fdinfo/%d", (long)server_pid, fd);
-        if (file_has_edge_triggered_entry(path))
-            return true;
-    }
-    return false;
+    for (int fd = 0; fd < 32; fd++)
+        count_entries(fd, &with, &without);
+    return with > 0 && without <= 1; /* one is the listener */
 }
 #else
-bool server_has_edge_triggered_entry(void)
+bool server_clients_are_edge_triggered(void)
 {
     return true;
 }
