@@ -17,6 +17,7 @@ trap 'exit 130' INT TERM
 # serve [OPTION...]: start the copy's server.  Sets PORT and SERVER_PID; its stderr is $TMP/log.
 serve()
 {
+    rm -f "$TMP/out"
     mkfifo "$TMP/out"
     ./server -p 0 "$@" >"$TMP/out" 2>"$TMP/log" &
     SERVER_PID=$!
@@ -33,12 +34,55 @@ serve()
 # client VERB...: run the test client (tests/build/client -h lists its verbs).
 client() { "$CLIENT" -t 5 "$PORT" "$@"; }
 
+# client_as N VERB...: the same in the background, as client number N, which is 3 to 6.  Its output
+# is $TMP/N.  tell N: send it a line, for its verb `wait`.
+client_as()
+{
+    number=$1
+    shift
+    mkfifo "$TMP/in$number"
+    "$CLIENT" -t 20 "$PORT" "$@" <"$TMP/in$number" >"$TMP/$number" 2>&1 &
+    PIDS="$! $PIDS"
+    eval "PID$number=\$! && exec $number>\"\$TMP/in$number\""
+}
+tell() { echo >&"$1"; }
+
+# said N TEXT: client N has printed this line, now or within a few seconds.
+said()
+{
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        ! grep -qx -e "$2" "$TMP/$1" || return 0
+        moment
+    done
+    return 1
+}
+
+# A tenth of a second: POSIX has whole seconds only.
+moment() { sleep 0.1 2>/dev/null || sleep 1; }
+
+# stop_server: send SIGTERM, and end the check if the server does not end with exit code 0.  Sets
+# CPU_MS, how many milliseconds of CPU time it has used in its life.
+stop_server()
+{
+    kill "$SERVER_PID"
+    times >"$TMP/before"
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        kill -0 "$SERVER_PID" 2>/dev/null || break
+        moment
+    done
+    ! kill -9 "$SERVER_PID" 2>/dev/null || fails "SIGTERM does not end the server."
+    wait "$SERVER_PID" || fails "After SIGTERM, the server ended with exit code $?, not 0."
+    times >"$TMP/after"
+    CPU_MS=$(awk -F '[ms ]+' 'FNR == 2 { sum = ($1 + $3) * 60 + $2 + $4 - sum } END { printf "%d", sum * 1000 }' \
+        "$TMP/before" "$TMP/after")
+}
+
 # log_has PATTERN: a line of the server's stderr matches, now or within a few seconds.
 log_has()
 {
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
         ! grep -q -e "$1" "$TMP/log" || return 0
-        sleep 0.1 2>/dev/null || sleep 1 # POSIX has whole seconds only
+        moment
     done
     return 1
 }
@@ -46,6 +90,15 @@ log_has()
 # climb: the whole ladder.  show_rung NAME: one rung, with each step and the server's log.
 climb() { "$LADDER" -x -g "$STAGE_DIGIT" -e 'make see' ./server -p PORT; }
 show_rung() { "$LADDER" -v -x -g "$STAGE_DIGIT" -r "$1" ./server -p PORT 2>&1; }
+
+# rung NAME [OPTION...]: one rung, with these options for the server.  Ends the check if it fails.
+rung()
+{
+    name=$1
+    shift
+    result=$("$LADDER" -x -g "$STAGE_DIGIT" -r "$name" -o "$*" ./server -p PORT) ||
+        fails "${*:+With $*: }$result"
+}
 
 # fails WHAT_IS_WRONG...: print what is wrong, and end the check.
 fails()
