@@ -92,12 +92,13 @@ climb() { "$LADDER" -x -g "$STAGE_DIGIT" -e 'make see' ./server -p PORT; }
 show_rung() { "$LADDER" -v -x -g "$STAGE_DIGIT" -r "$1" ./server -p PORT 2>&1; }
 
 # rung NAME [OPTION...]: one rung, with these options for the server.  Ends the check if it fails.
+# The likely cause is left out, because it is that of a server without an extension.
 rung()
 {
     name=$1
     shift
     result=$("$LADDER" -x -g "$STAGE_DIGIT" -r "$name" -o "$*" ./server -p PORT) ||
-        fails "${*:+With $*: }$result"
+        fails "${*:+With $*: }$(printf '%s\n' "$result" | sed '/^  likely cause/,$d')"
 }
 
 # fails WHAT_IS_WRONG...: print what is wrong, and end the check.
