@@ -45,7 +45,7 @@ client_as()
     PIDS="$! $PIDS"
     eval "PID$number=\$! && exec $number>\"\$TMP/in$number\""
 }
-tell() { echo >&"$1"; }
+tell() { (trap '' PIPE && echo >&"$1") 2>/dev/null || :; }
 
 # said N TEXT: client N has printed this line, now or within a few seconds.
 said()
