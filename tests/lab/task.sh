@@ -73,6 +73,7 @@ stop_server()
     ! kill -9 "$SERVER_PID" 2>/dev/null || fails "SIGTERM does not end the server."
     wait "$SERVER_PID" || fails "After SIGTERM, the server ended with exit code $?, not 0."
     times >"$TMP/after"
+    # shellcheck disable=SC2034 # for the check
     CPU_MS=$(awk -F '[ms ]+' 'FNR == 2 { sum = ($1 + $3) * 60 + $2 + $4 - sum } END { printf "%d", sum * 1000 }' \
         "$TMP/before" "$TMP/after")
 }
