@@ -40,6 +40,7 @@ client_as()
 {
     number=$1
     shift
+    rm -f "$TMP/in$number" "$TMP/$number"
     mkfifo "$TMP/in$number"
     "$CLIENT" -t 20 "$PORT" "$@" <"$TMP/in$number" >"$TMP/$number" 2>&1 &
     PIDS="$! $PIDS"
