@@ -52,7 +52,7 @@ tell() { (trap '' PIPE && echo >&"$1") 2>/dev/null || :; }
 said()
 {
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-        ! grep -qx -e "$2" "$TMP/$1" || return 0
+        ! grep -qsx -e "$2" "$TMP/$1" || return 0
         moment
     done
     return 1
