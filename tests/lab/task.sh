@@ -8,7 +8,7 @@ TMP=$(mktemp -d "${TMPDIR:-/tmp}/lab.XXXXXX") || exit 2
 PIDS=
 finish()
 {
-    for pid in $PIDS; do kill "$pid" 2>/dev/null; done
+    for pid in $PIDS; do kill -9 "$pid" 2>/dev/null; done # a server may ignore SIGTERM
     rm -rf "$TMP"
 }
 trap finish EXIT
@@ -65,7 +65,7 @@ moment() { sleep 0.1 2>/dev/null || sleep 1; }
 # CPU_MS, how many milliseconds of CPU time it has used in its life.
 stop_server()
 {
-    kill "$SERVER_PID"
+    kill "$SERVER_PID" 2>/dev/null
     times >"$TMP/before"
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
         kill -0 "$SERVER_PID" 2>/dev/null || break
