@@ -77,8 +77,8 @@ stop_server()
     wait "$SERVER_PID" || fails "After SIGTERM, the server ended with exit code $?, not 0."
     times >"$TMP/after"
     # shellcheck disable=SC2034 # for the check
-    CPU_MS=$(awk -F '[ms ]+' 'FNR == 2 { sum = ($1 + $3) * 60 + $2 + $4 - sum } END { printf "%d", sum * 1000 }' \
-        "$TMP/before" "$TMP/after")
+    CPU_MS=$(awk -F '[ms ]+' 'FNR == 2 { sum = ($1 + $3) * 60 + $2 + $4 - sum }
+        END { printf "%d", sum * 1000 }' "$TMP/before" "$TMP/after")
 }
 
 # log_has PATTERN: a line of the server's stderr matches, now or within a few seconds.
@@ -108,7 +108,7 @@ rung()
 {
     name=$1
     shift
-    result=$("$LADDER" -x -g "$STAGE_DIGIT" -r "$name" -o "$*" ./server -p PORT) ||
+    result=$(ladder -r "$name" -o "$OPTIONS $*") ||
         fails "${*:+With $*: }$(printf '%s\n' "$result" | sed '/^  likely cause/,$d')"
 }
 
