@@ -91,6 +91,9 @@ log_has()
     return 1
 }
 
+# show_log: the server's stderr, with the log's second column narrower, so that it fits on 80 columns.
+show_log() { sed 's/^\(.\{44\}\)        /\1/' "$TMP/log"; }
+
 # climb: the whole ladder.  show_rung NAME: one rung, with each step and the server's log.
 climb() { ladder -s "$STATE" -e 'make see'; }
 show_rung() { ladder -v -r "$1" 2>&1; }
@@ -112,9 +115,9 @@ rung()
         fails "${*:+With $*: }$(printf '%s\n' "$result" | sed '/^  likely cause/,$d')"
 }
 
-# fails WHAT_IS_WRONG...: print what is wrong, and end the check.
+# fails WHAT_IS_WRONG...: print what is wrong, in lines of at most 80 columns, and end the check.
 fails()
 {
-    printf '%s\n' "$@"
+    printf '%s\n' "$@" | fold -s -w 80
     exit 1
 }
