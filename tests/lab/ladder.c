@@ -21,7 +21,8 @@
 #define WIDTH 79
 #define LABEL_WIDTH 15
 #define MOST_DESCRIPTORS 4096 /* enough for each rung, and below the limit of every system */
-#define LAST_BREATH_MS 100    /* a server that has closed a connection may be about to end */
+#define LOWER_RUNGS_MS 1500
+#define LAST_BREATH_MS 100 /* a server that has closed a connection may be about to end */
 
 static const char usage[] =
     "usage: ladder [-lqv] [-g STAGE] [-r RUNG] [-s FILE] [-b COMMAND] [-e COMMAND]\n"
@@ -85,6 +86,9 @@ void fail(enum cause cause, const char *format, ...)
     vsnprintf(instead, sizeof instead, format, values);
     va_end(values);
     failed_cause = cause;
+    /* Is the server waiting, or busy with an event that it does not handle? */
+    if (cause == NOT_WRITABLE && server_end(NULL) == NULL && server_spins(LAST_BREATH_MS))
+        failed_cause = EVENT_OF_NOBODY;
     server_wait_end(LAST_BREATH_MS);
     const char *end = server_end(&by_signal);
     if (end != NULL) {
@@ -110,6 +114,10 @@ static struct rung complete(const struct rung *each)
     return full;
 }
 
+/* What the log says if watch() or set_interest() fails; clients.c answers that by closing the client. */
+static const char *const failed_functions[] = {"watch: ", "set_interest: ", NULL};
+static char log_line[120];
+
 /* Run one rung, with a server of its own unless that takes long.  Returns true if it passed. */
 static bool passes(const struct rung *next)
 {
@@ -125,6 +133,8 @@ static bool passes(const struct rung *next)
     peers_forget();
     if (passed && server_keep())
         return true;
+    const char *line = server_logs ? server_log_line(failed_functions) : NULL;
+    snprintf(log_line, sizeof log_line, "%s", line != NULL ? line : "");
     server_kill();
     server_forget();
     return passed;
@@ -257,8 +267,29 @@ static const struct rung *climb(const struct rung *before)
     return NULL;
 }
 
-/* If a higher rung fails again, the first rungs say whether the server works at all.  Otherwise the
- * failure would be explained by a cause that is not the true one. */
+/* Does a function of the participant's fail, so that clients.c closes the client?  Only the server's
+ * log says so: run the rung once more with the log. */
+static void blame_failed_function(const struct rung *failed)
+{
+    enum cause cause = failed_cause;
+    char text[sizeof instead];
+
+    if (!server_is_ours || cause == GAP_EMPTY || cause == BUILD_ERROR)
+        return;
+    memcpy(text, instead, sizeof text);
+    server_logs = true;
+    passes(failed);
+    server_logs = false;
+    failed_cause = strstr(log_line, strerror(ENOSYS)) != NULL ? GAP_EMPTY : cause;
+    memcpy(instead, text, sizeof text);
+    size_t length = strlen(instead);
+    if (log_line[0] != '\0')
+        snprintf(instead + length, sizeof instead - length, " The log has: %s",
+                 log_line + strspn(log_line, " "));
+}
+
+/* If a higher rung fails again, those below it run again, as many as there is time for: if one of
+ * them fails now, too, its cause is the true one. */
 static const struct rung *first_failure(void)
 {
     const struct rung *before = failed_before();
@@ -272,9 +303,10 @@ static const struct rung *first_failure(void)
     enum cause cause = failed_cause;
     char text[sizeof instead];
     memcpy(text, instead, sizeof text);
-    for (int i = 1; i < BASIC_RUNGS; i++)
-        if (!passes(&rungs[i]))
-            return &rungs[i];
+    long long end = now_ms() + LOWER_RUNGS_MS;
+    for (const struct rung *each = rungs + 1; each < before; each++)
+        if (applies(each) && (each < rungs + BASIC_RUNGS || now_ms() < end) && !passes(each))
+            return each;
     failed_cause = cause;
     memcpy(instead, text, sizeof text);
     return before;
@@ -287,6 +319,8 @@ static int run_ladder(void)
     if (!verbose)
         printf("passed:");
     const struct rung *failed = first_failure();
+    if (failed != NULL)
+        blame_failed_function(failed);
     server_kill();
     server_forget();
     for (const struct rung *each = rungs; each->name != NULL; each++) {
