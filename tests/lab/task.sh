@@ -1,7 +1,7 @@
 # Functions for the scripts `see` and `check` of a task, which begin with
 #   . "$LAB/task.sh"
 # They run in the folder of the copy, after its server has been built.
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034 # a script uses what it needs
 
 : "${LADDER:?}" "${CLIENT:?}" "${STAGE_DIGIT:?}" "${KIND:?}" "${STATE:?}"
 OPTIONS=$(cat .options 2>/dev/null) # of the server, for this task: "-s poll"
@@ -44,7 +44,7 @@ client_as()
     shift
     rm -f "$TMP/in$number" "$TMP/$number"
     mkfifo "$TMP/in$number"
-    "$CLIENT" -t 20 "$PORT" "$@" <"$TMP/in$number" >"$TMP/$number" 2>&1 &
+    "$CLIENT" -t $((20 * ${LAB_PATIENCE:-1})) "$PORT" "$@" <"$TMP/in$number" >"$TMP/$number" 2>&1 &
     PIDS="$! $PIDS"
     eval "PID$number=\$! && exec $number>\"\$TMP/in$number\""
 }
@@ -53,11 +53,11 @@ tell() { (trap '' PIPE && echo >&"$1") 2>/dev/null || :; }
 # said N TEXT: client N has printed this line, now or within a few seconds.
 said()
 {
-    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-        ! grep -qsx -e "$2" "$TMP/$1" || return 0
+    tries=$((20 * ${LAB_PATIENCE:-1}))
+    until grep -qsx -e "$2" "$TMP/$1"; do
+        [ $((tries -= 1)) -gt 0 ] || return 1
         moment
     done
-    return 1
 }
 
 # A tenth of a second: POSIX has whole seconds only.
@@ -76,10 +76,31 @@ stop_server()
     ! kill -9 "$SERVER_PID" 2>/dev/null || fails "SIGTERM does not end the server."
     wait "$SERVER_PID" || fails "After SIGTERM, the server ended with exit code $?, not 0."
     times >"$TMP/after"
-    # shellcheck disable=SC2034 # for the check
     CPU_MS=$(awk -F '[ms ]+' 'FNR == 2 { sum = ($1 + $3) * 60 + $2 + $4 - sum }
         END { printf "%d", sum * 1000 }' "$TMP/before" "$TMP/after")
 }
+
+# guest IN OUT VERB...: run the test client in the background until it prints a line, which becomes
+# $LINE.  Its verb `wait` waits for `tell_guest IN OUT`, which reads the next line.  IN and OUT are
+# descriptors from 3 to 9 that are not in use; `serve` uses 7.  The client gives up after 10 seconds,
+# or $GUEST_SECONDS.  If it has failed, $LINE is empty, and complaints() prints why.
+guest()
+{
+    in=$1 out=$2
+    shift 2
+    mkfifo "$TMP/in$in" "$TMP/out$out"
+    "$CLIENT" -t $((${GUEST_SECONDS:-10} * ${LAB_PATIENCE:-1})) "$PORT" "$@" \
+        <"$TMP/in$in" >"$TMP/out$out" 2>>"$TMP/complaints" &
+    PIDS="$! $PIDS"
+    eval "exec $in>\"\$TMP/in$in\" $out<\"\$TMP/out$out\""
+    read -r LINE <&"$out" || LINE=
+}
+tell_guest()
+{
+    echo >&"$1"
+    read -r LINE <&"$2" || LINE=
+}
+complaints() { fold -s -w 78 "$TMP/complaints"; }
 
 # log_has PATTERN: a line of the server's stderr matches, now or within a few seconds.
 log_has()
@@ -113,6 +134,15 @@ rung()
     shift
     result=$(ladder -r "$name" -o "$OPTIONS $*") ||
         fails "${*:+With $*: }$(printf '%s\n' "$result" | sed '/^  likely cause/,$d')"
+}
+
+# build_program: build ./program in the folder of the copy, from program.c in the task's folder and the
+# selector of the copy (stage 06).
+build_program()
+{
+    # shellcheck disable=SC2086 # CC may contain options
+    ${CC:-cc} -std=c11 -g -I. -o program "${0%/*}/program.c" selector.c select.c poll.c epoll.c kqueue.c ||
+        fails "The program of this task does not build with your selector."
 }
 
 # fails WHAT_IS_WRONG...: print what is wrong, in lines of at most 80 columns, and end the check.
