@@ -9,19 +9,31 @@ TMP=$(mktemp -d "${TMPDIR:-/tmp}/lab.XXXXXX") || exit 2
 PIDS=
 finish()
 {
+<<<<<<< HEAD
     for pid in $PIDS; do kill -9 "$pid" 2>/dev/null; done # a server may ignore SIGTERM
+=======
+    for pid in $PIDS; do kill -KILL "$pid" 2>/dev/null; done
+>>>>>>> main
     rm -rf "$TMP"
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
 
 # serve [OPTION...]: start the copy's server.  Sets PORT and SERVER_PID; its stderr is $TMP/log.
-serve()
+serve() { serve_limited '' '' "$@"; }
+
+# serve_limited LIMIT N [OPTION...]: the same after `ulimit LIMIT N`.  With -n 64, for example, the
+# server may open 64 descriptors.
+serve_limited()
 {
     rm -f "$TMP/out"
     mkfifo "$TMP/out"
-    # shellcheck disable=SC2086 # words
-    ./server -p 0 $OPTIONS "$@" >"$TMP/out" 2>"$TMP/log" &
+    (
+        [ -z "$1" ] || ulimit "$1" "$2" || exit
+        shift 2
+        # shellcheck disable=SC2086 # words
+        exec ./server -p 0 $OPTIONS "$@"
+    ) >"$TMP/out" 2>"$TMP/log" &
     SERVER_PID=$!
     PIDS="$SERVER_PID $PIDS"
     exec 7<"$TMP/out"
@@ -36,6 +48,7 @@ serve()
 # client VERB...: run the test client (tests/build/client -h lists its verbs).
 client() { "$CLIENT" -t 5 "$PORT" "$@"; }
 
+<<<<<<< HEAD
 # client_as N VERB...: the same in the background, as client number N, which is 3 to 6.  Its output
 # is $TMP/N.  tell N: send it a line, for its verb `wait`.
 client_as()
@@ -78,6 +91,33 @@ stop_server()
     times >"$TMP/after"
     CPU_MS=$(awk -F '[ms ]+' 'FNR == 2 { sum = ($1 + $3) * 60 + $2 + $4 - sum }
         END { printf "%d", sum * 1000 }' "$TMP/before" "$TMP/after")
+=======
+# background VERB...: run the test client beside the script.  It gives up if the server does not
+# answer for 2 seconds.  Its verb `wait` ends when the script writes a line to descriptor 8, or
+# closes it; the script reads the lines that the client prints from descriptor 9.
+background()
+{
+    mkfifo "$TMP/in" "$TMP/said"
+    "$CLIENT" -s $((2 * ${LAB_PATIENCE:-1})) -t 20 "$PORT" "$@" <"$TMP/in" >"$TMP/said" 2>&1 8>&- 9<&- &
+    CLIENT_PID=$!
+    PIDS="$CLIENT_PID $PIDS"
+    exec 8>"$TMP/in" 9<"$TMP/said"
+    rm "$TMP/in" "$TMP/said"
+}
+
+# end_server: end the server, and set CPU_MS to the milliseconds of CPU time that it has used.
+# shellcheck disable=SC2034 # CPU_MS is for the scripts
+end_server()
+{
+    times >"$TMP/before"
+    kill -KILL "$SERVER_PID"
+    wait "$SERVER_PID" 2>/dev/null
+    times >"$TMP/after"
+    # The second line of `times` is about processes that have ended: "0m0.52s 0m0.10s".
+    CPU_MS=$(cat "$TMP/before" "$TMP/after" | tr , . | awk -F '[ms ]+' '
+        NR % 2 == 0 { sum = $1 * 60 + $2 + $3 * 60 + $4 - sum }
+        END { printf "%.0f", sum * 1000 }')
+>>>>>>> main
 }
 
 # guest IN OUT VERB...: run the test client in the background until it prints a line, which becomes
@@ -112,8 +152,38 @@ log_has()
     return 1
 }
 
+<<<<<<< HEAD
 # show_log: the server's stderr, with the log's second column narrower, so that it fits on 80 columns.
 show_log() { sed 's/^\(.\{44\}\)        /\1/' "$TMP/log"; }
+=======
+# show_log: print lines of the server's log, from stdin, in narrower columns that fit in 80.
+show_log()
+{
+    awk '/^(epoll_wait|kevent|poll|select|       )/ {
+            rest = substr($0, 22)
+            match(rest, /^fd [0-9]+( [^ ]+)?/)
+            before = sprintf("%-21s%-23s", substr($0, 1, 21), RLENGTH > 0 ? substr(rest, 1, RLENGTH) : "")
+            action = RLENGTH > 0 ? substr(rest, RLENGTH + 1) : rest
+            sub(/^ */, "", action)
+            if (length(before " " action) > 80) {
+                print before
+                before = sprintf("%44s", "")
+            }
+            $0 = before " " action
+        }
+        { print }'
+}
+
+# suspend_server, resume_server: while the server is suspended, events gather; it then gets them in one batch.
+suspend_server()
+{
+    kill -STOP "$SERVER_PID"
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        case $(ps -o stat= -p "$SERVER_PID" 2>/dev/null) in T*) return ;; esac
+    done
+}
+resume_server() { kill -CONT "$SERVER_PID"; }
+>>>>>>> main
 
 # climb: the whole ladder.  show_rung NAME: one rung, with each step and the server's log.
 climb() { ladder -s "$STATE" -e 'make see'; }
@@ -126,6 +196,7 @@ ladder()
     "$LADDER" -x -g "$STAGE_DIGIT" -o "$OPTIONS" "$@" ./server -p PORT
 }
 
+<<<<<<< HEAD
 # rung NAME [OPTION...]: one rung, with these options for the server.  Ends the check if it fails.
 # The likely cause is left out, because it is that of a server without an extension.
 rung()
@@ -135,6 +206,10 @@ rung()
     result=$(ladder -r "$name" -o "$OPTIONS $*") ||
         fails "${*:+With $*: }$(printf '%s\n' "$result" | sed '/^  likely cause/,$d')"
 }
+=======
+# rung NAME: the check ends if this rung fails.  Before `climb`, it spares the participant the wait.
+rung() { ladder -r "$1" >"$TMP/rung" 2>&1 || fails "$(cat "$TMP/rung")"; }
+>>>>>>> main
 
 # build_program: build ./program in the folder of the copy, from program.c in the task's folder and the
 # selector of the copy (stage 06).
@@ -148,6 +223,10 @@ build_program()
 # fails WHAT_IS_WRONG...: print what is wrong, in lines of at most 80 columns, and end the check.
 fails()
 {
+<<<<<<< HEAD
     printf '%s\n' "$@" | fold -s -w 80
+=======
+    printf '%s\n' "$@" | sed '/^$/d' | fold -s -w 80
+>>>>>>> main
     exit 1
 }
