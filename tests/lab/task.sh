@@ -9,11 +9,7 @@ TMP=$(mktemp -d "${TMPDIR:-/tmp}/lab.XXXXXX") || exit 2
 PIDS=
 finish()
 {
-<<<<<<< HEAD
-    for pid in $PIDS; do kill -9 "$pid" 2>/dev/null; done # a server may ignore SIGTERM
-=======
     for pid in $PIDS; do kill -KILL "$pid" 2>/dev/null; done
->>>>>>> main
     rm -rf "$TMP"
 }
 trap finish EXIT
@@ -48,7 +44,19 @@ serve_limited()
 # client VERB...: run the test client (tests/build/client -h lists its verbs).
 client() { "$CLIENT" -t 5 "$PORT" "$@"; }
 
-<<<<<<< HEAD
+# background VERB...: run the test client beside the script.  It gives up if the server does not
+# answer for 2 seconds.  Its verb `wait` ends when the script writes a line to descriptor 8, or
+# closes it; the script reads the lines that the client prints from descriptor 9.
+background()
+{
+    mkfifo "$TMP/in" "$TMP/said"
+    "$CLIENT" -s $((2 * ${LAB_PATIENCE:-1})) -t 20 "$PORT" "$@" <"$TMP/in" >"$TMP/said" 2>&1 8>&- 9<&- &
+    CLIENT_PID=$!
+    PIDS="$CLIENT_PID $PIDS"
+    exec 8>"$TMP/in" 9<"$TMP/said"
+    rm "$TMP/in" "$TMP/said"
+}
+
 # client_as N VERB...: the same in the background, as client number N, which is 3 to 6.  Its output
 # is $TMP/N.  tell N: send it a line, for its verb `wait`.
 client_as()
@@ -89,20 +97,16 @@ stop_server()
     ! kill -9 "$SERVER_PID" 2>/dev/null || fails "SIGTERM does not end the server."
     wait "$SERVER_PID" || fails "After SIGTERM, the server ended with exit code $?, not 0."
     times >"$TMP/after"
-    CPU_MS=$(awk -F '[ms ]+' 'FNR == 2 { sum = ($1 + $3) * 60 + $2 + $4 - sum }
-        END { printf "%d", sum * 1000 }' "$TMP/before" "$TMP/after")
-=======
-# background VERB...: run the test client beside the script.  It gives up if the server does not
-# answer for 2 seconds.  Its verb `wait` ends when the script writes a line to descriptor 8, or
-# closes it; the script reads the lines that the client prints from descriptor 9.
-background()
+    cpu_ms
+}
+
+# cpu_ms: set CPU_MS to the CPU time of the processes that have ended between $TMP/before and $TMP/after.
+cpu_ms()
 {
-    mkfifo "$TMP/in" "$TMP/said"
-    "$CLIENT" -s $((2 * ${LAB_PATIENCE:-1})) -t 20 "$PORT" "$@" <"$TMP/in" >"$TMP/said" 2>&1 8>&- 9<&- &
-    CLIENT_PID=$!
-    PIDS="$CLIENT_PID $PIDS"
-    exec 8>"$TMP/in" 9<"$TMP/said"
-    rm "$TMP/in" "$TMP/said"
+    # The second line of `times` is about processes that have ended: "0m0.52s 0m0.10s".
+    CPU_MS=$(cat "$TMP/before" "$TMP/after" | tr , . | awk -F '[ms ]+' '
+        NR % 2 == 0 { sum = $1 * 60 + $2 + $3 * 60 + $4 - sum }
+        END { printf "%.0f", sum * 1000 }')
 }
 
 # end_server: end the server, and set CPU_MS to the milliseconds of CPU time that it has used.
@@ -113,11 +117,7 @@ end_server()
     kill -KILL "$SERVER_PID"
     wait "$SERVER_PID" 2>/dev/null
     times >"$TMP/after"
-    # The second line of `times` is about processes that have ended: "0m0.52s 0m0.10s".
-    CPU_MS=$(cat "$TMP/before" "$TMP/after" | tr , . | awk -F '[ms ]+' '
-        NR % 2 == 0 { sum = $1 * 60 + $2 + $3 * 60 + $4 - sum }
-        END { printf "%.0f", sum * 1000 }')
->>>>>>> main
+    cpu_ms
 }
 
 # guest IN OUT VERB...: run the test client in the background until it prints a line, which becomes
@@ -147,15 +147,11 @@ log_has()
 {
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
         ! grep -q -e "$1" "$TMP/log" || return 0
-        moment
+        sleep 0.1 2>/dev/null || sleep 1 # POSIX has whole seconds only
     done
     return 1
 }
 
-<<<<<<< HEAD
-# show_log: the server's stderr, with the log's second column narrower, so that it fits on 80 columns.
-show_log() { sed 's/^\(.\{44\}\)        /\1/' "$TMP/log"; }
-=======
 # show_log: print lines of the server's log, from stdin, in narrower columns that fit in 80.
 show_log()
 {
@@ -183,7 +179,6 @@ suspend_server()
     done
 }
 resume_server() { kill -CONT "$SERVER_PID"; }
->>>>>>> main
 
 # climb: the whole ladder.  show_rung NAME: one rung, with each step and the server's log.
 climb() { ladder -s "$STATE" -e 'make see'; }
@@ -196,20 +191,26 @@ ladder()
     "$LADDER" -x -g "$STAGE_DIGIT" -o "$OPTIONS" "$@" ./server -p PORT
 }
 
-<<<<<<< HEAD
-# rung NAME [OPTION...]: one rung, with these options for the server.  Ends the check if it fails.
-# The likely cause is left out, because it is that of a server without an extension.
+# rung NAME [OPTION...]: the check ends if this rung fails; the server has these options.  Before
+# `climb`, it spares the participant the wait.  Without the likely cause, which is not that of an
+# extension.
 rung()
 {
     name=$1
     shift
-    result=$(ladder -r "$name" -o "$OPTIONS $*") ||
+    result=$(ladder -r "$name" -o "$OPTIONS $*" 2>&1) ||
         fails "${*:+With $*: }$(printf '%s\n' "$result" | sed '/^  likely cause/,$d')"
 }
-=======
+
+# ladder OPTION...: run the ladder.  In a `find` task it does not say what the cause may be.
+ladder()
+{
+    [ "$KIND" != find ] || set -- -q "$@"
+    "$LADDER" -x -g "$STAGE_DIGIT" -o "$OPTIONS" "$@" ./server -p PORT
+}
+
 # rung NAME: the check ends if this rung fails.  Before `climb`, it spares the participant the wait.
 rung() { ladder -r "$1" >"$TMP/rung" 2>&1 || fails "$(cat "$TMP/rung")"; }
->>>>>>> main
 
 # build_program: build ./program in the folder of the copy, from program.c in the task's folder and the
 # selector of the copy (stage 06).
@@ -220,13 +221,9 @@ build_program()
         fails "The program of this task does not build with your selector."
 }
 
-# fails WHAT_IS_WRONG...: print what is wrong, in lines of at most 80 columns, and end the check.
+# fails WHAT_IS_WRONG...: print what is wrong, and end the check.
 fails()
 {
-<<<<<<< HEAD
-    printf '%s\n' "$@" | fold -s -w 80
-=======
     printf '%s\n' "$@" | sed '/^$/d' | fold -s -w 80
->>>>>>> main
     exit 1
 }
