@@ -74,7 +74,7 @@ int main(void)
     printf("The batch is over; %d descriptors were ready.\n", count);
     selector_close(selector);
     printf("%s\n",
-           is_wrong ? "Wrong: the new user has sent nothing, and a chat that now reads gets EAGAIN."
+           is_wrong ? "Wrong: the new user has sent nothing, so recv() fails, and the chat ends the user."
                     : "The new user was left alone.");
     return is_wrong ? 1 : 0;
 }
