@@ -22,6 +22,7 @@ serve() { serve_limited '' '' "$@"; }
 # server may open 64 descriptors.
 serve_limited()
 {
+    rm -f "$TMP/out"
     mkfifo "$TMP/out"
     (
         [ -z "$1" ] || ulimit "$1" "$2" || exit
@@ -56,6 +57,58 @@ background()
     rm "$TMP/in" "$TMP/said"
 }
 
+# client_as N VERB...: the same in the background, as client number N, which is 3 to 6.  Its output
+# is $TMP/N.  tell N: send it a line, for its verb `wait`.
+client_as()
+{
+    number=$1
+    shift
+    rm -f "$TMP/in$number" "$TMP/$number"
+    mkfifo "$TMP/in$number"
+    "$CLIENT" -t $((20 * ${LAB_PATIENCE:-1})) "$PORT" "$@" <"$TMP/in$number" >"$TMP/$number" 2>&1 &
+    PIDS="$! $PIDS"
+    eval "PID$number=\$! && exec $number>\"\$TMP/in$number\""
+}
+tell() { (trap '' PIPE && echo >&"$1") 2>/dev/null || :; }
+
+# said N TEXT: client N has printed this line, now or within a few seconds.
+said()
+{
+    tries=$((20 * ${LAB_PATIENCE:-1}))
+    until grep -qsx -e "$2" "$TMP/$1"; do
+        [ $((tries -= 1)) -gt 0 ] || return 1
+        moment
+    done
+}
+
+# A tenth of a second: POSIX has whole seconds only.
+moment() { sleep 0.1 2>/dev/null || sleep 1; }
+
+# stop_server: send SIGTERM, and end the check if the server does not end with exit code 0.  Sets
+# CPU_MS, how many milliseconds of CPU time it has used in its life.
+stop_server()
+{
+    kill "$SERVER_PID" 2>/dev/null
+    times >"$TMP/before"
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        kill -0 "$SERVER_PID" 2>/dev/null || break
+        moment
+    done
+    ! kill -9 "$SERVER_PID" 2>/dev/null || fails "SIGTERM does not end the server."
+    wait "$SERVER_PID" || fails "After SIGTERM, the server ended with exit code $?, not 0."
+    times >"$TMP/after"
+    cpu_ms
+}
+
+# cpu_ms: set CPU_MS to the CPU time of the processes that have ended between $TMP/before and $TMP/after.
+cpu_ms()
+{
+    # The second line of `times` is about processes that have ended: "0m0.52s 0m0.10s".
+    CPU_MS=$(cat "$TMP/before" "$TMP/after" | tr , . | awk -F '[ms ]+' '
+        NR % 2 == 0 { sum = $1 * 60 + $2 + $3 * 60 + $4 - sum }
+        END { printf "%.0f", sum * 1000 }')
+}
+
 # end_server: end the server, and set CPU_MS to the milliseconds of CPU time that it has used.
 # shellcheck disable=SC2034 # CPU_MS is for the scripts
 end_server()
@@ -64,10 +117,7 @@ end_server()
     kill -KILL "$SERVER_PID"
     wait "$SERVER_PID" 2>/dev/null
     times >"$TMP/after"
-    # The second line of `times` is about processes that have ended: "0m0.52s 0m0.10s".
-    CPU_MS=$(cat "$TMP/before" "$TMP/after" | tr , . | awk -F '[ms ]+' '
-        NR % 2 == 0 { sum = $1 * 60 + $2 + $3 * 60 + $4 - sum }
-        END { printf "%.0f", sum * 1000 }')
+    cpu_ms
 }
 
 # guest IN OUT VERB...: run the test client in the background until it prints a line, which becomes
@@ -133,6 +183,24 @@ resume_server() { kill -CONT "$SERVER_PID"; }
 # climb: the whole ladder.  show_rung NAME: one rung, with each step and the server's log.
 climb() { ladder -s "$STATE" -e 'make see'; }
 show_rung() { ladder -v -r "$1" 2>&1; }
+
+# ladder OPTION...: run the ladder.  In a `find` task it does not say what the cause may be.
+ladder()
+{
+    [ "$KIND" != find ] || set -- -q "$@"
+    "$LADDER" -x -g "$STAGE_DIGIT" -o "$OPTIONS" "$@" ./server -p PORT
+}
+
+# rung NAME [OPTION...]: the check ends if this rung fails; the server has these options.  Before
+# `climb`, it spares the participant the wait.  Without the likely cause, which is not that of an
+# extension.
+rung()
+{
+    name=$1
+    shift
+    result=$(ladder -r "$name" -o "$OPTIONS $*" 2>&1) ||
+        fails "${*:+With $*: }$(printf '%s\n' "$result" | sed '/^  likely cause/,$d')"
+}
 
 # ladder OPTION...: run the ladder.  In a `find` task it does not say what the cause may be.
 ladder()

@@ -69,6 +69,8 @@ static const char usage[] =
     "  try-fill MAX       like fill, but the server may close or reset the connection\n"
     "                     meanwhile\n"
     "  drain              read back everything that fill sent\n"
+    "  expect-stream N    read N bytes, and check that they are the first N bytes that\n"
+    "                     fill or random sends, on this connection or another\n"
     "  shutdown           half-close: send FIN and keep reading\n"
     "  expect-eof         check that the server's FIN comes next: no byte and no\n"
     "                     reset before it\n"
@@ -798,6 +800,12 @@ static void verb_drain(char **v)
     drain(connected());
 }
 
+static void verb_expect_stream(char **v)
+{
+    filled = count_of(v[0]);
+    drain(connected());
+}
+
 static void verb_shutdown(char **v)
 {
     (void)v;
@@ -891,6 +899,7 @@ static const struct verb {
              {"fill", 1, verb_fill},
              {"try-fill", 1, verb_try_fill},
              {"drain", 0, verb_drain},
+             {"expect-stream", 1, verb_expect_stream},
              {"shutdown", 0, verb_shutdown},
              {"expect-eof", 0, verb_expect_eof},
              {"expect-closed", 0, verb_expect_closed},
