@@ -17,6 +17,7 @@ trap 'exit 130' INT TERM
 # serve [OPTION...]: start the copy's server.  Sets PORT and SERVER_PID; its stderr is $TMP/log.
 serve()
 {
+    rm -f "$TMP/out" # of an earlier server
     mkfifo "$TMP/out"
     ./server -p 0 "$@" >"$TMP/out" 2>"$TMP/log" &
     SERVER_PID=$!
@@ -41,6 +42,37 @@ log_has()
         sleep 0.1 2>/dev/null || sleep 1 # POSIX has whole seconds only
     done
     return 1
+}
+
+# sleeps: true if the server uses hardly any CPU time while a second passes.
+sleeps()
+{
+    before=$(cpu_time)
+    sleep 1
+    [ $(($(cpu_time) - before)) -lt 10 ]
+}
+
+# cpu_time: what the server has used, in hundredths of a second.  Only Linux's ps has no hundredths.
+cpu_time()
+{
+    awk '{ print $14 + $15 }' "/proc/$SERVER_PID/stat" 2>/dev/null ||
+        ps -o time= -p "$SERVER_PID" | awk -F: '{ print int(($(NF - 1) * 60 + $NF) * 100) }'
+}
+
+# stops: SIGTERM ends the server with exit code 0, within a few seconds.  Sets STATUS.
+stops()
+{
+    (
+        sleep 3 &
+        trap 'kill $!; exit' TERM
+        wait
+        kill -KILL "$SERVER_PID"
+    ) 2>/dev/null &
+    kill -TERM "$SERVER_PID"
+    wait "$SERVER_PID"
+    STATUS=$?
+    kill $! 2>/dev/null
+    return $STATUS
 }
 
 # climb: the whole ladder.  show_rung NAME: one rung, with each step and the server's log.
