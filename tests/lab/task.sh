@@ -59,7 +59,7 @@ cpu_time()
         ps -o time= -p "$SERVER_PID" | awk -F: '{ print int(($(NF - 1) * 60 + $NF) * 100) }'
 }
 
-# stops: SIGTERM ends the server with exit code 0, within a few seconds.  Sets STATUS.
+# stops: SIGTERM ends the server with exit code 0, within a few seconds.  Sets END to what it did.
 stops()
 {
     (
@@ -69,10 +69,12 @@ stops()
         kill -KILL "$SERVER_PID"
     ) 2>/dev/null &
     kill -TERM "$SERVER_PID"
-    wait "$SERVER_PID"
-    STATUS=$?
+    { wait "$SERVER_PID"; } 2>/dev/null
+    code=$?
     kill $! 2>/dev/null
-    return $STATUS
+    END="It ended with exit code $code."
+    [ $code -ne 137 ] || END="It did not end."
+    return $code
 }
 
 # climb: the whole ladder.  show_rung NAME: one rung, with each step and the server's log.
