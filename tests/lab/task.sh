@@ -14,12 +14,13 @@ finish()
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-# serve [OPTION...]: start the copy's server.  Sets PORT and SERVER_PID; its stderr is $TMP/log.
+# serve [OPTION...]: start the copy's server.  Sets PORT and SERVER_PID; its stderr is $TMP/log, and
+# its stdin is the file $INPUT, or /dev/null.
 serve()
 {
     rm -f "$TMP/out" # of an earlier server
     mkfifo "$TMP/out"
-    ./server -p 0 "$@" >"$TMP/out" 2>"$TMP/log" &
+    ./server -p 0 "$@" <"${INPUT:-/dev/null}" >"$TMP/out" 2>"$TMP/log" &
     SERVER_PID=$!
     PIDS="$SERVER_PID $PIDS"
     exec 7<"$TMP/out"
@@ -62,13 +63,20 @@ cpu_time()
 # stops: SIGTERM ends the server with exit code 0, within a few seconds.  Sets END to what it did.
 stops()
 {
+    kill -TERM "$SERVER_PID"
+    ends
+}
+
+# ends: the same for a server that has been told to stop.
+# shellcheck disable=SC2034 # the scripts print END
+ends()
+{
     (
         sleep 3 &
         trap 'kill $!; exit' TERM
         wait
         kill -KILL "$SERVER_PID"
     ) 2>/dev/null &
-    kill -TERM "$SERVER_PID"
     { wait "$SERVER_PID"; } 2>/dev/null
     code=$?
     kill $! 2>/dev/null
