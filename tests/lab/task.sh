@@ -3,7 +3,8 @@
 # They run in the folder of the copy, after its server has been built.
 # shellcheck shell=sh
 
-: "${LADDER:?}" "${CLIENT:?}" "${STAGE_DIGIT:?}"
+: "${LADDER:?}" "${CLIENT:?}" "${STAGE_DIGIT:?}" "${KIND:?}" "${STATE:?}"
+OPTIONS=$(cat .options 2>/dev/null) # of the server, for this task: "-s poll"
 TMP=$(mktemp -d "${TMPDIR:-/tmp}/lab.XXXXXX") || exit 2
 PIDS=
 finish()
@@ -20,7 +21,8 @@ serve()
 {
     rm -f "$TMP/out" # of an earlier server
     mkfifo "$TMP/out"
-    ./server -p 0 "$@" <"${INPUT:-/dev/null}" >"$TMP/out" 2>"$TMP/log" &
+    # shellcheck disable=SC2086 # words
+    ./server -p 0 $OPTIONS "$@" <"${INPUT:-/dev/null}" >"$TMP/out" 2>"$TMP/log" &
     SERVER_PID=$!
     PIDS="$SERVER_PID $PIDS"
     exec 7<"$TMP/out"
@@ -86,8 +88,15 @@ ends()
 }
 
 # climb: the whole ladder.  show_rung NAME: one rung, with each step and the server's log.
-climb() { "$LADDER" -x -g "$STAGE_DIGIT" -e 'make see' ./server -p PORT; }
-show_rung() { "$LADDER" -v -x -g "$STAGE_DIGIT" -r "$1" ./server -p PORT 2>&1; }
+climb() { ladder -s "$STATE" -e 'make see'; }
+show_rung() { ladder -v -r "$1" 2>&1; }
+
+# ladder OPTION...: run the ladder.  In a `find` task it does not say what the cause may be.
+ladder()
+{
+    [ "$KIND" != find ] || set -- -q "$@"
+    "$LADDER" -x -g "$STAGE_DIGIT" -o "$OPTIONS" "$@" ./server -p PORT
+}
 
 # fails WHAT_IS_WRONG...: print what is wrong, and end the check.
 fails()
