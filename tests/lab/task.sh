@@ -47,6 +47,10 @@ log_has()
     return 1
 }
 
+# feed N TEXT: write the text, as in printf, to the pipe that is descriptor N.  A reader that has ended
+# does not end the script.
+feed() { (trap '' PIPE && printf '%b' "$2" >&"$1") 2>/dev/null || :; }
+
 # sleeps: true if the server uses hardly any CPU time while a second passes.
 sleeps()
 {
