@@ -534,13 +534,15 @@ static void run_full_close(void)
     peer_shutdown(a);
     stream_drain(a);
     expect_fin(a);
-    struct peer *b = peer_connect_small();
-    stream_fill(b, buffered + MORE_BYTES);
-    peer_shutdown(b);
-    if (server_spins(IDLE_MS / 3))
-        fail(FIN_SPINS, "After FIN, the server used the CPU while the client did not read.");
-    stream_drain(b);
-    expect_fin(b);
+    for (int i = 0; i < 3; i++) { /* on a busy machine, the FIN may wait behind bytes */
+        struct peer *b = peer_connect_small();
+        stream_fill(b, buffered + MORE_BYTES);
+        peer_shutdown(b);
+        if (server_spins(IDLE_MS / 3))
+            fail(FIN_SPINS, "After FIN, the server used the CPU while the client did not read.");
+        stream_drain(b);
+        expect_fin(b);
+    }
 }
 
 /* A client sends and leaves before the server looks.  The bytes are still there, and the first
