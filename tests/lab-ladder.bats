@@ -51,7 +51,7 @@ strlen pieces stops at a zero byte
 drops-rest late A short write
 overwrites late Pending bytes were overwritten
 sends-twice late the count of sent bytes is not added
-waits-to-read late nothing wakes the server when the socket takes more
+waits-to-read late Wait for writing only
 spins idle The loop does not sleep in the wait
 leaves-armed idle waits for writing although nothing is pending
 ignores-fin half-close recv() returned 0
@@ -160,7 +160,7 @@ try_change() {
     try_change 's/events |= EPOLLET;/(void)0;/' edge-set The option has no effect
     try_change 's/update_epoll(EPOLL_CTL_MOD/update_epoll(EPOLL_CTL_ADD/' late Change its entry instead
     try_change 's/update_epoll(EPOLL_CTL_MOD, fd, epoll_events_for(fd, interest))/((void)fd, (void)interest, errno = ENOSYS) == 0/; s/#include <unistd.h>/&\n#include <errno.h>/' late A gap is still empty
-    try_change 's/\.data\.fd = fd}/.data.fd = operation == EPOLL_CTL_MOD ? -1 : fd}/' late MOD has replaced \`data\`
+    try_change 's/\.data\.fd = fd}/.data.fd = operation == EPOLL_CTL_MOD ? -1 : fd}/' late EPOLL_CTL_MOD replaces \`data\`
 }
 
 # Which of the rungs of -e it is depends on how much arrives at once.

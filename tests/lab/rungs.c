@@ -46,8 +46,8 @@ const struct cause_text causes[CAUSE_COUNT] = {
                         "closes the client. Change its entry instead: EPOLL_CTL_MOD.",
                         "chapter 4, \"Three calls\""},
     [EVENT_OF_NOBODY] =
-        {"The wait reports an event again and again, and the loop does not act on it: "
-         "it ignores EPOLLOUT, or MOD has replaced `data` as well as `events`.",
+        {"The wait reports an event again and again, and the loop does not act on it. Wait for "
+         "writing only; EPOLL_CTL_MOD replaces `data` as well as `events`.",
          "chapter 4, \"Three calls\""},
     [EXITS_AT_START] = {"A call failed before the server could listen, or main() returned.",
                         "chapter 1, \"Sockets in six calls\""},

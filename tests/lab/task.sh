@@ -15,7 +15,8 @@ finish()
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-# serve [OPTION...]: start the copy's server.  Sets PORT and SERVER_PID; its stderr is $TMP/log.
+# serve [OPTION...]: start the copy's server.  Sets PORT and SERVER_PID; its stderr is $TMP/log, and
+# its stdin is the file $INPUT, or /dev/null.
 serve() { serve_limited '' '' "$@"; }
 
 # serve_limited LIMIT N [OPTION...]: the same after `ulimit LIMIT N`.  With -n 64, for example, the
@@ -29,7 +30,7 @@ serve_limited()
         shift 2
         # shellcheck disable=SC2086 # words
         exec ./server -p 0 $OPTIONS "$@"
-    ) >"$TMP/out" 2>"$TMP/log" &
+    ) <"${INPUT:-/dev/null}" >"$TMP/out" 2>"$TMP/log" &
     SERVER_PID=$!
     PIDS="$SERVER_PID $PIDS"
     exec 7<"$TMP/out"
@@ -150,6 +151,50 @@ log_has()
         sleep 0.1 2>/dev/null || sleep 1 # POSIX has whole seconds only
     done
     return 1
+}
+
+# feed N TEXT: write the text, as in printf, to the pipe that is descriptor N.  A reader that has ended
+# does not end the script.
+feed() { (trap '' PIPE && printf '%b' "$2" >&"$1") 2>/dev/null || :; }
+
+# sleeps: true if the server uses hardly any CPU time while a second passes.
+sleeps()
+{
+    before=$(cpu_time)
+    sleep 1
+    after=$(cpu_time)
+    [ $((${after:-0} - ${before:-0})) -lt 10 ] # empty: the server has ended, which is not our question
+}
+
+# cpu_time: what the server has used, in hundredths of a second.  Only Linux's ps has no hundredths.
+cpu_time()
+{
+    awk '{ print $14 + $15 }' "/proc/$SERVER_PID/stat" 2>/dev/null ||
+        ps -o time= -p "$SERVER_PID" | awk -F: '{ print int(($(NF - 1) * 60 + $NF) * 100) }'
+}
+
+# stops: SIGTERM ends the server with exit code 0, within a few seconds.  Sets END to what it did.
+stops()
+{
+    kill -TERM "$SERVER_PID"
+    ends
+}
+
+# ends: the same for a server that has been told to stop.
+ends()
+{
+    (
+        sleep $((3 * ${LAB_PATIENCE:-1})) &
+        trap 'kill $!; exit' TERM
+        wait
+        kill -KILL "$SERVER_PID"
+    ) 2>/dev/null &
+    { wait "$SERVER_PID"; } 2>/dev/null
+    code=$?
+    kill $! 2>/dev/null
+    END="It ended with exit code $code."
+    [ $code -ne 137 ] || END="It did not end."
+    return $code
 }
 
 # show_log: print lines of the server's log, from stdin, in narrower columns that fit in 80.
