@@ -2,6 +2,8 @@
 #
 #   awk -f mutate.awk -v prefix=NAME FILE               list the mutants; their names begin with NAME
 #   MUTANT=NAME awk -f mutate.awk -v prefix=NAME FILE   print the file with this mutant
+#   awk -f mutate.awk -v prefix=NAME -v map=N FILE      print the file with calls of mutant_is() (map.h);
+#                                                       the first mutant is number N
 #
 # This is no parser of C.  It relies on clang-format: the body of a function begins with "{" in the first
 # column and ends with "}" there.  `code` is the text with blanks in place of comments and directives, and
@@ -23,6 +25,8 @@ END {
     }
     if (only != "" && !found)
         exit 1
+    if (map != "")
+        print_mapped()
 }
 
 # ---- the text ----
@@ -103,11 +107,55 @@ function line_of(a, b, mark,    first, last, line) {
 function mutant(kind, a, b, replacement, mark,    id) {
     id = prefix ": " name ": " kind ": " line_of(a, b, mark)
     if (++seen[id] > 1) id = id " #" seen[id]
-    if (only == "") print id
+    if (map != "") call_in_place(a, b, replacement)
+    else if (only == "") print id
     else if (only == id) {
         found = 1
         printf "%s%s%s", substr(text, 1, a - 1), replacement, substr(text, b)
     }
+}
+
+# ---- the map ----
+
+# Where the mutant is, call mutant_is() with the value of the source and that of the mutant.
+function call_in_place(a, b, replacement,    what, call) {
+    what = substr(text, a, b - a)
+    call = "mutant_is(" (map + count) ", "
+    from[count] = a
+    to[count] = b
+    if (what ~ /^case /) { # a label: the call follows it
+        from[count] = b
+        before[count] = call "1, 0);"
+        behind[count] = ""
+    } else if (replacement != ";") { # a condition
+        before[count] = "(" call "!!("
+        behind[count] = "), " (replacement ~ /&& 0\)$|^0$|, 0\)$/ ? 0 : 1) "))"
+    } else if (what ~ /^[^=]* = (-?[01]|NULL|true|false|E[A-Z]+|error);$/) { # it has no effect if the value is the same
+        before[count] = "{ " call "(" substr(what, 1, index(what, " = ") - 1) ") != (" substr(what, index(what, " = ") + 3, length(what) - index(what, " = ") - 3) "), 0); "
+        behind[count] = " }"
+    } else {
+        before[count] = "{ " call "1, 0); "
+        behind[count] = " }"
+    }
+    count++
+}
+# A place may lie within another one: the outer one is opened first and closed last.
+function print_mapped(    i, j, n, best, last) {
+    n = length(text)
+    for (j = 0; j < count; j++) place[from[j]] = place[to[j]] = 1
+    printf "int mutant_is(int, int, int); "
+    for (i = 1; i <= n; i++) {
+        if (i in place) {
+            for (best = i; best > 0; best--) # close the shortest first
+                for (j = 0; best in place && j < count; j++)
+                    if (to[j] == i && from[j] == best && from[j] < to[j]) printf "%s", behind[j]
+            for (best = n; best >= i; best--) # open the longest first
+                for (j = 0; best in place && j < count; j++)
+                    if (from[j] == i && to[j] == best) printf "%s", before[j]
+        }
+        printf "%s", substr(text, i, 1)
+    }
+    printf "#include \"%s\"\n", header
 }
 
 # ---- if: the branch is never taken, or always if the error branch is the one after else ----
