@@ -5,13 +5,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MUTANTS_SIZE 4096 /* one byte for each mutant, and then the name of the test */
+#define MUTANTS_SIZE 3584 /* one byte for each mutant, */
+#define TEST_SIZE 512     /* and then the name of the test */
 
 __attribute__((weak)) unsigned char *mutant_map;
 
@@ -26,20 +26,21 @@ __attribute__((weak)) int mutant_is(int id, int value, int mutant)
 __attribute__((weak, constructor)) void mutant_map_open(void)
 {
     const char *folder = getenv("MUTANT_MAPS"), *test = getenv("MUTANT_TEST");
-    static char path[500];
+    static char path[500], name[TEST_SIZE];
     struct rlimit limit;
     void *map = MAP_FAILED;
 
     if (mutant_map != NULL || folder == NULL || test == NULL)
         return;
     snprintf(path, sizeof path, "%s/XXXXXX", folder);
+    snprintf(name, sizeof name, "%s", test);
     int fd = mkstemp(path);
     if (fd == -1)
         return;
     fchmod(fd, 0644);
     getrlimit(RLIMIT_FSIZE, &limit); /* some tests limit the size of files */
     setrlimit(RLIMIT_FSIZE, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY});
-    if (pwrite(fd, test, strlen(test), MUTANTS_SIZE) > 0)
+    if (pwrite(fd, name, sizeof name, MUTANTS_SIZE) > 0)
         map = mmap(NULL, MUTANTS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     setrlimit(RLIMIT_FSIZE, &limit);
     close(fd);

@@ -9,7 +9,7 @@
 # column and ends with "}" there.  `code` is the text with blanks in place of comments and directives, and
 # with "s" in place of the characters of strings, so that positions in both are the same.
 
-BEGIN { only = ENVIRON["MUTANT"] } # not -v, which would change backslashes
+BEGIN { only = ENVIRON["MUTANT"]; count = 0 } # not -v, which would change backslashes
 { text = text $0 "\n" }
 
 END {
@@ -147,7 +147,7 @@ function print_mapped(    i, j, n, best, last) {
     for (i = 1; i <= n; i++) {
         if (i in place) {
             for (best = i; best > 0; best--) # close the shortest first
-                for (j = 0; best in place && j < count; j++)
+                for (j = count - 1; best in place && j >= 0; j--)
                     if (to[j] == i && from[j] == best && from[j] < to[j]) printf "%s", behind[j]
             for (best = n; best >= i; best--) # open the longest first
                 for (j = 0; best in place && j < count; j++)
