@@ -141,6 +141,17 @@ accepts_connections() { (exec 9<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
     done
 }
 
+@test "a server that cannot open /dev/null in place of a closed descriptor does not start" {
+    rule "the server's output never reaches a client" "the result of open() is ignored, so the next socket gets the lowest free number" "chapter 1"
+    need_strace
+    local status=0
+    timeout 5 strace -f -qq -o "$TMP/trace" -P /dev/null -e trace=open,openat -e inject=open,openat:error=ENFILE "$SERVER" -p 0 ${VARIANT_ARGS:-} <&- >"$TMP/out" 2>"$TMP/err" 3>&- || status=$?
+    cat "$TMP/out" "$TMP/err" "$TMP/trace"
+    [ "$status" = 1 ]
+    [ ! -s "$TMP/out" ]
+    grep -q '^server: /dev/null: ' "$TMP/err"
+}
+
 @test "SIGINT stops a server that inherited SIGINT as ignored" {
     rule "SIGINT stops a server that a script has started in the background with &, as SIGTERM does" "the server inherits SIGINT as ignored and installs no handler" "chapter 1"
     trap '' INT

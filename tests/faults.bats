@@ -296,6 +296,14 @@ wait_call() {
     client small-rcvbuf try-fill 30000000 expect-closed
     fault_was_injected
     does_not_spin
+    if ! is_foreign; then # the calls that wait for input again
+        inject "epoll_ctl:error=ENOMEM:when=3"
+        run client small-rcvbuf try-fill 30000000 drain
+        echo "$output"
+        [ "$status" != 0 ] # the server closes the connection before everything has come back
+        fault_was_injected
+        next_client_works
+    fi
     inject "epoll_ctl:error=EEXIST:when=1+" # for ever: an attempt to repair this must end
     client send a expect-closed
     fault_was_injected
@@ -313,10 +321,30 @@ wait_call() {
     client connect expect-closed
     next_client_works
     fault_was_injected
+    if ! is_foreign; then
+        inject "fcntl:error=ENOBUFS:when=1" # reported like every shortage of memory or buffers
+        client connect expect-closed
+        [ "$(grep -c 'No buffer space available; not every client can be served' "$TMP/server.err")" = 1 ]
+    fi
     inject "setsockopt:error=ENOMEM:when=1"
     client echo "slower, perhaps" shutdown expect-eof
     server_unaffected
     fault_was_injected
+}
+
+@test "the listener cannot be watched again after a shortage: the server tries once more" {
+    rule "accepting resumes, even if the first attempt to watch the listener again fails" "the result of the call is ignored, so no event ever arrives for the listener" "chapter 2"
+    need_strace
+    need_ours
+    case $VARIANT in 04* | *epoll | 07*) ;; *) skip "expected: this stage makes no epoll_ctl call for the listener" ;; esac
+    # accept() fails once; epoll_ctl() succeeds for its removal, and fails when the listener is added again
+    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=accept,accept4,epoll_ctl -e inject=accept,accept4:error=EMFILE:when=1 -e inject=epoll_ctl:error=ENOMEM:when=4)
+    start_server
+    find_server_under_strace
+    client echo a shutdown expect-eof
+    cat "$TMP/trace"
+    [ "$(grep -c INJECTED "$TMP/trace")" = 2 ]
+    grep -q 'EPOLL_CTL_ADD.*INJECTED' "$TMP/trace"
 }
 
 @test "close fails with EINTR and is not repeated" {
@@ -383,6 +411,28 @@ wait_call() {
     client send "$long" expect-closed
     wait_until 3 fd_count_is "$(fd_count)"
     shim_had_effect
+}
+
+@test "each allocation fails in turn: the server says why it cannot start, or closes one client" {
+    rule "ENOMEM ends one client, not the server" "the result of malloc(), calloc() or realloc() is not checked" "chapter 2"
+    need_ours
+    need_shim
+    local n long
+    long=$(printf '%01000d' 0)
+    for n in 1 2 3 4 5 6 7 8 9 10; do
+        WRAP=(env "SHIM_FAULTS=send:short=1+1,torture-malloc=$n" SHIM_ERROR=12 "LD_PRELOAD=$SHIM") # ENOMEM
+        test_case "allocation $n fails"
+        if start_server >"$TMP/why"; then
+            client send "$long" shutdown expect-closed || client echo "$long" shutdown expect-eof
+            next_client_works || next_client_works
+            stop_server
+        else
+            cat "$TMP/why"
+            wait "$SERVER_PID" || [ $? = 1 ]
+            grep -q '^server: ' "$TMP/server.err"
+        fi
+    done
+    WRAP=()
 }
 
 @test "when pthread_create fails, that client is closed with a clear message and the next one is served" {

@@ -185,13 +185,36 @@ fail_wait() {
 }
 
 @test "each wait is interrupted" {
-    rule "EINTR for ever costs little CPU, and SIGTERM ends the server" "EINTR repeated without looking at the stop flag" "chapter 2"
+    rule "EINTR or EAGAIN for ever costs little CPU, and SIGTERM ends the server" "EINTR repeated without looking at the stop flag" "chapter 2"
     need_ours
     need_strace
     [ -n "$(wait_call)" ] || skip "expected: a blocking server has no wait of its own"
-    fail_wait EINTR
-    check "strace: each wait fails with EINTR" "little CPU is used" "the wait is repeated at once" uses_no_cpu
-    sigterm_ends_it "each wait fails with EINTR"
+    local error
+    for error in EINTR EAGAIN; do # some systems report a shortage of memory in poll() by EAGAIN
+        fail_wait "$error"
+        check "strace: each wait fails with $error" "little CPU is used" "the wait is repeated at once" uses_no_cpu
+        sigterm_ends_it "each wait fails with $error"
+    done
+}
+
+@test "each write is interrupted" {
+    rule "no error of write() can stop the server or keep it from being stopped" "a write that fails with EINTR is repeated without a limit; or the signal handler relies on its write()" "chapter 2"
+    need_ours
+    need_strace
+    WRAP=(strace -f -qq -o "$TMP/trace" -P "$TMP/server.err" -e trace=write -e inject=write:error=EINTR)
+    start_server -v
+    wait_until 3 find_child
+    PIDS="$CHILD $PIDS"
+    check "strace: each write to stderr fails with EINTR" "a client is served" "the line is written again until it succeeds" \
+        client echo a shutdown expect-eof
+    kill -KILL "$CHILD"
+    # Without -v the server writes twice: where it listens, and into the pipe that ends its wait.
+    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=write -e inject=write:error=EINTR:when=2+)
+    start_server
+    wait_until 3 find_child
+    SERVER_PID=$CHILD
+    PIDS="$SERVER_PID $PIDS"
+    sigterm_ends_it "strace: the write in the signal handler fails with EINTR"
 }
 
 @test "a debugger closes the epoll descriptor" {
@@ -591,6 +614,19 @@ END
     [ "$(grep -c '^server: ' "$TMP/err")" = 1 ]
     ! grep -q 'numeric address' "$TMP/err"
     grep -qi 'memory' "$TMP/err"
+}
+
+@test "getaddrinfo and getnameinfo fail: one line names the error" {
+    rule "an error message names the error that happened" "the error of getaddrinfo() taken for a wrong address, or that of getnameinfo() ignored" "chapter 1"
+    need_ours
+    need_shim
+    # shellcheck disable=SC2086
+    {
+        check "getaddrinfo() fails with EAI_SYSTEM and EMFILE" "one line with the text of EMFILE, exit 1" "only EAI_SYSTEM itself is printed" \
+            fails '^server: getaddrinfo: Too many open files$' env SHIM_FAULTS=getaddrinfo:eai_system=1 LD_PRELOAD="$SHIM" "$SERVER" ${VARIANT_ARGS:-} -p 0
+        check "getnameinfo() fails" "one line that names it, exit 1" "the result of getnameinfo() is ignored" \
+            fails '^server: getnameinfo: .*[Mm]emory' env SHIM_FAULTS=getnameinfo:eai_memory=1 LD_PRELOAD="$SHIM" "$SERVER" ${VARIANT_ARGS:-} -p 0
+    }
 }
 
 @test "too many inherited descriptors for select()" {
