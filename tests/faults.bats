@@ -345,7 +345,33 @@ wait_call() {
     cat "$TMP/trace"
     [ "$(grep -c INJECTED "$TMP/trace")" = 2 ]
     grep -q 'EPOLL_CTL_ADD.*INJECTED' "$TMP/trace"
+    next_client_works
+    local lines
+    lines=$(wc -l <"$TMP/trace")
+    short_sleep 0.35 # the listener is watched again, so the attempts have ended
+    [ "$(grep -c 'EPOLL_CTL_ADD' <(tail -n +"$((lines + 1))" "$TMP/trace"))" = 0 ]
 }
+
+@test "after a shortage, a client that leaves ends the pause at once" {
+    rule "accepting resumes as soon as a descriptor is free, and not only after a pause" "closing a client does not resume accepting" "chapter 2"
+    need_strace
+    need_ours
+    case $VARIANT in 04* | *epoll | 07*) ;; *) skip "expected: this stage makes no epoll_ctl call for the listener" ;; esac
+    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=accept,accept4,epoll_ctl,epoll_wait,epoll_pwait,recvfrom -e inject=accept,accept4:error=EMFILE:when=3+)
+    start_server
+    find_server_under_strace
+    start_client one echo a print here wait shutdown expect-eof # accept() is called twice: once more, for EAGAIN
+    client_printed one here
+    start_client two connect
+    wait_until 3 has_text "$TMP/trace" INJECTED
+    resume_client one
+    client_succeeded one
+    wait_until 3 waits_after_the_end
+    sed -n '/recvfrom(.* = 0$/,/epoll_p*wait(/p' "$TMP/trace"
+    sed -n '/recvfrom(.* = 0$/,/epoll_p*wait(/p' "$TMP/trace" | grep -q EPOLL_CTL_ADD
+}
+# The trace has a wait after the client's end of input.
+waits_after_the_end() { sed '1,/recvfrom(.* = 0$/d' "$TMP/trace" | grep -q 'epoll_p*wait('; }
 
 @test "close fails with EINTR and is not repeated" {
     rule "close() is called once, because the number may belong to another client after it, close(2)" "close() is repeated after EINTR" "chapter 1"

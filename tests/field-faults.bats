@@ -219,6 +219,15 @@ waits_seldom() {
     check "strace: each write to stderr fails with EINTR" "a client is served" "the line is written again until it succeeds" \
         client echo a shutdown expect-eof
     kill -KILL "$CHILD"
+    WRAP=(strace -f -qq -o "$TMP/trace" -P "$TMP/server.err" -e trace=write -e inject=write:error=EINTR:when=1+2)
+    start_server -v
+    wait_until 3 find_child
+    PIDS="$CHILD $PIDS"
+    client echo a shutdown expect-eof
+    check "strace: every second write to stderr fails with EINTR" "no line is dropped" "EINTR taken for an output that nobody reads" \
+        wait_until 3 has_text "$TMP/server.err" 'recv 1\|send 1'
+    lacks_text "$TMP/server.err" 'dropped'
+    kill -KILL "$CHILD"
     # Without -v the server writes twice: where it listens, and into the pipe that ends its wait.
     WRAP=(strace -f -qq -o "$TMP/trace" -e trace=write -e inject=write:error=EINTR:when=2+)
     start_server
@@ -446,6 +455,39 @@ unread_rule() { rule "nothing that reads the server's output can stop the server
     PORT=$(sed -n 's/.*listening on 127.0.0.1:\([0-9]*\).*/\1/p' "$TMP/server.err")
     next_client_works
     stop_server
+}
+
+@test "stdout is a full pipe: stderr says where the server listens, and why" {
+    rule "a server whose stdout takes no output tells its address on stderr" "the message names another error, or none" "chapter 1"
+    need_ours
+    need_linux "for the size of a pipe"
+    need_root "to start the server as another user, who may not open the pipe"
+    need setpriv "to run the server as another user" "install util-linux"
+    cp "$SERVER" "$TMP/server"
+    chmod 755 "$TMP" "$TMP/server"
+    local user
+    for user in root nobody; do
+        test_case "the server runs as $user"
+        WRAP=()
+        [ "$user" = root ] || WRAP=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+        mkfifo -m 600 "$TMP/full.$user"
+        exec 9<>"$TMP/full.$user"
+        head -c 65536 /dev/zero >&9 # all that a pipe holds
+        # shellcheck disable=SC2086
+        (
+            exec >&9
+            close_inherited
+            exec ${WRAP[@]+"${WRAP[@]}"} "$TMP/server" ${VARIANT_ARGS:-} -p 0
+        ) 2>"$TMP/server.err" &
+        SERVER_PID=$!
+        PIDS="$SERVER_PID $PIDS"
+        check "-p 0 into a full pipe" "stderr has: cannot write to stdout (Resource temporarily unavailable)" \
+            "errno is that of another call" wait_until 3 has_text "$TMP/server.err" 'stdout (Resource temporarily unavailable); listening on 127.0.0.1:[0-9]'
+        PORT=$(sed -n 's/.*listening on 127.0.0.1:\([0-9]*\).*/\1/p' "$TMP/server.err")
+        next_client_works
+        stop_server
+        exec 9>&-
+    done
 }
 
 # ---- Threads: stage 01 ----
