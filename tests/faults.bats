@@ -352,6 +352,23 @@ wait_call() {
     [ "$(grep -c 'EPOLL_CTL_ADD' <(tail -n +"$((lines + 1))" "$TMP/trace"))" = 0 ]
 }
 
+@test "an idle server does not wake up" {
+    rule "while nothing happens, the wait has no timeout" "a timeout that is only needed during a pause is used always" "chapter 2"
+    need_linux "to read how often the server sleeps"
+    need_ours
+    start_server
+    start_client one echo a print here wait shutdown expect-eof
+    client_printed one here
+    "$PROBE" -p "$SERVER_PID" 0 asleep
+    local before
+    before=$(sleep_count)
+    short_sleep 0.45
+    echo "the server has gone to sleep $(($(sleep_count) - before)) times during 450 ms without traffic"
+    [ $(($(sleep_count) - before)) -le 1 ]
+    resume_client one
+    client_succeeded one
+}
+
 @test "after a shortage, a client that leaves ends the pause at once" {
     rule "accepting resumes as soon as a descriptor is free, and not only after a pause" "closing a client does not resume accepting" "chapter 2"
     need_strace
@@ -369,6 +386,7 @@ wait_call() {
     wait_until 3 waits_after_the_end
     sed -n '/recvfrom(.* = 0$/,/epoll_p*wait(/p' "$TMP/trace"
     sed -n '/recvfrom(.* = 0$/,/epoll_p*wait(/p' "$TMP/trace" | grep -q EPOLL_CTL_ADD
+    lacks_text "$TMP/trace" 'epoll_ctl(.* = -1' # nothing is removed twice
 }
 # The trace has a wait after the client's end of input.
 waits_after_the_end() { sed '1,/recvfrom(.* = 0$/d' "$TMP/trace" | grep -q 'epoll_p*wait('; }
