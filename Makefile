@@ -5,7 +5,7 @@
 # environment, as POSIX requires of every make, so none of them has to be quoted here.
 TARGET = exec env MAKE='$(MAKE)' sh tests/commands/targets
 
-.PHONY: all help tour doctor test tests torture bench prove sync check book clean
+.PHONY: all help tour doctor test tests torture bench prove sync check book pack clean
 .PHONY: 01-blocking 02-select 03-poll 04-epoll 05-kqueue 06-selector 07-nic-to-app
 .PHONY: 01-blocking/ 02-select/ 03-poll/ 04-epoll/ 05-kqueue/ 06-selector/ 07-nic-to-app/
 
@@ -13,7 +13,7 @@ all:
 	@$(TARGET) all
 
 # Some of these targets are also the names of folders, hence the .PHONY above.
-help tour doctor test tests torture bench prove sync check book clean:
+help tour doctor test tests torture bench prove sync check book pack clean:
 	@$(TARGET) $@
 01-blocking 02-select 03-poll 04-epoll 05-kqueue 06-selector 07-nic-to-app:
 	@$(TARGET) $@

@@ -1,8 +1,7 @@
 #!/usr/bin/env bats
 # The book agrees with the code.  mdBook does not report an include that finds nothing, so the includes
 # are checked here; every output that the book shows, and every ratio that the prose relies on, is
-# produced again and compared.  MDBOOK may name the mdbook program.  With QUICK=1, which a run of all tests
-# sets, nothing is measured: the ratios are checked in the outputs that the book shows.
+# produced again and compared.  MDBOOK may name the mdbook program.
 
 ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 SRC=$ROOT/book/src
@@ -12,10 +11,7 @@ setup_file() {
     export FRESH
     mkdir "$FRESH/now"
     if [ "$(uname -s)" = Linux ]; then
-        local names=''
-        [ -z "${QUICK:-}" ] || names=$("$ROOT/book/tools/transcripts" --list | grep -v '^limit-')
-        # shellcheck disable=SC2086 # words
-        KEEP=$FRESH/now "$ROOT/book/tools/transcripts" --check $names >"$FRESH/report" 2>&1 3>&- || echo "$?" >"$FRESH/parted"
+        KEEP=$FRESH/now "$ROOT/book/tools/transcripts" --check >"$FRESH/report" 2>&1 3>&- || echo "$?" >"$FRESH/parted"
     fi
 }
 teardown_file() { rm -rf "$FRESH"; }
@@ -382,8 +378,9 @@ coroutine_cost() {
 }
 
 @test "mdbook builds it without a warning, and no block is empty" {
-    local mdbook=${MDBOOK:-mdbook}
-    command -v "$mdbook" >/dev/null || skip "needs mdbook; to run it: $(sh "$ROOT/tests/commands/doctor" how mdbook), or MDBOOK=/path/to/mdbook"
+    local mdbook
+    . "$ROOT/tests/support/environment"
+    find_mdbook || skip "needs mdbook; to run it: $(sh "$ROOT/tests/commands/doctor" how mdbook), or MDBOOK=/path/to/mdbook"
     "$mdbook" build -d "$FRESH/html" "$ROOT/book" >"$FRESH/build" 2>&1 || { cat "$FRESH/build"; return 1; }
     without grep -E 'WARN|ERROR' "$FRESH/build"
     without grep -l '{{#' "$FRESH"/html/*.html
@@ -409,7 +406,6 @@ need_linux() { [ "$(uname -s)" = Linux ] || skip "the transcripts are made on Li
 both() {
     need_linux
     "$2" "$SRC/transcripts/$1.txt" || { echo "in the book's transcript $1"; return 1; }
-    [ -z "${QUICK:-}" ] || skip "measures; to run it: FILES=book tests/commands/run"
     for _ in 1 2 3; do
         ! grep -qs '^This needs' "$FRESH/now/$1.txt" || skip "$(grep '^This needs' "$FRESH/now/$1.txt")"
         if [ -f "$FRESH/now/$1.txt" ] && "$2" "$FRESH/now/$1.txt"; then return; fi

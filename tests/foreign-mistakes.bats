@@ -42,6 +42,6 @@ mistake_is_named() {
     [ "$status" = 1 ]
     [ "$SECONDS" -lt 60 ] # about 10 seconds; the machine may be busy
     is_readable
-    names 'Cause: the server serves one client at a time: it waits in recv() for the first client'
+    names 'Likely: the server serves one client at a time: it waits in recv() for the first client'
     names 'it serves two clients at the same time'
 }

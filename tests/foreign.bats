@@ -6,9 +6,10 @@ load support/foreign-tests
 
 # ---- servers that keep the contract ----
 
+# The machine may be busy, so a server has longer to answer.
 stage_passes() {
     local stage=$1
-    test_server SERVER="./$stage/server" SERVER_ARGS='-p PORT' STAGE="${stage%%-*}"
+    test_server QUIET_SECONDS=6 SERVER="./$stage/server" SERVER_ARGS='-p PORT' STAGE="${stage%%-*}"
     passes
 }
 @test "01-blocking passes as a foreign server" { stage_passes 01-blocking; }

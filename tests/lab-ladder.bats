@@ -137,6 +137,42 @@ try_bug() {
     try_bug emfile-spin shortage The listener stays readable
     try_bug coroutine-accept-never-resumed shortage never resumed
     try_bug reuseaddr-missing restart SO_REUSEADDR is not set
+    try_bug edge-triggered-starvation edge-greedy Stop after some reads
+}
+
+# try_change SED RUNG WORDS...: stage 04 with one change to its server.c.
+try_change() {
+    local change=$1 rung=$2
+    shift 2
+    can_run 04-epoll || return 0
+    rm -rf "$T/bug"
+    cp -R 04-epoll "$T/bug"
+    rm -f "$T/bug/server"
+    sed "$change" 04-epoll/server.c >"$T/bug/server.c"
+    ! cmp -s 04-epoll/server.c "$T/bug/server.c"
+    make -s -C "$T/bug" server
+    run "$LADDER" -x -g 4 -s "$T/state" "$T/bug/server" -p PORT
+    echo "$change:"
+    fails_at "$rung" "$*"
+}
+
+@test "what participants have written into stage 04 fails at its rung, with its cause" {
+    try_change 's/events |= EPOLLET;/(void)0;/' edge-set The option has no effect
+    try_change 's/update_epoll(EPOLL_CTL_MOD/update_epoll(EPOLL_CTL_ADD/' late set_interest: File exists
+    try_change 's/update_epoll(EPOLL_CTL_MOD, fd, epoll_events_for(fd, interest))/((void)fd, (void)interest, errno = ENOSYS) == 0/; s/#include <unistd.h>/&\n#include <errno.h>/' late A gap is still empty
+    try_change 's/\.data\.fd = fd}/.data.fd = operation == EPOLL_CTL_MOD ? -1 : fd}/' late replaces \`data\` as well
+}
+
+# Which of the rungs of -e it is depends on how much arrives at once.
+@test "an edge-triggered server that stops before EAGAIN and does not re-arm fails at a rung of -e" {
+    can_run 04-epoll || skip "$(why_not 04-epoll)"
+    cp -R 04-epoll "$T/bug"
+    rm -f "$T/bug/server"
+    sed 's/^    client_set_interest(client, client->pending.*/    if (client->pending != NULL)\n        client_set_interest(client, INTEREST_WRITE);/' 04-epoll/server.c >"$T/bug/server.c"
+    ! cmp -s 04-epoll/server.c "$T/bug/server.c"
+    make -s -C "$T/bug" server
+    run "$LADDER" -x -g 4 -s "$T/state" "$T/bug/server" -p PORT
+    fails_at "$(sed -n 's/^failed \(edge-[a-z]*\) .*/\1/p' "$T/state")" 'The server stopped before EAGAIN'
 }
 
 @test "the first failure of a server that blocks is reported within 5 seconds" {

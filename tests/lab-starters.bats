@@ -59,7 +59,7 @@ load support/lab
         begin=$SECONDS
         LAB_PATIENCE=1 run sh tests/commands/targets "grade-$stage"
         [ "$status" -eq 1 ]
-        [ $((SECONDS - begin)) -le 4 ] # whole seconds, and a busy machine
+        [ $((SECONDS - begin)) -le 8 ] # about 2; the machine may be busy
         cp "work/.state/$stage.build.rung" "$T/state"
         fails_at "$rung" "$words"
     done <<'LINES'

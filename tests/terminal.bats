@@ -339,6 +339,43 @@ narrow() {
     fits_columns 40
 }
 
+# outside_bats COMMAND...: without the variables and the PATH of this bats, which would confuse the bats that
+# the command runs.
+outside_bats() { (PATH=${PATH#"$BATS_LIBEXEC:"} && unset "${!BATS_@}" && "$@"); }
+
+@test "make test, torture and prove fit on 40 columns, and keep the exit code" {
+    cd "$BATS_TEST_DIRNAME/.." # the copy has no tests
+    COLUMNS=40 run outside_bats make test STAGE=02 FILES=contract ONLY='SIGTERM stops the server while'
+    echo "$output"
+    [ "$status" -eq 0 ]
+    fits_columns 40
+    says '1 passed, 0 failed'
+    COLUMNS=40 run outside_bats make test SERVER=sleep SERVER_ARGS='100 PORT' STAGE=02
+    [ "$status" -ne 0 ]
+    printf '%s\n' "$output" | grep -v '^make' >"$T/out"
+    run cat "$T/out"
+    echo "$output"
+    fits_columns 40
+    [ "$(uname -s)" = Linux ] || return 0
+    COLUMNS=40 run make torture-02 FAULT=recvfrom:2:ENOMEM
+    echo "$output"
+    [ "$status" -eq 0 ]
+    fits_columns 40
+    COLUMNS=40 run outside_bats make prove ONLY='epoll_wait() does not read data'
+    echo "$output"
+    [ "$status" -eq 0 ]
+    fits_columns 40
+}
+
+@test "an empty SERVER is a mistake, and does not mean our own servers" {
+    for target in test test-04 grade-04 torture-04 watch see; do
+        run make $target SERVER=
+        echo "$output"
+        [ "$status" -ne 0 ]
+        says 'SERVER is empty. Name your program'
+    done
+}
+
 @test "the width is that of the terminal; COLUMNS comes first; 80 is the most" {
     need_script
     export TERM=dumb
@@ -436,6 +473,23 @@ last_line() { joined | sed 's/.* \(\(Not r\|R\)eady: \)/\1/; s/ make: \*\*\*.*//
 }
 
 # ---- the variables of other commands ----
+
+@test "make book and the doctor find mdBook where cargo, pip and pipx put it" {
+    bin=$(only_without mdbook)
+    for folder in .cargo/bin .local/bin Library/Python/3.9/bin; do
+        rm -rf "$T/home"
+        mkdir -p "$T/home/$folder"
+        # shellcheck disable=SC2016
+        printf '#!/bin/sh\necho "mdbook v0.5.1 $*"\n' >"$T/home/$folder/mdbook"
+        chmod +x "$T/home/$folder/mdbook"
+        run env -u CARGO_HOME HOME="$T/home" PATH="$bin" make book
+        echo "$folder: $output"
+        [ "$status" -eq 0 ]
+        says 'build book'
+        run env -u CARGO_HOME HOME="$T/home" PATH="$bin" make doctor
+        printf '%s\n' "$output" | grep '^ok mdBook .*v0.5.1'
+    done
+}
 
 @test "make book runs the program in MDBOOK, and says where to look" {
     printf '#!/bin/sh\necho mine "$@"\n' >"$T/mine"

@@ -21,12 +21,14 @@
 #define WIDTH 79
 #define LABEL_WIDTH 15
 #define MOST_DESCRIPTORS 4096 /* enough for each rung, and below the limit of every system */
-#define LAST_BREATH_MS 100    /* a server that has closed a connection may be about to end */
+#define LOWER_RUNGS_MS 1500
+#define LAST_BREATH_MS 100 /* a server that has closed a connection may be about to end */
 
 static const char usage[] =
-    "usage: ladder [-lv] [-g STAGE] [-r RUNG] [-s FILE] [-b COMMAND] [-e COMMAND]\n"
+    "usage: ladder [-lqv] [-g STAGE] [-r RUNG] [-s FILE] [-b COMMAND] [-e COMMAND]\n"
     "              [-o OPTIONS] [-x] SERVER [WORD]...\n"
     "  -l          list the rungs and the causes instead\n"
+    "  -q          do not name the likely cause, which a `find` task must not give away\n"
     "  -v          print each step of the clients, and the server's log\n"
     "  -g STAGE    the stage's digit: some stages have rungs of their own\n"
     "  -r RUNG     run this rung only\n"
@@ -44,6 +46,7 @@ const char *build_command;
 
 static char stage_digit = '4';
 static const char *state_file, *example;
+static bool without_cause;
 
 static jmp_buf rung_failed;
 static enum cause failed_cause;
@@ -83,6 +86,9 @@ void fail(enum cause cause, const char *format, ...)
     vsnprintf(instead, sizeof instead, format, values);
     va_end(values);
     failed_cause = cause;
+    /* Is the server waiting, or busy with an event that it does not handle? */
+    if (cause == NOT_WRITABLE && server_end(NULL) == NULL && server_spins(LAST_BREATH_MS))
+        failed_cause = EVENT_OF_NOBODY;
     server_wait_end(LAST_BREATH_MS);
     const char *end = server_end(&by_signal);
     if (end != NULL) {
@@ -108,6 +114,10 @@ static struct rung complete(const struct rung *each)
     return full;
 }
 
+/* What the log says if watch() or set_interest() fails; clients.c answers that by closing the client. */
+static const char *const failed_functions[] = {"watch: ", "set_interest: ", NULL};
+static char log_line[120];
+
 /* Run one rung, with a server of its own unless that takes long.  Returns true if it passed. */
 static bool passes(const struct rung *next)
 {
@@ -123,6 +133,8 @@ static bool passes(const struct rung *next)
     peers_forget();
     if (passed && server_keep())
         return true;
+    const char *line = server_logs ? server_log_line(failed_functions) : NULL;
+    snprintf(log_line, sizeof log_line, "%s", line != NULL ? line : "");
     server_kill();
     server_forget();
     return passed;
@@ -156,8 +168,10 @@ static void report(const struct rung *failed, int passed, int total)
     print_wrapped("  test", failed->test);
     print_wrapped("  expected", failed->expected);
     print_wrapped("  instead", instead);
-    print_wrapped("  likely cause", causes[failed_cause].text);
-    print_wrapped("  in the book", causes[failed_cause].book);
+    if (!without_cause) {
+        print_wrapped("  likely cause", causes[failed_cause].text);
+        print_wrapped("  in the book", causes[failed_cause].book);
+    }
     if (example != NULL)
         print_wrapped("  see it", example);
 }
@@ -253,8 +267,29 @@ static const struct rung *climb(const struct rung *before)
     return NULL;
 }
 
-/* If a higher rung fails again, the first rungs say whether the server works at all.  Otherwise the
- * failure would be explained by a cause that is not the true one. */
+/* Does a function of the participant's fail, so that clients.c closes the client?  Only the server's
+ * log says so: run the rung once more with the log. */
+static void blame_failed_function(const struct rung *failed)
+{
+    enum cause cause = failed_cause;
+    char text[sizeof instead];
+
+    if (!server_is_ours || cause == GAP_EMPTY || cause == BUILD_ERROR)
+        return;
+    memcpy(text, instead, sizeof text);
+    server_logs = true;
+    passes(failed);
+    server_logs = false;
+    failed_cause = strstr(log_line, strerror(ENOSYS)) != NULL ? GAP_EMPTY : cause;
+    memcpy(instead, text, sizeof text);
+    size_t length = strlen(instead);
+    if (log_line[0] != '\0')
+        snprintf(instead + length, sizeof instead - length, " The log has: %s",
+                 log_line + strspn(log_line, " "));
+}
+
+/* If a higher rung fails again, those below it run again, as many as there is time for: if one of
+ * them fails now, too, its cause is the true one. */
 static const struct rung *first_failure(void)
 {
     const struct rung *before = failed_before();
@@ -268,9 +303,10 @@ static const struct rung *first_failure(void)
     enum cause cause = failed_cause;
     char text[sizeof instead];
     memcpy(text, instead, sizeof text);
-    for (int i = 1; i < BASIC_RUNGS; i++)
-        if (!passes(&rungs[i]))
-            return &rungs[i];
+    long long end = now_ms() + LOWER_RUNGS_MS;
+    for (const struct rung *each = rungs + 1; each < before; each++)
+        if (applies(each) && (each < rungs + BASIC_RUNGS || now_ms() < end) && !passes(each))
+            return each;
     failed_cause = cause;
     memcpy(instead, text, sizeof text);
     return before;
@@ -283,6 +319,8 @@ static int run_ladder(void)
     if (!verbose)
         printf("passed:");
     const struct rung *failed = first_failure();
+    if (failed != NULL)
+        blame_failed_function(failed);
     server_kill();
     server_forget();
     for (const struct rung *each = rungs; each->name != NULL; each++) {
@@ -317,7 +355,7 @@ static int run_one(const char *name)
     server_kill();
     server_forget();
     print_wrapped(passed ? "  result" : "  instead", passed ? "It passes." : instead);
-    if (!passed)
+    if (!passed && !without_cause)
         print_wrapped("  likely cause", causes[failed_cause].text);
     return !passed;
 }
@@ -345,6 +383,9 @@ static const char *only; /* the rung of -r */
 static bool read_option(int letter)
 {
     switch (letter) {
+    case 'q':
+        without_cause = true;
+        break;
     case 'v':
         verbose = true;
         break;
@@ -381,7 +422,7 @@ int main(int argc, char **argv)
     int letter;
     bool good = true;
 
-    while (good && (letter = getopt(argc, argv, "+lvg:r:s:b:e:o:x")) != -1) {
+    while (good && (letter = getopt(argc, argv, "+lqvg:r:s:b:e:o:x")) != -1) {
         if (letter == 'l') {
             list_rungs();
             return 0;

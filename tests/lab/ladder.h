@@ -19,6 +19,10 @@ enum cause {
     USUAL,
     BUILD_ERROR,
     GAP_EMPTY,
+    NOT_EDGE,
+    EDGE_STARVES,
+    EDGE_FORGETS,
+    EVENT_OF_NOBODY,
     EXITS_AT_START,
     NOT_LISTENING,
     NO_ADDRESS,
@@ -137,6 +141,17 @@ const char *server_end(int *by_signal);
 
 /* The last line that the server wrote on stderr, for messages; "" if there is none. */
 const char *server_complaint(void);
+
+/* A server of ours with -v logs each call on stderr.  With server_logs, every server of ours has
+ * this option.  server_log_count() counts the lines with a text, from the number `from` on, and up
+ * to the one that has `until` too (NULL: all).  server_log_line() finds the last line with any of
+ * the texts; NULL if there is none. */
+extern bool server_logs;
+long server_log_count(const char *text, long from, const char *until);
+const char *server_log_line(const char *const texts[]);
+
+/* True if an entry of an epoll instance of the server has EPOLLET, or if this system cannot say. */
+bool server_has_edge_triggered_entry(void);
 
 void server_suspend(void); /* returns when it is suspended */
 void server_resume(void);

@@ -390,7 +390,7 @@ _Noreturn static void fail_with_stall(struct peer *peer)
     ssize_t n = receive(peer, buffer, sizeof buffer, patience_ms / 2, &result);
     make_stream(peer, next, peer->got, PROBE);
     if (n > 0 && memcmp(buffer, next, (size_t)n) == 0 && peer->got != sent)
-        fail(ONE_READ_PER_EVENT,
+        fail(reads_once_per_event() ? ONE_READ_PER_EVENT : EDGE_FORGETS,
              "%llu of %llu bytes came back, then none. After %d more were sent, the next ones "
              "came back.",
              got, sent, PROBE);

@@ -16,12 +16,16 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/epoll.h>
+#endif
 
 #define MAX_WORDS 32
 #define SLOW_START_MS 150 /* a server that takes longer is used for several rungs */
 #define SPIN_PERCENT 2    /* a loop that spins gets at least this share, even of a busy CPU */
 
 char **server_words;
+bool server_logs;
 bool server_is_ours;
 bool server_is_new;
 const char *stage_option;
@@ -94,9 +98,15 @@ static void fill_in_words(char *words[], int port)
     }
     count = add_words(words, count, stage_option);
     count = add_words(words, count, rung->option);
-    if (verbose && server_is_ours && count < MAX_WORDS)
+    if ((verbose || server_logs) && server_is_ours && count < MAX_WORDS)
         words[count++] = verbose_option;
     words[count] = NULL;
+}
+
+/* The rung reads the server's log, so the reader cannot have it. */
+static bool log_is_read(void)
+{
+    return server_logs || (rung->option != NULL && strstr(rung->option, "-v") != NULL);
 }
 
 /* In the child: become the server.  It gets a process group of its own, so that a script and what
@@ -107,7 +117,7 @@ _Noreturn static void become_server(char *words[])
 
     setpgid(0, 0);
     dup2(fileno(output), STDOUT_FILENO);
-    if (!verbose)
+    if (!verbose || log_is_read())
         dup2(fileno(errors), STDERR_FILENO);
     for (int fd = STDERR_FILENO + 1; fd < 256; fd++)
         close(fd);
@@ -252,6 +262,104 @@ const char *server_complaint(void)
     snprintf(line, sizeof line, "%.*s", (int)sizeof line - 1, newline != NULL ? newline + 1 : text);
     return line;
 }
+
+/* Call visit() for each line of the server's log.  The server writes at the file's offset, so this
+ * must not move it. */
+static void read_log(void (*visit)(const char *line, void *data), void *data)
+{
+    char text[65536];
+    off_t at = 0;
+    ssize_t n;
+
+    while (errors != NULL && (n = pread(fileno(errors), text, sizeof text - 1, at)) > 0) {
+        text[n] = '\0';
+        char *line = text, *end;
+        for (; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+            *end = '\0';
+            visit(line, data);
+        }
+        at += line > text ? line - text : n; /* the rest of a line comes with the next block */
+    }
+}
+
+struct search {
+    const char *const *texts;
+    const char *until; /* stop counting at a line with this text, but not before the line `from` */
+    long count, from;
+    bool stopped;
+    char last[120];
+};
+
+static void search_line(const char *line, void *data)
+{
+    struct search *search = data;
+
+    for (const char *const *text = search->texts; *text != NULL; text++) {
+        if (strstr(line, *text) == NULL || search->stopped)
+            continue;
+        if (search->until != NULL && search->count >= search->from)
+            search->stopped = strstr(line, search->until) != NULL;
+        search->count += !search->stopped;
+        snprintf(search->last, sizeof search->last, "%s", line);
+        return;
+    }
+}
+
+long server_log_count(const char *text, long from, const char *until)
+{
+    const char *const texts[] = {text, NULL};
+    struct search search = {.texts = texts, .from = from, .until = until};
+
+    read_log(search_line, &search);
+    return search.count - from;
+}
+
+const char *server_log_line(const char *const texts[])
+{
+    static struct search search;
+
+    search = (struct search){.texts = texts};
+    read_log(search_line, &search);
+    return search.count > 0 ? search.last : NULL;
+}
+
+#ifdef __linux__
+/* A line of /proc/PID/fdinfo/FD of an epoll descriptor: "tfd: 8 events: 80002019 data: ...". */
+static bool file_has_edge_triggered_entry(const char *path)
+{
+    char line[300];
+    unsigned events;
+    bool found = false;
+    FILE *file = fopen(path, "r");
+
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, "tfd: %*d events: %x", &events) == 1 && (events & EPOLLET) != 0)
+            found = true;
+    if (file != NULL)
+        fclose(file);
+    return found;
+}
+
+bool server_has_edge_triggered_entry(void)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%ld/fdinfo/0", (long)server_pid);
+    if (access(path, R_OK) == -1)
+        return true;
+    for (int fd = 0; fd < 32; fd++) {
+        snprintf(path, sizeof path, "/proc/%ld/fdinfo/%d", (long)server_pid, fd);
+        if (file_has_edge_triggered_entry(path))
+            return true;
+    }
+    return false;
+}
+#else
+bool server_has_edge_triggered_entry(void)
+{
+    return true;
+}
+#endif
 
 void server_signal(int signal_number)
 {

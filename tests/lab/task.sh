@@ -1,24 +1,34 @@
 # Functions for the scripts `see` and `check` of a task, which begin with
 #   . "$LAB/task.sh"
 # They run in the folder of the copy, after its server has been built.
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034 # a script uses what it needs
 
-: "${LADDER:?}" "${CLIENT:?}" "${STAGE_DIGIT:?}"
+: "${LADDER:?}" "${CLIENT:?}" "${STAGE_DIGIT:?}" "${KIND:?}" "${STATE:?}"
+OPTIONS=$(cat .options 2>/dev/null) # of the server, for this task: "-s poll"
 TMP=$(mktemp -d "${TMPDIR:-/tmp}/lab.XXXXXX") || exit 2
 PIDS=
 finish()
 {
-    for pid in $PIDS; do kill "$pid" 2>/dev/null; done
+    for pid in $PIDS; do kill -KILL "$pid" 2>/dev/null; done
     rm -rf "$TMP"
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
 
 # serve [OPTION...]: start the copy's server.  Sets PORT and SERVER_PID; its stderr is $TMP/log.
-serve()
+serve() { serve_limited '' '' "$@"; }
+
+# serve_limited LIMIT N [OPTION...]: the same after `ulimit LIMIT N`.  With -n 64, for example, the
+# server may open 64 descriptors.
+serve_limited()
 {
     mkfifo "$TMP/out"
-    ./server -p 0 "$@" >"$TMP/out" 2>"$TMP/log" &
+    (
+        [ -z "$1" ] || ulimit "$1" "$2" || exit
+        shift 2
+        # shellcheck disable=SC2086 # words
+        exec ./server -p 0 $OPTIONS "$@"
+    ) >"$TMP/out" 2>"$TMP/log" &
     SERVER_PID=$!
     PIDS="$SERVER_PID $PIDS"
     exec 7<"$TMP/out"
@@ -33,6 +43,55 @@ serve()
 # client VERB...: run the test client (tests/build/client -h lists its verbs).
 client() { "$CLIENT" -t 5 "$PORT" "$@"; }
 
+# background VERB...: run the test client beside the script.  It gives up if the server does not
+# answer for 2 seconds.  Its verb `wait` ends when the script writes a line to descriptor 8, or
+# closes it; the script reads the lines that the client prints from descriptor 9.
+background()
+{
+    mkfifo "$TMP/in" "$TMP/said"
+    "$CLIENT" -s $((2 * ${LAB_PATIENCE:-1})) -t 20 "$PORT" "$@" <"$TMP/in" >"$TMP/said" 2>&1 8>&- 9<&- &
+    CLIENT_PID=$!
+    PIDS="$CLIENT_PID $PIDS"
+    exec 8>"$TMP/in" 9<"$TMP/said"
+    rm "$TMP/in" "$TMP/said"
+}
+
+# end_server: end the server, and set CPU_MS to the milliseconds of CPU time that it has used.
+# shellcheck disable=SC2034 # CPU_MS is for the scripts
+end_server()
+{
+    times >"$TMP/before"
+    kill -KILL "$SERVER_PID"
+    wait "$SERVER_PID" 2>/dev/null
+    times >"$TMP/after"
+    # The second line of `times` is about processes that have ended: "0m0.52s 0m0.10s".
+    CPU_MS=$(cat "$TMP/before" "$TMP/after" | tr , . | awk -F '[ms ]+' '
+        NR % 2 == 0 { sum = $1 * 60 + $2 + $3 * 60 + $4 - sum }
+        END { printf "%.0f", sum * 1000 }')
+}
+
+# guest IN OUT VERB...: run the test client in the background until it prints a line, which becomes
+# $LINE.  Its verb `wait` waits for `tell_guest IN OUT`, which reads the next line.  IN and OUT are
+# descriptors from 3 to 9 that are not in use; `serve` uses 7.  The client gives up after 10 seconds,
+# or $GUEST_SECONDS.  If it has failed, $LINE is empty, and complaints() prints why.
+guest()
+{
+    in=$1 out=$2
+    shift 2
+    mkfifo "$TMP/in$in" "$TMP/out$out"
+    "$CLIENT" -t $((${GUEST_SECONDS:-10} * ${LAB_PATIENCE:-1})) "$PORT" "$@" \
+        <"$TMP/in$in" >"$TMP/out$out" 2>>"$TMP/complaints" &
+    PIDS="$! $PIDS"
+    eval "exec $in>\"\$TMP/in$in\" $out<\"\$TMP/out$out\""
+    read -r LINE <&"$out" || LINE=
+}
+tell_guest()
+{
+    echo >&"$1"
+    read -r LINE <&"$2" || LINE=
+}
+complaints() { fold -s -w 78 "$TMP/complaints"; }
+
 # log_has PATTERN: a line of the server's stderr matches, now or within a few seconds.
 log_has()
 {
@@ -43,13 +102,60 @@ log_has()
     return 1
 }
 
+# show_log: print lines of the server's log, from stdin, in narrower columns that fit in 80.
+show_log()
+{
+    awk '/^(epoll_wait|kevent|poll|select|       )/ {
+            rest = substr($0, 22)
+            match(rest, /^fd [0-9]+( [^ ]+)?/)
+            before = sprintf("%-21s%-23s", substr($0, 1, 21), RLENGTH > 0 ? substr(rest, 1, RLENGTH) : "")
+            action = RLENGTH > 0 ? substr(rest, RLENGTH + 1) : rest
+            sub(/^ */, "", action)
+            if (length(before " " action) > 80) {
+                print before
+                before = sprintf("%44s", "")
+            }
+            $0 = before " " action
+        }
+        { print }'
+}
+
+# suspend_server, resume_server: while the server is suspended, events gather; it then gets them in one batch.
+suspend_server()
+{
+    kill -STOP "$SERVER_PID"
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        case $(ps -o stat= -p "$SERVER_PID" 2>/dev/null) in T*) return ;; esac
+    done
+}
+resume_server() { kill -CONT "$SERVER_PID"; }
+
 # climb: the whole ladder.  show_rung NAME: one rung, with each step and the server's log.
-climb() { "$LADDER" -x -g "$STAGE_DIGIT" -e 'make see' ./server -p PORT; }
-show_rung() { "$LADDER" -v -x -g "$STAGE_DIGIT" -r "$1" ./server -p PORT 2>&1; }
+climb() { ladder -s "$STATE" -e 'make see'; }
+show_rung() { ladder -v -r "$1" 2>&1; }
+
+# ladder OPTION...: run the ladder.  In a `find` task it does not say what the cause may be.
+ladder()
+{
+    [ "$KIND" != find ] || set -- -q "$@"
+    "$LADDER" -x -g "$STAGE_DIGIT" -o "$OPTIONS" "$@" ./server -p PORT
+}
+
+# rung NAME: the check ends if this rung fails.  Before `climb`, it spares the participant the wait.
+rung() { ladder -r "$1" >"$TMP/rung" 2>&1 || fails "$(cat "$TMP/rung")"; }
+
+# build_program: build ./program in the folder of the copy, from program.c in the task's folder and the
+# selector of the copy (stage 06).
+build_program()
+{
+    # shellcheck disable=SC2086 # CC may contain options
+    ${CC:-cc} -std=c11 -g -I. -o program "${0%/*}/program.c" selector.c select.c poll.c epoll.c kqueue.c ||
+        fails "The program of this task does not build with your selector."
+}
 
 # fails WHAT_IS_WRONG...: print what is wrong, and end the check.
 fails()
 {
-    printf '%s\n' "$@"
+    printf '%s\n' "$@" | sed '/^$/d' | fold -s -w 80
     exit 1
 }

@@ -259,6 +259,17 @@ static void probe_message(void)
           "the client sent \"hello\"; %zu bytes came back, then %s", got, ending_names[ending]);
 }
 
+/* In which way a message was not echoed. */
+static const char *not_echoed(enum ending ending)
+{
+    static const char *const texts[] = {[COMPLETE] = "came back with other bytes",
+                                        [SILENT] = "was not answered",
+                                        [CLOSED] = "was not answered: the server closed",
+                                        [RESET] = "was not answered: the server reset"};
+
+    return texts[ending];
+}
+
 static void probe_again(void)
 {
     int fd = connect_or_find("the first client");
@@ -266,13 +277,19 @@ static void probe_again(void)
     size_t got;
     enum ending ending;
 
-    if (!is_echoed(fd, "hello", answer, &got, &ending) ||
-        !is_echoed(fd, "again", answer, &got, &ending))
-        found("chapter 1",
-              ending == SILENT
-                  ? "the server reads only once from each client, or waits for another client first"
-                  : "the server closes each client after one answer. Close when recv() returns 0.",
-              "the first message was answered; after the second one %s", ending_names[ending]);
+    if (!is_echoed(fd, "hello", answer, &got, &ending))
+        found("chapter 1", "the server answers only some messages", "the first message %s",
+              not_echoed(ending));
+    if (!is_echoed(fd, "again", answer, &got, &ending)) {
+        static const char *const causes[] = {
+            [COMPLETE] = "the buffer still holds the first message. Send the bytes of this recv().",
+            [SILENT] = "the server reads only once from each client, or waits for another client "
+                       "first",
+            [CLOSED] = "the server closes each client after one answer. Close when recv() returns "
+                       "0."};
+        found("chapter 1", causes[ending == COMPLETE || ending == SILENT ? ending : CLOSED],
+              "the first message came back; the second one %s", not_echoed(ending));
+    }
     close(fd);
     fd = try_connect(0);
     if (fd == -1 || !is_echoed(fd, "next", answer, &got, &ending))

@@ -1,0 +1,82 @@
+#!/usr/bin/env bats
+# Every task of the lab: its check fails before the solution and passes after it, `make see` shows
+# something, and both are quick.  The tasks are independent, so several are tried at a time.
+load support/output
+load support/lab
+
+# solved_copy TASK: put the solution of a find or extend task into its copy.
+solved_copy() {
+    local folder=work/${1%%-*}-${1#*/}
+    case $(header "$1" Kind) in
+    find) cp "${1%/*}"/*.[ch] "$folder" ;;
+    extend) (cd "$folder" && patch -s -p2 -F0 <"$COPY/tests/lab/tasks/$1/solution.patch") ;;
+    esac
+    rm -f "$folder/nic.c" "$folder/cost.c"
+}
+
+# built TASK: its copy compiles without warnings.
+built() { make -s -B -C "work/${1%%-*}-${1#*/}" server CFLAGS="$(strict)"; }
+
+# within SECONDS COMMAND...: it ends in time.  A busy machine gets three times as long.
+within() {
+    local begin=$SECONDS limit=$1
+    shift
+    run "$@"
+    echo "$output"
+    [ $((SECONDS - begin)) -le $((limit * 3)) ] || { echo "it took $((SECONDS - begin)) s: $*"; return 1; }
+}
+
+# The stage of a `find` task is its solution, and lab-ladder.bats tests the whole ladder on every stage,
+# so here a check that is nothing but the ladder is not run again.
+is_ladder_only() { [ "$(grep -v '^#' "tests/lab/tasks/$1/check" | grep -c .)" = 2 ] && grep -qx climb "tests/lab/tasks/$1/check"; }
+
+# one_task TASK: in a copy of its own, because the current task is a file.
+one_task() {
+    local task=$1 folder="$T/${1//\//-}"
+    mkdir "$folder"
+    cp -R "$COPY"/. "$folder"
+    cd "$folder" || return 1
+    COPY=$folder
+    if [ -f "tests/lab/tasks/$task/bug.patch" ]; then
+        patch -s -p1 -F0 --dry-run <"tests/lab/tasks/$task/bug.patch" || return 1
+    fi
+    TASK=${task#*/} sh tests/commands/targets "start-${task%/*}" >/dev/null && built "$task" || return 1
+    within 10 sh tests/commands/targets grade || return 1
+    [ "$status" -eq 1 ] || { echo "the check passes without a solution, or cannot run ($status)"; return 1; }
+    short_report || return 1
+    ! [[ $output == *'likely cause'* ]] || [ "$(header "$task" Kind)" != find ] || { echo "the check gives the cause away"; return 1; }
+    within 10 sh tests/commands/targets see || return 1
+    [ -n "$output" ] && narrow || return 1
+    solved_copy "$task" && built "$task" || return 1
+    ! is_ladder_only "$task" || return 0
+    within 25 sh tests/commands/targets grade || return 1
+    [ "$status" -eq 0 ] || { echo "the check fails with the solution"; return 1; }
+    [[ $output == *"$(head -n 1 "tests/lab/tasks/$task/explanation")"* ]]
+}
+
+# all_of STAGE: the tasks of the stage, one for each processor at a time; print what failed.
+all_of() {
+    local stage=$1 task failed=0
+    can_run "$stage" || skip "$(why_not "$stage")"
+    for task in $(all_tasks); do
+        [ "${task%/*}" = "$stage" ] && [ "$(header "$task" Kind)" != build ] || continue
+        while [ "$(jobs -rp | wc -l)" -ge "$(getconf _NPROCESSORS_ONLN)" ]; do wait -n 2>/dev/null || sleep 0.1; done
+        { one_task "$task" >"$T/${task#*/}.log" 2>&1 || touch "$T/${task#*/}.failed"; } 3>&- &
+    done
+    wait
+    for task in "$T"/*.failed; do
+        [ -e "$task" ] || continue
+        failed=1
+        echo "== ${task##*/}"
+        tail -n 40 "${task%.failed}.log"
+    done
+    [ "$failed" = 0 ]
+}
+
+@test "01: each check fails before the solution and passes after it" { all_of 01-blocking; }
+@test "02: each check fails before the solution and passes after it" { all_of 02-select; }
+@test "03: each check fails before the solution and passes after it" { all_of 03-poll; }
+@test "04: each check fails before the solution and passes after it" { all_of 04-epoll; }
+@test "05: each check fails before the solution and passes after it" { all_of 05-kqueue; }
+@test "06: each check fails before the solution and passes after it" { all_of 06-selector; }
+@test "07: each check fails before the solution and passes after it" { all_of 07-nic-to-app; }
