@@ -333,65 +333,6 @@ wait_call() {
     fault_was_injected
 }
 
-@test "the listener cannot be watched again after a shortage: the server tries once more" {
-    rule "accepting resumes, even if the first attempt to watch the listener again fails" "the result of the call is ignored, so no event ever arrives for the listener" "chapter 2"
-    need_strace
-    need_ours
-    case $VARIANT in 04* | *epoll | 07*) ;; *) skip "expected: this stage makes no epoll_ctl call for the listener" ;; esac
-    # accept() fails once; epoll_ctl() succeeds for its removal, and fails when the listener is added again
-    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=accept,accept4,epoll_ctl -e inject=accept,accept4:error=EMFILE:when=1 -e inject=epoll_ctl:error=ENOMEM:when=4)
-    start_server
-    find_server_under_strace
-    client echo a shutdown expect-eof
-    cat "$TMP/trace"
-    [ "$(grep -c INJECTED "$TMP/trace")" = 2 ]
-    grep -q 'EPOLL_CTL_ADD.*INJECTED' "$TMP/trace"
-    next_client_works
-    local lines
-    lines=$(wc -l <"$TMP/trace")
-    short_sleep 0.35 # the listener is watched again, so the attempts have ended
-    [ "$(grep -c 'EPOLL_CTL_ADD' <(tail -n +"$((lines + 1))" "$TMP/trace"))" = 0 ]
-}
-
-@test "an idle server does not wake up" {
-    rule "while nothing happens, the wait has no timeout" "a timeout that is only needed during a pause is used always" "chapter 2"
-    need_linux "to read how often the server sleeps"
-    need_ours
-    start_server
-    start_client one echo a print here wait shutdown expect-eof
-    client_printed one here
-    "$PROBE" -p "$SERVER_PID" 0 asleep
-    local before
-    before=$(sleep_count)
-    short_sleep 0.45
-    echo "the server has gone to sleep $(($(sleep_count) - before)) times during 450 ms without traffic"
-    [ $(($(sleep_count) - before)) -le 1 ]
-    resume_client one
-    client_succeeded one
-}
-
-@test "after a shortage, a client that leaves ends the pause at once" {
-    rule "accepting resumes as soon as a descriptor is free, and not only after a pause" "closing a client does not resume accepting" "chapter 2"
-    need_strace
-    need_ours
-    case $VARIANT in 04* | *epoll | 07*) ;; *) skip "expected: this stage makes no epoll_ctl call for the listener" ;; esac
-    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=accept,accept4,epoll_ctl,epoll_wait,epoll_pwait,recvfrom -e inject=accept,accept4:error=EMFILE:when=3+)
-    start_server
-    find_server_under_strace
-    start_client one echo a print here wait shutdown expect-eof # accept() is called twice: once more, for EAGAIN
-    client_printed one here
-    start_client two connect
-    wait_until 3 has_text "$TMP/trace" INJECTED
-    resume_client one
-    client_succeeded one
-    wait_until 3 waits_after_the_end
-    sed -n '/recvfrom(.* = 0$/,/epoll_p*wait(/p' "$TMP/trace"
-    sed -n '/recvfrom(.* = 0$/,/epoll_p*wait(/p' "$TMP/trace" | grep -q EPOLL_CTL_ADD
-    lacks_text "$TMP/trace" 'epoll_ctl(.* = -1' # nothing is removed twice
-}
-# The trace has a wait after the client's end of input.
-waits_after_the_end() { sed '1,/recvfrom(.* = 0$/d' "$TMP/trace" | grep -q 'epoll_p*wait('; }
-
 @test "close fails with EINTR and is not repeated" {
     rule "close() is called once, because the number may belong to another client after it, close(2)" "close() is repeated after EINTR" "chapter 1"
     need_compiled
@@ -456,28 +397,6 @@ waits_after_the_end() { sed '1,/recvfrom(.* = 0$/d' "$TMP/trace" | grep -q 'epol
     client send "$long" expect-closed
     wait_until 3 fd_count_is "$(fd_count)"
     shim_had_effect
-}
-
-@test "each allocation fails in turn: the server says why it cannot start, or closes one client" {
-    rule "ENOMEM ends one client, not the server" "the result of malloc(), calloc() or realloc() is not checked" "chapter 2"
-    need_ours
-    need_shim
-    local n long
-    long=$(printf '%01000d' 0)
-    for n in 1 2 3 4 5 6 7 8 9 10; do
-        WRAP=(env "SHIM_FAULTS=send:short=1+1,torture-malloc=$n" SHIM_ERROR=12 "LD_PRELOAD=$SHIM") # ENOMEM
-        test_case "allocation $n fails"
-        if start_server >"$TMP/why"; then
-            client send "$long" shutdown expect-closed || client echo "$long" shutdown expect-eof
-            next_client_works || next_client_works
-            stop_server
-        else
-            cat "$TMP/why"
-            wait "$SERVER_PID" || [ $? = 1 ]
-            grep -q '^server: ' "$TMP/server.err"
-        fi
-    done
-    WRAP=()
 }
 
 @test "when pthread_create fails, that client is closed with a clear message and the next one is served" {
