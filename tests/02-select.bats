@@ -79,6 +79,22 @@ END
     stop_server
 }
 
+@test "the client that gets a descriptor of FD_SETSIZE is closed with the reason" {
+    rule "the log names the error that closed a client" "errno is that of an earlier call" "chapter 2"
+    need prlimit "to raise a running process's limit" "install util-linux"
+    [ "$(ulimit -Hn)" -ge 1200 ] || skip "needs 1200 descriptors; to run it: ulimit -Hn 2048"
+    ulimit -Sn "$(ulimit -Hn)"
+    start_server -v
+    prlimit --pid "$SERVER_PID" --nofile=1200: # before any call has failed with EMFILE
+    start_client one idle $((FD_SETSIZE - $(fd_count)))
+    client_printed one holding
+    wait_until 5 fd_count_is "$FD_SETSIZE"
+    client connect expect-closed
+    log_has 'watch: Too many open files; close'
+    resume_client one
+    client_succeeded one
+}
+
 @test "an echo costs two system calls and a share of the wait" {
     rule "the server reads and sends at once; it waits for writability only after a short write" "the server waits for writability before every send" "chapter 2"
     need_strace

@@ -23,6 +23,22 @@ load support/helpers
     next_client_works
 }
 
+@test "no memory for a longer array: one client is closed, and the others are served" {
+    rule "ENOMEM ends one client, not the server" "the result of realloc() is not checked" "chapter 3"
+    need_shim
+    # The array has 16 entries at first.  The first large allocation is the table of clients, and the second a
+    # longer array.
+    WRAP=(env SHIM_FAULTS=malloc:enomem=2 "LD_PRELOAD=$SHIM")
+    start_server -v
+    start_client one hold 14
+    client_printed one holding
+    client connect expect-closed
+    log_has 'watch: Cannot allocate memory; close'
+    next_client_works
+    resume_client one
+    client_succeeded one
+}
+
 @test "an idle client costs at most 96 bytes" {
     rule "an idle client costs its table entries and no buffer" "a buffer is allocated for each client" "chapter 3"
     idle_client_costs_at_most 96

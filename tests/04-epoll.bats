@@ -62,27 +62,7 @@ load support/helpers
         test_case "descriptor $fd"
         start_server
         client echo hello shutdown expect-eof
-        run python3 - "$SERVER_PID" "$fd" <<'END'
-import ctypes, os, select, sys, time
-pid, number = int(sys.argv[1]), int(sys.argv[2])
-link = "/proc/%d/fd/" % pid
-epoll = next(int(fd) for fd in os.listdir(link) if "[eventpoll]" in os.readlink(link + fd))
-libc = ctypes.CDLL(None)
-copy = libc.syscall(438, libc.syscall(434, pid, 0), epoll, 0)  # pidfd_getfd(pidfd_open())
-if copy == -1:
-    sys.exit(77)
-reading, writing = os.pipe()
-os.dup2(reading, number)
-instance = select.epoll.fromfd(copy)
-instance.register(number, select.EPOLLIN | select.EPOLLONESHOT)
-os.write(writing, b"x")
-for _ in range(500):  # EPOLLONESHOT: once the server has the event, EPOLLIN is not set any more
-    time.sleep(0.01)
-    entries = [line.split() for line in open("/proc/self/fdinfo/%d" % copy)]
-    if [1 for e in entries if e[:2] == ["tfd:", str(number)] and int(e[3], 16) & select.EPOLLIN == 0]:
-        sys.exit(0)
-sys.exit("the server did not take the event")
-END
+        run python3 "$TESTS/support/foreign-event.py" "$SERVER_PID" "$fd"
         echo "$output"
         [ "$status" != 77 ] || skip "no descriptor of the server can be copied here; to run it: Linux 5.6 or later, as root"
         [ "$status" = 0 ]

@@ -125,6 +125,23 @@ EMULATION="a kqueue emulation over epoll\|proves nothing about a BSD kernel"
 }
 accepts_connections() { (exec 9<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
 
+@test "stdout and stderr appended to one file: no line overwrites another" {
+    rule "the server appends to a file as the shell has opened it" "a file is opened once more, so each description has a position of its own" "chapter 1"
+    need_ours
+    PORT=$(free_port)
+    echo 'the line before' >"$TMP/log"
+    "$SERVER" -v -p "$PORT" ${VARIANT_ARGS:-} >>"$TMP/log" 2>&1 3>&- &
+    SERVER_PID=$!
+    PIDS="$SERVER_PID $PIDS"
+    wait_until 5 accepts_connections
+    client echo hello shutdown expect-eof
+    stop_server
+    cat "$TMP/log"
+    [ "$(head -n 1 "$TMP/log")" = 'the line before' ]
+    [ "$(grep -cx "listening on 127.0.0.1:$PORT" "$TMP/log")" = 1 ]
+    grep -q 'recv 5' "$TMP/log"
+}
+
 @test "a server that starts with descriptors 0, 1 and 2 closed does not use these numbers for sockets" {
     rule "the server's output never reaches a client" "the next socket gets the lowest free number" "chapter 1"
     need_linux "to read /proc"
@@ -139,6 +156,17 @@ accepts_connections() { (exec 9<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
         echo "$fd: $(readlink "/proc/$SERVER_PID/fd/$fd")"
         [ "$(readlink "/proc/$SERVER_PID/fd/$fd")" = /dev/null ]
     done
+}
+
+@test "a server that cannot open /dev/null in place of a closed descriptor does not start" {
+    rule "the server's output never reaches a client" "the result of open() is ignored, so the next socket gets the lowest free number" "chapter 1"
+    need_strace
+    local status=0
+    timeout 5 strace -f -qq -o "$TMP/trace" -P /dev/null -e trace=open,openat -e inject=open,openat:error=ENFILE "$SERVER" -p 0 ${VARIANT_ARGS:-} <&- >"$TMP/out" 2>"$TMP/err" 3>&- || status=$?
+    cat "$TMP/out" "$TMP/err" "$TMP/trace"
+    [ "$status" = 1 ]
+    [ ! -s "$TMP/out" ]
+    grep -q '^server: /dev/null: ' "$TMP/err"
 }
 
 @test "SIGINT stops a server that inherited SIGINT as ignored" {

@@ -297,6 +297,14 @@ wait_call() {
     client small-rcvbuf try-fill 30000000 expect-closed
     fault_was_injected
     does_not_spin
+    if ! is_foreign; then # the calls that wait for input again
+        inject "epoll_ctl:error=ENOMEM:when=3"
+        run client small-rcvbuf try-fill 30000000 drain
+        echo "$output"
+        [ "$status" != 0 ] # the server closes the connection before everything has come back
+        fault_was_injected
+        next_client_works
+    fi
     inject "epoll_ctl:error=EEXIST:when=1+" # for ever: an attempt to repair this must end
     client send a expect-closed
     fault_was_injected
@@ -314,6 +322,11 @@ wait_call() {
     client connect expect-closed
     next_client_works
     fault_was_injected
+    if ! is_foreign; then
+        inject "fcntl:error=ENOBUFS:when=1" # reported like every shortage of memory or buffers
+        client connect expect-closed
+        [ "$(grep -c 'No buffer space available; not every client can be served' "$TMP/server.err")" = 1 ]
+    fi
     inject "setsockopt:error=ENOMEM:when=1"
     client echo "slower, perhaps" shutdown expect-eof
     server_unaffected

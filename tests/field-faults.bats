@@ -184,14 +184,58 @@ fail_wait() {
     sigterm_ends_it "each wait fails with EBADF, with -v"
 }
 
+# The wait is called at most twice in a millisecond.  strace slows the server down, so its CPU time says less.
+waits_seldom() {
+    local begin calls passed
+    begin=$(now_ms) calls=$(grep -c INJECTED "$TMP/trace")
+    short_sleep 0.3
+    passed=$(($(now_ms) - begin)) calls=$(($(grep -c INJECTED "$TMP/trace") - calls))
+    echo "the wait was called $calls times in $passed ms"
+    [ "$calls" -le $((2 * passed)) ]
+}
+
 @test "each wait is interrupted" {
-    rule "EINTR for ever costs little CPU, and SIGTERM ends the server" "EINTR repeated without looking at the stop flag" "chapter 2"
+    rule "EINTR or EAGAIN for ever costs little CPU, and SIGTERM ends the server" "EINTR repeated without looking at the stop flag" "chapter 2"
     need_ours
     need_strace
     [ -n "$(wait_call)" ] || skip "expected: a blocking server has no wait of its own"
-    fail_wait EINTR
-    check "strace: each wait fails with EINTR" "little CPU is used" "the wait is repeated at once" uses_no_cpu
-    sigterm_ends_it "each wait fails with EINTR"
+    local error
+    for error in EINTR EAGAIN; do # some systems report a shortage of memory in poll() by EAGAIN
+        fail_wait "$error"
+        check "strace: each wait fails with $error" "little CPU is used" "the wait is repeated at once" uses_no_cpu
+        check "strace: each wait fails with $error" "the server sleeps for a moment after each" "the wait is repeated at once" waits_seldom
+        sigterm_ends_it "each wait fails with $error"
+    done
+}
+
+@test "each write is interrupted" {
+    rule "no error of write() can stop the server or keep it from being stopped" "a write that fails with EINTR is repeated without a limit; or the signal handler relies on its write()" "chapter 2"
+    need_ours
+    need_strace
+    WRAP=(strace -f -qq -o "$TMP/trace" -P "$TMP/server.err" -e trace=write -e inject=write:error=EINTR)
+    start_server -v
+    wait_until 3 find_child
+    PIDS="$CHILD $PIDS"
+    check "strace: each write to stderr fails with EINTR" "a client is served" "the line is written again until it succeeds" \
+        client echo a shutdown expect-eof
+    kill -KILL "$CHILD"
+    WRAP=(strace -f -qq -o "$TMP/trace" -P "$TMP/server.err" -e trace=write -e inject=write:error=EINTR:when=1+2)
+    start_server -v
+    wait_until 3 find_child
+    PIDS="$CHILD $PIDS"
+    client echo a shutdown expect-eof
+    check "strace: every second write to stderr fails with EINTR" "no line is dropped" "EINTR taken for an output that nobody reads" \
+        wait_until 3 has_text "$TMP/server.err" 'recv 1\|send 1'
+    lacks_text "$TMP/server.err" 'dropped'
+    kill -KILL "$CHILD"
+    case $VARIANT in *kqueue*) return 0 ;; esac # the emulation writes a notice first
+    # Without -v the server writes twice: where it listens, and into the pipe that ends its wait.
+    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=write -e inject=write:error=EINTR:when=2+)
+    start_server
+    wait_until 3 find_child
+    SERVER_PID=$CHILD
+    PIDS="$SERVER_PID $PIDS"
+    sigterm_ends_it "strace: the write in the signal handler fails with EINTR"
 }
 
 @test "a debugger closes the epoll descriptor" {
@@ -414,6 +458,129 @@ unread_rule() { rule "nothing that reads the server's output can stop the server
     stop_server
 }
 
+@test "stdout is a full pipe: stderr says where the server listens, and why" {
+    rule "a server whose stdout takes no output tells its address on stderr" "the message names another error, or none" "chapter 1"
+    need_ours
+    need_linux "for the size of a pipe"
+    need_root "to start the server as another user, who may not open the pipe"
+    need setpriv "to run the server as another user" "install util-linux"
+    cp "$SERVER" "$TMP/server"
+    chmod 755 "$TMP" "$TMP/server"
+    local user
+    for user in root nobody; do
+        test_case "the server runs as $user"
+        WRAP=()
+        [ "$user" = root ] || WRAP=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+        mkfifo -m 600 "$TMP/full.$user"
+        exec 9<>"$TMP/full.$user"
+        head -c 65536 /dev/zero >&9 # all that a pipe holds
+        # shellcheck disable=SC2086
+        (
+            exec >&9
+            close_inherited
+            exec ${WRAP[@]+"${WRAP[@]}"} "$TMP/server" ${VARIANT_ARGS:-} -p 0
+        ) 2>"$TMP/server.err" &
+        SERVER_PID=$!
+        PIDS="$SERVER_PID $PIDS"
+        check "-p 0 into a full pipe" "stderr has: cannot write to stdout (Resource temporarily unavailable)" \
+            "errno is that of another call" wait_until 3 has_text "$TMP/server.err" 'stdout (Resource temporarily unavailable); listening on 127.0.0.1:[0-9]'
+        PORT=$(sed -n 's/.*listening on 127.0.0.1:\([0-9]*\).*/\1/p' "$TMP/server.err")
+        next_client_works
+        stop_server
+        exec 9>&-
+    done
+}
+
+# ---- Accepting is paused; nothing happens; no memory ----
+
+# The server is a child of strace.
+server_under_strace() {
+    wait_until 3 find_child
+    SERVER_PID=$CHILD
+    PIDS="$SERVER_PID $PIDS"
+}
+
+@test "the listener cannot be watched again after a shortage: the server tries once more" {
+    rule "accepting resumes, even if the first attempt to watch the listener again fails" "the result of the call is ignored, so no event ever arrives for the listener" "chapter 2"
+    need_strace
+    need_ours
+    case $VARIANT in 04* | *epoll | 07*) ;; *) skip "expected: this stage makes no epoll_ctl call for the listener" ;; esac
+    # accept() fails once; epoll_ctl() succeeds for its removal, and fails when the listener is added again
+    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=accept,accept4,epoll_ctl -e inject=accept,accept4:error=EMFILE:when=1 -e inject=epoll_ctl:error=ENOMEM:when=4)
+    start_server
+    server_under_strace
+    client echo a shutdown expect-eof
+    cat "$TMP/trace"
+    [ "$(grep -c INJECTED "$TMP/trace")" = 2 ]
+    grep -q 'EPOLL_CTL_ADD.*INJECTED' "$TMP/trace"
+    next_client_works
+    local lines
+    lines=$(wc -l <"$TMP/trace")
+    short_sleep 0.35 # the listener is watched again, so the attempts have ended
+    [ "$(grep -c 'EPOLL_CTL_ADD' <(tail -n +"$((lines + 1))" "$TMP/trace"))" = 0 ]
+}
+
+@test "an idle server does not wake up" {
+    rule "while nothing happens, the wait has no timeout" "a timeout that is only needed during a pause is used always" "chapter 2"
+    need_linux "to read how often the server sleeps"
+    need_ours
+    start_server
+    start_client one echo a print here wait shutdown expect-eof
+    client_printed one here
+    "$PROBE" -p "$SERVER_PID" 0 asleep
+    local before
+    before=$(sleep_count)
+    short_sleep 0.45
+    echo "the server has gone to sleep $(($(sleep_count) - before)) times during 450 ms without traffic"
+    [ $(($(sleep_count) - before)) -le 1 ]
+    resume_client one
+    client_succeeded one
+}
+
+@test "after a shortage, a client that leaves ends the pause at once" {
+    rule "accepting resumes as soon as a descriptor is free, and not only after a pause" "closing a client does not resume accepting" "chapter 2"
+    need_strace
+    need_ours
+    case $VARIANT in 04* | *epoll | 07*) ;; *) skip "expected: this stage makes no epoll_ctl call for the listener" ;; esac
+    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=accept,accept4,epoll_ctl,epoll_wait,epoll_pwait,recvfrom -e inject=accept,accept4:error=EMFILE:when=3+)
+    start_server
+    server_under_strace
+    start_client one echo a print here wait shutdown expect-eof # accept() is called twice: once more, for EAGAIN
+    client_printed one here
+    start_client two connect
+    wait_until 3 has_text "$TMP/trace" INJECTED
+    resume_client one
+    client_succeeded one
+    wait_until 3 waits_after_the_end
+    sed -n '/recvfrom(.* = 0$/,/epoll_p*wait(/p' "$TMP/trace"
+    sed -n '/recvfrom(.* = 0$/,/epoll_p*wait(/p' "$TMP/trace" | grep -q EPOLL_CTL_ADD
+    lacks_text "$TMP/trace" 'epoll_ctl(.* = -1' # nothing is removed twice
+}
+# The trace has a wait after the client's end of input.
+waits_after_the_end() { sed '1,/recvfrom(.* = 0$/d' "$TMP/trace" | grep -q 'epoll_p*wait('; }
+
+@test "each allocation fails in turn: the server says why it cannot start, or closes one client" {
+    rule "ENOMEM ends one client, not the server" "the result of malloc(), calloc() or realloc() is not checked" "chapter 2"
+    need_ours
+    need_shim
+    local n long
+    long=$(printf '%01000d' 0)
+    for n in 1 2 3 4 5 6 7 8 9 10; do
+        WRAP=(env "SHIM_FAULTS=send:short=1+1,torture-malloc=$n" SHIM_ERROR=12 "LD_PRELOAD=$SHIM") # ENOMEM
+        test_case "allocation $n fails"
+        if start_server >"$TMP/why"; then
+            client send "$long" shutdown expect-closed || client echo "$long" shutdown expect-eof
+            next_client_works || next_client_works
+            stop_server
+        else
+            cat "$TMP/why"
+            wait "$SERVER_PID" || [ $? = 1 ]
+            grep -q '^server: ' "$TMP/server.err"
+        fi
+    done
+    WRAP=()
+}
+
 # ---- Threads: stage 01 ----
 
 @test "1,000 refused threads, and nobody reads stderr" {
@@ -591,6 +758,19 @@ END
     [ "$(grep -c '^server: ' "$TMP/err")" = 1 ]
     ! grep -q 'numeric address' "$TMP/err"
     grep -qi 'memory' "$TMP/err"
+}
+
+@test "getaddrinfo and getnameinfo fail: one line names the error" {
+    rule "an error message names the error that happened" "the error of getaddrinfo() taken for a wrong address, or that of getnameinfo() ignored" "chapter 1"
+    need_ours
+    need_shim
+    # shellcheck disable=SC2086
+    {
+        check "getaddrinfo() fails with EAI_SYSTEM and EMFILE" "one line with the text of EMFILE, exit 1" "only EAI_SYSTEM itself is printed" \
+            fails '^server: getaddrinfo: Too many open files$' env SHIM_FAULTS=getaddrinfo:eai_system=1 LD_PRELOAD="$SHIM" "$SERVER" ${VARIANT_ARGS:-} -p 0
+        check "getnameinfo() fails" "one line that names it, exit 1" "the result of getnameinfo() is ignored" \
+            fails '^server: getnameinfo: .*[Mm]emory' env SHIM_FAULTS=getnameinfo:eai_memory=1 LD_PRELOAD="$SHIM" "$SERVER" ${VARIANT_ARGS:-} -p 0
+    }
 }
 
 @test "too many inherited descriptors for select()" {

@@ -18,6 +18,8 @@
  *                              first accept() are counted.
  *   clock_gettime:back=FIRST+1 CLOCK_MONOTONIC is an hour earlier; says so on stderr at call FIRST
  *   getaddrinfo:eai_memory=1   fail with EAI_MEMORY and leave errno at 0, as POSIX allows
+ *   getaddrinfo:eai_system=1   fail with EAI_SYSTEM and EMFILE
+ *   getnameinfo:eai_memory=1   fail with EAI_MEMORY
  *   torture-CALL=FIRST+STEP    for torture.c: malloc (any allocation), recv and send (one byte) or close
  *                              (close, then fail) with the error number in SHIM_ERROR
  *   sigusr1                    install a SIGUSR1 handler that does nothing and lacks SA_RESTART
@@ -320,14 +322,31 @@ int clock_gettime(clockid_t clock, struct timespec *now)
 int getaddrinfo(const char *restrict name, const char *restrict service,
                 const struct addrinfo *restrict hints, struct addrinfo **restrict found)
 {
-    static atomic_long calls;
+    static atomic_long memory_calls, system_calls;
     int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
         real_function("getaddrinfo");
 
-    if (!is_affected("getaddrinfo:eai_memory", &calls))
-        return real(name, service, hints, found);
-    errno = 0;
-    return EAI_MEMORY;
+    if (is_affected("getaddrinfo:eai_memory", &memory_calls)) {
+        errno = 0;
+        return EAI_MEMORY;
+    }
+    if (is_affected("getaddrinfo:eai_system", &system_calls)) {
+        errno = EMFILE;
+        return EAI_SYSTEM;
+    }
+    return real(name, service, hints, found);
+}
+
+int getnameinfo(const struct sockaddr *restrict address, socklen_t size, char *restrict host,
+                socklen_t host_size, char *restrict service, socklen_t service_size, int flags)
+{
+    static atomic_long calls;
+    int (*real)(const struct sockaddr *, socklen_t, char *, socklen_t, char *, socklen_t, int) =
+        real_function("getnameinfo");
+
+    if (is_affected("getnameinfo:eai_memory", &calls))
+        return EAI_MEMORY;
+    return real(address, size, host, host_size, service, service_size, flags);
 }
 
 /* Also reports every close of a descriptor that is not open.  That is always a bug: between two
