@@ -247,16 +247,6 @@ rung()
         fails "${*:+With $*: }$(printf '%s\n' "$result" | sed '/^  likely cause/,$d')"
 }
 
-# ladder OPTION...: run the ladder.  In a `find` task it does not say what the cause may be.
-ladder()
-{
-    [ "$KIND" != find ] || set -- -q "$@"
-    "$LADDER" -x -g "$STAGE_DIGIT" -o "$OPTIONS" "$@" ./server -p PORT
-}
-
-# rung NAME: the check ends if this rung fails.  Before `climb`, it spares the participant the wait.
-rung() { ladder -r "$1" >"$TMP/rung" 2>&1 || fails "$(cat "$TMP/rung")"; }
-
 # build_program: build ./program in the folder of the copy, from program.c in the task's folder and the
 # selector of the copy (stage 06).
 build_program()
