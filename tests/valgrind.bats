@@ -9,7 +9,7 @@ load support/helpers
     WRAP=(valgrind --error-exitcode=9 --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=all
         --track-fds=yes --log-file="$TMP/valgrind.log")
     case $VARIANT in 01*) local ours=1 ;; *) local ours=0 ;; esac # 01 calls _exit() with the listener open
-    start_server -v
+    START_SECONDS=60 start_server -v
     client all-bytes byte-by-byte abc random 300000 shutdown expect-eof
     client echo one reset
     if [ "$VARIANT" != "01-blocking -1" ]; then

@@ -300,7 +300,7 @@ start_server() {
         FDS_AT_START=$(fd_count 2>/dev/null) || FDS_AT_START=''
         return
     fi
-    if wait_until 5 listening_or_exited && server_is_listening; then
+    if wait_until "${START_SECONDS:-5}" listening_or_exited && server_is_listening; then
         FDS_AT_START=$(fd_count 2>/dev/null) || FDS_AT_START=''
         return
     fi
