@@ -62,7 +62,7 @@ load support/helpers
         test_case "descriptor $fd"
         start_server
         client echo hello shutdown expect-eof
-        run python3 "$TESTS/support/foreign-event.py" "$SERVER_PID" "$fd"
+        run python3 "$TESTS/programs/foreign-event.py" "$SERVER_PID" "$fd"
         echo "$output"
         [ "$status" != 77 ] || skip "no descriptor of the server can be copied here; to run it: Linux 5.6 or later, as root"
         [ "$status" = 0 ]
