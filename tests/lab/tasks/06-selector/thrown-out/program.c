@@ -73,10 +73,8 @@ int main(void)
     int count = selector_dispatch(selector, &(struct timespec){0});
     printf("The batch is over; %d descriptors were ready.\n", count);
     selector_close(selector);
-    printf(
-        "%s\n",
-        is_wrong
-            ? "Wrong: the new user has sent nothing, so recv() fails, and the chat ends the user."
-            : "The new user was left alone.");
+    printf("%s\n", is_wrong
+                       ? "Wrong: the new user has sent nothing. recv() fails, and the user is out."
+                       : "The new user was left alone.");
     return is_wrong ? 1 : 0;
 }
