@@ -200,7 +200,7 @@ ends()
 # show_log: print lines of the server's log, from stdin, in narrower columns that fit in 80.
 show_log()
 {
-    awk '/^(epoll_wait|kevent|poll|select|       )/ {
+    awk '/^(epoll_wait|kevent|poll|select|accept|recv|send|       )/ {
             rest = substr($0, 22)
             match(rest, /^fd [0-9]+( [^ ]+)?/)
             before = sprintf("%-21s%-23s", substr($0, 1, 21), RLENGTH > 0 ? substr(rest, 1, RLENGTH) : "")
