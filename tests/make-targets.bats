@@ -127,7 +127,7 @@ fake_server() { # STAGE, and the script on stdin
 @test "every target that make help shows exists" {
     own_copy
     mkdir .ci bin tests/bench
-    for file in tests/commands/run tests/commands/limit tests/commands/torture tests/commands/lab tests/bench/run tests/commands/prove tests/commands/tour tests/commands/doctor .ci/run bin/mdbook; do
+    for file in tests/commands/run tests/commands/limit tests/commands/torture tests/commands/lab tests/commands/pack tests/bench/run tests/commands/prove tests/commands/tour tests/commands/doctor .ci/run bin/mdbook; do
         printf '#!/bin/sh\necho replaced\n' >$file
         chmod +x $file
     done
