@@ -163,15 +163,19 @@ try_change() {
     try_change 's/\.data\.fd = fd}/.data.fd = operation == EPOLL_CTL_MOD ? -1 : fd}/' late EPOLL_CTL_MOD replaces \`data\`
 }
 
-# Which of the rungs of -e it is depends on how much arrives at once.
+# Which of the rungs of -e fails, and in which attempt, depends on how much arrives at once.
 @test "an edge-triggered server that stops before EAGAIN and does not re-arm fails at a rung of -e" {
+    local attempt
     can_run 04-epoll || skip "$(why_not 04-epoll)"
     cp -R 04-epoll "$T/bug"
     rm -f "$T/bug/server"
     sed 's/^    client_set_interest(client, client->pending.*/    if (client->pending != NULL)\n        client_set_interest(client, INTEREST_WRITE);/' 04-epoll/server.c >"$T/bug/server.c"
     ! cmp -s 04-epoll/server.c "$T/bug/server.c"
     make -s -C "$T/bug" server
-    run "$LADDER" -x -g 4 -s "$T/state" "$T/bug/server" -p PORT
+    for attempt in 1 2 3 4 5 6 7 8; do
+        run "$LADDER" -x -g 4 -s "$T/state" "$T/bug/server" -p PORT
+        [ "$status" -eq 0 ] || break
+    done
     fails_at "$(sed -n 's/^failed \(edge-[a-z]*\) .*/\1/p' "$T/state")" 'The server stopped before EAGAIN'
 }
 

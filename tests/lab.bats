@@ -35,7 +35,7 @@ load support/lab
         [ "$status" -eq 0 ]
         [[ $output == *'every rung passes'* ]]
         [[ $output == *"$(head -n 1 tests/lab/tasks/03-poll/build/explanation)"* ]]
-        [[ $output == *'Next: make start-03 TASK=count-clients'* ]]
+        [[ $output == *'Next: make start-03 TASK=newest'* ]]
         run $make lab
         [[ $output == *'x build 40 '* ]]
         run $make lab-03

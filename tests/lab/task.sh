@@ -208,7 +208,8 @@ show_log()
             sub(/^ */, "", action)
             if (length(before " " action) > 80) {
                 print before
-                before = sprintf("%44s", "")
+                indent = length(action) < 36 ? 44 : 79 - length(action)
+                before = sprintf("%" (indent > 0 ? indent : 0) "s", "")
             }
             $0 = before " " action
         }
