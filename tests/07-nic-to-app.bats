@@ -253,16 +253,5 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     need python3 "to add a descriptor to the server's epoll instance" "install python3"
     [ "$(ulimit -Hn)" -gt 19000 ] || skip "needs 19,001 descriptors; to run it: ulimit -Hn 20000"
     ulimit -Sn 19001
-    local fd
-    for fd in 20 19000; do # within the table of coroutines, and beyond all memory near it
-        test_case "descriptor $fd"
-        start_server
-        client echo hello shutdown expect-eof
-        run python3 "$TESTS/programs/foreign-event.py" "$SERVER_PID" "$fd"
-        echo "$output"
-        [ "$status" != 77 ] || skip "no descriptor of the server can be copied here; to run it: Linux 5.6 or later, as root"
-        [ "$status" = 0 ]
-        next_client_works
-        stop_server
-    done
+    ignores_foreign_events 20 19000 # within the table of coroutines, and beyond all memory near it
 }

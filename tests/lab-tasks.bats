@@ -62,14 +62,17 @@ one_task() {
 # all_of STAGE: the tasks of the stage, three for each processor at a time, because they mostly wait; print
 # what failed.
 all_of() {
-    local stage=$1 task failed=0
+    local stage=$1 task failed=0 n=0 running=() most=$(($(getconf _NPROCESSORS_ONLN) * 3))
     can_run "$stage" || skip "$(why_not "$stage")"
     for task in $(all_tasks); do
         [ "${task%/*}" = "$stage" ] && [ "$(header "$task" Kind)" != build ] || continue
-        while [ "$(jobs -rp | wc -l)" -ge $(($(getconf _NPROCESSORS_ONLN) * 3)) ]; do wait -n 2>/dev/null || sleep 0.1; done
+        [ "$n" -lt "$most" ] || wait "${running[n - most]}" || :
         { one_task "$task" >"$T/${task#*/}.log" 2>&1 || touch "$T/${task#*/}.failed"; } 3>&- &
+        running[n]=$!
+        n=$((n + 1))
     done
     wait
+    [ "$n" -gt 0 ]
     for task in "$T"/*.failed; do
         [ -e "$task" ] || continue
         failed=1

@@ -44,7 +44,7 @@ int patience_ms = PATIENCE_MS;
 bool verbose;
 const char *build_command;
 
-static char stage_digit = '4';
+char stage_digit = '4';
 static const char *state_file, *example;
 static bool without_cause;
 
@@ -292,18 +292,28 @@ static void blame_failed_function(const struct rung *failed)
                  log_line + strspn(log_line, " "));
 }
 
-/* The first rung below `before` that fails now.  Those with the same option come first, then all in
- * their order, as many as there is time for. */
+static bool has_option_of(const struct rung *each, const struct rung *other)
+{
+    return other->option != NULL && each->option != NULL &&
+           strcmp(each->option, other->option) == 0;
+}
+
+/* The first rung below `before` that fails now.  Those with the same option and the basic ones always
+ * run, the others as long as there is time. */
 static const struct rung *lower_failure(const struct rung *before)
 {
-    long long end = now_ms() + LOWER_RUNGS_MS;
-
-    for (const struct rung *each = rungs + 1; each < before && before->option != NULL; each++)
-        if (applies(each) && each->option == before->option && !passes(each))
-            return each;
     for (const struct rung *each = rungs + 1; each < before; each++)
-        if (applies(each) && (each < rungs + BASIC_RUNGS || now_ms() < end) && !passes(each))
+        if (applies(each) && has_option_of(each, before) && !passes(each))
             return each;
+    long long end = now_ms() + LOWER_RUNGS_MS;
+    for (const struct rung *each = rungs + 1; each < before; each++) {
+        if (!applies(each) || has_option_of(each, before))
+            continue;
+        if (each >= rungs + BASIC_RUNGS && now_ms() >= end)
+            break;
+        if (!passes(each))
+            return each;
+    }
     return NULL;
 }
 

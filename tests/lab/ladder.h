@@ -107,6 +107,7 @@ bool reads_once_per_event(void);
 /* ---- ladder.c ---- */
 
 extern const struct rung *rung; /* the one that runs now */
+extern char stage_digit;        /* of the stage; '0' for a server that is none of ours */
 extern int patience_ms;         /* a server that makes no progress for so long has failed */
 extern bool verbose;            /* print each step of the client, and the server's log */
 extern const char *build_command;

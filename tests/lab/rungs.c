@@ -382,7 +382,7 @@ static void run_edge_set(void)
 static void run_edge_late(void)
 {
     run_late();
-    if (rung->stages[0] == '4' && server_is_ours)
+    if (stage_digit == '4')
         check_edge_triggered("After a short write");
 }
 

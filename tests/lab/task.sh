@@ -47,19 +47,29 @@ client() { "$CLIENT" -t 5 "$PORT" "$@"; }
 
 # background VERB...: run the test client beside the script.  It gives up if the server does not
 # answer for 2 seconds.  Its verb `wait` ends when the script writes a line to descriptor 8, or
-# closes it; the script reads the lines that the client prints from descriptor 9.
-background()
+# closes it; the script reads the lines that the client prints, messages too, from descriptor 9.
+background() { background_on 8 9 "$@"; }
+
+# background_on IN OUT VERB...: the same with other descriptors, from 3 to 9.  `serve` uses 7.
+background_on()
 {
+    in=$1 out=$2
+    shift 2
     mkfifo "$TMP/in" "$TMP/said"
-    "$CLIENT" -s $((2 * ${LAB_PATIENCE:-1})) -t 20 "$PORT" "$@" <"$TMP/in" >"$TMP/said" 2>&1 8>&- 9<&- &
+    "$CLIENT" -s $((2 * ${LAB_PATIENCE:-1})) -t 20 "$PORT" "$@" \
+        <"$TMP/in" >"$TMP/said" 2>&1 3>&- 4>&- 5>&- 6>&- 8>&- 9>&- &
     CLIENT_PID=$!
     PIDS="$CLIENT_PID $PIDS"
-    exec 8>"$TMP/in" 9<"$TMP/said"
+    eval "exec $in>\"\$TMP/in\" $out<\"\$TMP/said\""
     rm "$TMP/in" "$TMP/said"
 }
 
-# client_as N VERB...: the same in the background, as client number N, which is 3 to 6.  Its output
-# is $TMP/N.  tell N: send it a line, for its verb `wait`.
+# next_line N: set LINE to the next line from descriptor N.
+next_line() { read -r LINE <&"$1" || LINE="The client has ended."; }
+
+# client_as N VERB...: run the test client in the background, as number N, which is 3 to 6.  Its output
+# is the file $TMP/N, so the script can look at it without waiting.  tell N: send the client a line, for
+# its verb `wait`.
 client_as()
 {
     number=$1
@@ -73,10 +83,13 @@ client_as()
 tell() { (trap '' PIPE && echo >&"$1") 2>/dev/null || :; }
 
 # said N TEXT: client N has printed this line, now or within a few seconds.
-said()
+said() { soon grep -qsx -e "$2" "$TMP/$1"; }
+
+# soon COMMAND...: repeat it until it succeeds, for a few seconds.
+soon()
 {
     tries=$((20 * ${LAB_PATIENCE:-1}))
-    until grep -qsx -e "$2" "$TMP/$1"; do
+    until "$@"; do
         [ $((tries -= 1)) -gt 0 ] || return 1
         moment
     done
@@ -89,14 +102,8 @@ moment() { sleep 0.1 2>/dev/null || sleep 1; }
 # CPU_MS, how many milliseconds of CPU time it has used in its life.
 stop_server()
 {
-    kill "$SERVER_PID" 2>/dev/null
     times >"$TMP/before"
-    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-        kill -0 "$SERVER_PID" 2>/dev/null || break
-        moment
-    done
-    ! kill -9 "$SERVER_PID" 2>/dev/null || fails "SIGTERM does not end the server."
-    wait "$SERVER_PID" || fails "After SIGTERM, the server ended with exit code $?, not 0."
+    stops || fails "The server received SIGTERM. $END"
     times >"$TMP/after"
     cpu_ms
 }
@@ -121,37 +128,8 @@ end_server()
     cpu_ms
 }
 
-# guest IN OUT VERB...: run the test client in the background until it prints a line, which becomes
-# $LINE.  Its verb `wait` waits for `tell_guest IN OUT`, which reads the next line.  IN and OUT are
-# descriptors from 3 to 9 that are not in use; `serve` uses 7.  The client gives up after 10 seconds,
-# or $GUEST_SECONDS.  If it has failed, $LINE is empty, and complaints() prints why.
-guest()
-{
-    in=$1 out=$2
-    shift 2
-    mkfifo "$TMP/in$in" "$TMP/out$out"
-    "$CLIENT" -t $((${GUEST_SECONDS:-10} * ${LAB_PATIENCE:-1})) "$PORT" "$@" \
-        <"$TMP/in$in" >"$TMP/out$out" 2>>"$TMP/complaints" &
-    PIDS="$! $PIDS"
-    eval "exec $in>\"\$TMP/in$in\" $out<\"\$TMP/out$out\""
-    read -r LINE <&"$out" || LINE=
-}
-tell_guest()
-{
-    echo >&"$1"
-    read -r LINE <&"$2" || LINE=
-}
-complaints() { fold -s -w 78 "$TMP/complaints"; }
-
 # log_has PATTERN: a line of the server's stderr matches, now or within a few seconds.
-log_has()
-{
-    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-        ! grep -q -e "$1" "$TMP/log" || return 0
-        sleep 0.1 2>/dev/null || sleep 1 # POSIX has whole seconds only
-    done
-    return 1
-}
+log_has() { soon grep -q -e "$1" "$TMP/log"; }
 
 # feed N TEXT: write the text, as in printf, to the pipe that is descriptor N.  A reader that has ended
 # does not end the script.
