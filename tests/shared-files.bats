@@ -91,3 +91,12 @@ identical() {
     done
     rm -rf "$tmp"
 }
+
+# A built program is easily added by accident, and stays in the history.
+@test "git tracks text only" {
+    cd "$ROOT"
+    git ls-files --eol 2>/dev/null | grep . >"$BATS_TEST_TMPDIR/files" || skip "needs git, to list the files; to run it: a clone"
+    run grep '^i/-text' "$BATS_TEST_TMPDIR/files"
+    echo "$output"
+    [ "$status" -eq 1 ]
+}
