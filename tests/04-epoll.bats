@@ -80,7 +80,6 @@ load support/helpers
         client_printed one sent
         kill -CONT "$SERVER_PID"
         client_succeeded one
-        rm "$TMP/one.in" "$TMP/one.out"
     done
 }
 

@@ -95,7 +95,6 @@ reset_in_backlog() {
     logged "EVFILT_READ|data=3  *$(accept_of_reset)"
     resume_client one
     client_succeeded one
-    rm "$TMP/one.in"
     next_client_works
 }
 

@@ -628,7 +628,6 @@ refused() { # NUMBER, a multiple of 100
         start_client one hold 50
         check "LD_PRELOAD with $size bytes of thread-local storage" "50 threads at once" "no memory" client_printed one holding
         kill "$PID_one"
-        rm -f "$TMP/one.in" "$TMP/one.out"
         check "LD_PRELOAD with $size bytes of thread-local storage" "the server is well" "a thread that crashed" next_client_works
         server_unaffected
         [ ! -s "$TMP/server.err" ]

@@ -342,6 +342,7 @@ client() { ${ANSWERS:+env "LD_PRELOAD=$BSD"} "$CLIENT" -b "$ADDRESS" -t "${CLIEN
 start_client() {
     local name=$1
     shift
+    rm -f "$TMP/$name.in" "$TMP/$name.out" # of an earlier client, whose lines must not be taken for this one's
     mkfifo "$TMP/$name.in"
     ${ANSWERS:+env "LD_PRELOAD=$BSD"} "$CLIENT" -b "$ADDRESS" -t "${CLIENT_SECONDS:-60}" -s "${QUIET_SECONDS:-0}" "$PORT" "$@" <"$TMP/$name.in" >"$TMP/$name.out" 2>&1 3>&- &
     eval "PID_$name=$!"
