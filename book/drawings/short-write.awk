@@ -2,7 +2,7 @@
 # with small buffers of SPACE units: in each moment the client acts, and then the server handles one event.
 BEGIN {
     LAST = 52; SPACE = 24; PIECE = 10; READS_FROM = 23; SENDS_UNTIL = 24
-    start(476, "A short write: the echo fills the send buffer, the server keeps the rest and stops reading, the receive buffer fills, and the client's send() waits. When the client reads, all of it drains")
+    start(476, "A short write: the echo fills the send buffer, the server keeps the rest and stops reading, the receive buffer fills, and the client cannot send more. When the client reads, all of it drains")
     for (t = 1; t <= LAST; t++) moment(t)
     text(10, 22, "A client sends, and reads only from 3 on", "bold")
     guide(SHORT_AT, 1); guide(FULL_AT, 2); guide(READS_FROM, 3); guide(AGAIN_AT, 4)
@@ -10,16 +10,16 @@ BEGIN {
     curve(146, "what the server keeps: pending", PENDING)
     curve(226, "the receive buffer", SENT)
     bar(306, "the server reads", READS)
-    bar(340, "the client's send() waits", BLOCKED)
+    bar(340, "the client cannot send more", BLOCKED)
     say(1, 396, "a short write: the server keeps the rest,"); text(36, 413, "and stops reading from this client", "small")
-    say(2, 431, "the receive buffer is full: send() waits")
+    say(2, 431, "the receive buffer is full: the client stops")
     say(3, 449, "the client reads: there is room again")
     say(4, 467, "nothing is pending: the server reads again")
     finish()
 }
 function moment(t, n, took) {
     if (t >= READS_FROM) echo_ -= least(echo_, 2)
-    if (t <= SENDS_UNTIL && (t % 3 == 1 || unsent > 0)) {
+    if (unsent > 0 || (t <= SENDS_UNTIL && t % 3 == 1)) {
         if (unsent == 0) unsent = PIECE
         took = least(unsent, SPACE - sent); sent += took; unsent -= took
         if (unsent > 0) { BLOCKED[t] = 1; if (!FULL_AT) FULL_AT = t }
