@@ -120,7 +120,7 @@ agree() {
         sed -n 1p "$drawing" | grep -q 'viewBox="0 0 360 [0-9]*".* role="img".* font-size="1[2-9]"' # 390 px: the letters stay as they are
         grep -q '<title id="title">..*</title>' "$drawing"
         sed -n 3p "$drawing" | grep -q '^<rect width="360".*fill="#fff"'
-        ! grep -o 'font-size="[0-9.]*"' "$drawing" | grep -v '"1[2-9]"'
+        [ -z "$(grep -o 'font-size="[0-9.]*"' "$drawing" | grep -v '"1[2-9]"')" ]
     done
     # The dark themes of mdBook invert the white background.
     for theme in coal navy ayu; do grep -q "^\..*\.$theme .*img.*{ filter: invert\|^\.$theme .*img.*{ filter: invert" "$ROOT/book/wide.css"; done
