@@ -282,6 +282,23 @@ function_of() {
     without grep -nE '\b(dup|fork)\(' "$ROOT"/04-epoll/*.c                        # "does not duplicate its sockets"
     [ "$(grep -c '\bdup2(' "$ROOT"/04-epoll/*.c | awk -F: '{ n += $2 } END { print n }')" = 1 ] # reopen_output()'s
     part 04-epoll/server.c drain | grep -q 'i < MAX_READS_PER_EVENT'
+    part 04-epoll/server.c loop | grep -q 'epoll_wait(epoll_fd, events, MAX_EVENTS,'            # "this server has three of them"
+    part 04-epoll/clients.c accept | grep -q 'i < MAX_ACCEPTS_PER_EVENT'
+    function_of 04-epoll/server.c serve | grep -q 'int fd = events\[i\].data.fd;'                 # "`data`, here the descriptor's number"
+    function_of 04-epoll/server.c epoll_events_for | grep -qF 'INTEREST_READ ? EPOLLIN | EPOLLRDHUP : EPOLLOUT' # "only after a short write"
+    function_of 04-epoll/clients.c client_buffer_output | grep -q 'INTEREST_WRITE'
+}
+
+# tasks_of STAGE KIND: how many tasks of this kind the lab has for the stage, besides `build`.
+tasks_of() { grep -lx "Kind: $2" "$ROOT/tests/lab/tasks/$1"-*/*/task | wc -l; }
+
+@test "chapters 4 to 6 count the tasks of the lab" {
+    [ "$(tasks_of 04 find) $(tasks_of 04 extend)" = '7 3' ] # "ten more tasks: seven ..., and three"
+    [ "$(tasks_of 05 find) $(tasks_of 05 extend)" = '6 3' ] # "nine more tasks: six ..., and three"
+    [ "$(($(tasks_of 06 find) + $(tasks_of 06 extend)))" = 10 ]
+    grep -q 'lists ten more tasks: seven .*, and three' "$SRC/04-epoll.md"
+    grep -q 'lists nine more tasks: six .*, and three' "$SRC/05-kqueue.md"
+    grep -q 'lists ten more tasks\.' "$SRC/06-selector.md"
 }
 
 @test "every function that the book names is in the code" {
@@ -329,6 +346,46 @@ function_of() {
     done
 }
 
+# answer_of SYSTEM FIELD: what tests/programs/kqueue-emulation.c expects of a system, in the words of the book.
+answer_of() {
+    local found
+    found=$(awk -v name="$1" -v field="$2" '
+        /\.system = "/ { here = index($0, "\"" name "\"") }
+        here && $0 ~ "\\." field " = " { sub(/.* = /, ""); sub(/[,}].*/, ""); print; exit }' "$ROOT/tests/programs/kqueue-emulation.c")
+    case $2:$found in
+    *:NOT_KNOWN) echo '?' ;;
+    *:YES) echo yes ;;
+    *:NO) echo no ;;
+    *:1024) echo 1,024 ;;
+    recv_after_close:0) echo 0 ;;
+    *:0) echo succeeds ;;
+    *:) echo "no $2 of $1" ;;
+    *) echo "$found" ;;
+    esac
+}
+
+@test "the table of the BSDs is the one that the program checks on each system" {
+    local field row
+    while read -r field row; do
+        grep -qxF "| $row | $(answer_of Linux "$field") | $(answer_of FreeBSD "$field") | $(answer_of NetBSD "$field") |" "$SRC/bsd.md" ||
+            { echo "bsd.md: $row: not what $field says: $(answer_of Linux "$field"), $(answer_of FreeBSD "$field"), $(answer_of NetBSD "$field")"; return 1; }
+    done <<'END'
+recv_after_close `close()` with unread bytes: what the peer reads
+accept_of_reset a reset in the backlog: `accept()`
+send_after_reset the first `send()` after a reset
+accept_nonblocking `accept()` inherits O_NONBLOCK from the listener
+kqueue_cloexec `kqueue()` sets FD_CLOEXEC
+cont_interrupts SIGSTOP and SIGCONT interrupt `kevent()`
+add_file adding EVFILT_READ for a regular file
+add_without_reader adding EVFILT_WRITE for a pipe whose read end is closed
+full_pipe_reports_eof the reader of a full pipe closes: EVFILT_WRITE reports EV_EOF
+read_end_reports_eof the writer of a pipe closes: EVFILT_WRITE of the read end reports EV_EOF
+fd_setsize FD_SETSIZE
+END
+    # All rows but that of MSG_DONTWAIT, and the two of the heading.
+    [ "$(grep -c '^|' "$SRC/bsd.md")" = 14 ]
+}
+
 @test "what chapter 6 says of its code" {
     local file shortest=1000 lines=0
     [ "$(part 06-selector/backend.h backend | grep -c '(\*')" = 4 ] # "A back end is four functions"
@@ -350,6 +407,10 @@ function_of() {
     function_of 06-selector/server.c adjust_nofile_limit | grep -q 'if (limit.rlim_cur < needed) limit.rlim_cur = needed;' # "raises the limit for poll"
     part 06-selector/epoll.c stale | grep -q 'stale && selector_rebuild(selector)'                 # "creates a new epoll instance"
     without grep -rnE 'EPOLLET|EV_CLEAR|EPOLLRDHUP' "$ROOT"/06-selector/*.[ch]                 # "You also lose ..."
+    function_of 06-selector/selector.c timeout_ms | grep -q '(ns % NS_PER_MS > 0)'                 # "`timeout_ms()` rounds up"
+    part 06-selector/selector.c select | grep -q 'remaining_ns('                                   # "checks the clock before it returns 0"
+    part 06-selector/selector.c report | grep -q 'scan_start = fd + 1;'                            # pitfalls: "where the next scan starts"
+    function_of 06-selector/select.c wait_select | grep -q 'errno == EBADF ? remove_closed('       # "remove such a descriptor from their set"
 }
 
 @test "what chapter 7 says of its code" {
@@ -555,11 +616,13 @@ in_order() {
     done
 }
 
-@test "the scenes of chapters 5 and 6 show what the text says of them" {
+@test "the scenes of chapters 4 to 6 show what the text says of them" {
     in_order flags-05 Ctrl-Z fg 'Interrupted system call' 'fd 5 EVFILT_READ|data=2' 'fd 7 EVFILT_READ|EV_EOF|data=5 *recv 5, send 5' \
         'fd 8 EVFILT_READ|EV_EOF|data=5|fflags=104 send: Connection reset' 'fd 7 EVFILT_READ|EV_EOF|data=0 *recv 0'
     in_order hasty-05 'EV_EOF) close(fd)' fg 'the server reset the connection'
     in_order room-05 'data=[0-9]\{7,\} *recv 65536, send [0-9]\{1,5\}$' 'EVFILT_WRITE  *kevent EV_ADD' 'EVFILT_WRITE|data='
     in_order over-06 'epoll calls back .*accept: fd 7' 'select calls back .*accept: fd 6'
+    in_order batch-04 'returns 2 events: fd 4 and fd 6' 'closes fd 6; the next .* is fd 6' 'still says: fd 6, EPOLLIN' 'returns 1 event: fd 4'
+    in_order edge-04 'ADD.* EPOLLOUT$' 'again: *-$' 'send 5 bytes.* -$' 'until EAGAIN: *-$' 'reads everything: *EPOLLOUT$' 'again: *-$' 'EPOLLIN EPOLLOUT$'
     in_order stuck-06 'set_nonblocking' filled '^3\$' 'timed out'
 }
