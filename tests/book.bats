@@ -18,7 +18,6 @@ teardown_file() { rm -rf "$FRESH"; }
 setup() { set +T; } # bats traces no command inside functions, which would take most of the time
 
 without() { ! "$@"; } # a bare ! does not make a test fail
-chapters() { printf '%s\n' "$SRC"/0[1-9]-*.md; }
 
 # ---- the text and the code ----
 
@@ -108,34 +107,104 @@ shown() {
 # The prose of a page: no blocks, no tags, no code spans.
 prose() { awk '/^```/ { open = !open; next } !open' "$1" | sed 's/<[^>]*>/ /g; s/`[^`]*`/X/g; s/!\[\([^]]*\)\]([^)]*)/\1/g'; }
 
-@test "a chapter has 800 to 1800 words, and the last one up to 2800" {
-    local page words most
-    for page in $(chapters); do
-        words=$(prose "$page" | tr -d '|*#-' | wc -w)
-        echo "${page##*/}: $words words"
-        most=1800
-        [ "${page##*/}" != 07-nic-to-app.md ] || most=2800
-        [ "$words" -ge 800 ]
-        [ "$words" -le $most ]
+# The first page of chapter 7 is the chapter that has the structure of the others; its other pages are short.
+further_pages() { find "$SRC" -name '07-*.md' ! -name 07-nic-to-app.md; }
+chapters() { find "$SRC" -name '0[1-9]-*.md' ! -name '07-*.md' | sort; printf '%s\n' "$SRC/07-nic-to-app.md"; }
+words_of() { prose "$1" | tr -d '|*#-' | wc -w; }
+
+@test "a chapter has 800 to 2000 words, and each further page of chapter 7 has 400 to 2000" {
+    local page words least
+    for page in $(chapters) $(further_pages); do
+        words=$(words_of "$page")
+        least=800
+        [ -z "$(further_pages | grep -Fx "$page")" ] || least=400
+        [ "$words" -ge $least ] && [ "$words" -le 2000 ] || { echo "${page##*/}: $words words"; return 1; }
     done
 }
 
-@test "a chapter has a guess, a diff, a limit, the Python page, and 3 to 5 questions why" {
-    local page stage why next what page_of_the_other comes_next
+# section PAGE TITLE: the lines of the section, up to the next heading of the same level.
+section() { awk -v title="## $2" '/^```/ { block = !block } /^## / && !block { on = $0 == title; next } on' "$1"; }
+
+@test "all chapters have the same sections, in the same order" {
+    local page stage next what line from why
     for page in $(chapters); do
         stage=${page##*/} stage=${stage%%-*}
+        from=0
+        for what in 'Guess first' 'What changed' 'A common mistake' 'Questions' 'To do' 'What comes next'; do
+            [ "$(grep -cx "## $what" "$page")" = 1 ] ||
+                case $stage:$what in
+                "01:What changed") continue ;; # before stage 01 there is nothing
+                *) echo "${page##*/}: not one section named: $what"; return 1 ;;
+                esac
+            line=$(grep -nx "## $what" "$page" | cut -d: -f1)
+            [ "$line" -gt $from ] || { echo "${page##*/}: not in its place: $what"; return 1; }
+            from=$line
+        done
         next=$stage
-        [ "$stage" != 01 ] || next=02 # before stage 01 there is nothing
-        page_of_the_other='^## What the Python page' comes_next='^## What comes next'
-        # Chapter 7 answers the second text, which it checks line by line, and nothing comes next.
-        [ "$stage" != 07 ] || page_of_the_other='^## Who is responsible' comes_next='^## Where it ends'
-        for what in '^## Guess first' "make limit-$stage" "$page_of_the_other" "$comes_next"; do
+        [ "$stage" != 01 ] || next=02
+        for what in "make limit-$stage" "make diff-$next"; do
             grep -q "$what" "$page" || { echo "${page##*/}: no $what"; return 1; }
         done
-        grep -q "make diff-$next" "$page" || { echo "${page##*/}: no make diff-$next"; return 1; }
-        why=$(grep -c '^<details><summary>Why ' "$page")
+        section "$page" 'Questions' >"$FRESH/section"
+        why=$(grep -c '^<details><summary>Why ' "$FRESH/section")
         [ "$why" -ge 3 ] && [ "$why" -le 5 ] || { echo "${page##*/}: $why questions"; return 1; }
         [ "$(grep -c '<details>' "$page")" = "$(grep -c '^</details>$' "$page")" ]
+    done
+}
+
+@test "each guess has an answer: \"Guess first\" ends with a box that has as many answers as there were questions" {
+    local page questions answers
+    for page in $(chapters); do
+        section "$page" 'Guess first' >"$FRESH/section"
+        questions=$(grep -oE '^[0-9]\. ' "$FRESH/section" | tr -d '. ' | tr '\n' ' ')
+        [ -n "$questions" ] || { echo "${page##*/}: no question has a number"; return 1; }
+        awk '!/^$/ { if (/^>/) box = box $0 " "; else box = "" } END { print box }' "$FRESH/section" >"$FRESH/box"
+        grep -q '^> \*\*Answers\.\*\* (1) ' "$FRESH/box" || { echo "${page##*/}: \"Guess first\" does not end with: > **Answers.** (1) ..."; return 1; }
+        answers=$(grep -oE '\([1-9]\) ' "$FRESH/box" | tr -d '() ' | tr '\n' ' ')
+        [ "$questions" = "$answers" ] || { echo "${page##*/}: questions $questions, and answers $answers"; return 1; }
+    done
+}
+
+@test "a common mistake stands for itself: the code, and nothing that the reader had to read before" {
+    local page
+    for page in $(chapters); do
+        section "$page" 'A common mistake' >"$FRESH/section"
+        grep -q '^```' "$FRESH/section" || { echo "${page##*/}: the mistake has no code"; return 1; }
+        without grep -n 'Python page' "$FRESH/section" || { echo "in ${page##*/}"; return 1; }
+    done
+}
+
+@test "the tasks of a chapter are those of its stage in the lab" {
+    local page stage what
+    for page in $(chapters); do
+        stage=${page##*/} stage=${stage%%-*}
+        section "$page" 'To do' >"$FRESH/section"
+        for what in "make start-$stage" "make grade-$stage"; do
+            grep -q "$what" "$FRESH/section" || { echo "${page##*/}: To do: no $what"; return 1; }
+        done
+        for what in $(grep -oE 'make [a-z]+-[0-9]+' "$FRESH/section" | grep -o '[0-9]*$' | sort -u); do
+            [ "$what" = "$stage" ] || { echo "${page##*/}: To do names stage $what"; return 1; }
+        done
+        for what in $(grep -oE 'TASK=[a-z0-9-]+' "$FRESH/section" | cut -d= -f2); do
+            [ -d "$(echo "$ROOT/tests/lab/tasks/$stage"-*)/$what" ] || { echo "${page##*/}: there is no task $what"; return 1; }
+        done
+    done
+}
+
+@test "the table of contents has the pages in the order in which they are read" {
+    local before='' page
+    grep -oE '\]\([a-z0-9-]+\.md\)' "$SRC/SUMMARY.md" | tr -d ']()' >"$FRESH/pages"
+    for page in introduction setting-up 01-blocking 02-select 03-poll 04-epoll 05-kqueue 06-selector 07-nic-to-app 07-way-in \
+        07-being-the-card 07-card-and-kernel 07-without-root contract claims instructors errors system-calls glossary pitfalls \
+        emulation bsd nic beyond reading; do
+        page=$(grep -nx "$page.md" "$FRESH/pages" | cut -d: -f1)
+        [ -n "$page" ] || continue # a page that this edition does not have
+        [ "$page" -gt "${before:-0}" ] || { echo "SUMMARY.md: not in its place: $(sed -n "${page}p" "$FRESH/pages")"; return 1; }
+        before=$page
+    done
+    [ "${before:-0}" -ge 9 ]
+    for page in $(further_pages); do # below the chapter's first page
+        grep -qE "^ +- \[.*\]\(${page##*/}\)" "$SRC/SUMMARY.md" || { echo "SUMMARY.md: ${page##*/} is not below chapter 7"; return 1; }
     done
 }
 
@@ -143,9 +212,10 @@ prose() { awk '/^```/ { open = !open; next } !open' "$1" | sed 's/<[^>]*>/ /g; s
     local number command
     sh "$ROOT/tests/commands/targets" help >"$FRESH/help"
     for command in $(grep -ohE '(`|^[12]?\$ )make [a-z]+(-[0-9]+)?' "$SRC"/*.md | sed 's/.*make //; s/[0-9][0-9]*$/NN/' | grep -vx help | sort -u); do
+        [ "$command" != lab-NN ] || { sh "$ROOT/tests/commands/targets" lab-01 | grep -q '^01-blocking'; continue; }
         grep -qE "make $command( |\$)" "$FRESH/help" || { echo "make help does not know: make $command"; return 1; }
     done
-    for number in $(grep -ohE 'make (tour STAGE=|limit-|diff-|test-|run-)[0-9]+|STAGE=[0-9]+' "$SRC"/*.md | grep -o '[0-9]*$' | sort -u); do
+    for number in $(grep -ohE 'make (tour STAGE=|limit-|diff-|test-|run-|start-|lab-|grade-)[0-9]+|STAGE=[0-9]+' "$SRC"/*.md | grep -o '[0-9]*$' | sort -u); do
         ls "$ROOT/$number"-*/server.c >/dev/null || { echo "the book names stage $number"; return 1; }
     done
 }
@@ -212,6 +282,23 @@ function_of() {
     without grep -nE '\b(dup|fork)\(' "$ROOT"/04-epoll/*.c                        # "does not duplicate its sockets"
     [ "$(grep -c '\bdup2(' "$ROOT"/04-epoll/*.c | awk -F: '{ n += $2 } END { print n }')" = 1 ] # reopen_output()'s
     part 04-epoll/server.c drain | grep -q 'i < MAX_READS_PER_EVENT'
+    part 04-epoll/server.c loop | grep -q 'epoll_wait(epoll_fd, events, MAX_EVENTS,'            # "this server has three of them"
+    part 04-epoll/clients.c accept | grep -q 'i < MAX_ACCEPTS_PER_EVENT'
+    function_of 04-epoll/server.c serve | grep -q 'int fd = events\[i\].data.fd;'                 # "`data`, here the descriptor's number"
+    function_of 04-epoll/server.c epoll_events_for | grep -qF 'INTEREST_READ ? EPOLLIN | EPOLLRDHUP : EPOLLOUT' # "only after a short write"
+    function_of 04-epoll/clients.c client_buffer_output | grep -q 'INTEREST_WRITE'
+}
+
+# tasks_of STAGE KIND: how many tasks of this kind the lab has for the stage, besides `build`.
+tasks_of() { grep -lx "Kind: $2" "$ROOT/tests/lab/tasks/$1"-*/*/task | wc -l; }
+
+@test "chapters 4 to 6 count the tasks of the lab" {
+    [ "$(tasks_of 04 find) $(tasks_of 04 extend)" = '7 3' ] # "ten more tasks: seven ..., and three"
+    [ "$(tasks_of 05 find) $(tasks_of 05 extend)" = '6 3' ] # "nine more tasks: six ..., and three"
+    [ "$(($(tasks_of 06 find) + $(tasks_of 06 extend)))" = 10 ]
+    grep -q 'lists ten more tasks: seven .*, and three' "$SRC/04-epoll.md"
+    grep -q 'lists nine more tasks: six .*, and three' "$SRC/05-kqueue.md"
+    grep -q 'lists ten more tasks\.' "$SRC/06-selector.md"
 }
 
 @test "every function that the book names is in the code" {
@@ -259,6 +346,46 @@ function_of() {
     done
 }
 
+# answer_of SYSTEM FIELD: what tests/programs/kqueue-emulation.c expects of a system, in the words of the book.
+answer_of() {
+    local found
+    found=$(awk -v name="$1" -v field="$2" '
+        /\.system = "/ { here = index($0, "\"" name "\"") }
+        here && $0 ~ "\\." field " = " { sub(/.* = /, ""); sub(/[,}].*/, ""); print; exit }' "$ROOT/tests/programs/kqueue-emulation.c")
+    case $2:$found in
+    *:NOT_KNOWN) echo '?' ;;
+    *:YES) echo yes ;;
+    *:NO) echo no ;;
+    *:1024) echo 1,024 ;;
+    recv_after_close:0) echo 0 ;;
+    *:0) echo succeeds ;;
+    *:) echo "no $2 of $1" ;;
+    *) echo "$found" ;;
+    esac
+}
+
+@test "the table of the BSDs is the one that the program checks on each system" {
+    local field row
+    while read -r field row; do
+        grep -qxF "| $row | $(answer_of Linux "$field") | $(answer_of FreeBSD "$field") | $(answer_of NetBSD "$field") |" "$SRC/bsd.md" ||
+            { echo "bsd.md: $row: not what $field says: $(answer_of Linux "$field"), $(answer_of FreeBSD "$field"), $(answer_of NetBSD "$field")"; return 1; }
+    done <<'END'
+recv_after_close `close()` with unread bytes: what the peer reads
+accept_of_reset a reset in the backlog: `accept()`
+send_after_reset the first `send()` after a reset
+accept_nonblocking `accept()` inherits O_NONBLOCK from the listener
+kqueue_cloexec `kqueue()` sets FD_CLOEXEC
+cont_interrupts SIGSTOP and SIGCONT interrupt `kevent()`
+add_file adding EVFILT_READ for a regular file
+add_without_reader adding EVFILT_WRITE for a pipe whose read end is closed
+full_pipe_reports_eof the reader of a full pipe closes: EVFILT_WRITE reports EV_EOF
+read_end_reports_eof the writer of a pipe closes: EVFILT_WRITE of the read end reports EV_EOF
+fd_setsize FD_SETSIZE
+END
+    # All rows but that of MSG_DONTWAIT, and the two of the heading.
+    [ "$(grep -c '^|' "$SRC/bsd.md")" = 14 ]
+}
+
 @test "what chapter 6 says of its code" {
     local file shortest=1000 lines=0
     [ "$(part 06-selector/backend.h backend | grep -c '(\*')" = 4 ] # "A back end is four functions"
@@ -280,6 +407,10 @@ function_of() {
     function_of 06-selector/server.c adjust_nofile_limit | grep -q 'if (limit.rlim_cur < needed) limit.rlim_cur = needed;' # "raises the limit for poll"
     part 06-selector/epoll.c stale | grep -q 'stale && selector_rebuild(selector)'                 # "creates a new epoll instance"
     without grep -rnE 'EPOLLET|EV_CLEAR|EPOLLRDHUP' "$ROOT"/06-selector/*.[ch]                 # "You also lose ..."
+    function_of 06-selector/selector.c timeout_ms | grep -q '(ns % NS_PER_MS > 0)'                 # "`timeout_ms()` rounds up"
+    part 06-selector/selector.c select | grep -q 'remaining_ns('                                   # "checks the clock before it returns 0"
+    part 06-selector/selector.c report | grep -q 'scan_start = fd + 1;'                            # pitfalls: "where the next scan starts"
+    function_of 06-selector/select.c wait_select | grep -q 'errno == EBADF ? remove_closed('       # "remove such a descriptor from their set"
 }
 
 @test "what chapter 7 says of its code" {
@@ -470,11 +601,13 @@ in_order() {
     done
 }
 
-@test "the scenes of chapters 5 and 6 show what the text says of them" {
+@test "the scenes of chapters 4 to 6 show what the text says of them" {
     in_order flags-05 Ctrl-Z fg 'Interrupted system call' 'fd 5 EVFILT_READ|data=2' 'fd 7 EVFILT_READ|EV_EOF|data=5 *recv 5, send 5' \
         'fd 8 EVFILT_READ|EV_EOF|data=5|fflags=104 send: Connection reset' 'fd 7 EVFILT_READ|EV_EOF|data=0 *recv 0'
     in_order hasty-05 'EV_EOF) close(fd)' fg 'the server reset the connection'
     in_order room-05 'data=[0-9]\{7,\} *recv 65536, send [0-9]\{1,5\}$' 'EVFILT_WRITE  *kevent EV_ADD' 'EVFILT_WRITE|data='
     in_order over-06 'epoll calls back .*accept: fd 7' 'select calls back .*accept: fd 6'
+    in_order batch-04 'returns 2 events: fd 4 and fd 6' 'closes fd 6; the next .* is fd 6' 'still says: fd 6, EPOLLIN' 'returns 1 event: fd 4'
+    in_order edge-04 'ADD.* EPOLLOUT$' 'again: *-$' 'send 5 bytes.* -$' 'until EAGAIN: *-$' 'reads everything: *EPOLLOUT$' 'again: *-$' 'EPOLLIN EPOLLOUT$'
     in_order stuck-06 'set_nonblocking' filled '^3\$' 'timed out'
 }
