@@ -370,7 +370,7 @@ hop() { NO_COLOR=1 "$ROOT/07-nic-to-app/trace" replay "$ROOT/07-nic-to-app/recor
     in_order compute-07 '^1\$ /tmp/coroutines' '^2\$ .* send C' '^3\$ .*-t 1 .* echo hi' '^client: timed out in: echo hi' \
         '^1\$ /tmp/threads' '^2\$ .* send C' '^3\$ .*-t 1 .* echo hi' '^hi came back'
     # What the client sent is in the two buffers, and the window was the reason.
-    awk '/^filled/ { sent = $2 } $3 ~ /:5566$/ { arrived = $1 } $3 ~ /:[0-9]+$/ && $3 !~ /:5566$/ { waits = $2 }
+    awk '/^filled/ { sent = $2 } / Recv-Q / && $1 ~ /:5566$/ { arrived = $3 } / Recv-Q / && $1 !~ /:5566$/ { waits = $5 }
         /^rwnd_limited/ { split($0, part, /[(%]/); limited = part[2] }
         END { exit !(arrived > 0 && waits > 0 && arrived + waits == sent && limited > 90) }' "$SRC/transcripts/full-07.txt"
     # Stage 04 gives up, and stage 06 takes the next back end.
