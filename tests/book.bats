@@ -424,10 +424,15 @@ END
     [ ! -e "$room/clients.c" ]                               # "There is no `clients.c`"
     function_of 07-nic-to-app/server.c unwatch | grep -q 'EPOLL_CTL_DEL'                           # "as in stage 04"
     grep -q '^#define STACK_SIZE 65536$' "$room/coroutine.c"
-    part 07-nic-to-app/coroutine.c coroutine | grep -q 'guard'                                     # "the page that guards it"
+    part 07-nic-to-app/coroutine.c coroutine | grep -q 'guard'                                     # "the guard page below it"
+    [ "$(part 07-nic-to-app/coroutine.c switch | grep -c '"    pushq ')" = 6 ]                      # "Six pushes"
+    [ "$(part 07-nic-to-app/coroutine.c switch | grep -c '"    popq ')" = 6 ]                       # "Six pops"
+    function_of 07-nic-to-app/coroutine.c context_init | grep -q 'uint64_t registers\[6\]; void (\*return_address)(void);' # "six zeros, and the address"
+    function_of 07-nic-to-app/server.c send_rest | grep -q 'memcpy(rest, data, length);'           # "copies the rest before it waits"
+    grep -q '^#define MAX_ACCEPTS_PER_EVENT 64 ' "$room/server.c"                                  # "after 64 connections"
     while IFS= read -r sentence; do                                                                # "Without root"
         tr -d '\n' <"$room/tracer/instance.c" | sed 's/" *"//g' | grep -qF "$sentence" || { echo "trace does not say: $sentence"; return 1; }
-        grep -qF "$sentence" "$SRC/07-nic-to-app.md"
+        grep -qF "$sentence" "$SRC/07-without-root.md"
     done <<'END'
 The kernel's tracepoints are for root, and you are not root.
 tracefs, where the kernel's tracepoints are, cannot be mounted: this kernel was built without it.
@@ -435,6 +440,8 @@ You are root, and still may not use the kernel's tracepoints: this looks like a 
 tracefs is mounted and holds no events: the kernel is locked down
 END
     command -v python3 >/dev/null || return 0
+    python3 -c 'import asyncio.base_events as b, inspect; print(inspect.getsource(b))' |
+        grep -q 'slow_callback_duration = 0\.1$'                                                   # "longer than 100 milliseconds"
     python3 -c 'import asyncio.selector_events as s, inspect; print(inspect.getsource(s._SelectorSocketTransport._read_ready__data_received))' |
         grep -q 'recv('                                                                            # "its loop calls `recv()` itself"
 }
@@ -470,7 +477,7 @@ hop() { NO_COLOR=1 "$ROOT/07-nic-to-app/trace" replay "$ROOT/07-nic-to-app/recor
         tr '\n' ' ' | grep -q 'sched_wakeup sys_exit_sendto sched_switch'
     # Each piece of the card's journey is whole: from the name of a box to the blank line behind it.
     local piece pieces=0
-    for piece in $(grep -o 'card-07.txt:[0-9]*:[0-9]*' "$SRC/07-nic-to-app.md" | cut -d: -f2,3); do
+    for piece in $(grep -o 'card-07.txt:[0-9]*:[0-9]*' "$SRC/07-way-in.md" | cut -d: -f2,3); do
         pieces=$((pieces + 1))
         sed -n "${piece%:*}p" "$SRC/transcripts/card-07.txt" | grep -q '^\[\|µs in all' && sed -n "$((${piece#*:} + 1))p" "$SRC/transcripts/card-07.txt" | grep -qx '' ||
             { echo "card-07.txt:$piece is not one box"; return 1; }
@@ -480,10 +487,44 @@ hop() { NO_COLOR=1 "$ROOT/07-nic-to-app/trace" replay "$ROOT/07-nic-to-app/recor
     hop rps sched_wakeup | grep -q '+14\.1  cpu0 '
     in_order blocked-07 'sched_waking' 'No epoll is involved' ' before .*sys_enter_recvfrom'
     in_order poll-07 'sys_exit_poll' 'checked the whole list' 'find out which'
-    in_order sockets-07 '+19\.9 .*epoll_wait_returned'
+    in_order sockets-07 '+19\.9 .*epoll_wait_returned' 'recvmsg_returned' 'TX_ACK_stamp' # "after the read"
+    awk '$1 == "sched_wakeup" { exit !($5 >= 20 * $3) }' "$SRC/transcripts/many-07.txt"         # "twenty times as long"
     in_order gro-07 'frame_written  *118' 'of 4 frames' 'tcp_probe  *256 bytes'
     in_order life-07 '^-  *char buffer' '^+  *static char buffer' '^ .*receive(' '^+  *unwatch(fd);' '^ }'
     [ "$(grep -c '^[-+]' "$SRC/transcripts/life-07.txt")" = 3 ]
+    in_order card-07 ' 55 bytes'                                                # 12 bytes of time stamps make the difference
+    in_order lo-07 'netif_rx  *lo, 67 bytes'
+}
+
+@test "the scenes of chapter 7 show what the text says of them" {
+    # A coroutine that computes stops the others, and a thread that computes does not.
+    in_order compute-07 '^1\$ /tmp/coroutines' '^2\$ .* send C' '^3\$ .*-t 1 .* echo hi' '^client: timed out in: echo hi' \
+        '^1\$ /tmp/threads' '^2\$ .* send C' '^3\$ .*-t 1 .* echo hi' '^hi came back'
+    # What the client sent is in the two buffers, and the window was the reason.
+    awk '/^filled/ { sent = $2 } / Recv-Q / && $1 ~ /:5566$/ { arrived = $3 } / Recv-Q / && $1 !~ /:5566$/ { waits = $5 }
+        /^rwnd_limited/ { split($0, part, /[(%]/); limited = part[2] }
+        END { exit !(arrived > 0 && waits > 0 && arrived + waits == sent && limited > 90) }' "$SRC/transcripts/full-07.txt"
+    # Stage 04 gives up, and stage 06 takes the next back end.
+    in_order forbidden-07 'epoll_create1:error=EPERM' '^server: epoll: Operation not permitted' '^1\$ forbid 06' '^poll calls back'
+    # The frames: 55 bytes in the IP header, port 40000, and the two flags.
+    in_order tap-07 '54 bytes: Open' 'SYN$' '69 bytes: Here is data' '02 08 00$' 'IPv4     45 00 00 37 .* 40 06 .* c0 00 02 02 ' \
+        'TCP      9c 40 .* 50 18 ff ff' 'port 40000 .* PSH ACK$' '^  data '
+}
+
+@test "the table of nic has each line that nic prints, and the counters of chapter 7 exist" {
+    need_linux
+    sed -n '/^static const struct feature features/,/^};/s/^    {"\([^"]*\)",.*/\1/p' "$ROOT/07-nic-to-app/nic.c" >"$FRESH/labels"
+    [ "$(wc -l <"$FRESH/labels")" -ge 20 ]
+    sed -n '/^|---/,/^$/s/^| \([^|`]*\) |.*/\1/p' "$SRC/nic.md" | diff "$FRESH/labels" -
+    local name found
+    found=$(awk '{ for (i = 2; i <= NF; i++) print substr($1, 1, length($1) - 1) $i }' /proc/net/snmp /proc/net/netstat)
+    for name in $(grep -oE '`(Ip|Tcp)[A-Za-z]+`' "$SRC/07-card-and-kernel.md" | tr -d '`'); do
+        grep -qx "$name" <<<"$found" || { echo "no counter $name in /proc/net/snmp and netstat"; return 1; }
+    done
+    for name in $(grep -oE '/proc/sys/net/core/[a-z_]+|`(netdev|busy)_[a-z_]+`' "$SRC/nic.md" | tr -d '`' | sed 's#.*/##'); do
+        [ -e "/proc/sys/net/core/$name" ] || [ ! -d /proc/sys/net/core ] || { echo "no /proc/sys/net/core/$name"; return 1; }
+        grep -q "\"$name\"" "$ROOT/07-nic-to-app/nic.c" || { echo "nic does not read $name"; return 1; }
+    done
 }
 
 @test "chapter 7: a coroutine costs more than a client of 04 and less than a thread" { both limit-07 coroutine_cost; }
