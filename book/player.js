@@ -6,6 +6,7 @@
 'use strict';
 (() => {
 const PAUSE = 2500; // ms for each step, after the button "Play"
+const LOG_LINES = 4; // of the server's log: so many are shown
 const quiet = matchMedia('(prefers-reduced-motion: reduce)');
 
 // Make an element with a class and its content: text and elements.
@@ -15,9 +16,9 @@ function make(tag, name, ...content) {
     element.append(...content);
     return element;
 }
-// Set the content of an element, and mark it if that changes it.
-function put(element, text, mark) {
-    element.classList.toggle('changed', mark && element.textContent !== text);
+// Set the text of an element, and mark it if that changes it.
+function put(element, text) {
+    element.classList.toggle('changed', element.textContent !== text);
     element.textContent = text;
 }
 
@@ -43,9 +44,10 @@ function buffer(label) {
 
 function connection(name) {
     const client = make('div', 'player-client', name), place = make('div', 'player-place');
-    const ends = [0, 1].map(() => make('div', 'player-state')), own = buffer('to read'), far = buffer('to read');
-    const near_end = make('div', 'player-end', make('div', 'player-place', 'client\'s socket'), own.element, ends[0]);
-    const far_end = make('div', 'player-end', place, far.element, ends[1]);
+    const ends = [0, 1].map(() => [make('span'), make('span')]), states = ends.map(pair => make('div', 'player-state', ...pair));
+    const own = buffer('receive buffer'), far = buffer('receive buffer');
+    const near_end = make('div', 'player-end', make('div', 'player-place', 'client\'s socket'), own.element, states[0]);
+    const far_end = make('div', 'player-end', place, far.element, states[1]);
     const line = make('div', 'player-line');
     const row = make('div', 'player-row', client, near_end, line, far_end);
     return {
@@ -57,29 +59,43 @@ function connection(name) {
             far_end.classList.toggle('absent', !now.server.state);
             far_end.classList.toggle('waiting', now.at === 'backlog');
             line.classList.toggle('absent', !now.client.state || !now.server.state);
-            put(place, now.at === 'backlog' ? 'in the backlog' : now.at ? `server's ${now.at}` : now.server.state ? 'server\'s socket' : '–', true);
-            put(ends[0], now.client.state.replace('_', ' ') || '–', true);
-            put(ends[1], now.server.state.replace('_', ' ') || '–', true);
+            put(place, now.at === 'backlog' ? 'in the backlog' : now.at ? `server's ${now.at}` : now.server.state ? 'server\'s socket' : '–');
+            [now.client, now.server].forEach((end, i) => {
+                put(ends[i][0], end.state);
+                put(ends[i][1], `send buffer: ${end.send ? `${end.send} B` : 'empty'}`);
+            });
             own.set(now.client.receive, now.client.fin);
             far.set(now.server.receive, now.server.fin);
         },
     };
 }
 
+// A line of the log has three columns: what the call returned, the descriptor with its events, the action.
+function log_line(line) {
+    const columns = line.match(/^(.{20}) (fd \d+(?: \S+)?|)\s+(.*)$/);
+    if (!columns) return make('div', 'player-log-line', line);
+    return make('div', 'player-log-line', ...columns.slice(1).map(text => make('span', '', text.trim())));
+}
+
 function server_run(steps) {
     const rows = new Map(steps[0].clients.map(({ name }) => [name, connection(name)]));
     const backlog = make('div', 'player-backlog'), now = make('div', 'player-now'), held = buffer('its buffer');
     const server = make('div', 'player-server', make('div', 'player-heading', 'server'), now, held.element);
+    const log = make('div', 'player-log');
     const kernel = make('div', 'player-kernel', make('div', 'player-heading', 'kernel'), backlog, ...[...rows.values()].map(({ row }) => row));
     return {
-        element: make('div', 'player-run', kernel, server),
+        element: make('div', 'player-run', kernel, server, log),
         set(step) {
             for (const client of step.clients) rows.get(client.name).set(client, step.by);
-            put(backlog, `backlog: ${step.backlog}`, true);
-            put(now, step.now, true);
+            put(backlog, `backlog: ${step.backlog}`);
+            put(now, step.now);
             server.classList.toggle('asleep', step.now.startsWith('waits'));
             server.classList.toggle('acts', !step.by);
             held.set(step.held);
+            const before = steps.slice(0, steps.indexOf(step)).flatMap(({ log }) => log).map(log_line);
+            const new_lines = step.log.map(log_line);
+            new_lines.forEach(line => line.classList.add('changed'));
+            log.replaceChildren(...[...before, ...new_lines].slice(-LOG_LINES));
         },
     };
 }
@@ -116,19 +132,9 @@ function packet_journey(steps) {
 
 // ---- the words of a step ----
 
-// A line of the log has three columns, which begin at fixed positions.
-function log_line(line) {
-    if (!/^.{20} |^.{52} /.test(line)) return make('span', 'player-log-line', line);
-    const cut = line.slice(21).search(/\s(?=\S*$|\S+( \S+)*$)/);
-    const second = line.slice(21).match(/^(\S*(?: \S+)*?)(?:\s{2,}|\s(?=recv|send|accept|resume|start|end|epoll_ctl|kevent)|$)(.*)$/);
-    return make('span', 'player-log-line', make('span', '', line.slice(0, 20).trim()), make('span', '', second ? second[1] : line.slice(21)),
-        make('span', '', second ? second[2].trim() : '', cut < 0 ? '' : ''));
-}
-
-function words_of_server(step, steps) {
-    return [make('p', 'player-sentence', step.text),
-        make('div', 'player-log', ...step.log.map(log_line)),
-        make('p', 'player-hidden', `The server: ${step.now}. Levels: ${step.levels}.`)];
+function words_of_server(step) {
+    const log = step.log.length ? ` The log: ${step.log.map(line => line.trim()).join('; ')}.` : '';
+    return [make('p', 'player-sentence', step.text), make('p', 'player-hidden', `The server: ${step.now}.${log} Levels: ${step.levels}.`)];
 }
 
 function words_of_journey(step, steps) {

@@ -515,7 +515,11 @@ static void show_call(void)
         after_listen(text, sizeof text);
     else if (call.number != SYS_close || !after_close(text, sizeof text))
         return;
-    snprintf(now, sizeof now, "%.*s = %ld", (int)strcspn(text, " ,"), text, call.result);
+    int length = (int)strcspn(text, "(");
+    if (name_of_wait(call.number) != NULL || call.number == SYS_epoll_ctl)
+        snprintf(now, sizeof now, "%.*s() = %ld", length, text, call.result);
+    else
+        snprintf(now, sizeof now, "%.*s(%d) = %ld", length, text, (int)call.args[0], call.result);
     begin_step(0, now, text);
 }
 
