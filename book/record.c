@@ -97,7 +97,7 @@ static struct {
     long result;
 } call;
 
-static void fail(const char *format, ...)
+static _Noreturn void fail(const char *format, ...)
 {
     va_list values;
 
@@ -361,7 +361,7 @@ static void add_log_lines(void)
 
 /* ---- what each call of the server means ---- */
 
-static bool emulates_kqueue; /* then server.c calls kevent(), which calls epoll */
+static bool emulates_kqueue; /* then server.c calls kevent(), and kevent() calls epoll_wait() */
 
 /* The name of a call in which a server waits for many descriptors; NULL: it is another call. */
 static const char *name_of_wait(uint64_t number)
@@ -381,7 +381,7 @@ static const char *name_of_wait(uint64_t number)
     case SYS_epoll_wait:
 #endif
     case SYS_epoll_pwait:
-        return emulates_kqueue ? "kevent()" : "epoll_wait()";
+        return "epoll_wait()";
     }
     return NULL;
 }
@@ -410,6 +410,8 @@ static const char *name_of_call(void)
         return wait;
     if (is_accept(call.number))
         return "accept()";
+    if (call.number == SYS_epoll_ctl)
+        return "epoll_ctl()";
     return call.number == SYS_recvfrom ? "recv()" : "";
 }
 
@@ -418,15 +420,17 @@ static const char *what_server_does(void)
 {
     static char text[80];
 
-    snprintf(text, sizeof text, "%s %s", call.asleep ? "waits in" : "is about to call",
-             name_of_call());
+    snprintf(text, sizeof text, "%s %s%s", call.asleep ? "waits in" : "is about to call",
+             name_of_call(),
+             emulates_kqueue && name_of_wait(call.number) != NULL ? " for kevent()" : "");
     return text;
 }
 
 static void after_wait(char *text, size_t size)
 {
-    snprintf(text, size, "%s returns %ld: %s ready.", name_of_call(), call.result,
-             call.result == 1 ? "one descriptor is" : "so many descriptors are");
+    snprintf(text, size, "%s returns %ld%s: %ld %s ready.", name_of_call(), call.result,
+             emulates_kqueue ? " to the emulation of kevent()" : "", call.result,
+             call.result == 1 ? "descriptor is" : "descriptors are");
 }
 
 static void after_accept(char *text, size_t size)
@@ -440,7 +444,8 @@ static void after_accept(char *text, size_t size)
 static void after_control(char *text, size_t size)
 {
     const char *name = name_of_fd((int)call.args[2]);
-    const char *how = emulates_kqueue ? "kevent(), here through epoll_ctl()," : "epoll_ctl()";
+    const char *how =
+        emulates_kqueue ? "The kqueue emulation calls epoll_ctl(), which" : "epoll_ctl()";
 
     if (call.args[1] == EPOLL_CTL_DEL)
         snprintf(text, size, "%s removes %s from the interest list.", how, name);
@@ -469,8 +474,8 @@ static void after_send(char *text, size_t size)
     const char *name = name_of_fd((int)call.args[0]);
     const struct client *client = client_with_fd((int)call.args[0]);
 
-    snprintf(text, size, "send() accepts %ld bytes for %s; they arrive at %c.", call.result, name,
-             client == NULL ? '?' : letter(client));
+    snprintf(text, size, "send() hands %ld bytes to %s, and the kernel delivers them to %c.",
+             call.result, name, client == NULL ? '?' : letter(client));
     held_bytes -= call.result > 0 ? call.result : 0;
 }
 
@@ -490,10 +495,11 @@ static bool after_close(char *text, size_t size)
 static void after_listen(char *text, size_t size)
 {
     listener_fd = (int)call.args[0];
-    snprintf(text, size,
-             "listen() opens the server's port: from now on, the kernel accepts "
-             "connections into the backlog of fd %d.",
-             listener_fd);
+    snprintf(
+        text, size,
+        "listen() opens the server's port. From now on, the kernel completes handshakes by itself "
+        "and keeps the connections in the backlog of fd %d.",
+        listener_fd);
 }
 
 /* The server has returned from a call: write a step if a reader wants to see it. */
@@ -515,11 +521,11 @@ static void show_call(void)
         after_listen(text, sizeof text);
     else if (call.number != SYS_close || !after_close(text, sizeof text))
         return;
-    int length = (int)strcspn(text, "(");
     if (name_of_wait(call.number) != NULL || call.number == SYS_epoll_ctl)
-        snprintf(now, sizeof now, "%.*s() = %ld", length, text, call.result);
+        snprintf(now, sizeof now, "%s = %ld", name_of_call(), call.result);
     else
-        snprintf(now, sizeof now, "%.*s(%d) = %ld", length, text, (int)call.args[0], call.result);
+        snprintf(now, sizeof now, "%.*s(%d) = %ld", (int)strcspn(text, "("), text,
+                 (int)call.args[0], call.result);
     begin_step(0, now, text);
 }
 
@@ -553,7 +559,7 @@ static bool has_stopped(void)
 /* Can the call that the server is in block? */
 static bool may_sleep(void)
 {
-    return call.inside && *name_of_call() != '\0';
+    return call.inside && call.number != SYS_epoll_ctl && *name_of_call() != '\0';
 }
 
 static bool kernel_says_asleep(void)
@@ -749,7 +755,7 @@ static void send_words(const struct client *client, const char *data, char *text
 
     snprintf(text, size, "%c sends \u201c%s\u201d, which waits in the receive buffer of %s.%s",
              letter(client), data, where,
-             call.asleep ? "" : " The recorder holds the server meanwhile.");
+             call.asleep ? "" : " Meanwhile the recorder holds the server.");
 }
 
 static void act(const struct action *action)
