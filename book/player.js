@@ -224,7 +224,7 @@ function packets_of(json) {
     const packets = new Map(), tracks = new Map(), events = JSON.parse(json).traceEvents;
     for (const event of events) if (event.name === 'thread_name') tracks.set(`${event.pid} ${event.tid}`, event.args.name);
     for (const event of events) {
-        if (event.ph !== 'X' || !event.args || !event.args.hop) continue;
+        if (event.ph !== 'X' || !event.args?.hop || !Number.isFinite(event.ts)) continue;
         const hops = packets.get(event.args.packet) || new Map();
         if (!hops.has(event.args.hop)) hops.set(event.args.hop, { ...event, track: tracks.get(`${event.pid} ${event.tid}`) || '' });
         packets.set(event.args.packet, hops);
