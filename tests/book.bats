@@ -291,7 +291,7 @@ function_of() {
         case $name in
         'modify()' | 'control()') continue ;; # Python's
         esac
-        grep -qrE "\b${name%??}\(" "$ROOT"/0*/*.[ch] "$ROOT"/05-kqueue/linux || { echo "no file calls or defines $name"; return 1; }
+        grep -qrE "\b${name%??}\(" "$ROOT"/0*/*.[ch] "$ROOT"/05-kqueue/linux "$ROOT/tests/programs/small.c" || { echo "no file calls or defines $name"; return 1; }
     done
     [ "$count" -ge 50 ]
 }
