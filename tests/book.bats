@@ -15,6 +15,10 @@ setup_file() {
     fi
 }
 teardown_file() { rm -rf "$FRESH"; }
+teardown() {
+    local pid
+    for pid in ${small_pid:-} ${stay_pid:-}; do kill "$pid" 2>/dev/null || true; done
+}
 setup() { set +T; } # bats traces no command inside functions, which would take most of the time
 
 without() { ! "$@"; } # a bare ! does not make a test fail
@@ -110,7 +114,7 @@ prose() { awk '/^```/ { open = !open; next } !open' "$1" | sed 's/<[^>]*>/ /g; s
 # The first page of chapter 7 is the chapter that has the structure of the others; its other pages are short.
 further_pages() { find "$SRC" -name '07-*.md' ! -name 07-nic-to-app.md; }
 chapters() { find "$SRC" -name '0[1-9]-*.md' ! -name '07-*.md' | sort; printf '%s\n' "$SRC/07-nic-to-app.md"; }
-words_of() { prose "$1" | tr -d '|*#-' | wc -w; }
+words_of() { sed '/^!\[.*)$/d' "$1" >"$FRESH/without-pictures" && prose "$FRESH/without-pictures" | tr -d '|*#-' | wc -w; }
 
 @test "a chapter has 800 to 2000 words, and each further page of chapter 7 has 400 to 2000" {
     local page words least
@@ -303,6 +307,57 @@ function_of() {
         grep -qF "\"$name\"" "$ROOT"/tests/*.bats || { echo "no such test: $name"; return 1; }
     done < <(grep -ohE '[Tt]he test "[^"]*"' "$SRC"/*.md | sed 's/^.he test "//; s/"$//')
     [ "$count" -ge 2 ]
+}
+
+# small PROGRAM MODE: start one of the small servers, in the background, until end_small; $port is its port
+small() {
+    mkfifo "$FRESH/small-$2" "$FRESH/stay-$2"
+    "$1" 0 "$2" >"$FRESH/small-$2" &
+    small_pid=$!
+    read -r port <"$FRESH/small-$2"
+    port=${port##*:}
+}
+# A client that connects and sends nothing, until stay is told to go.
+stay() {
+    "$FRESH/client" "$port" connect print connected wait <"$FRESH/stay-$1" >"$FRESH/stayed-$1" &
+    stay_pid=$!
+    exec 9>"$FRESH/stay-$1"
+    for ((i = 0; i < 500; i++)); do
+        ! grep -q connected "$FRESH/stayed-$1" || return 0
+        sleep 0.02
+    done
+    return 1
+}
+end_small() {
+    echo go >&9
+    exec 9>&-
+    wait "$stay_pid"
+    "$FRESH/client" -t 10 "$port" echo after
+    kill "$small_pid"
+    wait "$small_pid" || true
+    rm "$FRESH"/small-* "$FRESH"/stay-*
+}
+
+@test "the small servers of chapters 1 and 2: one client at a time, all in one loop, and why it is highest + 1" {
+    local i port
+    "${CC:-cc}" -std=c11 -o "$FRESH/client" "$ROOT/tests/programs/client.c"
+    "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -pthread -o "$FRESH/small" "$ROOT/tests/programs/small.c"
+    small "$FRESH/small" one
+    stay one
+    without "$FRESH/client" -t 1 "$port" echo waits 2>"$FRESH/said" # it is not served before the first one disconnects
+    grep -q 'timed out' "$FRESH/said"
+    end_small
+    small "$FRESH/small" select
+    stay select
+    "$FRESH/client" -t 10 "$port" echo hello echo again shutdown expect-eof
+    end_small
+    sed 's/select(highest + 1,/select(highest,/' "$ROOT/tests/programs/small.c" >"$FRESH/wrong.c"
+    without cmp -s "$ROOT/tests/programs/small.c" "$FRESH/wrong.c"
+    "${CC:-cc}" -std=c11 -pthread -o "$FRESH/wrong" "$FRESH/wrong.c"
+    small "$FRESH/wrong" select
+    without "$FRESH/client" -t 1 "$port" echo nobody 2>"$FRESH/said" # "nobody would be accepted"
+    kill "$small_pid"
+    grep -q 'timed out' "$FRESH/said"
 }
 
 @test "what chapter 5 says of its code" {
