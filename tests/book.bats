@@ -491,21 +491,6 @@ coroutine_cost() {
         END { if (entry >= mine || mine >= thread) wrong("not between the two") }'
 }
 
-@test "a drawing comes from its script, and can be read on any screen and in any theme" {
-    local script drawing
-    for script in "$ROOT"/book/drawings/*.sh; do
-        drawing=$SRC/images/$(basename "$script" .sh).svg
-        sh "$script" | cmp - "$drawing" || { echo "sh ${script#"$ROOT"/} >${drawing#"$ROOT"/} draws it again"; return 1; }
-    done
-    for script in "$ROOT"/book/drawings/*.sh; do
-        drawing=$SRC/images/$(basename "$script" .sh).svg
-        grep -q 'role="img"' "$drawing"
-        grep -q '<title id="title">..*</title>' "$drawing"
-        sed -n 3p "$drawing" | grep -q '^<rect width="360".*fill="#fff"'
-        sed -n 1p "$drawing" | grep -q 'viewBox="0 0 360 [0-9]*".* font-size="1[2-9]"' # 390 px: the letters stay as they are
-    done
-}
-
 @test "mdbook builds it without a warning, and no block is empty" {
     local mdbook
     . "$ROOT/tests/support/environment"
