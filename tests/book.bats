@@ -359,7 +359,7 @@ end_small() {
     without cmp -s "$ROOT/tests/programs/small.c" "$FRESH/wrong.c"
     "${CC:-cc}" -std=c11 -pthread -o "$FRESH/wrong" "$FRESH/wrong.c"
     small "$FRESH/wrong" select
-    without "$FRESH/client" -t 1 "$port" echo nobody 2>"$FRESH/said" # "nobody would be accepted"
+    without "$FRESH/client" -t 1 "$port" echo nobody 2>"$FRESH/said" # "no client would ever be accepted"
     kill "$small_pid"
     grep -q 'timed out' "$FRESH/said"
 }
