@@ -85,7 +85,7 @@ shown() {
             /^```/ { open = 0; next }
             { before = $0 }
             !open || marked || /^\{\{#include / { next }
-            kind ~ /^(console|text)$/ && /^\$ / { next }
+            kind ~ /^(console|text)$/ && /^[1-9]?\$ / { next }
             kind ~ /^python$/ { if (!said) said = /not ours/; if (said) next }
             { print page ": in a block of " (kind == "" ? "no kind" : kind) ": " $0; bad = 1 }
             END { if (open) { print page ": a block without an end"; bad = 1 } exit bad }' "$page"
@@ -299,7 +299,7 @@ function_of() {
         case $name in
         'modify()' | 'control()') continue ;; # Python's
         esac
-        grep -qrE "\b${name%??}\(" "$ROOT"/0*/*.[ch] "$ROOT"/05-kqueue/linux "$ROOT/tests/programs/small.c" || { echo "no file calls or defines $name"; return 1; }
+        grep -qrE "\b${name%??}\(" "$ROOT"/0*/*.[ch] "$ROOT"/05-kqueue/linux "$ROOT"/tests/programs || { echo "no file calls or defines $name"; return 1; }
     done
     [ "$count" -ge 50 ]
 }
@@ -311,6 +311,17 @@ function_of() {
         grep -qF "\"$name\"" "$ROOT"/tests/*.bats || { echo "no such test: $name"; return 1; }
     done < <(grep -ohE '[Tt]he test "[^"]*"' "$SRC"/*.md | sed 's/^.he test "//; s/"$//')
     [ "$count" -ge 2 ]
+}
+
+@test "a section of the book that the lab names is there" {
+    local file chapter title count=0
+    for file in "$ROOT"/tests/lab/rungs.c "$ROOT"/tests/lab/tasks/*/*/*; do
+        while IFS='|' read -r chapter title; do
+            count=$((count + 1))
+            cat "$SRC/0$chapter"-*.md | grep -qFx "## $title" || { echo "${file#"$ROOT"/}: chapter $chapter has no section \"$title\""; return 1; }
+        done < <(if [ "${file##*.}" = c ]; then sed 's/^ *"//; s/" *$//; s/\\"/"/g' "$file"; else cat "$file"; fi | tr -s '\n ' ' ' | grep -oE '[Cc]hapter [1-7], "[^"]*"' | sed 's/^.hapter \(.\), "/\1|/; s/"$//')
+    done
+    [ "$count" -ge 60 ]
 }
 
 # small PROGRAM MODE: start one of the small servers, in the background, until end_small; $port is its port
