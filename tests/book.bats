@@ -15,6 +15,10 @@ setup_file() {
     fi
 }
 teardown_file() { rm -rf "$FRESH"; }
+teardown() {
+    local pid
+    for pid in ${small_pid:-} ${stay_pid:-}; do kill "$pid" 2>/dev/null || true; done
+}
 setup() { set +T; } # bats traces no command inside functions, which would take most of the time
 
 without() { ! "$@"; } # a bare ! does not make a test fail
@@ -81,7 +85,7 @@ shown() {
             /^```/ { open = 0; next }
             { before = $0 }
             !open || marked || /^\{\{#include / { next }
-            kind ~ /^(console|text)$/ && /^\$ / { next }
+            kind ~ /^(console|text)$/ && /^[1-9]?\$ / { next }
             kind ~ /^python$/ { if (!said) said = /not ours/; if (said) next }
             { print page ": in a block of " (kind == "" ? "no kind" : kind) ": " $0; bad = 1 }
             END { if (open) { print page ": a block without an end"; bad = 1 } exit bad }' "$page"
@@ -110,7 +114,7 @@ prose() { awk '/^```/ { open = !open; next } !open' "$1" | sed 's/<[^>]*>/ /g; s
 # The first page of chapter 7 is the chapter that has the structure of the others; its other pages are short.
 further_pages() { find "$SRC" -name '07-*.md' ! -name 07-nic-to-app.md; }
 chapters() { find "$SRC" -name '0[1-9]-*.md' ! -name '07-*.md' | sort; printf '%s\n' "$SRC/07-nic-to-app.md"; }
-words_of() { prose "$1" | tr -d '|*#-' | wc -w; }
+words_of() { sed '/^!\[.*)$/d' "$1" >"$FRESH/without-pictures" && prose "$FRESH/without-pictures" | tr -d '|*#-' | wc -w; }
 
 @test "a chapter has 800 to 2000 words, and each further page of chapter 7 has 400 to 2000" {
     local page words least
@@ -195,7 +199,7 @@ section() { awk -v title="## $2" '/^```/ { block = !block } /^## / && !block { o
     local before='' page
     grep -oE '\]\([a-z0-9-]+\.md\)' "$SRC/SUMMARY.md" | tr -d ']()' >"$FRESH/pages"
     for page in introduction setting-up 01-blocking 02-select 03-poll 04-epoll 05-kqueue 06-selector 07-nic-to-app 07-way-in \
-        07-being-the-card 07-card-and-kernel 07-without-root contract claims instructors errors system-calls glossary pitfalls \
+        07-being-the-card 07-card-and-kernel 07-without-root journey contract claims instructors presenter errors system-calls glossary pitfalls \
         emulation bsd nic beyond reading; do
         page=$(grep -nx "$page.md" "$FRESH/pages" | cut -d: -f1)
         [ -n "$page" ] || continue # a page that this edition does not have
@@ -263,7 +267,11 @@ function_of() {
     function_of 01-blocking/common.c reserve_std_fds | grep -q 'reopen_output(STDOUT_FILENO); reopen_output(STDERR_FILENO);'
     function_of 01-blocking/common.c print_line | grep -q 'log line%s dropped'    # "dropped and counted"
     part 01-blocking/common.c signals | grep -q 'failed_write\[\] = {SIGPIPE, SIGXFSZ, SIGTTOU}' # "The other two signals"
+    function_of 01-blocking/server.c start_client_thread | grep -qF 'client_thread, (void *)(intptr_t)fd);' # "a value, as in"
+    part 01-blocking/common.c listen | grep -q 'listen(fd, BACKLOG)' && grep -q '^#define BACKLOG 4096 ' "$ROOT/01-blocking/common.c"
     # Chapter 2.
+    function_of 02-select/server.c select_closed | grep -q 'FD_SET(fd, readable);' # "the next call on it reports the error"
+    part 02-select/common.c stop | grep -q 'write(shutdown_pipe\[1\]'              # "our handler writes one byte"
     grep -q '^#define BACKOFF_MS 100$' "$ROOT/02-select/common.h"                # "every 100 ms"
     function_of 02-select/clients.c accept_pause | grep -q ' unwatch(listener);' # "`unwatch()` pauses accepting"
     function_of 02-select/clients.c accept_resume | grep -q ' watch(listener) '  # "`watch()` resumes it"
@@ -309,7 +317,7 @@ tasks_of() { grep -lx "Kind: $2" "$ROOT/tests/lab/tasks/$1"-*/*/task | wc -l; }
         case $name in
         'modify()' | 'control()') continue ;; # Python's
         esac
-        grep -qrE "\b${name%??}\(" "$ROOT"/0*/*.[ch] "$ROOT"/05-kqueue/linux || { echo "no file calls or defines $name"; return 1; }
+        grep -qrE "\b${name%??}\(" "$ROOT"/0*/*.[ch] "$ROOT"/05-kqueue/linux "$ROOT"/tests/programs || { echo "no file calls or defines $name"; return 1; }
     done
     [ "$count" -ge 50 ]
 }
@@ -321,6 +329,68 @@ tasks_of() { grep -lx "Kind: $2" "$ROOT/tests/lab/tasks/$1"-*/*/task | wc -l; }
         grep -qF "\"$name\"" "$ROOT"/tests/*.bats || { echo "no such test: $name"; return 1; }
     done < <(grep -ohE '[Tt]he test "[^"]*"' "$SRC"/*.md | sed 's/^.he test "//; s/"$//')
     [ "$count" -ge 2 ]
+}
+
+@test "a section of the book that the lab names is there" {
+    local file chapter title count=0
+    for file in "$ROOT"/tests/lab/rungs.c "$ROOT"/tests/lab/tasks/*/*/*; do
+        while IFS='|' read -r chapter title; do
+            count=$((count + 1))
+            cat "$SRC/0$chapter"-*.md | grep -qFx "## $title" || { echo "${file#"$ROOT"/}: chapter $chapter has no section \"$title\""; return 1; }
+        done < <(if [ "${file##*.}" = c ]; then sed 's/^ *"//; s/" *$//; s/\\"/"/g' "$file"; else cat "$file"; fi | tr -s '\n ' ' ' | grep -oE '[Cc]hapter [1-7], "[^"]*"' | sed 's/^.hapter \(.\), "/\1|/; s/"$//')
+    done
+    [ "$count" -ge 60 ]
+}
+
+# small PROGRAM MODE: start one of the small servers, in the background, until end_small; $port is its port
+small() {
+    mkfifo "$FRESH/small-$2" "$FRESH/stay-$2"
+    "$1" 0 "$2" >"$FRESH/small-$2" &
+    small_pid=$!
+    read -r port <"$FRESH/small-$2"
+    port=${port##*:}
+}
+# A client that connects and sends nothing, until stay is told to go.
+stay() {
+    "$FRESH/client" "$port" connect print connected wait <"$FRESH/stay-$1" >"$FRESH/stayed-$1" &
+    stay_pid=$!
+    exec 9>"$FRESH/stay-$1"
+    for ((i = 0; i < 500; i++)); do
+        ! grep -q connected "$FRESH/stayed-$1" || return 0
+        sleep 0.02
+    done
+    return 1
+}
+end_small() {
+    echo go >&9
+    exec 9>&-
+    wait "$stay_pid"
+    "$FRESH/client" -t 10 "$port" echo after
+    kill "$small_pid"
+    wait "$small_pid" || true
+    rm "$FRESH"/small-* "$FRESH"/stay-*
+}
+
+@test "the small servers of chapters 1 and 2: one client at a time, all in one loop, and why it is highest + 1" {
+    local i port
+    "${CC:-cc}" -std=c11 -o "$FRESH/client" "$ROOT/tests/programs/client.c"
+    "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -pthread -o "$FRESH/small" "$ROOT/tests/programs/small.c"
+    small "$FRESH/small" one
+    stay one
+    without "$FRESH/client" -t 1 "$port" echo waits 2>"$FRESH/said" # it is not served before the first one disconnects
+    grep -q 'timed out' "$FRESH/said"
+    end_small
+    small "$FRESH/small" select
+    stay select
+    "$FRESH/client" -t 10 "$port" echo hello echo again shutdown expect-eof
+    end_small
+    sed 's/select(highest + 1,/select(highest,/' "$ROOT/tests/programs/small.c" >"$FRESH/wrong.c"
+    without cmp -s "$ROOT/tests/programs/small.c" "$FRESH/wrong.c"
+    "${CC:-cc}" -std=c11 -pthread -o "$FRESH/wrong" "$FRESH/wrong.c"
+    small "$FRESH/wrong" select
+    without "$FRESH/client" -t 1 "$port" echo nobody 2>"$FRESH/said" # "no client would ever be accepted"
+    kill "$small_pid"
+    grep -q 'timed out' "$FRESH/said"
 }
 
 @test "what chapter 5 says of its code" {
