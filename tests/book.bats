@@ -15,10 +15,13 @@ setup_file() {
     fi
 }
 teardown_file() { rm -rf "$FRESH"; }
+teardown() {
+    local pid
+    for pid in ${small_pid:-} ${stay_pid:-}; do kill "$pid" 2>/dev/null || true; done
+}
 setup() { set +T; } # bats traces no command inside functions, which would take most of the time
 
 without() { ! "$@"; } # a bare ! does not make a test fail
-chapters() { printf '%s\n' "$SRC"/0[1-9]-*.md; }
 
 # ---- the text and the code ----
 
@@ -82,7 +85,7 @@ shown() {
             /^```/ { open = 0; next }
             { before = $0 }
             !open || marked || /^\{\{#include / { next }
-            kind ~ /^(console|text)$/ && /^\$ / { next }
+            kind ~ /^(console|text)$/ && /^[1-9]?\$ / { next }
             kind ~ /^python$/ { if (!said) said = /not ours/; if (said) next }
             { print page ": in a block of " (kind == "" ? "no kind" : kind) ": " $0; bad = 1 }
             END { if (open) { print page ": a block without an end"; bad = 1 } exit bad }' "$page"
@@ -108,34 +111,104 @@ shown() {
 # The prose of a page: no blocks, no tags, no code spans.
 prose() { awk '/^```/ { open = !open; next } !open' "$1" | sed 's/<[^>]*>/ /g; s/`[^`]*`/X/g; s/!\[\([^]]*\)\]([^)]*)/\1/g'; }
 
-@test "a chapter has 800 to 1800 words, and the last one up to 2800" {
-    local page words most
-    for page in $(chapters); do
-        words=$(prose "$page" | tr -d '|*#-' | wc -w)
-        echo "${page##*/}: $words words"
-        most=1800
-        [ "${page##*/}" != 07-nic-to-app.md ] || most=2800
-        [ "$words" -ge 800 ]
-        [ "$words" -le $most ]
+# The first page of chapter 7 is the chapter that has the structure of the others; its other pages are short.
+further_pages() { find "$SRC" -name '07-*.md' ! -name 07-nic-to-app.md; }
+chapters() { find "$SRC" -name '0[1-9]-*.md' ! -name '07-*.md' | sort; printf '%s\n' "$SRC/07-nic-to-app.md"; }
+words_of() { sed '/^!\[.*)$/d' "$1" >"$FRESH/without-pictures" && prose "$FRESH/without-pictures" | tr -d '|*#-' | wc -w; }
+
+@test "a chapter has 800 to 2000 words, and each further page of chapter 7 has 400 to 2000" {
+    local page words least
+    for page in $(chapters) $(further_pages); do
+        words=$(words_of "$page")
+        least=800
+        [ -z "$(further_pages | grep -Fx "$page")" ] || least=400
+        [ "$words" -ge $least ] && [ "$words" -le 2000 ] || { echo "${page##*/}: $words words"; return 1; }
     done
 }
 
-@test "a chapter has a guess, a diff, a limit, the Python page, and 3 to 5 questions why" {
-    local page stage why next what page_of_the_other comes_next
+# section PAGE TITLE: the lines of the section, up to the next heading of the same level.
+section() { awk -v title="## $2" '/^```/ { block = !block } /^## / && !block { on = $0 == title; next } on' "$1"; }
+
+@test "all chapters have the same sections, in the same order" {
+    local page stage next what line from why
     for page in $(chapters); do
         stage=${page##*/} stage=${stage%%-*}
+        from=0
+        for what in 'Guess first' 'What changed' 'A common mistake' 'Questions' 'To do' 'What comes next'; do
+            [ "$(grep -cx "## $what" "$page")" = 1 ] ||
+                case $stage:$what in
+                "01:What changed") continue ;; # before stage 01 there is nothing
+                *) echo "${page##*/}: not one section named: $what"; return 1 ;;
+                esac
+            line=$(grep -nx "## $what" "$page" | cut -d: -f1)
+            [ "$line" -gt $from ] || { echo "${page##*/}: not in its place: $what"; return 1; }
+            from=$line
+        done
         next=$stage
-        [ "$stage" != 01 ] || next=02 # before stage 01 there is nothing
-        page_of_the_other='^## What the Python page' comes_next='^## What comes next'
-        # Chapter 7 answers the second text, which it checks line by line, and nothing comes next.
-        [ "$stage" != 07 ] || page_of_the_other='^## Who is responsible' comes_next='^## Where it ends'
-        for what in '^## Guess first' "make limit-$stage" "$page_of_the_other" "$comes_next"; do
+        [ "$stage" != 01 ] || next=02
+        for what in "make limit-$stage" "make diff-$next"; do
             grep -q "$what" "$page" || { echo "${page##*/}: no $what"; return 1; }
         done
-        grep -q "make diff-$next" "$page" || { echo "${page##*/}: no make diff-$next"; return 1; }
-        why=$(grep -c '^<details><summary>Why ' "$page")
+        section "$page" 'Questions' >"$FRESH/section"
+        why=$(grep -c '^<details><summary>Why ' "$FRESH/section")
         [ "$why" -ge 3 ] && [ "$why" -le 5 ] || { echo "${page##*/}: $why questions"; return 1; }
         [ "$(grep -c '<details>' "$page")" = "$(grep -c '^</details>$' "$page")" ]
+    done
+}
+
+@test "each guess has an answer: \"Guess first\" ends with a box that has as many answers as there were questions" {
+    local page questions answers
+    for page in $(chapters); do
+        section "$page" 'Guess first' >"$FRESH/section"
+        questions=$(grep -oE '^[0-9]\. ' "$FRESH/section" | tr -d '. ' | tr '\n' ' ')
+        [ -n "$questions" ] || { echo "${page##*/}: no question has a number"; return 1; }
+        awk '!/^$/ { if (/^>/) box = box $0 " "; else box = "" } END { print box }' "$FRESH/section" >"$FRESH/box"
+        grep -q '^> \*\*Answers\.\*\* (1) ' "$FRESH/box" || { echo "${page##*/}: \"Guess first\" does not end with: > **Answers.** (1) ..."; return 1; }
+        answers=$(grep -oE '\([1-9]\) ' "$FRESH/box" | tr -d '() ' | tr '\n' ' ')
+        [ "$questions" = "$answers" ] || { echo "${page##*/}: questions $questions, and answers $answers"; return 1; }
+    done
+}
+
+@test "a common mistake stands for itself: the code, and nothing that the reader had to read before" {
+    local page
+    for page in $(chapters); do
+        section "$page" 'A common mistake' >"$FRESH/section"
+        grep -q '^```' "$FRESH/section" || { echo "${page##*/}: the mistake has no code"; return 1; }
+        without grep -n 'Python page' "$FRESH/section" || { echo "in ${page##*/}"; return 1; }
+    done
+}
+
+@test "the tasks of a chapter are those of its stage in the lab" {
+    local page stage what
+    for page in $(chapters); do
+        stage=${page##*/} stage=${stage%%-*}
+        section "$page" 'To do' >"$FRESH/section"
+        for what in "make start-$stage" "make grade-$stage"; do
+            grep -q "$what" "$FRESH/section" || { echo "${page##*/}: To do: no $what"; return 1; }
+        done
+        for what in $(grep -oE 'make [a-z]+-[0-9]+' "$FRESH/section" | grep -o '[0-9]*$' | sort -u); do
+            [ "$what" = "$stage" ] || { echo "${page##*/}: To do names stage $what"; return 1; }
+        done
+        for what in $(grep -oE 'TASK=[a-z0-9-]+' "$FRESH/section" | cut -d= -f2); do
+            [ -d "$(echo "$ROOT/tests/lab/tasks/$stage"-*)/$what" ] || { echo "${page##*/}: there is no task $what"; return 1; }
+        done
+    done
+}
+
+@test "the table of contents has the pages in the order in which they are read" {
+    local before='' page
+    grep -oE '\]\([a-z0-9-]+\.md\)' "$SRC/SUMMARY.md" | tr -d ']()' >"$FRESH/pages"
+    for page in introduction setting-up 01-blocking 02-select 03-poll 04-epoll 05-kqueue 06-selector 07-nic-to-app 07-way-in \
+        07-being-the-card 07-card-and-kernel 07-without-root journey contract claims instructors presenter errors system-calls glossary pitfalls \
+        emulation bsd nic beyond reading; do
+        page=$(grep -nx "$page.md" "$FRESH/pages" | cut -d: -f1)
+        [ -n "$page" ] || continue # a page that this edition does not have
+        [ "$page" -gt "${before:-0}" ] || { echo "SUMMARY.md: not in its place: $(sed -n "${page}p" "$FRESH/pages")"; return 1; }
+        before=$page
+    done
+    [ "${before:-0}" -ge 9 ]
+    for page in $(further_pages); do # below the chapter's first page
+        grep -qE "^ +- \[.*\]\(${page##*/}\)" "$SRC/SUMMARY.md" || { echo "SUMMARY.md: ${page##*/} is not below chapter 7"; return 1; }
     done
 }
 
@@ -143,9 +216,10 @@ prose() { awk '/^```/ { open = !open; next } !open' "$1" | sed 's/<[^>]*>/ /g; s
     local number command
     sh "$ROOT/tests/commands/targets" help >"$FRESH/help"
     for command in $(grep -ohE '(`|^[12]?\$ )make [a-z]+(-[0-9]+)?' "$SRC"/*.md | sed 's/.*make //; s/[0-9][0-9]*$/NN/' | grep -vx help | sort -u); do
+        [ "$command" != lab-NN ] || { sh "$ROOT/tests/commands/targets" lab-01 | grep -q '^01-blocking'; continue; }
         grep -qE "make $command( |\$)" "$FRESH/help" || { echo "make help does not know: make $command"; return 1; }
     done
-    for number in $(grep -ohE 'make (tour STAGE=|limit-|diff-|test-|run-)[0-9]+|STAGE=[0-9]+' "$SRC"/*.md | grep -o '[0-9]*$' | sort -u); do
+    for number in $(grep -ohE 'make (tour STAGE=|limit-|diff-|test-|run-|start-|lab-|grade-)[0-9]+|STAGE=[0-9]+' "$SRC"/*.md | grep -o '[0-9]*$' | sort -u); do
         ls "$ROOT/$number"-*/server.c >/dev/null || { echo "the book names stage $number"; return 1; }
     done
 }
@@ -192,7 +266,11 @@ function_of() {
     function_of 01-blocking/common.c reserve_std_fds | grep -q 'reopen_output(STDOUT_FILENO); reopen_output(STDERR_FILENO);'
     function_of 01-blocking/common.c print_line | grep -q 'log line%s dropped'    # "dropped and counted"
     part 01-blocking/common.c signals | grep -q 'failed_write\[\] = {SIGPIPE, SIGXFSZ, SIGTTOU}' # "The other two signals"
+    function_of 01-blocking/server.c start_client_thread | grep -qF 'client_thread, (void *)(intptr_t)fd);' # "a value, as in"
+    part 01-blocking/common.c listen | grep -q 'listen(fd, BACKLOG)' && grep -q '^#define BACKLOG 4096 ' "$ROOT/01-blocking/common.c"
     # Chapter 2.
+    function_of 02-select/server.c select_closed | grep -q 'FD_SET(fd, readable);' # "the next call on it reports the error"
+    part 02-select/common.c stop | grep -q 'write(shutdown_pipe\[1\]'              # "our handler writes one byte"
     grep -q '^#define BACKOFF_MS 100$' "$ROOT/02-select/common.h"                # "every 100 ms"
     function_of 02-select/clients.c accept_pause | grep -q ' unwatch(listener);' # "`unwatch()` pauses accepting"
     function_of 02-select/clients.c accept_resume | grep -q ' watch(listener) '  # "`watch()` resumes it"
@@ -221,7 +299,7 @@ function_of() {
         case $name in
         'modify()' | 'control()') continue ;; # Python's
         esac
-        grep -qrE "\b${name%??}\(" "$ROOT"/0*/*.[ch] "$ROOT"/05-kqueue/linux || { echo "no file calls or defines $name"; return 1; }
+        grep -qrE "\b${name%??}\(" "$ROOT"/0*/*.[ch] "$ROOT"/05-kqueue/linux "$ROOT"/tests/programs || { echo "no file calls or defines $name"; return 1; }
     done
     [ "$count" -ge 50 ]
 }
@@ -233,6 +311,68 @@ function_of() {
         grep -qF "\"$name\"" "$ROOT"/tests/*.bats || { echo "no such test: $name"; return 1; }
     done < <(grep -ohE '[Tt]he test "[^"]*"' "$SRC"/*.md | sed 's/^.he test "//; s/"$//')
     [ "$count" -ge 2 ]
+}
+
+@test "a section of the book that the lab names is there" {
+    local file chapter title count=0
+    for file in "$ROOT"/tests/lab/rungs.c "$ROOT"/tests/lab/tasks/*/*/*; do
+        while IFS='|' read -r chapter title; do
+            count=$((count + 1))
+            cat "$SRC/0$chapter"-*.md | grep -qFx "## $title" || { echo "${file#"$ROOT"/}: chapter $chapter has no section \"$title\""; return 1; }
+        done < <(if [ "${file##*.}" = c ]; then sed 's/^ *"//; s/" *$//; s/\\"/"/g' "$file"; else cat "$file"; fi | tr -s '\n ' ' ' | grep -oE '[Cc]hapter [1-7], "[^"]*"' | sed 's/^.hapter \(.\), "/\1|/; s/"$//')
+    done
+    [ "$count" -ge 60 ]
+}
+
+# small PROGRAM MODE: start one of the small servers, in the background, until end_small; $port is its port
+small() {
+    mkfifo "$FRESH/small-$2" "$FRESH/stay-$2"
+    "$1" 0 "$2" >"$FRESH/small-$2" &
+    small_pid=$!
+    read -r port <"$FRESH/small-$2"
+    port=${port##*:}
+}
+# A client that connects and sends nothing, until stay is told to go.
+stay() {
+    "$FRESH/client" "$port" connect print connected wait <"$FRESH/stay-$1" >"$FRESH/stayed-$1" &
+    stay_pid=$!
+    exec 9>"$FRESH/stay-$1"
+    for ((i = 0; i < 500; i++)); do
+        ! grep -q connected "$FRESH/stayed-$1" || return 0
+        sleep 0.02
+    done
+    return 1
+}
+end_small() {
+    echo go >&9
+    exec 9>&-
+    wait "$stay_pid"
+    "$FRESH/client" -t 10 "$port" echo after
+    kill "$small_pid"
+    wait "$small_pid" || true
+    rm "$FRESH"/small-* "$FRESH"/stay-*
+}
+
+@test "the small servers of chapters 1 and 2: one client at a time, all in one loop, and why it is highest + 1" {
+    local i port
+    "${CC:-cc}" -std=c11 -o "$FRESH/client" "$ROOT/tests/programs/client.c"
+    "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -pthread -o "$FRESH/small" "$ROOT/tests/programs/small.c"
+    small "$FRESH/small" one
+    stay one
+    without "$FRESH/client" -t 1 "$port" echo waits 2>"$FRESH/said" # it is not served before the first one disconnects
+    grep -q 'timed out' "$FRESH/said"
+    end_small
+    small "$FRESH/small" select
+    stay select
+    "$FRESH/client" -t 10 "$port" echo hello echo again shutdown expect-eof
+    end_small
+    sed 's/select(highest + 1,/select(highest,/' "$ROOT/tests/programs/small.c" >"$FRESH/wrong.c"
+    without cmp -s "$ROOT/tests/programs/small.c" "$FRESH/wrong.c"
+    "${CC:-cc}" -std=c11 -pthread -o "$FRESH/wrong" "$FRESH/wrong.c"
+    small "$FRESH/wrong" select
+    without "$FRESH/client" -t 1 "$port" echo nobody 2>"$FRESH/said" # "no client would ever be accepted"
+    kill "$small_pid"
+    grep -q 'timed out' "$FRESH/said"
 }
 
 @test "what chapter 5 says of its code" {

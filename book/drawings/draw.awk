@@ -22,7 +22,8 @@ function escape(s) { gsub(/&/, "\\&amp;", s); gsub(/</, "\\&lt;", s); gsub(/>/, 
 # The first line of the file, the title that is read aloud, and the background.
 function start(height, title) {
     palette()
-    printf "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 360 %d\" width=\"480\" role=\"img\" aria-labelledby=\"title\" font-family=\"Helvetica, Arial, sans-serif\" font-size=\"13\">\n", height
+    printf "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 360 %d\" width=\"480\" role=\"img\"", height
+    print " aria-labelledby=\"title\" font-family=\"Helvetica, Arial, sans-serif\" font-size=\"13\">"
     printf "<title id=\"title\">%s</title>\n", escape(title)
     printf "<rect width=\"360\" height=\"%d\" fill=\"%s\"/>\n", height, PAPER
 }
@@ -42,7 +43,8 @@ function box(x, y, width, height, words, fill, edge, more) {
     if (style(words, "dark")) { fill = INK; edge = INK }
     if (style(words, "dark") && style(words, "new")) { fill = NEW; edge = NEW }
     if (style(words, "ghost")) { fill = "none"; more = more "\" stroke-dasharray=\"4 3" }
-    printf "<rect x=\"%g\" y=\"%g\" width=\"%g\" height=\"%g\" rx=\"%d\" fill=\"%s\" stroke=\"%s\" stroke-width=\"%s\"/>\n", x, y, width, height, style(words, "cell") ? 2 : 4, fill, edge, more
+    printf "<rect x=\"%g\" y=\"%g\" width=\"%g\" height=\"%g\" rx=\"%d\"", x, y, width, height, style(words, "cell") ? 2 : 4
+    printf " fill=\"%s\" stroke=\"%s\" stroke-width=\"%s\"/>\n", fill, edge, more
 }
 # A box with one line of text in its middle.
 function cell(x, y, width, height, s, words) {
@@ -57,7 +59,9 @@ function path(d, words, more) {
 }
 function line(x1, y1, x2, y2, words) { path(sprintf("M%g %gL%g %g", x1, y1, x2, y2), words) }
 function head(x, y, dx, dy, words) { # the tip of an arrow; dx and dy, of length 1, say where it points
-    printf "<path d=\"M%.1f %.1fL%.1f %.1fL%.1f %.1fz\" fill=\"%s\"/>\n", x, y, x - 8 * dx - 4.5 * dy, y - 8 * dy + 4.5 * dx, x - 8 * dx + 4.5 * dy, y - 8 * dy - 4.5 * dx, style(words, "muted") ? EDGE : colour(words)
+    printf "<path d=\"M%.1f %.1fL%.1f %.1fL%.1f %.1fz\" fill=\"%s\"/>\n", x, y,
+        x - 8 * dx - 4.5 * dy, y - 8 * dy + 4.5 * dx, x - 8 * dx + 4.5 * dy, y - 8 * dy - 4.5 * dx,
+        style(words, "muted") ? EDGE : colour(words)
 }
 function arrow(x1, y1, x2, y2, words, length_, dx, dy) {
     length_ = sqrt((x2 - x1) ^ 2 + (y2 - y1) ^ 2); dx = (x2 - x1) / length_; dy = (y2 - y1) / length_
@@ -67,11 +71,14 @@ function arrow(x1, y1, x2, y2, words, length_, dx, dy) {
 # A vertical arrow as wide as what it carries.
 function wide_arrow(x, y1, y2, width, words, d, half) {
     d = y2 > y1 ? 1 : -1; half = width / 2
-    printf "<path d=\"M%g %gV%gH%gL%g %gL%g %gH%gV%gz\" fill=\"%s\" stroke=\"%s\" stroke-width=\"1.5\"/>\n", x - half, y1, y2 - 12 * d, x - half - 7, x, y2, x + half + 7, y2 - 12 * d, x + half, y1, style(words, "new") ? NEW_FILL : PAPER, style(words, "new") ? NEW : EDGE
+    printf "<path d=\"M%g %gV%gH%gL%g %gL%g %gH%gV%gz\" fill=\"%s\" stroke=\"%s\" stroke-width=\"1.5\"/>\n",
+        x - half, y1, y2 - 12 * d, x - half - 7, x, y2, x + half + 7, y2 - 12 * d, x + half, y1,
+        style(words, "new") ? NEW_FILL : PAPER, style(words, "new") ? NEW : EDGE
 }
 # `count` bytes, of at most `most`, in a bar.
 function bytes(x, y, width, height, count, most, i) {
     box(x, y, width, height, "cell")
     for (i = 0; i < count; i++)
-        printf "<rect x=\"%.1f\" y=\"%g\" width=\"%.1f\" height=\"%g\" fill=\"%s\"/>\n", x + 2.5 + i * (width - 4) / most, y + 2.5, (width - 4) / most - 1.5, height - 5, BYTES
+        printf "<rect x=\"%.1f\" y=\"%g\" width=\"%.1f\" height=\"%g\" fill=\"%s\"/>\n",
+            x + 2.5 + i * (width - 4) / most, y + 2.5, (width - 4) / most - 1.5, height - 5, BYTES
 }

@@ -77,7 +77,7 @@ function whole() {
     text(180, KEEPS + 39, "the list of what to wait for:", "middle")
     text(180, KEEPS + 57, "here, or in your program", "middle")
     arrow(60, CALLS + 54, 60, CALLS + 2, ""); text(70, CALLS + 24, "wait:", "small"); text(70, CALLS + 40, "what is ready?", "small")
-    arrow(180, CALLS + 2, 180, CALLS + 54, ""); text(190, CALLS + 33, "B is", "small")
+    arrow(180, CALLS + 2, 180, CALLS + 54, ""); text(190, CALLS + 33, "B is ready", "small")
     arrow(262, CALLS + 54, 262, CALLS + 2, ""); arrow(276, CALLS + 2, 276, CALLS + 54, "")
     text(284, CALLS + 24, "accept,", "small"); text(284, CALLS + 40, "recv, send", "small")
     box(18, PROGRAM + 8, 324, 34, "new")

@@ -2,15 +2,16 @@
 # with small buffers of SPACE units: in each moment the client acts, and then the server handles one event.
 BEGIN {
     LAST = 52; SPACE = 24; PIECE = 10; READS_FROM = 23; SENDS_UNTIL = 24
-    start(476, "A short write: the echo fills the send buffer, the server keeps the rest and stops reading, the receive buffer fills, and the client cannot send more. When the client reads, all of it drains")
+    start(476, "A short write: the echo fills the send buffer, the server keeps the rest and stops reading, " \
+        "the receive buffer fills, and the client cannot send more. When the client reads, all of it drains")
     for (t = 1; t <= LAST; t++) moment(t)
     text(10, 22, "A client sends, and reads only from 3 on", "bold")
     guide(SHORT_AT, 1); guide(FULL_AT, 2); guide(READS_FROM, 3); guide(AGAIN_AT, 4)
     curve(66, "the echo, in the send buffer", ECHO)
     curve(146, "what the server keeps: pending", PENDING)
     curve(226, "the receive buffer", SENT)
-    bar(306, "the server reads", READS)
-    bar(340, "the client cannot send more", BLOCKED)
+    bar(306, "the server reads", READS, 1)
+    bar(340, "the client cannot send more", BLOCKED, 0)
     say(1, 396, "a short write: the server keeps the rest,"); text(36, 413, "and stops reading from this client", "small")
     say(2, 431, "the receive buffer is full: the client stops")
     say(3, 449, "the client reads: there is room again")
@@ -47,11 +48,14 @@ function curve(y, name, level, t, d) {
     line(14, y + 56, 346, y + 56, "")
     text(14, y + 6, name, "small", " stroke=\"" PAPER "\" stroke-width=\"4\" paint-order=\"stroke\"")
 }
-function bar(y, name, on, t) {
+# The moments in which it is so; `before`: up to that moment, not from it on.
+function bar(y, name, on, before, t) {
     text(14, y, name, "small", " stroke=\"" PAPER "\" stroke-width=\"4\" paint-order=\"stroke\"")
     box(14, y + 6, 332, 10, "cell")
     for (t = 1; t <= LAST; t++)
-        if (on[t]) printf "<rect x=\"%.1f\" y=\"%g\" width=\"6.4\" height=\"10\" fill=\"%s\"/>\n", x_of(t - 1), y + 6, INK
+        if (on[t])
+            printf "<rect x=\"%.1f\" y=\"%g\" width=\"6.8\" height=\"10\" fill=\"%s\"/>\n",
+                x_of(t - before), y + 6, INK
 }
 function dot(x, y, n) {
     printf "<circle cx=\"%g\" cy=\"%g\" r=\"8.5\" fill=\"%s\"/>\n", x, y, NEW

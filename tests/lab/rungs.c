@@ -50,13 +50,13 @@ const struct cause_text causes[CAUSE_COUNT] = {
          "writing only; EPOLL_CTL_MOD replaces `data` as well as `events`.",
          "chapter 4, \"Three calls\""},
     [EXITS_AT_START] = {"A call failed before the server could listen, or main() returned.",
-                        "chapter 1, \"Sockets in six calls\""},
+                        "chapter 1, \"Bytes, not messages\""},
     [NOT_LISTENING] = {"The server has to call listen() and, if it is one of our stages, to print "
                        "its address before it waits.",
-                       "chapter 1, \"Sockets in six calls\""},
+                       "chapter 1, \"Bytes, not messages\""},
     [NO_ADDRESS] = {"The first line on stdout has to be \"listening on ADDRESS:PORT\". Print your "
                     "own messages on stderr.",
-                    "chapter 1, \"Sockets in six calls\""},
+                    "chapter 1, \"Bytes, not messages\""},
     [LOOP_RETURNS] = {"The loop ended. serve() has to wait again after each event, until the "
                       "shutdown pipe is readable.",
                       "chapter 2, \"How it stops\""},
@@ -90,16 +90,16 @@ const struct cause_text causes[CAUSE_COUNT] = {
                               "chapter 2, \"Guess first\""},
     [WAITS_FOR_A_LINE] = {"The server waits for the end of a line. TCP is a stream of bytes: echo "
                           "whatever recv() returns.",
-                          "chapter 1, \"Sockets in six calls\""},
+                          "chapter 1, \"Bytes, not messages\""},
     [WAITS_FOR_A_BUFFER] = {"The server waits until its buffer is full. recv() returns what has "
                             "arrived; echo that.",
-                            "chapter 1, \"Sockets in six calls\""},
+                            "chapter 1, \"Bytes, not messages\""},
     [STRING_FUNCTIONS] = {"A string function such as strlen() stops at a zero byte. The length is "
                           "what recv() returned.",
-                          "chapter 1, \"Sockets in six calls\""},
+                          "chapter 1, \"Bytes, not messages\""},
     [WRONG_BYTES] =
         {"The server sends too many bytes or wrong ones. Send exactly what recv() returned.",
-         "chapter 1, \"Sockets in six calls\""},
+         "chapter 1, \"Bytes, not messages\""},
     [SENT_TWICE] = {"After a short write, the next send() starts again at the beginning: the count "
                     "of sent bytes is not added to the address.",
                     "chapter 2, \"Never wait elsewhere\""},
@@ -166,7 +166,7 @@ const struct cause_text causes[CAUSE_COUNT] = {
                          "chapter 3, \"The array\""},
     [BACKLOG_SHORT] = {"The backlog of listen() is short, and clients that connect at the same "
                        "time have to try again after a second.",
-                       "chapter 1, \"Sockets in six calls\""},
+                       "chapter 1, \"Bytes, not messages\""},
     [ONE_ACCEPT] = {"Only some of the clients in the backlog are accepted. If the listener is "
                     "edge-triggered, it reports them once: accept until EAGAIN, or leave EPOLLET "
                     "off.",
@@ -200,7 +200,7 @@ const struct cause_text causes[CAUSE_COUNT] = {
                          "chapter 2, \"How it stops\""},
     [PORT_IN_USE] = {"SO_REUSEADDR is not set on the listener: connections in TIME_WAIT keep the "
                      "port in use.",
-                     "chapter 1, \"Sockets in six calls\""},
+                     "chapter 1, \"Bytes, not messages\""},
 };
 
 /* ---- it compiles, it starts, it echoes ---- */
