@@ -7,13 +7,14 @@ SRC=$ROOT/book/src
 
 setup() {
     set +T # bats traces no command inside functions
+    [ "$(uname -s)" = Linux ] || skip 'the tables and transcripts are made on Linux; to run it: a Linux machine'
     TMP=$(mktemp -d "${TMPDIR:-/tmp}/appendices.XXXXXX")
     PIDS=''
 }
 teardown() {
     local pid
-    for pid in $PIDS; do kill -KILL "$pid" 2>/dev/null || :; done
-    rm -rf "$TMP"
+    for pid in ${PIDS:-}; do kill -KILL "$pid" 2>/dev/null || :; done
+    [ -z "${TMP:-}" ] || rm -rf "$TMP"
 }
 without() { ! "$@"; }
 
@@ -62,7 +63,6 @@ calls() { # STAGE STEP: the calls that the page shows
 }
 
 @test "the page shows what the servers call: the list, and each stage's calls" {
-    [ "$(uname -s)" = Linux ] || skip 'needs strace; to run it: a Linux machine'
     local name
     run "$ROOT/book/tools/transcripts" --check calls calls-01 calls-02 calls-03 calls-04 calls-05 calls-06 calls-07 calls-edge
     echo "$output"
@@ -189,12 +189,11 @@ calls() { # STAGE STEP: the calls that the page shows
 # ---- beyond.md ----
 
 @test "what the page says of SO_REUSEPORT: two servers share a port, and both get clients" {
-    [ "$(uname -s)" = Linux ] || skip 'the transcripts are made on Linux; to run it: a Linux machine'
     "$ROOT/book/tools/transcripts" --check share-04 ready
 }
 
 @test "what the page says of asyncio: level-triggered, registered once, and a second wait for each echo" {
-    [ "$(uname -s)" = Linux ] && command -v python3 >/dev/null || skip "needs Linux and python3; to run it: $(sh "$ROOT/tests/commands/doctor" how python3)"
+    command -v python3 >/dev/null || skip "needs python3; to run it: $(sh "$ROOT/tests/commands/doctor" how python3)"
     strace -D -qq -o /dev/null true 2>/dev/null || skip "needs strace and the permission to trace; to run it: $(sh "$ROOT/tests/commands/doctor" how strace)"
     make -s -C "$ROOT/tests/programs" client
     # A program that chooses a port, prints it, and becomes the server.
