@@ -97,6 +97,166 @@ async function book(browser, screen) {
     await page.close();
 }
 
+// ---- the player ----
+
+// Runs in the page: what a player shows.  What a screen reader says is the text, so it has to be different in each step.
+const shown = figure => {
+    const box = element => element.getBoundingClientRect(), live = figure.querySelector('[aria-live=polite]');
+    return {
+        step: figure.querySelector('.player-step').textContent, text: live.textContent, picture: figure.querySelector('[aria-hidden]').outerHTML,
+        height: box(figure).height, bottom: box(figure.querySelector('.player-controls')).top - box(figure).top,
+        wide: [...figure.querySelectorAll('*')].filter(e => box(e).width > 1 && box(e).right > innerWidth + 1).map(e => e.className),
+        moves: figure.getAnimations({ subtree: true }).length, plays: [...figure.querySelectorAll('button')].some(e => /Play|Pause/.test(e.textContent) && e.offsetParent),
+    };
+};
+
+// Step a player to its end and back with the keyboard only.  Returns the number of steps, and what is wrong.
+async function play(page, figure) {
+    const keys = page.keyboard, look = () => figure.evaluate(shown), wrong = [], texts = [], pictures = [], url = page.url();
+    const steps = await figure.evaluate(e => [...e.querySelectorAll('li')].map(item => JSON.parse(item.dataset.step)));
+    const focus = async name => {
+        for (let tries = 0; tries < 8 && await page.evaluate(() => document.activeElement.textContent) !== name; tries++) await keys.press('Tab');
+    };
+    await figure.getByRole('button', { name: 'All steps as text' }).focus();
+    for (let tries = 0; tries < 8 && await page.evaluate(() => document.activeElement.textContent) !== 'Back'; tries++) await keys.press('Shift+Tab');
+    await focus('Forward');
+    for (let i = 0; i < steps.length; i++) {
+        const now = await look();
+        if (now.step !== `${i + 1} of ${steps.length}`) wrong.push(`step ${i + 1}: the player says ${now.step}`);
+        if (![steps[i].text || steps[i].args.why, ...(steps[i].log || []).map(line => line.trim()), steps[i].levels || ''].every(part => now.text.includes(part)))
+            wrong.push(`step ${i + 1}: a part of it is not in the text: ${now.text}`);
+        if (now.text === texts[i - 1] || now.picture === pictures[i - 1]) wrong.push(`step ${i + 1} shows the same as the one before`);
+        if (now.wide.length) wrong.push(`step ${i + 1}: wider than the window: ${now.wide[0]}`);
+        if (now.bottom !== (pictures.bottom ??= now.bottom)) wrong.push(`step ${i + 1}: the buttons jump from ${pictures.bottom} to ${now.bottom}`);
+        if (now.moves) wrong.push(`step ${i + 1}: it is animated in spite of prefers-reduced-motion`);
+        if (now.plays) wrong.push('there is a button Play in spite of prefers-reduced-motion');
+        texts.push(now.text);
+        pictures.push(now.picture);
+        await keys.press(i % 2 ? 'ArrowRight' : 'Enter'); // on the button Forward
+    }
+    for (let i = steps.length - 2; i >= 0; i--) {
+        await keys.press('ArrowLeft');
+        if ((await look()).text !== texts[i]) wrong.push(`back at step ${i + 1}, the text is another`);
+    }
+    await keys.press('End');
+    if ((await look()).text !== texts[steps.length - 1]) wrong.push('the key End does not lead to the last step');
+    await keys.press('Home');
+    if ((await look()).text !== texts[0]) wrong.push('the key Home does not lead to the first step');
+    if (page.url() !== url) wrong.push(`a key has led to ${page.url()}`);
+    return [steps.length, wrong];
+}
+
+const with_player = names => names.filter(name => fs.readFileSync(file('book', name), 'utf8').includes('<figure class="player"') && name !== 'print.html');
+const axe_of = page => page.evaluate(async () => (await axe.run('figure.player, .player-own', { resultTypes: ['violations'] })).violations
+    .flatMap(({ id, nodes }) => nodes.map(node => `${id}: ${node.html.slice(0, 80)}`)));
+
+async function players(browser, screen) {
+    const at = `the players at ${screen.width} px, ${screen.colorScheme}:`, names = with_player(files('book', '.html')), wrong = [], axe = [];
+    const page = await browser.newPage({ viewport: { width: screen.width, height: 844 }, colorScheme: screen.colorScheme, reducedMotion: 'reduce' });
+    let steps = 0;
+    for (const name of names) {
+        await page.goto(`${base}/${name}`);
+        await page.evaluate(AXE);
+        for (const figure of await page.locator('figure.player').all()) {
+            const [count, list] = await play(page, figure).catch(error => [1, [error.message.split('\n')[0]]]);
+            steps += count;
+            wrong.push(...list.map(what => `${name}: ${what}`));
+            await figure.locator('.player-range').focus();
+            for (let i = 0; i < count / 2; i++) await page.keyboard.press('ArrowRight');
+            axe.push(...(await axe_of(page)).map(what => `${name}: ${what}`));
+        }
+    }
+    if (names.length !== 8) wrong.push(`${names.length} pages have a player, and not 8`);
+    check(`${at} to the end and back with the keyboard, in reduced motion`, steps, wrong);
+    check(`${at} axe reports no problem in the middle of a run`, names.length, axe);
+    await page.close();
+}
+
+// The button Play, where motion is welcome: it goes on by itself, up to the last step.
+async function plays(browser) {
+    const page = await browser.newPage({ reducedMotion: 'no-preference' }), wrong = [];
+    await page.clock.install();
+    await page.goto(`${base}/04-epoll.html`);
+    const figure = page.locator('figure.player'), step = figure.locator('.player-step'), total = await figure.locator('li').count();
+    await figure.getByRole('button', { name: 'Play' }).press('Enter');
+    await page.clock.runFor(10000);
+    const [middle] = (await step.textContent()).split(' ');
+    if (!(middle > 3 && middle < total)) wrong.push(`10 s after Play it is at step ${middle}`);
+    await figure.getByRole('button', { name: 'Pause' }).press('Enter');
+    await page.clock.runFor(10000);
+    if (!(await step.textContent()).startsWith(`${middle} `)) wrong.push('Pause does not stop it');
+    await figure.getByRole('button', { name: 'Play' }).press('Enter');
+    await page.clock.runFor(200000);
+    if (await step.textContent() !== `${total} of ${total}`) wrong.push('Play does not reach the last step');
+    if (!await figure.getByRole('button', { name: 'Play' }).count()) wrong.push('at the end, the button does not say Play');
+    check('the player: Play, Pause, and the end', 1, wrong);
+    await page.close();
+}
+
+// Without JavaScript and on paper, the list of the steps stands in the player's place.
+async function lists(browser) {
+    const seen = figure => ({
+        items: [...figure.querySelectorAll('li')].filter(e => e.offsetHeight > 0).length, all: figure.querySelectorAll('li').length,
+        stage: figure.querySelector('.player-stage')?.offsetHeight || 0, caption: figure.querySelector('figcaption').offsetHeight,
+    });
+    const names = with_player(files('book', '.html'));
+    for (const [what, options, media] of [['without JavaScript', { javaScriptEnabled: false }, 'screen'], ['printed', {}, 'print']]) {
+        const page = await browser.newPage(options), wrong = [];
+        let count = 0;
+        for (const name of names) {
+            await page.goto(`${base}/${name}`);
+            await page.emulateMedia({ media });
+            for (const figure of await page.locator('figure.player').all()) {
+                const { items, all, stage, caption } = await figure.evaluate(seen);
+                count += all;
+                if (items !== all || stage || !caption) wrong.push(`${name}: ${items} of ${all} steps are visible, and the player is ${stage} px high`);
+            }
+        }
+        check(`the players, ${what}: the list of all steps`, count, wrong);
+        await page.close();
+    }
+}
+
+// The page for the reader's own journey: a file that is chosen or dropped, and one that is no journey.
+async function own_journeys(browser) {
+    const page = await browser.newPage({ reducedMotion: 'reduce' }), wrong = [], names = files('made', '.json'), requests = [];
+    const area = page.locator('.player-own'), note = area.locator('.player-note');
+    await page.goto(`${base}/journey.html`);
+    await page.evaluate(AXE);
+    page.on('request', request => requests.push(request.url()));
+    for (const name of names) {
+        await area.locator('input[type=file]').setInputFiles(file('made', name));
+        await note.filter({ hasText: `${name} contains` }).waitFor({ timeout: 5000 }).catch(() => wrong.push(`${name}: no answer`));
+        if (!['lo.json', 'card-virtio.json', 'poll.json', 'sockets.json'].includes(name)) continue; // those differ most
+        const events = JSON.parse(fs.readFileSync(file('made', name))).traceEvents.filter(event => event.ph === 'X' && event.args.packet === 1);
+        const [steps, list] = await play(page, area.locator('figure.player')).catch(error => [0, [error.message.split('\n')[0]]]);
+        if (steps !== new Set(events.map(event => event.args.hop)).size) list.push(`the packet has ${events.length} hops, and the player ${steps} steps`);
+        wrong.push(...list.map(what => `${name}: ${what}`));
+    }
+    wrong.push(...await axe_of(page));
+    // dropped: a file with a thousand packets, of which the reader chooses the last one
+    const drop = (name, text) => area.locator('.player-drop').evaluate((target, [name, text]) => {
+        const data = new DataTransfer();
+        data.items.add(new File([text], name));
+        for (const type of ['dragover', 'drop']) target.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }));
+    }, [name, text]);
+    await drop('dropped.json', fs.readFileSync(file('made', 'many.json'), 'utf8'));
+    await note.filter({ hasText: 'dropped.json contains' }).waitFor({ timeout: 5000 }).catch(() => wrong.push('a dropped file is not opened'));
+    const options = await area.locator('option').count();
+    await area.locator('select').selectOption({ index: options - 1 });
+    if (options < 2 || !(await area.locator('figcaption').textContent()).includes('dropped.json')) wrong.push(`the dropped file has ${options} packets`);
+    for (const text of ['{"traceEvents":[]}', 'no JSON', '{"traceEvents":[{"ph":"X","args":{"hop":"irq"}}]}', '{"traceEvents":[null]}', '']) {
+        await drop('wrong.json', text);
+        const answer = await note.filter({ hasText: 'wrong.json contains no journey' }).waitFor({ timeout: 5000 }).catch(() => null);
+        if (answer === null || await area.locator('figure').count()) wrong.push(`no message about a file with ${text}`);
+        await drop('dropped.json', fs.readFileSync(file('made', 'lo.json'), 'utf8'));
+        await note.filter({ hasText: 'dropped.json contains' }).waitFor({ timeout: 5000 }).catch(() => wrong.push('no file can be opened after a wrong one'));
+    }
+    wrong.push(...requests.map(url => `the page has asked for ${url}`));
+    check('the reader\'s own journey: chosen, dropped, and a wrong file', names.length, wrong);
+    await page.close();
+}
+
 // ---- the drawings ----
 
 // Runs in the drawing, at the width of a phone, and returns what is wrong.  A word is a <text>, or a <tspan> with text.
@@ -185,6 +345,10 @@ async function main() {
         '--disable-sync', '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'];
     const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args });
     for (const screen of SCREENS) await book(browser, screen);
+    for (const screen of SCREENS) await players(browser, screen);
+    await plays(browser);
+    await lists(browser);
+    await own_journeys(browser);
     await drawings(browser);
     await perfetto(browser);
     await browser.close();

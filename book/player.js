@@ -1,0 +1,283 @@
+// The player: step through a recorded run of a server, or through the journey of a packet.
+//
+// A page contains each run as <figure class="player"> with an ordered list (book/tools/record writes it);
+// each item has its step as JSON in data-step.  This script hides the list, and draws the step that the
+// reader has chosen.  Without JavaScript and on paper the list stays.
+'use strict';
+(() => {
+const PAUSE = 2500; // ms for each step, after the button "Play"
+const LOG_LINES = 4; // of the server's log: so many are shown
+const quiet = matchMedia('(prefers-reduced-motion: reduce)');
+
+// Make an element with a class and its content: text and elements.
+function make(tag, name, ...content) {
+    const element = document.createElement(tag);
+    if (name) element.className = name;
+    element.append(...content);
+    return element;
+}
+// Set the text of an element, and mark it if that changes it.
+function put(element, text) {
+    element.classList.toggle('changed', element.textContent !== text);
+    element.textContent = text;
+}
+
+// ---- a run of a server: the clients, the sockets in the kernel, and the server's call ----
+
+// A buffer: one square for each of the first bytes, and their number.
+function buffer(label) {
+    const squares = make('span', 'player-squares'), count = make('span', 'player-count');
+    const element = make('div', 'player-buffer', make('span', 'player-label', label), squares, count);
+    let last = 0;
+    return {
+        element,
+        set(bytes, fin) {
+            const now = bytes + (fin ? 0.5 : 0);
+            element.classList.toggle('changed', now !== last);
+            element.classList.toggle('filled', now > 0);
+            last = now;
+            squares.replaceChildren(...Array.from({ length: Math.min(bytes, 8) }, () => make('i')));
+            count.textContent = fin ? (bytes ? `${bytes} B, FIN` : 'FIN') : bytes ? `${bytes} B` : 'empty';
+        },
+    };
+}
+
+function connection(name) {
+    const client = make('div', 'player-client', name), place = make('div', 'player-place');
+    const ends = [0, 1].map(() => [make('span'), make('span')]), states = ends.map(pair => make('div', 'player-state', ...pair));
+    const own = buffer('receive buffer'), far = buffer('receive buffer');
+    const near_end = make('div', 'player-end', make('div', 'player-place', 'client\'s socket'), own.element, states[0]);
+    const far_end = make('div', 'player-end', place, far.element, states[1]);
+    const line = make('div', 'player-line');
+    const row = make('div', 'player-row', client, near_end, line, far_end);
+    return {
+        row,
+        set(now, by) {
+            client.classList.toggle('acts', by === name);
+            row.classList.toggle('absent', !now.client.state && !now.server.state);
+            near_end.classList.toggle('absent', !now.client.state);
+            far_end.classList.toggle('absent', !now.server.state);
+            far_end.classList.toggle('waiting', now.at === 'backlog');
+            line.classList.toggle('absent', !now.client.state || !now.server.state);
+            put(place, now.at === 'backlog' ? 'in the backlog' : now.at ? `server's ${now.at}` : now.server.state ? 'server\'s socket' : '–');
+            [now.client, now.server].forEach((end, i) => {
+                put(ends[i][0], end.state);
+                put(ends[i][1], `send buffer: ${end.send ? `${end.send} B` : 'empty'}`);
+            });
+            own.set(now.client.receive, now.client.fin);
+            far.set(now.server.receive, now.server.fin);
+        },
+    };
+}
+
+// A line of the log has three columns: what the call returned, the descriptor with its events, the action.
+function log_line(line) {
+    const columns = line.match(/^(.{20}) (fd \d+(?: \S+)?|)\s+(.*)$/);
+    if (!columns) return make('div', 'player-log-line', line);
+    return make('div', 'player-log-line', ...columns.slice(1).map(text => make('span', '', text.trim())));
+}
+
+function server_run(steps) {
+    const rows = new Map(steps[0].clients.map(({ name }) => [name, connection(name)]));
+    const backlog = make('div', 'player-backlog'), now = make('div', 'player-now'), held = buffer('its buffer');
+    const server = make('div', 'player-server', make('div', 'player-heading', 'server'), now, held.element);
+    const log = make('div', 'player-log');
+    const kernel = make('div', 'player-kernel', make('div', 'player-heading', 'kernel'), backlog, ...[...rows.values()].map(({ row }) => row));
+    return {
+        element: make('div', 'player-run', kernel, server, log),
+        set(step) {
+            for (const client of step.clients) rows.get(client.name).set(client, step.by);
+            put(backlog, `backlog: ${step.backlog}`);
+            put(now, step.now);
+            server.classList.toggle('asleep', step.now.startsWith('waits'));
+            server.classList.toggle('acts', !step.by);
+            held.set(step.held);
+            const before = steps.slice(0, steps.indexOf(step)).flatMap(({ log }) => log).map(log_line);
+            const new_lines = step.log.map(log_line);
+            new_lines.forEach(line => line.classList.add('changed'));
+            log.replaceChildren(...[...before, ...new_lines].slice(-LOG_LINES));
+        },
+    };
+}
+
+// ---- the journey of a packet: its boxes, the hops in each, and their times ----
+
+const micro = ns => `${ns.toFixed(1)} µs`; // trace --json counts in µs
+const after_start = (step, steps) => step.ts - steps[0].ts;
+
+function packet_journey(steps) {
+    const length = after_start(steps[steps.length - 1], steps) || 1, boxes = [], hops = [], parts = [];
+    for (const step of steps) {
+        const hop = make('div', 'player-hop', make('span', '', step.name), make('span', 'player-at', micro(after_start(step, steps))));
+        if (!boxes.length || boxes[boxes.length - 1].title !== step.cat) {
+            boxes.push({ title: step.cat, element: make('div', 'player-box', make('div', 'player-heading', step.cat)) });
+        }
+        boxes[boxes.length - 1].element.append(hop);
+        hops.push(hop);
+    }
+    for (let i = 1; i < steps.length; i++) {
+        parts.push(make('i'));
+        parts[i - 1].style.flexGrow = Math.max((steps[i].ts - steps[i - 1].ts) / length, 0.004);
+    }
+    return {
+        element: make('div', 'player-journey', make('div', 'player-time', ...parts), ...boxes.map(box => box.element)),
+        set(step) {
+            const at = steps.indexOf(step);
+            hops.forEach((hop, i) => { hop.classList.toggle('acts', i === at); hop.classList.toggle('ahead', i > at); });
+            parts.forEach((part, i) => { part.classList.toggle('past', i < at); part.classList.toggle('changed', i === at - 1); });
+            boxes.forEach(({ element }) => element.classList.toggle('acts', element.contains(hops[at])));
+        },
+    };
+}
+
+// ---- the words of a step ----
+
+function words_of_server(step) {
+    const log = step.log.length ? ` The log: ${step.log.map(line => line.trim()).join('; ')}.` : '';
+    return [make('p', 'player-sentence', step.text), make('p', 'player-hidden', `The server: ${step.now}.${log} Levels: ${step.levels}.`)];
+}
+
+function words_of_journey(step, steps) {
+    const before = steps[steps.indexOf(step) - 1];
+    const times = [micro(after_start(step, steps)), before ? `+${micro(step.ts - before.ts)}` : '', step.track, step.args.carries];
+    return [make('p', 'player-sentence', make('code', '', step.name), ` ${step.args.why}`),
+        make('p', 'player-times', times.filter(Boolean).join('  ·  '))];
+}
+
+// ---- the player ----
+
+function start(figure) {
+    const list = figure.querySelector('ol'), is_journey = figure.dataset.kind === 'journey';
+    const steps = [...list.children].map(item => JSON.parse(item.dataset.step));
+    const picture = (is_journey ? packet_journey : server_run)(steps), words = is_journey ? words_of_journey : words_of_server;
+    const text = make('div', 'player-text'), count = make('span', 'player-step'), range = make('input', 'player-range');
+    const button = (label, action) => {
+        const element = make('button', '', label);
+        element.type = 'button';
+        element.addEventListener('click', action);
+        return element;
+    };
+    let at = 0, timer = 0;
+
+    function show(to) {
+        at = Math.min(Math.max(to, 0), steps.length - 1);
+        picture.set(steps[at]);
+        text.replaceChildren(...words(steps[at], steps));
+        count.textContent = `${at + 1} of ${steps.length}`;
+        range.value = at + 1;
+        range.setAttribute('aria-valuetext', `step ${at + 1} of ${steps.length}`);
+        back.setAttribute('aria-disabled', at === 0);
+        forward.setAttribute('aria-disabled', at === steps.length - 1);
+        if (at === steps.length - 1) stop();
+    }
+    function stop() {
+        clearInterval(timer);
+        timer = 0;
+        play.textContent = 'Play';
+    }
+    function step_to(to) {
+        stop();
+        show(to);
+    }
+    const back = button('Back', () => step_to(at - 1)), forward = button('Forward', () => step_to(at + 1));
+    const play = button('Play', () => {
+        if (timer) return stop();
+        show(at === steps.length - 1 ? 0 : at + 1);
+        timer = setInterval(() => show(at + 1), PAUSE);
+        play.textContent = 'Pause';
+    });
+    const whole = button('All steps as text', () => {
+        whole.setAttribute('aria-expanded', figure.classList.toggle('with-list'));
+    });
+    whole.setAttribute('aria-expanded', 'false');
+    Object.assign(range, { type: 'range', min: 1, max: steps.length, step: 1 });
+    range.setAttribute('aria-label', 'Step');
+    range.addEventListener('input', () => step_to(range.value - 1));
+    text.setAttribute('aria-live', 'polite');
+    text.setAttribute('aria-atomic', 'true');
+    picture.element.setAttribute('aria-hidden', 'true'); // the text says the same
+
+    const controls = make('div', 'player-controls', back, play, forward, range, count, whole);
+    controls.setAttribute('role', 'group');
+    controls.setAttribute('aria-label', 'Step through the recording');
+    // The arrow keys would turn the page of the book.
+    figure.addEventListener('keydown', event => {
+        const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: steps.length - 1 }[event.key];
+        if (to === undefined || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+        event.preventDefault();
+        event.stopPropagation();
+        step_to(to);
+    });
+    const no_motion = () => { stop(); play.hidden = quiet.matches; };
+    quiet.addEventListener('change', no_motion);
+
+    list.before(make('div', 'player-stage', picture.element, text, controls));
+    figure.classList.add('ready');
+    show(0);
+    no_motion();
+}
+
+// ---- the reader's own journey ----
+
+// The packets of a file from `trace --json`: for each, its hops in the order of their time.
+function packets_of(json) {
+    const packets = new Map(), tracks = new Map(), events = JSON.parse(json).traceEvents;
+    for (const event of events) if (event.name === 'thread_name') tracks.set(`${event.pid} ${event.tid}`, event.args.name);
+    for (const event of events) {
+        if (event.ph !== 'X' || !event.args?.hop || !Number.isFinite(event.ts)) continue;
+        const hops = packets.get(event.args.packet) || new Map();
+        if (!hops.has(event.args.hop)) hops.set(event.args.hop, { ...event, track: tracks.get(`${event.pid} ${event.tid}`) || '' });
+        packets.set(event.args.packet, hops);
+    }
+    return [...packets].map(([number, hops]) => ({ number, steps: [...hops.values()].sort((a, b) => a.ts - b.ts) }));
+}
+
+function show_packet(place, packet, name) {
+    const list = make('ol', '', ...packet.steps.map(step => {
+        const item = make('li', '', make('code', '', step.name), ` ${step.cat}: ${step.args.why}`);
+        item.dataset.step = JSON.stringify(step);
+        return item;
+    }));
+    const figure = make('figure', 'player', make('figcaption', '', `Packet ${packet.number} of ${name}.`), list);
+    figure.dataset.kind = 'journey';
+    place.replaceChildren(figure);
+    start(figure);
+}
+
+function open_file(text, name, place, note) {
+    let packets;
+    place.replaceChildren();
+    try { packets = packets_of(text); } catch { packets = []; }
+    if (!packets.length) {
+        note.textContent = `${name} contains no journey. This page plays the files that trace --json writes.`;
+        return;
+    }
+    const select = make('select', '', ...packets.map(({ number, steps }, i) =>
+        Object.assign(make('option', '', `packet ${number}: ${steps.length} hops in ${micro(after_start(steps[steps.length - 1], steps))}`), { value: i })));
+    const result = make('div');
+    select.addEventListener('change', () => show_packet(result, packets[select.value], name));
+    note.textContent = `${name} contains ${packets.length === 1 ? 'one packet' : `${packets.length} packets`}.`;
+    place.append(make('label', 'player-choice', 'Packet: ', select), result);
+    show_packet(result, packets[0], name);
+}
+
+function own_journey(area) {
+    const input = make('input'), note = make('p', 'player-note'), place = make('div');
+    const label = make('label', 'player-drop', make('span', '', 'Choose a file from trace --json, or drop it here: '), input);
+    const take = file => file && file.text().then(text => open_file(text, file.name, place, note));
+    Object.assign(input, { type: 'file', accept: '.json,application/json' });
+    input.addEventListener('change', () => take(input.files[0]));
+    note.setAttribute('role', 'status');
+    for (const [name, over] of [['dragover', true], ['dragleave', false], ['drop', false]]) {
+        label.addEventListener(name, event => {
+            event.preventDefault(); // otherwise the browser would leave the page and show the file
+            label.classList.toggle('over', over);
+            if (name === 'drop') take(event.dataTransfer.files[0]);
+        });
+    }
+    area.replaceChildren(label, note, place);
+}
+
+document.querySelectorAll('figure.player').forEach(start);
+document.querySelectorAll('.player-own').forEach(own_journey);
+})();

@@ -1,0 +1,813 @@
+/* Records a run of a server for the book's player: each system call that matters, the log lines, and
+ * after each step what /proc/net/tcp says of every socket.
+ *
+ * Usage: record SCENE COMMAND [ARGUMENT]...      book/tools/record calls it
+ * Prints JSON with one step per line.  Exit code: 0; 1 if the server does something unexpected; 2 if
+ * this machine does not let a program trace another one.
+ *
+ * The server runs under ptrace(2), so it stops at the beginning and at the end of each system call.
+ * The clients act only while it sleeps in a call, or while the recorder holds it at the beginning of
+ * one.  Before a step is written, its bytes and FINs have arrived; nothing depends on time. */
+#define _GNU_SOURCE
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CLIENTS 3
+#define TRIES 10000 /* with 1 ms between them: how long something may take */
+#define MAX_FD 64
+#define TEXT 600
+
+/* ---- the scenes ---- */
+
+enum verb { CONNECT, SEND, READ, CLOSE };
+struct action {
+    int client; /* 0 is A */
+    enum verb verb;
+    const char *data;
+    bool hold; /* afterwards, hold the server just before its next wait */
+};
+
+static const struct action one_at_a_time[] = {
+    {0, CONNECT, "", false}, {1, CONNECT, "", false},   {1, SEND, "hel", false},
+    {1, SEND, "lo", false},  {2, CONNECT, "", false},   {2, SEND, "hi", false},
+    {0, CLOSE, "", false},   {1, READ, "hello", false}, {1, CLOSE, "", false},
+    {2, READ, "hi", false},  {2, CLOSE, "", false},     {-1, CLOSE, "", false},
+};
+static const struct action three[] = {
+    {0, CONNECT, "", false}, {1, CONNECT, "", false}, {1, SEND, "hel", false},
+    {1, READ, "hel", false}, {2, CONNECT, "", true},  {1, SEND, "lo", true},
+    {2, SEND, "hi", false},  {1, READ, "lo", false},  {2, READ, "hi", false},
+    {1, CLOSE, "", false},   {2, CLOSE, "", false},   {-1, CLOSE, "", false},
+};
+
+/* ---- what is known of the run ---- */
+
+enum { ESTABLISHED = 1, TIME_WAIT = 6, CLOSE_WAIT = 8 }; /* as /proc/net/tcp writes them */
+static const char *const state_names[] = {"",           "ESTABLISHED", "SYN_SENT",  "SYN_RECV",
+                                          "FIN_WAIT1",  "FIN_WAIT2",   "TIME_WAIT", "CLOSED",
+                                          "CLOSE_WAIT", "LAST_ACK",    "LISTEN",    "CLOSING"};
+
+/* One end of a connection; state 0 means that the kernel does not list it. */
+struct end {
+    unsigned state, receive, send;
+    unsigned long inode; /* 0: no descriptor refers to it */
+};
+static struct client {
+    int fd; /* -1: not connected, or closed */
+    unsigned port;
+    int server_fd; /* -1: not accepted, or closed */
+    bool was_accepted;
+    struct end near, far; /* the client's socket and the server's */
+} clients[CLIENTS] = {
+    {-1, 0, -1, false, {0}, {0}}, {-1, 0, -1, false, {0}, {0}}, {-1, 0, -1, false, {0}, {0}}};
+
+static pid_t server;
+static int log_pipe, said_pipe;
+static unsigned server_port, backlog;
+static int listener_fd = -1;
+static long held_bytes; /* received and not yet sent */
+
+static struct {
+    bool running;    /* not stopped by ptrace */
+    bool inside;     /* between the beginning and the end of a call */
+    bool asleep;     /* sleeps in that call */
+    bool is_new;     /* it has stopped, and run_to_stop() has not reported that yet */
+    uint64_t number; /* of the call */
+    uint64_t args[6];
+    long result;
+} call;
+
+static _Noreturn void fail(const char *format, ...)
+{
+    va_list values;
+
+    fputs("record: ", stderr);
+    va_start(values, format);
+    vfprintf(stderr, format, values);
+    va_end(values);
+    fputc('\n', stderr);
+    if (server > 0)
+        kill(server, SIGKILL);
+    exit(1);
+}
+
+static void pause_ms(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+/* ---- ask the kernel about the sockets ---- */
+
+static void read_line_of_tcp(const char *line)
+{
+    unsigned local, remote, state, send, receive;
+    unsigned long inode;
+
+    if (sscanf(line, "%*u: %*x:%x %*x:%x %x %x:%x %*s %*x %*u %*u %lu", &local, &remote, &state,
+               &send, &receive, &inode) != 6)
+        return;
+    if (local == server_port && state == 10)
+        backlog = receive;
+    for (int i = 0; i < CLIENTS; i++) {
+        struct end end = {state, receive, send, inode};
+        if (clients[i].port == 0)
+            continue;
+        if (local == server_port && remote == clients[i].port)
+            clients[i].far = end;
+        if (local == clients[i].port && remote == server_port)
+            clients[i].near = end;
+    }
+}
+
+static void ask_kernel(void)
+{
+    char line[512];
+    FILE *file = fopen("/proc/net/tcp", "r");
+
+    if (file == NULL)
+        fail("/proc/net/tcp: %s", strerror(errno));
+    for (int i = 0; i < CLIENTS; i++)
+        clients[i].near = clients[i].far = (struct end){0};
+    backlog = 0;
+    while (server_port != 0 && fgets(line, sizeof line, file) != NULL)
+        read_line_of_tcp(line);
+    fclose(file);
+}
+
+/* Has everything that was sent arrived? */
+static bool is_settled(const struct client *client)
+{
+    const unsigned moving = 1U << 2 | 1U << 3 | 1U << 4 | 1U << 9 | 1U << 11;
+
+    if (client->near.send > 0 || client->far.send > 0)
+        return false;
+    if ((moving >> client->near.state | moving >> client->far.state) & 1U)
+        return false;
+    return client->near.state != ESTABLISHED || client->far.state != 0;
+}
+
+/* Ask until nothing is on its way any more. */
+static void settle(void)
+{
+    for (int tries = 0; tries < TRIES; tries++) {
+        bool settled = true;
+        ask_kernel();
+        for (int i = 0; i < CLIENTS; i++)
+            settled = settled && is_settled(&clients[i]);
+        if (settled)
+            return;
+        pause_ms();
+    }
+    fail("after %d s, something is still on its way", TRIES / 1000);
+}
+
+static bool has_unread_fin(const struct end *end)
+{
+    return end->state == CLOSE_WAIT && end->receive > 0;
+}
+
+/* In /proc/net/tcp, a FIN that was not read counts as one byte. */
+static unsigned unread_bytes(const struct end *end)
+{
+    return end->receive - has_unread_fin(end);
+}
+
+static bool is_in_backlog(const struct client *client)
+{
+    return client->far.inode == 0 &&
+           (client->far.state == ESTABLISHED || client->far.state == CLOSE_WAIT);
+}
+
+/* What a descriptor of the server refers to, such as "socket:[1234]". */
+static void describe_fd(int fd, char *text, size_t size)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)server, fd);
+    ssize_t n = readlink(path, text, size - 1);
+    text[n > 0 ? n : 0] = '\0';
+}
+
+static struct client *client_with_fd(int fd)
+{
+    for (int i = 0; i < CLIENTS; i++)
+        if (fd >= 0 && clients[i].server_fd == fd)
+            return &clients[i];
+    return NULL;
+}
+
+/* Give the descriptor that accept() has returned to the client that it belongs to. */
+static struct client *note_accepted(int fd)
+{
+    char target[64];
+    unsigned long inode;
+
+    settle();
+    describe_fd(fd, target, sizeof target);
+    if (sscanf(target, "socket:[%lu]", &inode) != 1)
+        fail("descriptor %d is %s", fd, target);
+    for (int i = 0; i < CLIENTS; i++)
+        if (clients[i].far.inode == inode) {
+            clients[i].server_fd = fd;
+            clients[i].was_accepted = true;
+            return &clients[i];
+        }
+    fail("descriptor %d belongs to no client", fd);
+    return NULL;
+}
+
+static char letter(const struct client *client)
+{
+    return (char)('A' + (client - clients));
+}
+
+static const char *name_of_fd(int fd)
+{
+    static char name[64];
+    char target[64];
+    const struct client *client = client_with_fd(fd);
+
+    describe_fd(fd, target, sizeof target);
+    if (client != NULL)
+        snprintf(name, sizeof name, "%c's socket (fd %d)", letter(client), fd);
+    else if (fd == listener_fd)
+        snprintf(name, sizeof name, "the listening socket (fd %d)", fd);
+    else if (strncmp(target, "pipe:", 5) == 0)
+        snprintf(name, sizeof name, "the pipe that reports signals (fd %d)", fd);
+    else
+        snprintf(name, sizeof name, "fd %d", fd);
+    return name;
+}
+
+/* ---- write the steps ---- */
+
+static int steps;
+
+static void write_string(const char *words)
+{
+    putchar('"');
+    for (; *words != '\0'; words++) {
+        if (*words == '"' || *words == '\\')
+            putchar('\\');
+        putchar(*words);
+    }
+    putchar('"');
+}
+
+static void write_end(const char *name, const struct end *end)
+{
+    printf(",\"%s\":{\"state\":\"%s\",\"receive\":%u,\"send\":%u,\"fin\":%s}", name,
+           state_names[end->state < 12 ? end->state : 0], unread_bytes(end), end->send,
+           has_unread_fin(end) ? "true" : "false");
+}
+
+static void write_client(const struct client *client)
+{
+    char at[16] = "";
+
+    if (is_in_backlog(client))
+        snprintf(at, sizeof at, "backlog");
+    else if (client->server_fd >= 0)
+        snprintf(at, sizeof at, "fd %d", client->server_fd);
+    printf("%s{\"name\":\"%c\",\"at\":\"%s\"", client == clients ? "" : ",", letter(client), at);
+    write_end("client", &client->near);
+    write_end("server", &client->far);
+    putchar('}');
+}
+
+/* The same in words, without the buffers that are empty. */
+static void write_levels(void)
+{
+    printf(",\"levels\":\"backlog %u", backlog);
+    for (int i = 0; i < CLIENTS; i++) {
+        const struct client *client = &clients[i];
+        const char *fin = has_unread_fin(&client->far) ? " and a FIN" : "";
+        if (unread_bytes(&client->far) > 0 || *fin != '\0')
+            printf("; %c's receive buffer at the server: %u B%s", letter(client),
+                   unread_bytes(&client->far), fin);
+        if (unread_bytes(&client->near) > 0)
+            printf("; %c's own receive buffer: %u B", letter(client), unread_bytes(&client->near));
+    }
+    printf("\"");
+}
+
+static void end_step(void)
+{
+    if (steps > 0)
+        printf("]}");
+}
+
+/* Write a step of the client BY, or of the server if BY is 0: its sentence, what the server's call is,
+ * and the levels.  Log lines are added as they come, up to the next step. */
+static void begin_step(char by, const char *now, const char *text)
+{
+    settle();
+    end_step();
+    printf("%s\n{\"by\":\"%.1s\",\"now\":", steps++ == 0 ? "" : ",", by == 0 ? "" : &by);
+    write_string(now);
+    printf(",\"text\":");
+    write_string(text);
+    printf(",\"backlog\":%u,\"held\":%ld", backlog, held_bytes);
+    write_levels();
+    printf(",\"clients\":[");
+    for (int i = 0; i < CLIENTS; i++)
+        write_client(&clients[i]);
+    printf("],\"log\":[");
+}
+
+static void add_log_lines(void)
+{
+    static char text[4096];
+    static size_t length;
+    static int at_step, lines;
+    char *end;
+    ssize_t n = read(log_pipe, text + length, sizeof text - 1 - length);
+
+    if (n > 0)
+        length += (size_t)n;
+    text[length] = '\0';
+    while ((end = strchr(text, '\n')) != NULL) {
+        *end = '\0';
+        lines = at_step == steps ? lines + 1 : 1;
+        at_step = steps;
+        if (steps > 0) {
+            printf("%s", lines == 1 ? "" : ",");
+            write_string(text);
+        }
+        length -= (size_t)(end + 1 - text);
+        memmove(text, end + 1, length + 1);
+    }
+}
+
+/* ---- what each call of the server means ---- */
+
+static bool emulates_kqueue; /* then server.c calls kevent(), and kevent() calls epoll_wait() */
+
+/* The name of a call in which a server waits for many descriptors; NULL: it is another call. */
+static const char *name_of_wait(uint64_t number)
+{
+    switch (number) {
+#ifdef SYS_select
+    case SYS_select:
+#endif
+    case SYS_pselect6:
+        return "select()";
+#ifdef SYS_poll
+    case SYS_poll:
+#endif
+    case SYS_ppoll:
+        return "poll()";
+#ifdef SYS_epoll_wait
+    case SYS_epoll_wait:
+#endif
+    case SYS_epoll_pwait:
+        return "epoll_wait()";
+    }
+    return NULL;
+}
+
+static bool is_accept(uint64_t number)
+{
+#ifdef SYS_accept
+    if (number == SYS_accept)
+        return true;
+#endif
+    return number == SYS_accept4;
+}
+
+/* A question about one descriptor without waiting is not the server's wait: before it writes a log
+ * line, it may ask whether there is room. */
+static bool is_question(void)
+{
+    return strcmp(name_of_wait(call.number), "poll()") == 0 && call.args[1] == 1;
+}
+
+static const char *name_of_call(void)
+{
+    const char *wait = name_of_wait(call.number);
+
+    if (wait != NULL)
+        return wait;
+    if (is_accept(call.number))
+        return "accept()";
+    if (call.number == SYS_epoll_ctl)
+        return "epoll_ctl()";
+    return call.number == SYS_recvfrom ? "recv()" : "";
+}
+
+/* What the server is doing while a client acts. */
+static const char *what_server_does(void)
+{
+    static char text[80];
+
+    snprintf(text, sizeof text, "%s %s%s", call.asleep ? "waits in" : "is about to call",
+             name_of_call(),
+             emulates_kqueue && name_of_wait(call.number) != NULL ? " for kevent()" : "");
+    return text;
+}
+
+static void after_wait(char *text, size_t size)
+{
+    snprintf(text, size, "%s returns %ld%s: %ld %s ready.", name_of_call(), call.result,
+             emulates_kqueue ? " to the emulation of kevent()" : "", call.result,
+             call.result == 1 ? "descriptor is" : "descriptors are");
+}
+
+static void after_accept(char *text, size_t size)
+{
+    const struct client *client = note_accepted((int)call.result);
+
+    snprintf(text, size, "accept() takes %c's connection from the backlog and returns %ld.",
+             letter(client), call.result);
+}
+
+static void after_control(char *text, size_t size)
+{
+    const char *name = name_of_fd((int)call.args[2]);
+    const char *how =
+        emulates_kqueue ? "The kqueue emulation calls epoll_ctl(), which" : "epoll_ctl()";
+
+    if (call.args[1] == EPOLL_CTL_DEL)
+        snprintf(text, size, "%s removes %s from the interest list.", how, name);
+    else
+        snprintf(text, size, "%s %s %s %s the interest list.", how,
+                 call.args[1] == EPOLL_CTL_ADD ? "adds" : "changes", name,
+                 call.args[1] == EPOLL_CTL_ADD ? "to" : "in");
+}
+
+static void after_recv(char *text, size_t size)
+{
+    const char *name = name_of_fd((int)call.args[0]);
+
+    if (call.result > 0)
+        snprintf(text, size, "recv() copies %ld bytes from the receive buffer of %s.", call.result,
+                 name);
+    else if (call.result == 0)
+        snprintf(text, size, "recv() returns 0 for %s: no more bytes will come.", name);
+    else
+        snprintf(text, size, "recv() fails with EAGAIN: the receive buffer of %s is empty.", name);
+    held_bytes += call.result > 0 ? call.result : 0;
+}
+
+static void after_send(char *text, size_t size)
+{
+    const char *name = name_of_fd((int)call.args[0]);
+    const struct client *client = client_with_fd((int)call.args[0]);
+
+    snprintf(text, size, "send() hands %ld bytes to %s, and the kernel delivers them to %c.",
+             call.result, name, client == NULL ? '?' : letter(client));
+    held_bytes -= call.result > 0 ? call.result : 0;
+}
+
+/* After close(); returns false if the descriptor was not a client's. */
+static bool after_close(char *text, size_t size)
+{
+    struct client *client = client_with_fd((int)call.args[0]);
+
+    if (client == NULL)
+        return false;
+    snprintf(text, size, "close() ends the connection of %c and frees descriptor %d.",
+             letter(client), client->server_fd);
+    client->server_fd = -1;
+    return true;
+}
+
+static void after_listen(char *text, size_t size)
+{
+    listener_fd = (int)call.args[0];
+    snprintf(
+        text, size,
+        "listen() opens the server's port. From now on, the kernel completes handshakes by itself "
+        "and keeps the connections in the backlog of fd %d.",
+        listener_fd);
+}
+
+/* The server has returned from a call: write a step if a reader wants to see it. */
+static void show_call(void)
+{
+    char text[TEXT] = "", now[80];
+
+    if (name_of_wait(call.number) != NULL && !is_question())
+        after_wait(text, sizeof text);
+    else if (is_accept(call.number) && call.result >= 0)
+        after_accept(text, sizeof text);
+    else if (call.number == SYS_epoll_ctl && call.result == 0)
+        after_control(text, sizeof text);
+    else if (call.number == SYS_recvfrom)
+        after_recv(text, sizeof text);
+    else if (call.number == SYS_sendto)
+        after_send(text, sizeof text);
+    else if (call.number == SYS_listen)
+        after_listen(text, sizeof text);
+    else if (call.number != SYS_close || !after_close(text, sizeof text))
+        return;
+    if (name_of_wait(call.number) != NULL || call.number == SYS_epoll_ctl)
+        snprintf(now, sizeof now, "%s = %ld", name_of_call(), call.result);
+    else
+        snprintf(now, sizeof now, "%.*s(%d) = %ld", (int)strcspn(text, "("), text,
+                 (int)call.args[0], call.result);
+    begin_step(0, now, text);
+}
+
+/* ---- run the server ---- */
+
+/* Ask whether the server has stopped; if so, note where.  Returns false if it runs or sleeps. */
+static bool has_stopped(void)
+{
+    struct __ptrace_syscall_info info;
+    int status;
+    pid_t pid = waitpid(server, &status, WNOHANG);
+
+    if (pid == 0)
+        return false;
+    if (pid != server || !WIFSTOPPED(status) || WSTOPSIG(status) != (SIGTRAP | 0x80))
+        fail("the server ended, or was stopped by a signal (status %#x)", (unsigned)status);
+    if (ptrace(PTRACE_GET_SYSCALL_INFO, server, sizeof info, &info) <= 0)
+        fail("PTRACE_GET_SYSCALL_INFO: %s", strerror(errno));
+    call.running = call.asleep = false;
+    call.inside = info.op == PTRACE_SYSCALL_INFO_ENTRY;
+    if (call.inside) {
+        call.number = info.entry.nr;
+        for (int i = 0; i < 6; i++)
+            call.args[i] = info.entry.args[i];
+    } else {
+        call.result = (long)info.exit.rval;
+    }
+    return true;
+}
+
+/* Can the call that the server is in block? */
+static bool may_sleep(void)
+{
+    return call.inside && call.number != SYS_epoll_ctl && *name_of_call() != '\0';
+}
+
+static bool kernel_says_asleep(void)
+{
+    char path[64], state = '?';
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)server);
+    FILE *file = fopen(path, "r");
+    if (file == NULL || fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+        fail("%s: %s", path, strerror(errno));
+    fclose(file);
+    return state == 'S';
+}
+
+static void resume_server(void)
+{
+    if (ptrace(PTRACE_SYSCALL, server, NULL, NULL) == -1)
+        fail("PTRACE_SYSCALL: %s", strerror(errno));
+    call.running = true;
+}
+
+/* Let the server run until it stops or falls asleep.  Returns false if it sleeps. */
+static bool run_to_stop(void)
+{
+    if (!call.running && !call.is_new)
+        resume_server();
+    for (int tries = 0; tries < TRIES && !call.is_new; tries++) {
+        bool asleep = may_sleep() && kernel_says_asleep();
+        call.is_new = has_stopped();
+        if (asleep && !call.is_new) {
+            call.asleep = true;
+            return false;
+        }
+        if (!call.is_new)
+            pause_ms();
+    }
+    if (!call.is_new)
+        fail("the server neither calls the kernel nor sleeps");
+    call.is_new = false;
+    return true;
+}
+
+static void note_write(void)
+{
+    char line[200];
+    ssize_t n;
+
+    if (call.args[0] == STDERR_FILENO)
+        add_log_lines();
+    if (call.args[0] != STDOUT_FILENO || (n = read(said_pipe, line, sizeof line - 1)) <= 0)
+        return;
+    line[n] = '\0';
+    if (sscanf(line, "listening on 127.0.0.1:%u", &server_port) != 1)
+        fail("the server printed: %s", line);
+}
+
+/* A client has done something.  If that wakes the server, let it run to the end of its call. */
+static void finish_call(void)
+{
+    for (int tries = 0; tries < TRIES && call.running && !kernel_says_asleep(); tries++) {
+        call.is_new = has_stopped();
+        if (!call.is_new)
+            pause_ms();
+    }
+}
+
+/* Run the server until it sleeps, or with HOLD until it is about to wait. */
+static void run_server(bool hold)
+{
+    if (hold && !call.running && call.inside)
+        return; /* It is held already. */
+    for (int stops = 0; run_to_stop(); stops++) {
+        if (stops > 1000)
+            fail("the server makes too many calls; does it spin?");
+        if (!call.inside && call.number == SYS_write)
+            note_write();
+        else if (!call.inside)
+            show_call();
+        if (hold && call.inside && name_of_wait(call.number) != NULL && !is_question())
+            return;
+    }
+}
+
+/* Use a network of our own, so that /proc/net/tcp is short.  Where that is not allowed, it works too,
+ * but may be slow. */
+static void leave_network(void)
+{
+    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+
+    if (unshare(CLONE_NEWNET) == -1 && unshare(CLONE_NEWUSER | CLONE_NEWNET) == -1)
+        return;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd == -1 || ioctl(fd, SIOCSIFFLAGS, &request) == -1)
+        fail("the new network has no loopback interface: %s", strerror(errno));
+    close(fd);
+}
+
+static void start_server(char **command)
+{
+    int said[2], told[2], null = open("/dev/null", O_RDONLY), status;
+
+    if (null == -1 || pipe2(said, O_CLOEXEC) == -1 || pipe2(told, O_CLOEXEC) == -1)
+        fail("pipe2: %s", strerror(errno));
+    server = fork();
+    if (server == 0) {
+        dup2(null, STDIN_FILENO);
+        dup2(said[1], STDOUT_FILENO);
+        dup2(told[1], STDERR_FILENO);
+        for (int fd = 3; fd < MAX_FD; fd++)
+            close(fd);
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) == -1)
+            _exit(2);
+        execv(command[0], command);
+        _exit(127);
+    }
+    said_pipe = said[0];
+    log_pipe = told[0];
+    fcntl(log_pipe, F_SETFL, O_NONBLOCK);
+    if (server == -1 || waitpid(server, &status, 0) != server)
+        fail("fork: %s", strerror(errno));
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
+        exit(2);
+    if (!WIFSTOPPED(status))
+        fail("%s does not run", command[0]);
+    if (ptrace(PTRACE_SETOPTIONS, server, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) == -1)
+        fail("PTRACE_SETOPTIONS: %s", strerror(errno));
+}
+
+static void stop_server(void)
+{
+    int status;
+
+    kill(server, SIGTERM);
+    if (ptrace(PTRACE_DETACH, server, NULL, NULL) == -1) {
+        /* It sleeps: only a stopped process can be detached. */
+        if (waitpid(server, &status, 0) != server || !WIFSTOPPED(status) ||
+            ptrace(PTRACE_DETACH, server, NULL, SIGTERM) == -1)
+            fail("the server does not stop");
+    }
+    if (waitpid(server, &status, 0) != server || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        fail("after SIGTERM the server ended with the status %#x", (unsigned)status);
+    server = 0;
+}
+
+/* ---- the clients ---- */
+
+static void connect_client(struct client *client)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)server_port)}, own;
+    socklen_t length = sizeof own;
+
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    client->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (client->fd == -1 || connect(client->fd, (struct sockaddr *)&to, sizeof to) == -1 ||
+        getsockname(client->fd, (struct sockaddr *)&own, &length) == -1)
+        fail("%c cannot connect: %s", letter(client), strerror(errno));
+    client->port = ntohs(own.sin_port);
+}
+
+static void send_data(const struct client *client, const char *data)
+{
+    if (send(client->fd, data, strlen(data), MSG_NOSIGNAL) != (ssize_t)strlen(data))
+        fail("%c cannot send", letter(client));
+}
+
+static void read_data(const struct client *client, const char *data)
+{
+    char buffer[64];
+    ssize_t n = recv(client->fd, buffer, sizeof buffer, MSG_DONTWAIT);
+
+    if (n != (ssize_t)strlen(data) || memcmp(buffer, data, (size_t)n) != 0)
+        fail("%c did not receive \"%s\"", letter(client), data);
+}
+
+static void connect_words(const struct client *client, char *text, size_t size)
+{
+    if (call.asleep && is_accept(call.number))
+        snprintf(text, size,
+                 "%c connects. The kernel completes the handshake, and accept() can take the "
+                 "connection at once.",
+                 letter(client));
+    else
+        snprintf(text, size,
+                 "%c connects. The kernel completes the handshake and puts the connection into the "
+                 "backlog.",
+                 letter(client));
+}
+
+static void send_words(const struct client *client, const char *data, char *text, size_t size)
+{
+    const char *where = client->was_accepted ? "the server's socket"
+                                             : "a connection that the server has not accepted yet";
+
+    snprintf(text, size, "%c sends \u201c%s\u201d, which waits in the receive buffer of %s.%s",
+             letter(client), data, where,
+             call.asleep ? "" : " Meanwhile the recorder holds the server.");
+}
+
+static void act(const struct action *action)
+{
+    struct client *client = &clients[action->client];
+    const char name = letter(client);
+    char text[TEXT], now[80];
+
+    snprintf(now, sizeof now, "%s", what_server_does());
+    switch (action->verb) {
+    case CONNECT:
+        connect_client(client);
+        connect_words(client, text, sizeof text);
+        break;
+    case SEND:
+        send_data(client, action->data);
+        send_words(client, action->data, text, sizeof text);
+        break;
+    case READ:
+        read_data(client, action->data);
+        snprintf(text, sizeof text, "%c reads \u201c%s\u201d from its own receive buffer.", name,
+                 action->data);
+        break;
+    case CLOSE:
+        close(client->fd);
+        client->fd = -1;
+        snprintf(text, sizeof text, "%c closes its connection, and the kernel sends a FIN.", name);
+    }
+    settle();
+    finish_call();
+    begin_step(name, now, text);
+}
+
+int main(int argc, char **argv)
+{
+    const struct action *scene = three;
+
+    if (argc < 3 || (strcmp(argv[1], "one") != 0 && strcmp(argv[1], "three") != 0))
+        fail("usage: record one|three COMMAND [ARGUMENT]...");
+    if (strcmp(argv[1], "one") == 0)
+        scene = one_at_a_time;
+    emulates_kqueue = strstr(argv[2], "kqueue") != NULL;
+    leave_network();
+    start_server(argv + 2);
+    printf("{\"steps\":[");
+    run_server(false);
+    for (; scene->client >= 0; scene++) {
+        act(scene);
+        run_server(scene->hold);
+    }
+    end_step();
+    printf("\n]}\n");
+    stop_server();
+    return fflush(stdout) == 0 ? 0 : 1;
+}
