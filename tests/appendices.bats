@@ -167,6 +167,20 @@ calls() { # STAGE STEP: the calls that the page shows
     done
 }
 
+@test "the commands of these pages that no transcript and no other test runs do what the page says" {
+    local command count=0
+    make -s -C "$ROOT/07-nic-to-app" trace
+    cd "$ROOT"
+    while IFS= read -r command; do
+        count=$((count + 1))
+        (eval "$command") >"$TMP/replayed" || { cat "$TMP/replayed"; return 1; }
+        grep -q '^RECORDED' "$TMP/replayed" # "its first line says that it was recorded"
+    done < <(sed -n 's/^\$ \(07-nic-to-app\/trace replay .*\)/\1/p' "$SRC/instructors.md")
+    [ "$count" = 2 ]
+    command=$(grep -o '`echo EAGAIN [^`]*`' "$SRC/errors.md" | tr -d '`')
+    [ "$(eval "$command")" = 11 ]
+}
+
 @test "make doctor ends with a line that says Ready, or what to do" {
     run sh "$ROOT/tests/commands/doctor"
     case ${lines[${#lines[@]} - 1]} in
