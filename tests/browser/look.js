@@ -347,9 +347,7 @@ async function main() {
     const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args });
     for (const screen of SCREENS) await book(browser, screen);
     for (const screen of SCREENS) await players(browser, screen);
-    await plays(browser);
-    await lists(browser);
-    await own_journeys(browser);
+    for (const part of [plays, lists, own_journeys]) await part(browser).catch(error => check(part.name, 1, [error.message.split('\n')[0]]));
     await drawings(browser);
     await perfetto(browser);
     await browser.close();
