@@ -32,7 +32,7 @@ steps() { sed -n 's/^\({.*}\),\{0,1\}$/\1/p' "$DATA/$1.json" | grep -v '^{"steps
     for name in $(runs); do
         case $name in
         journey) page=$SRC/journey.md ;;
-        *) page=$(echo "$SRC/$name"-*.md) ;;
+        *) page=$(cd "$ROOT" && echo "$name"-*/) && page=$SRC/${page%/}.md ;;
         esac
         [ "$(grep -cx "{{#include player/$name.html}}" "$page")" = 1 ] || { echo "${page##*/} does not include player/$name.html once"; return 1; }
     done
