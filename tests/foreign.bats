@@ -89,6 +89,37 @@ EOF
     names 'first sign of the end'
 }
 
+@test "RETRY=1 runs the tests that failed once more, alone, and counts what passes then" {
+    (cd "$ROOT" && git ls-files -z | xargs -0 cp --parents -t "$T") && cd "$T"
+    # (bats would change a line here that begins with @test.)
+    sed 's/^test/@&/' >tests/04-epoll.bats <<EOF
+test "fails (once) | and then passes" {
+    if [ ! -e "$T/once" ]; then touch "$T/once" && false; fi
+}
+test "always fails" {
+    false
+}
+test "fails, and is skipped the second time" {
+    [ ! -e "$T/skip" ] || skip
+    touch "$T/skip" && false
+}
+EOF
+    local clean=(env -i PATH="$CLEAN_PATH" HOME="$HOME" STAGE=04 FILES=04-epoll)
+    make -s 04-epoll
+    run "${clean[@]}" RETRY=1 bash tests/commands/run
+    printf '%s\n' "$output"
+    [ "$status" = 1 ]
+    names 'passed when it ran alone: fails (once) | and then passes'
+    names 'failed again: always fails'
+    names 'failed again: fails, and is skipped the second time'
+    names '1 passed, 2 failed'
+    rm "$T/once"
+    run "${clean[@]}" bash tests/commands/run
+    printf '%s\n' "$output"
+    names '0 passed, 2 failed, 1 skipped'
+    lacks 'ran alone'
+}
+
 @test "the page with the rules names every test, and no other" {
     grep -h '^>' book/src/contract.md | grep -o '`[^`]*`' | tr -d '`' | sort >"$T/page"
     sed -n 's/^@test "\(.*\)" {$/\1/p' tests/{first-look,contract,faults}.bats | sort >"$T/tests"

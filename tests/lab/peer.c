@@ -21,7 +21,7 @@
 #define SMALL_RCVBUF 16384                /* bytes */
 #define FULL_MS (patience_ms * 60 / 1000) /* a socket that takes nothing for so long is full */
 #define LONGEST_READ 200000               /* bytes; no server's recv() returns more */
-#define PROBE 16 /* bytes that tell one stream, and one position in it, from another */
+#define PROBE 6 /* bytes that tell one stream, and one position in it, from another */
 
 static struct peer peers[MAX_PEERS];
 static int peer_count;
@@ -352,17 +352,23 @@ _Noreturn static void fail_with_gap(struct peer *peer, uint64_t missing, const u
 }
 
 /* Say what these bytes are, which came instead of those at peer->got. */
-_Noreturn static void fail_with_stream(struct peer *peer, const unsigned char *bytes, size_t length)
+_Noreturn static void fail_with_stream(struct peer *peer, const unsigned char *received,
+                                       size_t length)
 {
-    unsigned char right[CHUNK];
+    unsigned char right[CHUNK], bytes[CHUNK + PROBE];
     size_t same = 0;
+    enum got got;
+    ssize_t n;
 
     make_stream(peer, right, peer->got, length);
-    while (same < length && bytes[same] == right[same])
+    while (same < length && received[same] == right[same])
         same++;
     peer->got += same;
-    bytes += same;
     length -= same;
+    memcpy(bytes, received + same, length);
+    while (length < PROBE && /* too few to find them in a stream */
+           (n = receive(peer, bytes + length, PROBE - length, FULL_MS, &got)) > 0)
+        length += (size_t)n;
     size_t probe = length < PROBE ? length : PROBE;
     int64_t later = find_in_stream(peer, bytes, probe, peer->got, peer->sent);
     if (probe == PROBE && later > 0)

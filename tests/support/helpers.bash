@@ -250,13 +250,16 @@ log_has() {
     ONE_ACCEPT="edge-triggered, but accepts only once per event: accept until EAGAIN"
     SHORT_WRITE="a short write: send() took only a part, and the rest was forgotten"
 }
-# has_exited PID: the process has exited.  A zombie, which this shell has not waited for, counts.
+# has_exited PID: the process has exited.  A zombie, which this shell has not waited for, counts, but not
+# while other threads of it are still exiting: until then its sockets are open.
 has_exited() {
     kill -0 "$1" 2>/dev/null || return 0
-    local stat=''
+    local stat='' threads
     read -r stat 2>/dev/null <"/proc/$1/stat" || return 1
     stat=${stat##*) }
-    [ "${stat%% *}" = Z ]
+    [ "${stat%% *}" = Z ] || return 1
+    threads=("/proc/$1/task"/*)
+    [ ${#threads[@]} -le 1 ]
 }
 
 # start_server [OPTION...]: start the server under test with these additional options, and wait
