@@ -43,7 +43,7 @@ need_tracefs() {
     OTHERS=$(all_instances) # of another tracer that runs, or left behind by one whose PID is in use again
 }
 # The tracer's files that need neither the kernel nor root: events in, journeys out.
-pure() { for file in hops recording stitch search back forward verdict shares; do echo "$TRACER/$file.c"; done; }
+pure() { for file in hops recording stitch back forward verdict; do echo "$TRACER/$file.c"; done; }
 # Runs as an ordinary user, from a folder that it may read.
 as_nobody() {
     need setpriv "to be an ordinary user" "install util-linux"
@@ -95,15 +95,22 @@ sanitized() {
     narrow "$TMP/map"
     grep -q '\[your code reads\]' "$TMP/map"
     trace explain tcp_probe | grep -q 'Linked to its neighbours by'
+    # what the kernel's source says
+    trace explain callback | tr -s '\n ' ' ' | grep -q "calls the entry's callback with the events that have happened"
+    trace explain gro | grep -q napi_gro_frags_entry
+    trace explain waking | tr -s '\n ' ' ' | grep -q 'none of its descriptors was ready, and the call had put an entry'
+    trace replay "$ROOM/recordings/rps.txt" -n 1 | tr -s '\n ' ' ' | grep -q 'with RFS, it is the CPU on which a program last used'
+    trace replay "$ROOM/recordings/sockets.txt" -n 1 | grep -q ' %  backlog, NET_RX, some IP '
     local file
     for file in "$ROOM"/recordings/*.txt; do
-        trace replay "$file" --json "$TMP/json" --svg "$TMP/svg" >"$TMP/out"
+        trace replay "$file" --json "$TMP/${file##*/}.json" --svg "$TMP/${file##*/}.svg" >"$TMP/out"
         grep -q '^RECORDED, not measured now' "$TMP/out"
         narrow "$TMP/out"
-        grep -q '</svg>' "$TMP/svg"
-        ! command -v python3 >/dev/null || python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$TMP/json"
-        ! command -v python3 >/dev/null || python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' "$TMP/svg"
+        grep -q '</svg>' "$TMP/${file##*/}.svg"
     done
+    ! command -v python3 >/dev/null || python3 -c 'import glob, json, sys, xml.dom.minidom
+for name in glob.glob(sys.argv[1] + "/*.json"): json.load(open(name))
+for name in glob.glob(sys.argv[1] + "/*.svg"): xml.dom.minidom.parse(name)' "$TMP"
     # --brief: the same hops in the same order, each in one line, without its reason
     for file in lo card-e1000 blocked sockets; do
         hop_lines() { awk 'substr($0, 1, 9) ~ /^ *([0-9.]+|before|-) $/ && !/µs in all/ && !/ %  / { print $1, $2, $3, $4 }'; }
@@ -178,7 +185,7 @@ sanitized() {
     local words code
     for words in "-n 0" "-n x" "--via moon" "attach" "attach 70000" "moon 1" "replay" "--svg" "-q" "a b c" \
         "-b 127.0.0.1" "--device lo" "--watch --device moon0" "attach 1 --via veth" "attach 1 --cpu 0" \
-        "attach 1 --server x" "attach 1 --device eth0" "attach 1 -b ::1" "--cpu 1023" "-p 9" "--via rps --cpu 1" \
+        "attach 1 --server x" "attach 1 --device eth0" "attach 1 -b ::g" "--cpu 1023" "-p 9" "--via rps --cpu 1" \
         "--watch --via veth" "replay $ROOM/recordings/lo.txt --via tap" "replay $ROOM/recordings/lo.txt --watch" \
         "explain send --json $TMP/x" "--json $TMP/x --svg $TMP/x" "attach 1 --brief -p 2"; do
         code=0
@@ -302,7 +309,7 @@ END
     } >"$TMP/odd"
     chmod +x "$TMP/odd"
 }
-all_complete() { grep -q "^$1 journeys: $1 complete" "$2" || { cat "$2"; return 1; }; }
+none_incomplete() { grep -q "^$1 journeys: .* 0 incomplete" "$2" || { cat "$2"; return 1; }; }
 
 @test "other people's servers: one that forks, a script, many threads, one that talks" {
     need_tracefs
@@ -312,14 +319,14 @@ all_complete() { grep -q "^$1 journeys: $1 complete" "$2" || { cat "$2"; return 
         odd $mode
         trace --server "$TMP/odd" -n 5 >"$TMP/out"
         echo "$mode:"
-        all_complete 5 "$TMP/out"
+        none_incomplete 5 "$TMP/out"
     done
     # a script that does not exec: the server is its child, and ends with it
     printf '#!/bin/sh\n"%s" "$@"\n' "$(traced)" >"$TMP/script"
     chmod +x "$TMP/script"
     trace --server "$TMP/script" -n 5 >"$TMP/out" 3>&-
     PIDS="$(pgrep -f "^$(traced) -b" || :) $PIDS" # none, if all is well
-    all_complete 5 "$TMP/out"
+    none_incomplete 5 "$TMP/out"
     wait_until 5 no_process_of "$(traced) -b"
     # attach: the one that forks has closed the listener where it serves
     odd fork
@@ -327,7 +334,7 @@ all_complete() { grep -q "^$1 journeys: $1 complete" "$2" || { cat "$2"; return 
     PIDS="$! $PIDS"
     wait_until 5 has_text "$TMP/said" listening
     trace attach "$(sed 's/.*://' "$TMP/said")" -n 5 >"$TMP/out"
-    all_complete 5 "$TMP/out"
+    none_incomplete 5 "$TMP/out"
     printf '#!/bin/sh\necho good morning\n' >"$TMP/script"
     if trace --server "$TMP/script" 2>"$TMP/err"; then false; fi
     grep -q 'does not print "listening on ADDRESS:PORT", but: good morning' "$TMP/err"
@@ -371,12 +378,288 @@ no_process_of() { ! ps -A -o args= | grep -F -e "$1" | grep -v grep; }
     wait_until 5 has_text "$TMP/said" listening
     trace attach "$port" -n 3 >"$TMP/first"
     trace attach "$port" -b 127.0.0.2 -n 3 >"$TMP/second"
-    all_complete 3 "$TMP/first"
-    all_complete 3 "$TMP/second"
+    none_incomplete 3 "$TMP/first"
+    none_incomplete 3 "$TMP/second"
     grep -q 'to 04-epoll/server on' "$TMP/first"
     if grep -q 'to 04-epoll/server on' "$TMP/second"; then false; fi
     if trace attach "$port" -b 127.0.0.3 2>"$TMP/err"; then false; fi
     grep -q 'No server listens on 127.0.0.3' "$TMP/err"
+}
+
+# tracee MODE ADDRESS PORT [COMMAND...]: start tests/programs/tracee as a server, by COMMAND if there is
+# one, and set TRACEE_PID and PORT.
+tracee() {
+    local mode=$1 address=$2 port=$3 said
+    shift 3
+    build_tracee
+    said=$(mktemp "$TMP/said.XXXXXX")
+    "$@" "$TMP/tracee" "$mode" "$address" "$port" >"$said" 3>&- &
+    TRACEE_PID=$!
+    PIDS="$TRACEE_PID $PIDS"
+    wait_until 20 has_text "$said" listening
+    PORT=$(sed 's/.*://' "$said")
+}
+build_tracee() { # once, for all tests of this file
+    [ -x "$BATS_FILE_TMPDIR/tracee" ] || "${CC:-cc}" -std=c11 -o "$BATS_FILE_TMPDIR/tracee" "$TESTS/programs/tracee.c"
+    [ -e "$TMP/tracee" ] || ln -s "$BATS_FILE_TMPDIR/tracee" "$TMP/tracee"
+}
+# watch_begin FILE ARGUMENT...: trace --watch in the background, until it watches.
+watch_begin() {
+    local file=$1
+    shift
+    : >"$file"
+    NO_COLOR=1 ${HERE:+nsenter -t "$HERE" -n} "$TRACE" "$@" --watch >"$file" 2>&1 3>&- &
+    WATCHER=$!
+    PIDS="$WATCHER $PIDS"
+    wait_until 30 has_text "$file" '^watching'
+}
+watch_end() { wait_until 60 has_exited "$WATCHER" && wait "$WATCHER"; }
+
+@test "--watch: of one port at several addresses and in several namespaces, only the server's packets" {
+    need_tracefs
+    unshare -n true 2>/dev/null || skip "needs network namespaces; to run it: root on a machine of your own"
+    need ip "to set lo up in a namespace" "install iproute2"
+    need nsenter "to enter a namespace" "install util-linux"
+    rule "a packet is the server's by its addresses, its port and its namespace" "a port alone" "chapter 7"
+    local address away ours
+    for address in 127.0.0.1 0.0.0.0; do # a server at every address has less to be told by
+        tracee block $address 0
+        ours=$TRACEE_PID
+        tracee block 127.0.0.1 "$PORT" unshare -n sh -c 'ip link set lo up && exec "$@"' sh
+        away=$TRACEE_PID
+        [ $address = 0.0.0.0 ] || tracee block 127.0.0.2 "$PORT"
+        watch_begin "$TMP/out" attach "$PORT" -n 3 --record "$TMP/recorded"
+        nsenter -t "$away" -n "$TMP/tracee" send 127.0.0.1 "$PORT" 20 31
+        [ $address = 0.0.0.0 ] || "$TMP/tracee" send 127.0.0.2 "$PORT" 20 32
+        "$TMP/tracee" send 127.0.0.1 "$PORT" 20 33
+        watch_end
+        cat "$TMP/out"
+        grep -q '^3 journeys' "$TMP/out"
+        grep 'tcp_probe .* len=3' "$TMP/recorded"
+        [ "$(grep -c "tcp_probe .* len=33 port=$PORT" "$TMP/recorded")" = 3 ]
+        if grep -q "tcp_probe .* len=3[12] port=$PORT" "$TMP/recorded"; then false; fi
+        kill "$ours"
+    done
+    nothing_left
+}
+
+@test "how the server waits: known, unknown, and never taken for epoll" {
+    need_tracefs
+    rule "unknown is not no, and not epoll" "epoll as the default" "chapter 7"
+    local mode
+    for mode in signal handler recvmmsg splice uring spin; do # block: see the other tests
+        tracee $mode 127.0.0.1 0
+        watch_begin "$TMP/$mode" attach "$PORT" -n 4 --record "$TMP/$mode.txt"
+        "$TMP/tracee" send 127.0.0.1 "$PORT" 8 31
+        watch_end
+        echo "$mode:"
+        cat "$TMP/$mode"
+        grep -q '^4 journeys: .* 0 incomplete' "$TMP/$mode"
+        trace replay "$TMP/$mode.txt" -n 1 >"$TMP/$mode.one"
+        if grep -q 'epoll has a wait queue\|\[epoll\|did not return' "$TMP/$mode.one"; then false; fi
+    done
+    grep -q '^\[the thread waits on this socket' "$TMP/recvmmsg.one"
+    grep -q '^\[the thread waits on this socket' "$TMP/splice.one"
+    grep -q '^\[the thread waits for a signal' "$TMP/signal.one"
+    grep -q '^\[the thread waits for a signal' "$TMP/handler.one"
+    grep -q '^\[the thread waits for an io_uring' "$TMP/uring.one"
+    grep -q '^\[how the server waits is not known\|^\[the thread does not wait' "$TMP/spin.one"
+    # what was not asked is not unknown: three states, three sentences
+    sed -e '/^[0-9].* signal_deliver /d' -e '/^asked/s/ sys_exit_[a-z0-9_]*wait[0-9]*//g' \
+        -e '/^asked/s/ sys_exit_p*\(poll\|select\)6*//g' -e '/^asked/s/ signal_deliver//' "$TMP/handler.txt" |
+        awk '/^[0-9]/ { n++ } /^end/ { $2 = n } { print }' >"$TMP/not-asked"
+    trace replay "$TMP/not-asked" -n 1 >"$TMP/out"
+    cat "$TMP/out"
+    grep -q '^\[trace did not ask how the server waits' "$TMP/out"
+    nothing_left
+}
+
+@test "packets from a socket's backlog, which a call's thread works on, are followed and explained" {
+    need_tracefs
+    rule "the backlog is a path of its own" "a packet expected in NET_RX only" "chapter 7"
+    tracee sink 127.0.0.1 0
+    for _ in 1 2 3 4 5 6; do # until some packets come while the server's calls hold the lock
+        watch_begin "$TMP/out" attach "$PORT" -n 200 --record "$TMP/recorded"
+        "$TMP/tracee" flood 127.0.0.1 "$PORT" 40 500000
+        watch_end
+        ! grep -q ' t tcp_probe .*len=[1-9]' "$TMP/recorded" || break
+    done
+    cat "$TMP/out"
+    grep -q ' 0 events lost' "$TMP/out" || skip "others send so much that events were lost; to run it: an otherwise idle machine"
+    grep -q '^  netif_receive_skb  *200 ' "$TMP/out"
+    grep -q '^  tcp_probe  *200 ' "$TMP/out"
+    # Show the first of them: the others become packets of another connection.
+    awk '/ tcp_probe .* port=/ { if (!seen && / t tcp_probe .*len=[1-9]/) seen = 1; else sub(/ port=[0-9]*/, " port=0") } { print }' \
+        "$TMP/recorded" >"$TMP/first"
+    trace replay "$TMP/first" -n 1 >"$TMP/one"
+    cat "$TMP/one"
+    tr -s '\n ' ' ' <"$TMP/one" | grep -q "had waited in the socket's backlog"
+    nothing_left
+}
+
+@test "in a time namespace, the clock of the kernel's events is used for everything" {
+    need_tracefs
+    unshare -T --monotonic 1000 true 2>/dev/null || skip "needs time namespaces; to run it: Linux 5.6 or newer, and util-linux 2.36 or newer"
+    rule "stamps and events have one clock" "CLOCK_MONOTONIC of a time namespace" "chapter 7"
+    local via
+    for via in lo tap; do
+        NO_COLOR=1 unshare -T --monotonic 1000 "$TRACE" --server "$(traced)" --via $via -n 20 >"$TMP/out"
+        cat "$TMP/out"
+        none_incomplete 20 "$TMP/out"
+        awk '/^  first to last/ { found = $4 == 20 && $5 < 100000 } END { exit !found }' "$TMP/out"
+    done
+    grep -q '^  frame_written  *20 ' "$TMP/out"
+    nothing_left
+}
+
+@test "a low-water mark and a connection of which one end is closed: the causes are named" {
+    need_tracefs
+    rule "where an event is missing, the reason is the real one" "this kernel has no such event" "chapter 7"
+    local code=0
+    tracee lowat 127.0.0.1 0
+    watch_begin "$TMP/out" attach "$PORT" -n 60
+    "$TMP/tracee" flood 127.0.0.1 "$PORT" 300 15 3>&- & # two of these make one of LOW_WATER
+    PIDS="$! $PIDS"
+    watch_end
+    cat "$TMP/out"
+    grep -q '^This server asked not to be told of fewer than 30 bytes (SO_RCVLOWAT)' "$TMP/out"
+    trace explain ready >"$TMP/explained"
+    tracee half 127.0.0.1 0
+    watch_begin "$TMP/out" attach "$PORT" -n 3
+    "$TMP/tracee" flood 127.0.0.1 "$PORT" 300 15 3>&- &
+    PIDS="$! $PIDS"
+    wait_until 5 is_half_closed
+    kill -INT "$WATCHER"
+    wait "$WATCHER" || code=$?
+    cat "$TMP/out"
+    [ $code -le 1 ] # 0: the first packet was quicker than the server's shutdown()
+    tr -s '\n ' ' ' <"$TMP/out" | grep -q 'tcp_probe reports established connections.* in state FIN_WAIT2'
+    nothing_left
+}
+is_half_closed() { awk -v port="$(printf ':%04X' "$PORT")" '$2 ~ port && $4 == "05" { found = 1 } END { exit !found }' /proc/net/tcp; }
+
+@test "memory has a stated limit, while others send as much as they can" {
+    need_tracefs
+    [ -n "${ONLY:-}" ] || skip "sends for ten seconds as fast as it can; to run it: make test-07 ONLY='memory has a stated limit'"
+    rule "at most 256 MiB for the events and 32 MiB for all rings" "events kept until enough packets have come" "chapter 7"
+    local port flooder peak=0 now
+    trace -h | grep -q '^Memory: at most 256 MiB for the events, and 32 MiB in the kernel'
+    tracee sink 127.0.0.1 0
+    port=$PORT
+    tracee block 127.0.0.1 0
+    watch_begin "$TMP/out" attach "$PORT" -n 50
+    [ "$(cat "$(instances | head -n 1)/buffer_total_size_kb")" -le 33000 ]
+    "$TMP/tracee" flood 127.0.0.1 "$port" 1000000000 1000 3>&- &
+    flooder=$!
+    PIDS="$flooder $PIDS"
+    "$TMP/tracee" send 127.0.0.1 "$PORT" 1 31
+    until has_exited "$WATCHER"; do # it ends by itself, when the limit is reached or after a minute
+        now=$(awk '/^VmHWM/ { print $2 }' "/proc/$WATCHER/status" 2>/dev/null) || :
+        [ -z "$now" ] || peak=$now
+        sleep 0.1
+    done
+    kill -KILL "$flooder"
+    echo "peak: $peak KiB"
+    [ "$peak" -gt 1000 ]
+    [ "$peak" -lt 340000 ]
+    cat "$TMP/out"
+    nothing_left
+}
+
+# Two network namespaces, each held by a process: HERE and AWAY.  With $1 devices of a veth pair in the
+# first, va and vb, and their other ends, pa and pb, in the second.
+two_namespaces() {
+    need ip "to create devices" "install iproute2"
+    need nsenter "to enter namespaces" "install util-linux"
+    unshare -n true 2>/dev/null || skip "needs network namespaces; to run it: root on a machine of your own"
+    build_tracee
+    unshare -n sleep 3600 3>&- &
+    HERE=$!
+    unshare -n sleep 3600 3>&- &
+    AWAY=$!
+    PIDS="$HERE $AWAY $PIDS"
+    wait_until 5 has_own_namespace "$HERE"
+    wait_until 5 has_own_namespace "$AWAY"
+    here ip link add va type veth peer name pa netns "$AWAY" || skip "needs veth; to run it: a kernel with veth"
+    here ip link set va up
+    away ip link set pa up
+    away ip address add 192.0.2.2/24 dev pa
+}
+has_own_namespace() { [ "$(readlink "/proc/$1/ns/net")" != "$(readlink /proc/self/ns/net)" ]; }
+here() { nsenter -t "$HERE" -n "$@"; }
+away() { nsenter -t "$AWAY" -n "$@"; }
+
+@test "--device: a veth device and a bridge are named, and no card is expected of them" {
+    need_tracefs
+    two_namespaces
+    rule "each kind of device has its own hops" "every device but lo taken for a card" "chapter 7"
+    local device=va
+    here ip address add 192.0.2.1/24 dev va
+    tracee block 0.0.0.0 0 nsenter -t "$HERE" -n
+    for device in va br0; do
+        if [ $device = br0 ]; then
+            here ip address del 192.0.2.1/24 dev va
+            here ip link add br0 type bridge || skip "needs bridges; to run it: a kernel with CONFIG_BRIDGE"
+            here ip address add 192.0.2.1/24 dev br0
+            here ip link set va master br0
+            here ip link set br0 up
+        fi
+        watch_begin "$TMP/$device" attach "$PORT" --device $device -n 3
+        away "$TMP/tracee" send 192.0.2.1 "$PORT" 3 31
+        watch_end
+        cat "$TMP/$device"
+        none_incomplete 3 "$TMP/$device"
+        if grep -q 'card\|irq_handler\|another machine' "$TMP/$device"; then false; fi
+    done
+    grep -q '^3 packets over a veth device' "$TMP/va"
+    grep -q 'netif_rx  *3 ' "$TMP/va"
+    grep -q '^3 packets over a bridge' "$TMP/br0"
+    nothing_left
+}
+
+@test "threaded NAPI: the thread that receives is named, and no softirq is missed" {
+    need_tracefs
+    two_namespaces
+    rule "a packet may be received by a thread" "NET_RX expected around every packet" "chapter 7"
+    here ip address add 192.0.2.1/24 dev va
+    here "$TMP/tracee" gro va || skip "needs GRO on veth; to run it: Linux 5.13 or newer"
+    away "$TMP/tracee" no-tso pa # without it, veth hands over large segments, and no use of NAPI
+    here unshare -m sh -c 'mount -t sysfs none /sys && echo 1 >/sys/class/net/va/threaded' ||
+        skip "needs threaded NAPI; to run it: Linux 5.12 or newer"
+    tracee block 0.0.0.0 0 nsenter -t "$HERE" -n
+    watch_begin "$TMP/out" attach "$PORT" --device va -n 3 --record "$TMP/recorded"
+    away "$TMP/tracee" send 192.0.2.1 "$PORT" 3 31
+    watch_end
+    cat "$TMP/out"
+    none_incomplete 3 "$TMP/out"
+    if grep -q softirq "$TMP/out"; then false; fi
+    grep -q 'napi_gro_receive_entry  *3 ' "$TMP/out"
+    trace replay "$TMP/recorded" -n 1 | tr -s '\n ' ' ' | grep -q 'A thread of NAPI received this packet'
+    nothing_left
+}
+
+@test "a server at ::1 or at :: is found, and packets to it are followed" {
+    need_tracefs
+    [ -e /proc/net/if_inet6 ] || skip "needs IPv6; to run it: a kernel with IPv6"
+    rule "IPv6 is traced as IPv4 is" "an address of 4 bytes" "chapter 7"
+    local address
+    for address in ::1 ::; do
+        tracee block $address 0
+        trace attach "$PORT" -n 5 >"$TMP/out" # without -b
+        none_incomplete 5 "$TMP/out"
+        trace attach "$PORT" -b ::1 -n 5 >"$TMP/out"
+        none_incomplete 5 "$TMP/out"
+        watch_begin "$TMP/out" attach "$PORT" -b ::1 -n 3
+        "$TMP/tracee" send ::1 "$PORT" 10 31
+        watch_end
+        none_incomplete 3 "$TMP/out"
+    done
+    trace attach "$PORT" -n 5 -b 127.0.0.1 >"$TMP/out" # of the one at ::, by a mapped address
+    none_incomplete 5 "$TMP/out"
+    tracee block ::1 0
+    if trace attach "$PORT" -b 127.0.0.1 2>"$TMP/err"; then false; fi
+    grep -q 'No server listens on 127.0.0.1' "$TMP/err"
+    nothing_left
 }
 
 @test "called by its name alone, it starts the server that stands beside it" {

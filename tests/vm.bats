@@ -64,6 +64,25 @@ record_journeys() {
     record_journeys virtio
 }
 
+@test "interrupt threads, threaded NAPI, deferred interrupts: what scheduled NET_RX is named, and nothing is missing" {
+    rule "NET_RX may be scheduled by an interrupt, a thread or a timer" "only a card's interrupt is expected" "chapter 7"
+    need_vm
+    local kind
+    for kind in threadirqs threaded deferred; do
+        "$STAGE_07/vm/run" $kind "$TMP/$kind"
+        NO_COLOR=1 "$STAGE_07/trace" replay "$TMP/$kind" >"$TMP/journeys"
+        NO_COLOR=1 "$STAGE_07/trace" replay "$TMP/$kind" -n 1 | tr -s '\n ' ' ' >"$TMP/$kind.one"
+        cat "$TMP/journeys" "$TMP/$kind.one"
+        grep -q '^8 journeys: .* [01] incomplete; 0 events lost' "$TMP/journeys"
+    done
+    grep -q '^thread [0-9]* irq/[0-9]*-eth0' "$TMP/threadirqs"
+    grep -q 'A thread scheduled this' "$TMP/threadirqs.one"
+    grep -q '^thread [0-9]* napi/eth0' "$TMP/threaded"
+    grep -q 'A thread of NAPI received this packet' "$TMP/threaded.one"
+    if grep -q softirq_entry "$TMP/threaded.one"; then false; fi
+    grep -q "An interrupt that is no device's scheduled this" "$TMP/deferred.one"
+}
+
 @test "in a kernel that is locked down, the tracer gives the reason and shows six hops from the sockets" {
     rule "if the kernel does not let the tracer see events, the tracer gives the reason and shows what it can" "this kernel reports the lockdown with another errno, or in another folder, than missing() expects" "chapter 7"
     need_vm

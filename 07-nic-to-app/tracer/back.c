@@ -1,11 +1,10 @@
 /* From tcp_probe back along the skb's address to where the packet came from: its NET_RX, the card's
  * interrupt or the frame, and the sender's call. */
-#include "draft.h"
+#include "journey.h"
 
 #include <string.h>
 
-#define MIN_HEADERS 40 /* of IP and TCP together */
-#define MAX_HEADERS 120
+#define WRAP 65536
 
 /* TCP gets a packet from the stack without a pause: on the same CPU, before NET_RX ends. */
 static bool same_work(const struct recording *recording, size_t receive, size_t tcp)
@@ -30,21 +29,45 @@ static void follow_skb_back(struct draft *draft, size_t from, uint32_t end)
         end |= BIT(trail[i]);
         if (draft->journey->state[trail[i]] == NOT_ON_PATH)
             continue;
-        size_t at = search_skb(draft->recording, from, BACK, trail[i], end);
+        size_t at = search(draft->recording, from, BACK, trail[i], end, BIT(SLOT_SKB));
         draft_set(draft, trail[i], at);
         if (at != NOWHERE)
             from = at;
     }
 }
 
+/* tcp_probe has 16 bits for the size, and GRO or the backlog may have joined more.  The length of
+ * the skb tells, unless segments were joined after it had been received. */
+static void find_size(struct draft *draft)
+{
+    const struct event *tcp = draft_event(draft, HOP_TCP),
+                       *receive = draft_event(draft, HOP_RECEIVE);
+    struct journey *journey = draft->journey;
+    uint64_t length = receive != NULL ? receive->value[SLOT_LEN] : 0;
+
+    journey->size = tcp->value[SLOT_LEN];
+    while (length > journey->size + MAX_HEADERS && length >= journey->size + WRAP + MIN_HEADERS)
+        journey->size += WRAP;
+    bool fits = length >= journey->size + MIN_HEADERS && length <= journey->size + MAX_HEADERS;
+    journey->size_wraps = journey->backlogged && !fits;
+    if (journey->size == 0)
+        journey->size = WRAP;
+}
+
+/* While a call holds the socket's lock, packets are added to the socket's backlog.  The thread that
+ * made the call works on them before it releases the lock: in a thread, and no softirq. */
 static void find_receive(struct draft *draft)
 {
     size_t tcp = draft->at[HOP_TCP];
-    size_t at = search_skb(draft->recording, tcp, BACK, HOP_RECEIVE,
-                           BIT(HOP_COPY) | BIT(KIND_FREE) | BIT(HOP_TCP));
+    size_t at = search(draft->recording, tcp, BACK, HOP_RECEIVE,
+                       BIT(HOP_COPY) | BIT(KIND_FREE) | BIT(HOP_TCP), BIT(SLOT_SKB));
 
-    if (at != NOWHERE && !same_work(draft->recording, at, tcp))
-        return; /* Another packet had this address; ours came by a device that is not traced. */
+    if (at != NOWHERE && !same_work(draft->recording, at, tcp)) {
+        if (draft_event(draft, HOP_TCP)->context != 't' ||
+            draft->recording->events[at].context != 's')
+            return; /* Another packet had this address; ours came by a device that is not traced. */
+        draft->journey->backlogged = true;
+    }
     draft_set(draft, HOP_RECEIVE, at);
     follow_skb_back(draft, at != NOWHERE ? at : tcp, BIT(HOP_TCP));
 }
@@ -58,7 +81,8 @@ static bool may_carry(const struct event *receive, const struct event *tcp)
 }
 
 /* In older kernels (6.1) tcp_probe does not name the skb.  The skb is then one that this CPU
- * received in the same software interrupt.  If there are two candidates, neither is chosen. */
+ * received in the same software interrupt, after TCP got another.  If there are two candidates,
+ * neither is chosen. */
 static void find_receive_without_skb(struct draft *draft)
 {
     const struct event *events = draft->recording->events, *tcp = draft_event(draft, HOP_TCP);
@@ -70,7 +94,7 @@ static void find_receive_without_skb(struct draft *draft)
         enum hop kind = event_kind(&events[i]);
         if (events[i].cpu != tcp->cpu)
             continue;
-        if (kind == HOP_SOFTIRQ || kind == KIND_SOFTIRQ_END ||
+        if (kind == HOP_SOFTIRQ || kind == KIND_SOFTIRQ_END || kind == HOP_TCP ||
             tcp->ns - events[i].ns > MAX_DISTANCE_NS)
             break;
         if (kind != HOP_RECEIVE || !may_carry(&events[i], tcp))
@@ -88,27 +112,38 @@ static void find_receive_without_skb(struct draft *draft)
 static size_t raise_before(const struct draft *draft, size_t softirq)
 {
     const struct recording *recording = draft->recording;
-    size_t raise = search_cpu(recording, softirq, BACK, KIND_RAISE, BIT(KIND_SOFTIRQ_END));
+    size_t raise = search(recording, softirq, BACK, KIND_RAISE, BIT(KIND_SOFTIRQ_END), SAME_CPU);
 
     if (raise != NOWHERE)
         return raise;
-    size_t end = search_cpu(recording, softirq, BACK, KIND_SOFTIRQ_END, 0);
-    raise = search_cpu(recording, end, BACK, KIND_RAISE, BIT(HOP_SOFTIRQ));
+    size_t end = search(recording, softirq, BACK, KIND_SOFTIRQ_END, 0, SAME_CPU);
+    raise = search(recording, end, BACK, KIND_RAISE, BIT(HOP_SOFTIRQ), SAME_CPU);
     return raise != NOWHERE && recording->events[raise].context == 'h' ? raise : NOWHERE;
 }
 
 /* The card's interrupt whose handler raised NET_RX.  Without one, NET_RX has rescheduled itself
- * because it had used up its budget. */
+ * because it had used up its budget; or a thread raised it, or an interrupt that is no card's. */
 static void find_interrupt(struct draft *draft, size_t softirq)
 {
-    enum hop_state *state = &draft->journey->state[HOP_IRQ];
+    struct journey *journey = draft->journey;
     size_t raise = raise_before(draft, softirq);
 
-    if (raise == NOWHERE && *state == NOT_SEEN && draft->recording->lost == 0)
-        *state = NOT_NEEDED;
-    if (raise != NOWHERE)
+    if (journey->state[HOP_IRQ] != NOT_SEEN)
+        return;
+    if (raise == NOWHERE) {
+        if (draft->recording->lost == 0)
+            journey->state[HOP_IRQ] = NOT_NEEDED;
+        return;
+    }
+    const struct event *event = &draft->recording->events[raise];
+    if (event->context == 'h')
         draft_set(draft, HOP_IRQ,
-                  search_cpu(draft->recording, raise, BACK, HOP_IRQ, BIT(KIND_IRQ_END)));
+                  search(draft->recording, raise, BACK, HOP_IRQ, BIT(KIND_IRQ_END), SAME_CPU));
+    if (event->context == 's' || journey->at[HOP_IRQ] != NULL || draft->recording->lost > 0)
+        return;
+    journey->raised = event->context == 't' ? BY_THREAD : BY_TIMER;
+    journey->raiser = recording_thread(draft->recording, event->pid);
+    journey->state[HOP_IRQ] = NOT_ON_PATH;
 }
 
 /* The first hop that NET_RX causes. */
@@ -124,12 +159,17 @@ static void find_softirq(struct draft *draft)
     enum hop inside = first_inside_softirq(draft);
     const struct event *event = draft_event(draft, inside);
 
-    if (event == NULL || event->context != 's')
+    if (event == NULL)
         return;
-    size_t at =
-        search_cpu(draft->recording, draft->at[inside], BACK, HOP_SOFTIRQ, BIT(KIND_SOFTIRQ_END));
-    draft_set(draft, HOP_SOFTIRQ, at);
-    size_t backlog = draft->at[HOP_BACKLOG];
+    draft->journey->worker = recording_thread(draft->recording, event->pid);
+    if (event->context == 't') { /* NAPI's thread, or the program that wrote a frame */
+        draft_clear(draft, HOP_SOFTIRQ, NOT_ON_PATH);
+        draft_clear(draft, HOP_IRQ, NOT_ON_PATH);
+    }
+    if (event->context != 's')
+        return;
+    draft_find(draft, HOP_SOFTIRQ, inside, BACK, BIT(KIND_SOFTIRQ_END), SAME_CPU);
+    size_t at = draft->at[HOP_SOFTIRQ], backlog = draft->at[HOP_BACKLOG];
     if (at == NOWHERE)
         return;
     if (backlog == NOWHERE)
@@ -139,43 +179,32 @@ static void find_softirq(struct draft *draft)
 }
 
 /* The call that queued the packet.  A packet that a software interrupt queued (a segment that had
- * waited for an acknowledgement) belongs to no call, whatever thread is on the CPU. */
+ * waited for an acknowledgement) belongs to no call, whatever thread is on the CPU.  On a path
+ * within one machine, NET_RX may run before the sender's call returns. */
 static void find_send(struct draft *draft)
 {
     const struct event *queue = draft_event(draft, HOP_QUEUE);
-
-    if (queue != NULL && queue->context == 't')
-        draft_set(draft, HOP_SEND,
-                  search_thread(draft->recording, draft->at[HOP_QUEUE], BACK, HOP_SEND,
-                                BIT(KIND_SEND_END), queue->pid));
-}
-
-/* On a path within one machine, NET_RX may run before the sender's call returns. */
-static bool received_inside_send(const struct draft *draft)
-{
-    const struct event *send = draft_event(draft, HOP_SEND);
     const struct event *receive = draft_event(draft, HOP_RECEIVE);
 
-    if (send == NULL || receive == NULL || receive->pid != send->pid)
-        return false;
+    if (queue == NULL || queue->context != 't')
+        return;
+    draft_find(draft, HOP_SEND, HOP_QUEUE, BACK, BIT(KIND_SEND_END), SAME_THREAD);
     size_t end =
-        search_thread(draft->recording, draft->at[HOP_SEND], FORWARD, KIND_SEND_END, 0, send->pid);
-    return end != NOWHERE && end > draft->at[HOP_RECEIVE];
+        search(draft->recording, draft->at[HOP_SEND], FORWARD, KIND_SEND_END, 0, SAME_THREAD);
+    draft->journey->inside_send = receive != NULL && receive->pid == queue->pid && end != NOWHERE &&
+                                  end > draft->at[HOP_RECEIVE];
 }
 
 /* The last frame that the tracer wrote before the kernel took one. */
 static void find_frame(struct draft *draft)
 {
     enum hop inside = first_inside_softirq(draft);
-    struct search any_frame = {BIT(HOP_FRAME), 0, ANY, ANY, SLOTS, 0};
 
-    if (draft->recording->via == VIA_TAP)
-        any_frame.end = BIT(KIND_FRAME_END);
-    if (draft_event(draft, inside) == NULL || draft_event(draft, HOP_BACKLOG) != NULL)
+    if (draft_event(draft, HOP_BACKLOG) != NULL)
         return;
-    size_t frame = search(draft->recording, draft->at[inside], BACK, &any_frame);
-    draft_set(draft, HOP_FRAME, frame);
-    size_t softirq = draft->at[HOP_SOFTIRQ];
+    draft_find(draft, HOP_FRAME, inside, BACK,
+               draft->recording->via == VIA_TAP ? BIT(KIND_FRAME_END) : 0, 0);
+    size_t frame = draft->at[HOP_FRAME], softirq = draft->at[HOP_SOFTIRQ];
     if (frame != NOWHERE && softirq != NOWHERE && softirq < frame)
         draft_clear(draft, HOP_SOFTIRQ, NOT_NEEDED);
 }
@@ -209,8 +238,8 @@ void trace_back(struct draft *draft)
     find_receive(draft);
     find_receive_without_skb(draft);
     find_softirq(draft);
+    find_size(draft);
     find_send(draft);
-    draft->journey->inside_send = received_inside_send(draft);
     find_frame(draft);
     draft->journey->frames = merged_frames(draft);
 }

@@ -2,9 +2,9 @@
  * distinguishable from those of the tracer, which reads the rings. */
 #define _GNU_SOURCE
 
-#include "client.h"
+#include "trace.h"
 
-#ifdef __linux__
+#ifndef CANNOT_TRACE
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,15 +23,20 @@
 
 static int connect_to(const char *address, unsigned port)
 {
-    struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
     struct timeval timeout = {.tv_sec = ANSWER_SECONDS};
-    int on = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
+    bool is_v6 = strchr(address, ':') != NULL;
+    int on = 1, fd = socket(is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
 
-    if (fd == -1 || inet_pton(AF_INET, address, &name.sin_addr) != 1 ||
+    if (fd == -1 ||
+        (is_v6 ? inet_pton(AF_INET6, address, &v6.sin6_addr)
+               : inet_pton(AF_INET, address, &v4.sin_addr)) != 1 ||
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) == -1 ||
         setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) == -1 ||
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == -1 ||
-        connect(fd, (struct sockaddr *)&name, sizeof name) == -1)
+        (is_v6 ? connect(fd, (struct sockaddr *)&v6, sizeof v6)
+               : connect(fd, (struct sockaddr *)&v4, sizeof v4)) == -1)
         return -1;
     return fd;
 }
@@ -61,101 +66,113 @@ void client_pause(void)
     nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
 }
 
-static void report(int to, char word)
+/* If this fails, the tracer has ended, and so will the client. */
+static void report(int to, char word, int number)
 {
-    ssize_t written = write(to, &word, 1);
+    struct client_report report = {word, number};
+    ssize_t written = write(to, &report, sizeof report);
 
-    (void)written; /* If this fails, the tracer has ended, and so will the client. */
+    (void)written;
 }
 
-static char be_client(const struct path *path, unsigned port, unsigned packets, int from, int to)
+static int local_port(int fd)
+{
+    struct sockaddr_in6 name = {0}; /* the port is in the same place for IPv4 */
+    socklen_t size = sizeof name;
+
+    return getsockname(fd, (struct sockaddr *)&name, &size) == 0 ? ntohs(name.sin6_port) : 0;
+}
+
+static bool echo_all(int fd, unsigned packets)
+{
+    for (unsigned i = 0; i < packets; i++) {
+        if (!echo(fd))
+            return false;
+        client_pause();
+    }
+    return true;
+}
+
+static void be_client(const struct path *path, unsigned port, unsigned packets, int tracer)
 {
     char byte;
-    int fd = path_enter_as_client(path) ? connect_to(path->server_address, port) : -1;
+    int fd = path_enter(path, path->client_netns) ? connect_to(path->server_address, port) : -1;
 
     if (fd == -1) {
-        int error = errno;
-        report(to, 'c');
-        return (char)error; /* there are fewer than 200 of them, so a byte is enough */
+        report(tracer, 'c', errno);
+    } else if (!echo_all(fd, WARM_UP)) {
+        report(tracer, 'n', 0);
+    } else {
+        report(tracer, 'r', local_port(fd));
+        bool done = read(tracer, &byte, 1) == 1 && echo_all(fd, packets + SKIPPED);
+        report(tracer, done ? 'd' : 'n', 0);
     }
-    for (unsigned i = 0; i < WARM_UP; i++) {
-        if (!echo(fd))
-            return 'n';
-        client_pause();
-    }
-    report(to, 'r');
-    if (read(from, &byte, 1) != 1)
-        return 'n';
-    for (unsigned i = 0; i < packets + SKIPPED; i++) {
-        if (!echo(fd))
-            return 'n';
-        client_pause();
-    }
-    return 'd';
+}
+
+pid_t child_start(void)
+{
+    pid_t parent = getpid(), child = fork();
+
+    if (child != 0)
+        return child;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGINT, SIG_IGN);
+    if (getppid() != parent) /* it ended before prctl() took effect */
+        _exit(1);
+    return 0;
+}
+
+void child_end(pid_t child)
+{
+    if (child <= 0)
+        return;
+    kill(child, SIGKILL);
+    while (waitpid(child, NULL, 0) == -1 && errno == EINTR)
+        continue;
 }
 
 bool client_start(struct client *client, const struct path *path, unsigned port, unsigned packets)
 {
-    int there[2], back[2];
+    int ends[2];
 
-    if (pipe(there) == -1)
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == -1)
         return false;
-    if (pipe(back) == -1) {
-        close(there[0]);
-        close(there[1]);
-        return false;
-    }
-    pid_t parent = getpid();
-    client->pid = fork();
+    client->fd = ends[0];
+    client->pid = child_start();
     if (client->pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
         prctl(PR_SET_NAME, "client"); /* events should not call it "trace", like the tracer */
-        signal(SIGINT, SIG_IGN);      /* the tracer stops the client */
-        if (getppid() != parent)
-            _exit(1);
-        report(back[1], be_client(path, port, packets, there[0], back[1]));
+        close(ends[0]);
+        be_client(path, port, packets, ends[1]);
         _exit(0);
     }
-    close(there[0]);
-    close(back[1]);
-    client->to = there[1];
-    client->from = back[0];
+    close(ends[1]);
     return client->pid != -1;
 }
 
-char client_wait_report(const struct client *client, int milliseconds)
+struct client_report client_wait_report(const struct client *client, int milliseconds)
 {
-    struct pollfd from = {.fd = client->from, .events = POLLIN};
-    char word = 0;
+    struct pollfd poller = {.fd = client->fd, .events = POLLIN};
+    struct client_report report = {0, 0};
 
-    if (poll(&from, 1, milliseconds) != 1)
-        return 0;
-    if (read(client->from, &word, 1) != 1)
-        return 'n';
-    return word;
-}
-
-int client_error(const struct client *client)
-{
-    unsigned char error = 0;
-
-    return read(client->from, &error, 1) == 1 ? error : 0;
+    if (poll(&poller, 1, milliseconds) == 1 &&
+        read(client->fd, &report, sizeof report) != (ssize_t)sizeof report)
+        report.word = 'n';
+    return report;
 }
 
 void client_go(const struct client *client)
 {
-    report(client->to, 'g');
+    ssize_t written = write(client->fd, "g", 1);
+
+    (void)written; /* If this fails, the client has ended, and there will be no report. */
 }
 
 void client_end(struct client *client)
 {
     if (client->pid <= 0)
         return;
-    close(client->to);
-    close(client->from);
-    kill(client->pid, SIGKILL);
-    while (waitpid(client->pid, NULL, 0) == -1 && errno == EINTR)
-        continue;
+    close(client->fd);
+    child_end(client->pid);
     client->pid = 0;
 }
 

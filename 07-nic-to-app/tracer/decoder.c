@@ -11,7 +11,7 @@
  *     type 31         an absolute time, of which the two words hold the lower 59 bits
  *
  * See include/linux/ring_buffer.h in the kernel. */
-#include "decoder.h"
+#include "trace.h"
 
 #include <string.h>
 
@@ -34,25 +34,16 @@ bool decoder_learn(struct decoder *decoder, size_t type, const struct event_form
 /* An unsigned number of 1, 2, 4 or 8 bytes, in this machine's byte order. */
 static uint64_t number_at(const unsigned char *bytes, unsigned size)
 {
-    uint16_t two;
-    uint32_t four;
-    uint64_t eight;
+    uint64_t value = 0;
 
-    switch (size) {
-    case 1:
-        return bytes[0];
-    case 2:
-        memcpy(&two, bytes, sizeof two);
-        return two;
-    case 4:
-        memcpy(&four, bytes, sizeof four);
-        return four;
-    case 8:
-        memcpy(&eight, bytes, sizeof eight);
-        return eight;
-    default:
+    if (size > sizeof value)
         return 0;
-    }
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    memcpy((unsigned char *)&value + sizeof value - size, bytes, size);
+#else
+    memcpy(&value, bytes, size);
+#endif
+    return value;
 }
 
 static uint64_t sign_extend(uint64_t value, unsigned size)
@@ -85,6 +76,29 @@ static void decode_name(struct event *event, const struct place *place, const un
             *at = '?';
 }
 
+uint64_t address_key(const unsigned char *bytes, size_t size)
+{
+    static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
+    uint64_t half[2];
+
+    if (size == 4)
+        return number_at(bytes, 4);
+    if (memcmp(bytes, mapped, sizeof mapped) == 0)
+        return number_at(bytes + 12, 4);
+    memcpy(half, bytes, sizeof half);
+    if (half[0] == 0 && half[1] == 0)
+        return 0;
+    return (half[0] ^ half[1] * 0x9e3779b97f4a7c15U) | UINT64_C(1) << 63;
+}
+
+/* A socket address: the family (2 bytes), the port (2), and the address, which in IPv6 comes after
+ * four more bytes.  Linux has the same number for each family on every machine. */
+#define SOCKET_ADDRESS 28
+static uint64_t decode_address(const unsigned char *data)
+{
+    return number_at(data, 2) == 10 ? address_key(data + 8, 16) : address_key(data + 4, 4);
+}
+
 static void decode_places(const struct event_format *format, struct event *event,
                           const unsigned char *data, unsigned length)
 {
@@ -96,7 +110,9 @@ static void decode_places(const struct event_format *format, struct event *event
             decode_name(event, place, data, length);
             continue;
         }
-        uint64_t value = number_at(data + place->offset, place->size);
+        uint64_t value = place->size == SOCKET_ADDRESS
+                             ? decode_address(data + place->offset)
+                             : number_at(data + place->offset, place->size);
         if (place->is_signed)
             value = sign_extend(value, place->size);
         event_set(event, place->slot, value);

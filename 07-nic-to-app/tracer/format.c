@@ -2,7 +2,7 @@
  * does not need to know the kernel's version. */
 #define _POSIX_C_SOURCE 200809L
 
-#include "format.h"
+#include "trace.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* From tcp_probe along the socket to the thread that is woken, and along the skb to the call that
  * copies its bytes. */
-#include "draft.h"
+#include "journey.h"
 
 #include <string.h>
 
@@ -13,14 +13,10 @@
 
 static void find_ready(struct draft *draft)
 {
-    const struct event *tcp = draft_event(draft, HOP_TCP);
-    struct search ready = {BIT(HOP_READY), BIT(HOP_TCP), ANY, tcp->cpu, SLOTS, 0};
+    bool has_socket = event_has(draft_event(draft, HOP_TCP), SLOT_SOCK);
 
-    if (event_has(tcp, SLOT_SOCK)) {
-        ready.slot = SLOT_SOCK;
-        ready.value = tcp->value[SLOT_SOCK];
-    }
-    draft_set(draft, HOP_READY, search(draft->recording, draft->at[HOP_TCP], FORWARD, &ready));
+    draft_find(draft, HOP_READY, HOP_TCP, FORWARD, BIT(HOP_TCP),
+               SAME_CPU | (has_socket ? BIT(SLOT_SOCK) : 0));
 }
 
 /* The hop after which the kernel notifies whoever waits for the socket. */
@@ -31,99 +27,102 @@ static enum hop notifying_hop(const struct draft *draft)
 
 /* The first event of this kind on the same CPU, in the same context, before that CPU turns to
  * anything else that is traced. */
-static size_t next_notification(const struct draft *draft, enum hop kind, uint32_t end)
+static void find_notification(struct draft *draft, enum hop kind, uint32_t end)
 {
     enum hop hop = notifying_hop(draft);
-    size_t at = search_cpu(draft->recording, draft->at[hop], FORWARD, kind, end);
+    size_t at = search(draft->recording, draft->at[hop], FORWARD, kind, end, SAME_CPU);
 
-    if (at == NOWHERE || draft->recording->events[at].context != draft_event(draft, hop)->context)
-        return NOWHERE;
-    return at;
+    if (at != NOWHERE && draft->recording->events[at].context == draft_event(draft, hop)->context)
+        draft_set(draft, kind, at);
 }
 
-/* epoll's callback runs whether or not a thread sleeps. */
-static void find_callback(struct draft *draft)
-{
-    draft_set(draft, HOP_CALLBACK,
-              next_notification(draft, HOP_CALLBACK, NEXT_WORK | BIT(HOP_WAKING)));
-}
-
-static size_t search_task(const struct draft *draft, size_t from, enum hop kind, uint64_t task)
-{
-    struct search same_task = {BIT(kind), BIT(HOP_WAKING), ANY, ANY, SLOT_TASK, task};
-
-    return search(draft->recording, from, FORWARD, &same_task);
-}
-
-/* The thread that is woken, and when it gets the CPU.  No waking: the server was awake. */
+/* epoll's callback runs whether or not a thread sleeps.  The thread that is woken, and when it gets
+ * the CPU; no waking: the server was awake. */
 static void find_wake_up(struct draft *draft)
 {
-    size_t at = next_notification(draft, HOP_WAKING, NEXT_WORK);
-
-    draft_set(draft, HOP_WAKING, at);
-    if (at == NOWHERE)
-        return;
-    uint64_t task = draft_event(draft, HOP_WAKING)->value[SLOT_TASK];
-    draft_set(draft, HOP_WAKEUP, search_task(draft, at, HOP_WAKEUP, task));
-    size_t from = draft->at[HOP_WAKEUP] != NOWHERE ? draft->at[HOP_WAKEUP] : at;
-    draft_set(draft, HOP_SWITCH, search_task(draft, from, HOP_SWITCH, task));
+    find_notification(draft, HOP_CALLBACK, NEXT_WORK | BIT(HOP_WAKING));
+    find_notification(draft, HOP_WAKING, NEXT_WORK);
+    draft_find(draft, HOP_WAKEUP, HOP_WAKING, FORWARD, BIT(HOP_WAKING), BIT(SLOT_TASK));
+    enum hop from = draft->at[HOP_WAKEUP] != NOWHERE ? HOP_WAKEUP : HOP_WAKING;
+    draft_find(draft, HOP_SWITCH, from, FORWARD, BIT(HOP_WAKING), BIT(SLOT_TASK));
 }
 
 /* TCP may append the bytes to an skb that is already in the receive queue, and free this one.  The
  * next call that reads from the socket then gets them with that skb. */
 static void find_merged_copy(struct draft *draft)
 {
-    const struct event *tcp = draft_event(draft, HOP_TCP);
-    struct search same_socket = {BIT(KIND_LENGTH), 0, ANY, ANY, SLOT_SOCK, tcp->value[SLOT_SOCK]};
+    size_t tcp = draft->at[HOP_TCP];
+    size_t end = search(draft->recording, tcp, FORWARD, KIND_LENGTH, 0, BIT(SLOT_SOCK));
+    size_t copy =
+        search(draft->recording, end, BACK, HOP_COPY, BIT(HOP_RECV) | BIT(HOP_RETURN), SAME_THREAD);
 
-    if (!event_has(tcp, SLOT_SOCK))
-        return;
-    size_t end = search(draft->recording, draft->at[HOP_TCP], FORWARD, &same_socket);
-    if (end == NOWHERE)
-        return;
-    size_t copy = search_thread(draft->recording, end, BACK, HOP_COPY,
-                                BIT(HOP_RECV) | BIT(HOP_RETURN), draft->recording->events[end].pid);
-    if (copy == NOWHERE || copy < draft->at[HOP_TCP])
+    if (copy == NOWHERE || copy < tcp)
         return;
     draft_set(draft, HOP_COPY, copy);
     draft->journey->state[HOP_COPY] = MERGED;
 }
 
+/* The copy of the skb's bytes, and the call around it. */
 static void find_copy(struct draft *draft)
 {
-    uint32_t reused = BIT(KIND_FREE) | BIT(HOP_QUEUE) | BIT(HOP_BACKLOG) | BIT(HOP_GRO) |
-                      BIT(HOP_RECEIVE) | BIT(HOP_TCP);
     enum hop from = event_has(draft_event(draft, HOP_TCP), SLOT_SKB) ? HOP_TCP : HOP_RECEIVE;
 
-    draft_set(draft, HOP_COPY,
-              search_skb(draft->recording, draft->at[from], FORWARD, HOP_COPY, reused));
+    draft_find(draft, HOP_COPY, from, FORWARD, SKB_REUSED | BIT(HOP_TCP), BIT(SLOT_SKB));
     if (draft_event(draft, HOP_COPY) == NULL)
         find_merged_copy(draft);
+    draft_find(draft, HOP_RETURN, HOP_COPY, FORWARD, BIT(HOP_RECV), SAME_THREAD);
+    draft_find(draft, HOP_RECV, HOP_COPY, BACK, BIT(HOP_RETURN), SAME_THREAD);
 }
 
-static void find_call_around_copy(struct draft *draft)
+/* Where this thread returns from the call in which it is; thread 0: the next return of any. */
+static size_t next_return(const struct recording *recording, size_t from, int thread)
 {
-    const struct event *copy = draft_event(draft, HOP_COPY);
-    size_t at = draft->at[HOP_COPY];
+    for (size_t i = from + 1; i < recording->count; i++) {
+        const struct event *event = &recording->events[i];
+        if (thread != 0 && event->pid != thread)
+            continue;
+        if (event_kind(event) == HOP_RETURN)
+            return i;
+        if (thread != 0 && event_kind(event) == HOP_RECV)
+            break;
+    }
+    return NOWHERE;
+}
 
-    if (copy == NULL)
+/* splice() moves the bytes to a pipe without copying them, and its events do not name the socket.
+ * The call of the thread that this packet woke is the one that got them.  If no thread was woken, a
+ * later call may have got them. */
+static void find_splice(struct draft *draft)
+{
+    const struct event *waking = draft_event(draft, HOP_WAKING);
+    size_t from = draft->at[waking != NULL ? HOP_WAKING : notifying_hop(draft)];
+
+    if (draft_event(draft, HOP_COPY) != NULL)
         return;
-    draft_set(draft, HOP_RETURN,
-              search_thread(draft->recording, at, FORWARD, HOP_RETURN, BIT(HOP_RECV), copy->pid));
-    draft_set(draft, HOP_RECV,
-              search_thread(draft->recording, at, BACK, HOP_RECV, BIT(HOP_RETURN), copy->pid));
+    size_t end =
+        next_return(draft->recording, from, waking != NULL ? (int)waking->value[SLOT_TASK] : 0);
+    if (end == NOWHERE || strstr(event_label(&draft->recording->events[end]), "splice") == NULL)
+        return;
+    draft_clear(draft, HOP_COPY, waking != NULL ? NOT_ON_PATH : UNKNOWN);
+    if (waking == NULL) {
+        draft_clear(draft, HOP_RECV, UNKNOWN);
+        draft_clear(draft, HOP_RETURN, UNKNOWN);
+        return;
+    }
+    draft_set(draft, HOP_RETURN, end);
+    draft_find(draft, HOP_RECV, HOP_RETURN, BACK, 0, SAME_THREAD);
 }
 
 /* ---- how the server waited ---- */
 
 /* The last wait of this thread that returned a ready descriptor.  A wait that returned an error
  * does not count: EINTR comes when a tracer attaches or a stopped process continues. */
-static size_t last_wait(const struct draft *draft, size_t from, int pid)
+static size_t last_wait(const struct draft *draft)
 {
-    size_t at = from;
+    size_t at = draft->at[HOP_RECV];
 
     do
-        at = search_thread(draft->recording, at, BACK, HOP_WAIT, 0, pid);
+        at = search(draft->recording, at, BACK, HOP_WAIT, 0, SAME_THREAD);
     while (at != NOWHERE && (int64_t)draft->recording->events[at].value[SLOT_RET] <= 0);
     return at;
 }
@@ -132,17 +131,17 @@ static size_t last_wait(const struct draft *draft, size_t from, int pid)
  * ready, it returned for another client. */
 static void find_wait(struct draft *draft, size_t ready)
 {
-    size_t wait = last_wait(draft, draft->at[HOP_RECV], draft_event(draft, HOP_RECV)->pid);
+    size_t wait = last_wait(draft);
 
     if (wait == NOWHERE)
         return;
     const char *call = event_label(&draft->recording->events[wait]);
-    draft->journey->waiting = strstr(call, "epoll") != NULL ? WAITS_EPOLL : WAITS_SCAN;
+    draft->journey->waiting = strstr(call, "epoll") != NULL ? WAITS_EPOLL
+                              : strstr(call, "sig") != NULL ? WAITS_SIGNAL
+                                                            : WAITS_SCAN;
     draft_set(draft, HOP_WAIT, wait);
     if (wait < ready)
         draft_clear(draft, HOP_WAIT, draft->recording->lost > 0 ? NOT_SEEN : NOT_NEEDED);
-    if (draft->journey->waiting == WAITS_SCAN)
-        draft_clear(draft, HOP_CALLBACK, NOT_ON_PATH);
 }
 
 /* Whether the thread slept in recv() itself: it did not wait for readiness before, or it is the one
@@ -152,59 +151,92 @@ static bool slept_in_recv(const struct draft *draft)
     int reader = draft_event(draft, HOP_RECV)->pid;
     const struct event *waking = draft_event(draft, HOP_WAKING);
 
-    return last_wait(draft, draft->at[HOP_RECV], reader) == NOWHERE ||
+    return last_wait(draft) == NOWHERE ||
            (waking != NULL && waking->value[SLOT_TASK] == (uint64_t)reader);
 }
 
-/* A thread that sleeps in recv() uses no epoll, and no loop runs before it gets its data. */
-static void mark_blocked(struct draft *draft)
+/* Whether the thread had asked for bytes just before, and had been told that there are none.  If it
+ * was woken, it slept meanwhile, in a call that is not known. */
+static bool asks_again(const struct draft *draft)
 {
-    static const enum hop absent[] = {HOP_WAIT, HOP_CALLBACK, HOP_LOOP, HOP_RESUME};
+    if (draft->journey->state[HOP_WAIT] != NOT_SEEN || draft_event(draft, HOP_WAKING) != NULL)
+        return false;
+    size_t before =
+        search(draft->recording, draft->at[HOP_RECV], BACK, HOP_RETURN, BIT(HOP_WAIT), SAME_THREAD);
+    return before != NOWHERE && (int64_t)draft->recording->events[before].value[SLOT_RET] == -11;
+}
 
-    draft->journey->waiting = WAITS_BLOCKED;
-    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
-        draft_clear(draft, absent[i], NOT_ON_PATH);
+/* A server without epoll has no callback; and without a call that waits for readiness, no wait and
+ * no loop that looks for what is ready. */
+static void drop_absent(struct draft *draft)
+{
+    static const enum hop absent[] = {HOP_WAIT, HOP_LOOP, HOP_RESUME};
+    enum waiting waiting = draft->journey->waiting;
+
+    if (waiting == WAITS_EPOLL || waiting == WAITS_UNKNOWN)
+        return;
+    draft_clear(draft, HOP_CALLBACK, NOT_ON_PATH);
+    for (size_t i = 0; waiting != WAITS_SCAN && i < sizeof absent / sizeof *absent; i++)
+        if (draft_event(draft, absent[i]) == NULL)
+            draft_clear(draft, absent[i], NOT_ON_PATH);
+}
+
+/* Unknown is not "no": a server that was busy may wait with any of the calls, and one that slept
+ * may have slept in a call that is not traced. */
+static void admit_unknown(struct draft *draft)
+{
+    struct journey *journey = draft->journey;
+
+    if (journey->waiting != WAITS_UNKNOWN || draft->recording->lost > 0)
+        return;
+    if (journey->state[HOP_WAIT] == NOT_SEEN && journey->state[HOP_RETURN] != NOT_SEEN)
+        journey->state[HOP_WAIT] = UNKNOWN;
+    journey->state[HOP_CALLBACK] = UNKNOWN;
 }
 
 static void find_way_of_waiting(struct draft *draft)
 {
     size_t ready = draft->at[notifying_hop(draft)];
+    struct journey *journey = draft->journey;
+    const struct event *recv = draft_event(draft, HOP_RECV);
 
-    if (draft_event(draft, HOP_RECV) == NULL)
-        return;
-    find_wait(draft, ready);
-    if (draft->at[HOP_RECV] > ready)
-        return;
-    if (slept_in_recv(draft))
-        mark_blocked(draft);
-    draft->journey->state[HOP_RECV] = BEGAN_BEFORE;
-    draft->at[HOP_RECV] = NOWHERE;
+    if (draft_event(draft, HOP_CALLBACK) != NULL)
+        journey->waiting = WAITS_EPOLL;
+    if (recv != NULL && strstr(event_label(recv), "io_uring") != NULL)
+        journey->waiting = WAITS_RING;
+    else if (recv != NULL)
+        find_wait(draft, ready);
+    if (recv != NULL && draft->at[HOP_RECV] <= ready) {
+        if (journey->waiting != WAITS_RING && slept_in_recv(draft))
+            journey->waiting = WAITS_BLOCKED;
+        journey->state[HOP_RECV] = BEGAN_BEFORE;
+        draft->at[HOP_RECV] = NOWHERE;
+    } else if (recv != NULL && journey->waiting == WAITS_UNKNOWN && asks_again(draft)) {
+        journey->waiting = WAITS_NOT;
+    }
+    drop_absent(draft);
+    admit_unknown(draft);
 }
 
 /* The stamps that the server wrote between its wait and its call. */
 static void find_stamps(struct draft *draft)
 {
     static const enum hop stamps[] = {HOP_RESUME, HOP_LOOP};
-    const struct event *recv = draft_event(draft, HOP_RECV);
+    const size_t *at = draft->at;
 
-    if (recv == NULL || draft->at[HOP_RECV] == NOWHERE || draft->at[HOP_WAIT] == NOWHERE)
-        return;
-    struct search same_fd = {0, 0, ANY, ANY, SLOT_FD, recv->value[SLOT_FD]};
-    for (size_t i = 0; i < sizeof stamps / sizeof *stamps; i++) {
-        same_fd.kinds = BIT(stamps[i]);
-        size_t at = search(draft->recording, draft->at[HOP_RECV], BACK, &same_fd);
-        if (at != NOWHERE && at > draft->at[HOP_WAIT])
-            draft_set(draft, stamps[i], at);
+    for (size_t i = 0; at[HOP_WAIT] != NOWHERE && i < sizeof stamps / sizeof *stamps; i++) {
+        size_t found = search(draft->recording, at[HOP_RECV], BACK, stamps[i], 0, BIT(SLOT_FD));
+        if (found != NOWHERE && found > at[HOP_WAIT])
+            draft_set(draft, stamps[i], found);
     }
 }
 
 void trace_forward(struct draft *draft)
 {
     find_ready(draft);
-    find_callback(draft);
     find_wake_up(draft);
     find_copy(draft);
-    find_call_around_copy(draft);
+    find_splice(draft);
     find_way_of_waiting(draft);
     find_stamps(draft);
 }

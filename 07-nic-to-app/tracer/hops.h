@@ -76,13 +76,19 @@ enum slot {
     SLOT_PORT,
     SLOT_COROUTINE,
     SLOT_PACKET,
+    SLOT_LOCAL, /* the rest says whose connection it is; recordings do not contain it */
+    SLOT_PEER,
+    SLOT_PEER_PORT,
     SLOTS,
+    SLOTS_RECORDED = SLOT_LOCAL,
     SLOT_NAME = SLOTS /* the event's name: text, not one of the numbers above */
 };
-extern const char *const slot_names[SLOTS]; /* as recordings spell them */
+extern const char *const slot_names[SLOTS_RECORDED]; /* as recordings spell them */
 
 #define NAME_SIZE 16 /* of a device, thread or interrupt; the first two have this limit */
 #define DEVICES 2    /* of one path: a veth pair has two */
+
+#define BIT(kind) (1U << (kind)) /* in sets of kinds, hops or slots */
 
 struct event {
     uint64_t ns;  /* CLOCK_MONOTONIC */
@@ -112,15 +118,16 @@ enum filter {
     FILTER_IRQ_RX,   /* NET_RX, and enabled only if the device can interrupt */
     FILTER_NET_RX,   /* software interrupt number 3 */
     FILTER_DEVICE,   /* packets on the path's devices */
-    FILTER_PORT,     /* data for the server's port */
+    FILTER_PORT,     /* segments for the server's port */
     FILTER_TCP,      /* TCP sockets */
+    FILTER_SIGNAL,   /* a thread of the server gets SIGIO or a real-time signal */
     FILTER_RUNNING,  /* a thread of the server is on the CPU */
     FILTER_WOKEN,    /* a thread of the server is woken */
     FILTER_SWITCHED, /* a thread of the server gets or loses the CPU */
     FILTER_CLIENT    /* the tracer's own client is on the CPU */
 };
 
-#define MAX_FIELDS 5
+#define MAX_FIELDS 8
 
 struct event_type {
     const char *event; /* "group/name" for tracepoints and kprobes, otherwise a name of ours */
@@ -141,17 +148,27 @@ const char *event_type_name(size_t type);           /* the part after the slash 
 const char *event_label(const struct event *event); /* the same, for an event */
 
 /* How the server waits for data.  This decides what some hops mean. */
-enum waiting { WAITS_EPOLL, WAITS_SCAN, WAITS_BLOCKED, WAYS_TO_WAIT };
+enum waiting {
+    WAITS_EPOLL,
+    WAITS_SCAN,
+    WAITS_BLOCKED,
+    WAITS_RING, /* io_uring */
+    WAITS_SIGNAL,
+    WAITS_NOT, /* it asks again and again */
+    WAITS_UNKNOWN,
+    WAYS_TO_WAIT
+};
 
 struct hop_info {
     const char *name; /* for `trace explain` and for JSON */
     enum box box;
     enum share share;
     const char *link;              /* what links its event to those of its neighbours */
-    const char *why[WAYS_TO_WAIT]; /* NULL: the same as with epoll */
-    const char *not_seen;          /* the reason to print if an expected event is missing */
+    const char *why[WAYS_TO_WAIT]; /* NULL: as if unknown, and if that is NULL, as with epoll */
+    const char *not_seen;          /* NULL: there is no event for this skb */
     const char *not_needed;        /* the reason to print if this packet did not need the hop */
     const char *not_available;     /* NULL: this kernel has no such event */
+    const char *unknown;           /* NULL: the recording does not say more */
     const char *not_asked;         /* NULL: the tracer did not ask for this event */
 };
 extern const struct hop_info hops[HOPS];
@@ -160,10 +177,24 @@ const char *box_title(enum box box, enum waiting waiting);
 const char *hop_why(enum hop hop, enum waiting waiting);
 
 /* The paths that a packet can take, and the hops that belong to each. */
-enum via { VIA_LO, VIA_VETH, VIA_TAP, VIA_GRO, VIA_RPS, VIA_CARD, VIA_SOCKETS, VIAS };
+enum via {
+    VIA_LO,
+    VIA_VETH,
+    VIA_TAP,
+    VIA_GRO,
+    VIA_RPS,
+    VIA_CARD, /* from here on: a device that exists, and over which others send */
+    VIA_VETH_END,
+    VIA_TAP_END,
+    VIA_BRIDGE,
+    VIA_VIRTUAL,
+    VIA_SOCKETS,
+    VIAS
+};
 struct via_info {
     const char *name, *about;
     uint32_t hops;      /* a bit for each hop that belongs to this path */
+    uint32_t optional;  /* those of them that not every driver has */
     const char *absent; /* the hops that do not belong to it, and why */
 };
 extern const struct via_info vias[VIAS];

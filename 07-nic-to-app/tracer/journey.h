@@ -1,8 +1,86 @@
-/* One packet's journey: for each hop whether it was seen, and its event. */
+/* From a recording to what the user sees: pure functions, which need neither the kernel nor root.
+ * A section for each source file, in the order in which data flow. */
 #ifndef JOURNEY_H
 #define JOURNEY_H
 
-#include "recording.h"
+#include "hops.h"
+
+#include <stdio.h>
+
+/* ---- recording.c: the events of one run, and what is needed to interpret them ---- */
+
+#define MAX_EVENTS 20000000 /* a recording that claims more is damaged */
+#define KEPT_MIB 256        /* of memory for the events of one run */
+#define KEPT_EVENTS ((size_t)KEPT_MIB * 1024 * 1024 / sizeof(struct event))
+#define NOTES 8
+#define NOTE_SIZE 120
+
+/* A thread of the kernel that receives packets: ksoftirqd, NAPI's, or an interrupt's. */
+struct kernel_thread {
+    int pid;
+    char name[NAME_SIZE];
+};
+#define MAX_THREADS 16
+
+struct recording {
+    struct event *events;       /* in order of time, after recording_sort() or recording_finish() */
+    size_t count, room, sorted; /* sorted: how many of them recording_sort() has put in order */
+    uint64_t start;             /* CLOCK_MONOTONIC at what the text form calls time 0 */
+    uint64_t asked;             /* a bit for each event type that the tracer asked for */
+    uint64_t unavailable;       /* a bit for each that this kernel or this server does not have */
+    bool lists_unavailable;     /* false: an older recording, which does not say what was missing */
+    uint32_t kinds;             /* a bit for each kind of event that the recording contains */
+    uint64_t lost;              /* how many events the kernel had no room for */
+    enum via via;
+    unsigned port;
+    unsigned skip; /* how many packets at the beginning only prepared the server */
+    bool replayed;
+    char server[64], kernel[64];
+    struct kernel_thread thread[MAX_THREADS]; /* those that took part, until number 0 */
+    char note[NOTES][NOTE_SIZE];              /* other findings, a sentence each */
+};
+
+bool recording_add(struct recording *recording, const struct event *event); /* false: no memory */
+/* Add an event that this program or the server reports itself.  NULL: no memory. */
+struct event *recording_stamp(struct recording *recording, const char *name, uint64_t ns, int pid,
+                              int cpu);
+void recording_drop_before(struct recording *recording, uint64_t ns);
+void recording_sort(struct recording *recording);
+/* Mark the events of this provider that there are not as not available. */
+void recording_lacks_rest(struct recording *recording, enum provider provider);
+/* Name the kernel, sort the events, and replace addresses by small numbers.  False: no memory. */
+bool recording_finish(struct recording *recording);
+/* Add a sentence.  There is room for NOTES of them. */
+void recording_note(struct recording *recording, const char *format, ...);
+/* Add a thread, if there is room; and its name, or NULL. */
+void recording_add_thread(struct recording *recording, int pid, const char *name);
+const char *recording_thread(const struct recording *recording, int pid);
+void recording_free(struct recording *recording);
+bool recording_write(const struct recording *recording, FILE *stream);
+/* False: the text is not a recording, or a damaged one; `problem` names the line and the reason. */
+bool recording_read(struct recording *recording, FILE *stream, char *problem, size_t size);
+
+/* ---- stitch.c: searching a recording for the event that continues a trail ---- */
+
+#define NOWHERE SIZE_MAX
+#define MAX_DISTANCE_NS 10000000000U /* an event further away belongs to something else */
+/* After one of these events, the skb's address is another packet's. */
+#define SKB_REUSED                                                                                 \
+    (BIT(KIND_FREE) | BIT(HOP_QUEUE) | BIT(HOP_BACKLOG) | BIT(HOP_GRO) | BIT(HOP_RECEIVE))
+
+enum direction { BACK = -1, FORWARD = 1 };
+
+/* What the event has in common with the one at which the search starts: any of these two, and
+ * BIT(slot) for the value of a slot. */
+enum { SAME_THREAD = 1 << 30, SAME_CPU = 1 << 29 };
+
+/* Find the event of this kind that is nearest to the one at `from`, unless an event of one of the
+ * kinds in `end` comes first.  Only events that are the `same` are considered.  NOWHERE: there is
+ * none, or `from` is NOWHERE, or the event at `from` does not have one of the slots. */
+size_t search(const struct recording *recording, size_t from, enum direction direction,
+              enum hop kind, uint32_t end, uint32_t same);
+
+/* ---- stitch.c: one packet's journey: for each hop whether it was seen, and its event ---- */
 
 /* What is known about a hop.  Only SEEN, BEGAN_BEFORE and MERGED have an event; a missing event is
  * never filled in. */
@@ -25,8 +103,14 @@ struct journey {
     enum hop_state state[HOPS];
     enum waiting waiting;
     enum outcome outcome;
-    unsigned frames;  /* how many frames GRO merged into this skb */
-    bool inside_send; /* the packet was received before the sender's call returned */
+    unsigned frames; /* how many frames GRO merged into this skb */
+    bool backlogged; /* it waited in the socket's backlog until a call released the socket */
+    uint64_t size;   /* the bytes of data */
+    bool size_wraps; /* ... to which a multiple of 65,536 may have to be added */
+    enum { BY_INTERRUPT, BY_THREAD, BY_TIMER } raised; /* what scheduled NET_RX */
+    const char *raiser; /* the kernel's thread that scheduled NET_RX; or NULL */
+    const char *worker; /* the kernel's thread in which the packet was received; or NULL */
+    bool inside_send;   /* the packet was received before the sender's call returned */
 };
 
 /* The steps of a journey are the hops that are in order of time: not those that began before, and
@@ -38,7 +122,90 @@ static inline bool journey_is_step(const struct journey *journey, int hop)
 const struct event *journey_first(const struct journey *journey);
 const struct event *journey_last(const struct journey *journey);
 const struct event *journey_before(const struct journey *journey, enum hop hop);
-/* How much of the time between the first step and the last belongs to each share. */
-void journey_shares(const struct journey *journey, uint64_t ns[SHARES]);
+/* How much of the time between the first step and the last belongs to each share; and the total. */
+uint64_t journey_shares(const struct journey *journey, uint64_t ns[SHARES]);
+
+/* ---- stitch.c: events in, journeys out ---- */
+
+struct journeys {
+    struct journey *list;
+    size_t count;
+    size_t outcomes[OUTCOMES];
+};
+
+bool stitch(const struct recording *recording, struct journeys *journeys); /* false: no memory */
+void journeys_free(struct journeys *journeys);
+/* The journey to show if only one is shown: the first complete one, or else the first.  There must
+ * be at least one. */
+const struct journey *journeys_typical(const struct journeys *journeys);
+
+/* ---- stitch.c: a journey while the stitcher assembles it ---- */
+
+#define MIN_HEADERS 40  /* of IP and TCP together */
+#define MAX_HEADERS 120 /* the same; so a longer skb carries data */
+
+struct draft {
+    const struct recording *recording;
+    struct journey *journey;
+    size_t at[HOPS]; /* the index of each hop's event in the recording, or NOWHERE */
+};
+
+void draft_begin(struct draft *draft);
+/* Set the hop's event to the one at this index and its state to SEEN.  NOWHERE: there is none. */
+void draft_set(struct draft *draft, enum hop hop, size_t at);
+/* Find the hop's event by a search that starts at the event of the hop `from`, as search() does. */
+void draft_find(struct draft *draft, enum hop hop, enum hop from, enum direction direction,
+                uint32_t end, uint32_t same);
+/* The hop has no event in this journey, for the reason that `state` gives. */
+void draft_clear(struct draft *draft, enum hop hop, enum hop_state state);
+
+/* back.c: from tcp_probe back to where the packet came from. */
+void trace_back(struct draft *draft);
+/* forward.c: from tcp_probe to the thread that reads the bytes. */
+void trace_forward(struct draft *draft);
+/* verdict.c: explain the hops that have no event, and judge the journey as a whole. */
+void explain_missing(struct draft *draft);
+void drop_disorder(struct journey *journey);
+enum outcome journey_outcome(const struct journey *journey);
+
+static inline const struct event *draft_event(const struct draft *draft, enum hop hop)
+{
+    return draft->journey->at[hop];
+}
+
+/* ---- show_*.c ----
+ * How journeys are shown: on a terminal, as a drawing, and as a trace for Perfetto. */
+
+/* ---- show_words.c: the words that all forms share ---- */
+
+/* The values of this hop's event that say the most about it, on one short line. */
+void show_fields(const struct journey *journey, enum hop hop, char *text, size_t size);
+/* A hop without an event: "not seen", "not needed" and so on; and the reason for it. */
+const char *show_state(enum hop_state state);
+const char *show_absence(const struct journey *journey, enum hop hop);
+/* What is special about this hop in this journey, or NULL. */
+const char *show_remark(const struct journey *journey, enum hop hop);
+const char *show_box(const struct journey *journey, enum box box);
+const char *show_share(const struct recording *recording, enum share share);
+void show_title(const struct recording *recording, const struct journey *journey, char *text,
+                size_t size);
+static inline double show_us(uint64_t ns)
+{
+    return (double)ns / 1000;
+}
+
+/* ---- show_table.c, show_svg.c, show_json.c ---- */
+
+/* Print like printf(), on lines of the terminal's width, from 40 to 80 columns, each with this
+ * indent.  Newlines may only come first. */
+void show_text(size_t indent, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Whether this hop is in another box than the one before it, which is `*box` (at first -1). */
+bool show_begins_box(int hop, int *box);
+/* `whys`: with the reasons; otherwise one line for each hop. */
+void show_journey(const struct recording *recording, const struct journey *journey, bool whys);
+void show_many(const struct recording *recording, const struct journeys *journeys);
+bool show_explain(const char *hop); /* NULL: all hops; false: there is no such hop */
+bool show_svg(FILE *stream, const struct recording *recording, const struct journey *journey);
+bool show_json(FILE *stream, const struct recording *recording, const struct journeys *journeys);
 
 #endif

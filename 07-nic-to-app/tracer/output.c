@@ -1,12 +1,12 @@
-/* What the user gets to see of a recording: text on standard output, and the files asked for. */
+/* Where the events come from, from the best source to the last resort (tracepoints, sockets, a
+ * recording), and what the user gets to see of them: text, and the files asked for. */
 #define _POSIX_C_SOURCE 200809L
 
-#include "output.h"
-
-#include "show.h"
+#include "trace.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -43,43 +43,28 @@ int output_end(int code)
     return 1;
 }
 
-static FILE *create(const struct output *output, const char *file)
-{
-    FILE *stream = is_stdout(file) ? output->piped : fopen(file, "w");
-
-    if (stream == NULL)
-        output_fail(file, strerror(errno));
-    return stream;
-}
-
-static void finish(FILE *stream, const char *file, bool written)
-{
-    if (fclose(stream) != 0 || !written)
-        output_fail(file, "could not be written completely");
-    if (!is_stdout(file))
-        printf("written: %s\n", file);
-}
-
 static void write_files(const struct output *output, const struct recording *recording,
                         const struct journeys *journeys)
 {
-    FILE *stream;
+    const char *const files[] = {output->json, output->svg, output->record};
 
-    if (output->json != NULL) {
-        stream = create(output, output->json);
-        finish(stream, output->json, show_json(stream, recording, journeys));
-    }
-    if (output->svg != NULL) {
-        stream = create(output, output->svg);
-        finish(stream, output->svg, show_svg(stream, recording, journeys_typical(journeys)));
-    }
-    if (output->record != NULL) {
-        stream = create(output, output->record);
-        finish(stream, output->record, recording_write(recording, stream));
+    for (int i = 0; i < 3; i++) {
+        if (files[i] == NULL)
+            continue;
+        FILE *stream = is_stdout(files[i]) ? output->piped : fopen(files[i], "w");
+        if (stream == NULL)
+            output_fail(files[i], strerror(errno));
+        bool done = i == 0   ? show_json(stream, recording, journeys)
+                    : i == 1 ? show_svg(stream, recording, journeys_typical(journeys))
+                             : recording_write(recording, stream);
+        if (fclose(stream) != 0 || !done)
+            output_fail(files[i], "could not be written completely");
+        if (!is_stdout(files[i]))
+            printf("written: %s\n", files[i]);
     }
 }
 
-void output_show(const struct output *output, const struct recording *recording)
+static void show(const struct output *output, const struct recording *recording)
 {
     struct journeys journeys;
 
@@ -88,9 +73,76 @@ void output_show(const struct output *output, const struct recording *recording)
     if (journeys.count == 0)
         output_fail("nothing to show", "no packet for this port was seen");
     if (journeys.count == 1 || output->only_one)
-        show_journey(stdout, recording, journeys_typical(&journeys), !output->brief);
+        show_journey(recording, journeys_typical(&journeys), !output->brief);
     else
-        show_many(stdout, recording, &journeys);
+        show_many(recording, &journeys);
     write_files(output, recording, &journeys);
     journeys_free(&journeys);
+}
+
+int replay(const char *file, const struct output *output)
+{
+    struct recording recording = {0};
+    char problem[160];
+    FILE *stream = fopen(file, "r");
+
+    if (stream == NULL) {
+        output_fail(file, strerror(errno));
+        return 1; /* never reached, which cppcheck does not see */
+    }
+    bool good = recording_read(&recording, stream, problem, sizeof problem);
+    fclose(stream);
+    if (!good)
+        output_fail(file, problem);
+    show(output, &recording);
+    recording_free(&recording);
+    return 0;
+}
+
+/* Show what a run recorded, and return the exit code. */
+static int report(enum run_result result, const struct recording *recording, const char *why,
+                  const struct output *output)
+{
+    if (result == RUN_DONE)
+        show(output, recording);
+    else if (result == RUN_STOPPED)
+        fputs("trace: stopped; nothing is left behind\n", stderr);
+    else
+        fprintf(stderr, "trace: %s\n", why);
+    return result == RUN_DONE ? 0 : result == RUN_STOPPED ? 130 : 1;
+}
+
+/* Each time a source is not available, a sentence says why. */
+int trace_with_best_source(const struct plan *plan, bool was_specific, const char *last_resort,
+                           const struct output *output)
+{
+    struct recording recording;
+    char why[WHY_SIZE];
+
+    run_catch_signals();
+    enum run_result result = run_traced(plan, &recording, why);
+    if (result != RUN_UNAVAILABLE) {
+        signal(SIGINT, SIG_DFL); /* everything that had to be undone is undone */
+        signal(SIGTERM, SIG_DFL);
+    } else {
+        recording_free(&recording);
+        show_text(0, "%s", why);
+        puts("Next best: what the sockets of an unprivileged user show.\n");
+        if (was_specific || plan->server == NULL)
+            show_text(0,
+                      "The packets therefore go over lo, to a receiver that trace starts, on any "
+                      "CPU: your options for these have no effect.\n");
+        fflush(stdout); /* many packets take some time */
+        result = run_sockets(plan->packets, &recording, why);
+    }
+    int code = 0;
+    if (result == RUN_UNAVAILABLE) {
+        show_text(0, "%s", why);
+        puts("Next best: a recorded run. Nothing below was measured here.\n");
+        code = replay(last_resort, output);
+    } else {
+        code = report(result, &recording, why, output);
+    }
+    recording_free(&recording);
+    return code;
 }

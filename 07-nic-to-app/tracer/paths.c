@@ -5,24 +5,22 @@
  * nothing to clean up, even if the tracer is killed. */
 #define _GNU_SOURCE
 
-#include "paths.h"
-
-#include "kernel_headers.h"
+#include "trace.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#ifdef __linux__
+#ifndef CANNOT_TRACE
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#ifdef HAVE_KERNEL_HEADERS
+#include <linux/ethtool.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <linux/veth.h>
-#endif
 #include <net/if.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -36,156 +34,129 @@
 #define SERVER_ADDRESS "192.0.2.1"
 #define CLIENT_ADDRESS "192.0.2.2"
 #define NETMASK "255.255.255.0"
+#define OWN_NETNS "/proc/self/ns/net"
 
-#ifndef HAVE_KERNEL_HEADERS
-
-/* Only lo, which exists already. */
-bool path_open(struct path *path, enum via via, int cpu, char *why, size_t size)
+/* A card's driver says on which bus the card is.  Other drivers leave that empty, except the TUN
+ * driver, whose "bus" is tun or tap. */
+enum via device_kind(const char *device)
 {
-    *path =
-        (struct path){.via = via, .server_netns = -1, .client_netns = -1, .tap = -1, .cpu = cpu};
-    strcpy(path->server_address, "127.0.0.1");
-    strcpy(path->devices[0], "lo");
-    snprintf(why, size, "%s", NO_KERNEL_HEADERS);
-    return via == VIA_LO;
-}
+    static const struct {
+        const char *driver;
+        enum via via;
+    } kinds[] = {{"veth", VIA_VETH_END}, {"tun", VIA_TAP_END}, {"bridge", VIA_BRIDGE}};
+    struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
+    struct ifreq request = {.ifr_data = (void *)&info};
 
-void path_close(struct path *path)
-{
-    (void)path;
+    if (strcmp(device, "lo") == 0)
+        return VIA_LO;
+    snprintf(request.ifr_name, sizeof request.ifr_name, "%s", device);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool known = fd != -1 && ioctl(fd, SIOCETHTOOL, &request) == 0;
+    if (fd != -1)
+        close(fd);
+    for (size_t i = 0; known && i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(info.driver, kinds[i].driver) == 0)
+            return kinds[i].via;
+    return known && info.bus_info[0] != '\0' && strcmp(info.bus_info, "N/A") != 0 ? VIA_CARD
+                                                                                  : VIA_VIRTUAL;
 }
-
-#else
 
 /* ---- devices ---- */
 
-static bool device_up(const char *device)
+/* Set the device up and, if there is an address, give it this one. */
+static bool device_up(const char *device, const char *address)
 {
-    struct ifreq request = {0};
+    struct ifreq request = {.ifr_flags = 0};
+    struct sockaddr_in name = {.sin_family = AF_INET};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool done = fd != -1;
 
-    if (fd == -1)
-        return false;
     snprintf(request.ifr_name, sizeof request.ifr_name, "%s", device);
-    bool done = ioctl(fd, SIOCGIFFLAGS, &request) == 0;
+    for (int i = 0; address != NULL && i < 2; i++) {
+        inet_pton(AF_INET, i == 0 ? address : NETMASK, &name.sin_addr);
+        memcpy(&request.ifr_addr, &name, sizeof name);
+        done = done && ioctl(fd, i == 0 ? SIOCSIFADDR : SIOCSIFNETMASK, &request) == 0;
+    }
+    done = done && ioctl(fd, SIOCGIFFLAGS, &request) == 0;
     request.ifr_flags = (short)(request.ifr_flags | IFF_UP);
     done = done && ioctl(fd, SIOCSIFFLAGS, &request) == 0;
-    close(fd);
+    if (fd != -1)
+        close(fd);
     return done;
 }
 
-static bool set_address(int fd, const char *device, unsigned long request_number,
-                        const char *address)
-{
-    struct ifreq request = {0};
-    struct sockaddr_in name = {.sin_family = AF_INET};
+/* ---- rtnetlink ---- */
 
-    snprintf(request.ifr_name, sizeof request.ifr_name, "%s", device);
-    inet_pton(AF_INET, address, &name.sin_addr);
-    memcpy(&request.ifr_addr, &name, sizeof name);
-    return ioctl(fd, request_number, &request) == 0;
-}
-
-static bool device_address(const char *device, const char *address)
-{
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-    if (fd == -1)
-        return false;
-    bool done = set_address(fd, device, SIOCSIFADDR, address) &&
-                set_address(fd, device, SIOCSIFNETMASK, NETMASK);
-    close(fd);
-    return done && device_up(device);
-}
-
-/* ---- rtnetlink: a veth pair ---- */
-
-struct message {
+/* The request `ip link add client0 type veth peer name server0 netns NETNS`.  An attribute's length
+ * includes the attributes in it.  The sizes are multiples of 4, so nothing is padded. */
+struct veth_request {
     struct nlmsghdr head;
     struct ifinfomsg link;
-    char attributes[256];
+    struct rtattr name_is;
+    char name[8];
+    struct veth_info {
+        struct rtattr is, kind_is;
+        char kind[4];
+        struct veth_data {
+            struct rtattr is;
+            struct veth_peer {
+                struct rtattr is;
+                struct ifinfomsg link;
+                struct rtattr name_is;
+                char name[8];
+                struct rtattr netns_is;
+                int netns;
+            } peer;
+        } data;
+    } info;
 };
+#define ATTRIBUTE(type, size)                                                                      \
+    {                                                                                              \
+        (unsigned short)(size), type                                                               \
+    }
+#define VALUE(type, size) ATTRIBUTE(type, sizeof(struct rtattr) + (size))
 
-/* Append an attribute.  An attribute that contains others must be closed with end_nested(). */
-static struct rtattr *add_attribute(struct message *message, unsigned short type, const void *data,
-                                    size_t size)
+/* Send the request and wait for its acknowledgement.  False: errno says why it failed. */
+static bool create_veth(int netns)
 {
-    struct rtattr *place = (void *)((char *)message + NLMSG_ALIGN(message->head.nlmsg_len));
-
-    place->rta_type = type;
-    place->rta_len = (unsigned short)RTA_LENGTH(size);
-    if (size > 0)
-        memcpy(RTA_DATA(place), data, size);
-    message->head.nlmsg_len =
-        (unsigned)(NLMSG_ALIGN(message->head.nlmsg_len) + RTA_ALIGN(place->rta_len));
-    return place;
-}
-
-static void end_nested(const struct message *message, struct rtattr *nest)
-{
-    const char *end = (const char *)message + NLMSG_ALIGN(message->head.nlmsg_len);
-
-    nest->rta_len = (unsigned short)(end - (const char *)nest);
-}
-
-/* Send a request and wait for its acknowledgement.  False: errno says why it failed. */
-static bool send_request(struct message *message)
-{
+    struct veth_request request = {
+        .head = {.nlmsg_len = sizeof request,
+                 .nlmsg_type = RTM_NEWLINK,
+                 .nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK},
+        .name_is = VALUE(IFLA_IFNAME, 8),
+        .name = "client0",
+        .info = {.is = ATTRIBUTE(IFLA_LINKINFO, sizeof(struct veth_info)),
+                 .kind_is = VALUE(IFLA_INFO_KIND, 4),
+                 .kind = {'v', 'e', 't', 'h'},
+                 .data = {.is = ATTRIBUTE(IFLA_INFO_DATA, sizeof(struct veth_data)),
+                          .peer = {.is = ATTRIBUTE(VETH_INFO_PEER, sizeof(struct veth_peer)),
+                                   .name_is = VALUE(IFLA_IFNAME, 8),
+                                   .name = "server0",
+                                   .netns_is = VALUE(IFLA_NET_NS_FD, sizeof netns),
+                                   .netns = netns}}}};
     struct {
         struct nlmsghdr head;
         struct nlmsgerr error;
         char rest[512];
-    } answer;
+    } answer = {.error.error = -EPROTO};
     int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 
     if (fd == -1)
         return false;
-    bool done =
-        send(fd, message, message->head.nlmsg_len, 0) != -1 &&
-        recv(fd, &answer, sizeof answer, 0) >= (ssize_t)(sizeof answer - sizeof answer.rest);
-    close(fd);
-    if (done && answer.head.nlmsg_type == NLMSG_ERROR && answer.error.error != 0) {
+    if (send(fd, &request, sizeof request, 0) != -1 && recv(fd, &answer, sizeof answer, 0) != -1)
         errno = -answer.error.error;
-        return false;
-    }
-    return done;
-}
-
-/* Like `ip link add HERE type veth peer name THERE netns NETNS`. */
-static bool create_veth(const char *here, const char *there, int netns)
-{
-    struct message message = {
-        .head = {.nlmsg_len = NLMSG_LENGTH(sizeof(struct ifinfomsg)),
-                 .nlmsg_type = RTM_NEWLINK,
-                 .nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK}};
-    struct ifinfomsg peer_link = {0};
-
-    add_attribute(&message, IFLA_IFNAME, here, strlen(here) + 1);
-    struct rtattr *info = add_attribute(&message, IFLA_LINKINFO, NULL, 0);
-    add_attribute(&message, IFLA_INFO_KIND, "veth", 4);
-    struct rtattr *data = add_attribute(&message, IFLA_INFO_DATA, NULL, 0);
-    struct rtattr *peer = add_attribute(&message, VETH_INFO_PEER, &peer_link, sizeof peer_link);
-    add_attribute(&message, IFLA_IFNAME, there, strlen(there) + 1);
-    add_attribute(&message, IFLA_NET_NS_FD, &netns, sizeof netns);
-    end_nested(&message, peer);
-    end_nested(&message, data);
-    end_nested(&message, info);
-    return send_request(&message);
+    close(fd);
+    return errno == 0;
 }
 
 /* ---- namespaces ---- */
 
-static int open_current_netns(void)
-{
-    return open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-}
-
 /* Enter a new network namespace, whose lo is up.  -1: this is not possible. */
 static int enter_new_netns(void)
 {
-    if (unshare(CLONE_NEWNET) == -1 || !device_up("lo"))
+    if (unshare(CLONE_NEWNET) == -1 || !device_up("lo", NULL))
         return -1;
-    return open_current_netns();
+    return open(OWN_NETNS, O_RDONLY | O_CLOEXEC);
 }
 
 /* Write a file in /sys/class/net.  That folder shows the devices of the namespace in which it was
@@ -200,9 +171,7 @@ static bool write_sysfs(const char *file, const char *text)
             mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == -1 ||
             mount("sysfs", "/sys", "sysfs", 0, NULL) == -1)
             _exit(errno);
-        int fd = open(file, O_WRONLY | O_CLOEXEC);
-        bool done = fd != -1 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-        _exit(done ? 0 : errno);
+        _exit(file_write(text, "%s", file) ? 0 : errno);
     }
     while (child != -1 && waitpid(child, &status, 0) == -1 && errno == EINTR)
         continue;
@@ -221,10 +190,8 @@ static bool open_veth(struct path *path)
     strcpy(path->devices[0], "client0");
     strcpy(path->devices[1], "server0");
     return path->server_netns != -1 && path->client_netns != -1 &&
-           create_veth("client0", "server0", path->server_netns) &&
-           device_address("client0", CLIENT_ADDRESS) &&
-           setns(path->server_netns, CLONE_NEWNET) == 0 &&
-           device_address("server0", SERVER_ADDRESS);
+           create_veth(path->server_netns) && device_up("client0", CLIENT_ADDRESS) &&
+           setns(path->server_netns, CLONE_NEWNET) == 0 && device_up("server0", SERVER_ADDRESS);
 }
 
 /* RPS moves what lo receives to CPU 1.  So the client must stay on CPU 0. */
@@ -253,47 +220,25 @@ static bool open_tap(struct path *path)
         request.ifr_flags |= IFF_NAPI;
     path->tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
     return path->server_netns != -1 && path->tap != -1 &&
-           ioctl(path->tap, TUNSETIFF, &request) == 0 && device_address("tap0", SERVER_ADDRESS) &&
+           ioctl(path->tap, TUNSETIFF, &request) == 0 && device_up("tap0", SERVER_ADDRESS) &&
            (path->via != VIA_GRO ||
             (write_sysfs("/sys/class/net/tap0/gro_flush_timeout", "500000") &&
              write_sysfs("/sys/class/net/tap0/napi_defer_hard_irqs", "2")));
 }
 
-static bool create_path(struct path *path)
-{
-    switch (path->via) {
-    case VIA_VETH:
-        return open_veth(path);
-    case VIA_RPS:
-        return open_rps(path);
-    case VIA_TAP:
-    case VIA_GRO:
-        return open_tap(path);
-    default:
-        errno = EOPNOTSUPP;
-        return false;
-    }
-}
-
 static const char *reason(int error, enum via via)
 {
-    switch (error) {
-    case EPERM:
-    case EACCES:
+    if (error == EPERM || error == EACCES)
         return "this needs root";
-    case ENODEV:
+    if (error == EOPNOTSUPP || error == ENODEV)
         return via == VIA_RPS ? "this needs two CPUs" : "this kernel has no such device";
-    case EOPNOTSUPP:
-        return "this kernel has no such device";
-    case ENOENT:
+    if (error == ENOENT)
         return via == VIA_RPS ? "this kernel has no RPS" : "there is no /dev/net/tun";
-    default:
-        return strerror(error);
-    }
+    return strerror(error);
 }
 
 /* The tracer returns to its own namespace.  Descriptors keep the new ones reachable. */
-bool path_open(struct path *path, enum via via, int cpu, char *why, size_t size)
+bool path_open(struct path *path, enum via via, int cpu, char why[WHY_SIZE])
 {
     *path =
         (struct path){.via = via, .server_netns = -1, .client_netns = -1, .tap = -1, .cpu = cpu};
@@ -301,8 +246,10 @@ bool path_open(struct path *path, enum via via, int cpu, char *why, size_t size)
     strcpy(path->devices[0], "lo");
     if (via == VIA_LO)
         return true; /* It exists already, and any user may use it. */
-    int home = open_current_netns();
-    bool done = home != -1 && create_path(path);
+    int home = open(OWN_NETNS, O_RDONLY | O_CLOEXEC);
+    bool done = home != -1 && (via == VIA_VETH  ? open_veth(path)
+                               : via == VIA_RPS ? open_rps(path)
+                                                : open_tap(path));
     int error = errno;
     if (home != -1 && setns(home, CLONE_NEWNET) == -1 && done) {
         done = false;
@@ -311,7 +258,7 @@ bool path_open(struct path *path, enum via via, int cpu, char *why, size_t size)
     if (home != -1)
         close(home);
     if (!done) {
-        snprintf(why, size, "The path %s cannot be created: %s.", vias[via].name,
+        snprintf(why, WHY_SIZE, "The path %s cannot be created: %s.", vias[via].name,
                  reason(error, via));
         path_close(path);
     }
@@ -329,35 +276,17 @@ void path_close(struct path *path)
     path->tap = path->client_netns = path->server_netns = -1;
 }
 
-#endif
-
-/* ---- in the processes that use the path ---- */
-
-/* Best effort: if this is not allowed, the scheduler chooses the CPU. */
-static void stay_on(int cpu)
+/* Best effort: if the CPU is not allowed, the scheduler chooses one. */
+bool path_enter(const struct path *path, int netns)
 {
     cpu_set_t one;
 
     CPU_ZERO(&one);
-    CPU_SET((size_t)cpu, &one);
-    sched_setaffinity(0, sizeof one, &one);
-}
-
-static bool enter(const struct path *path, int netns)
-{
-    if (path->cpu != -1)
-        stay_on(path->cpu);
+    if (path->cpu != -1) {
+        CPU_SET((size_t)path->cpu, &one);
+        sched_setaffinity(0, sizeof one, &one);
+    }
     return netns == -1 || setns(netns, CLONE_NEWNET) == 0;
-}
-
-bool path_enter_as_server(const struct path *path)
-{
-    return enter(path, path->server_netns);
-}
-
-bool path_enter_as_client(const struct path *path)
-{
-    return enter(path, path->client_netns);
 }
 
 #endif

@@ -9,6 +9,7 @@
  *     start 12170156193000                 CLOCK_MONOTONIC in ns at time 0 below
  *     note the kernel held 768 bytes       a sentence for the reader; there may be several
  *     lost 0                               how many events the kernel had no room for
+ *     thread 17 ksoftirqd/0                a thread of the kernel that received packets
  *     asked sys_enter_sendto net_dev_queue the events that the tracer asked for
  *     unavailable ep_poll_callback         those that this kernel or server lacks, or: none
  *     0 1 29765 t sys_enter_sendto fd=3 len=12
@@ -22,13 +23,14 @@
  * number, in order of appearance.  A recording without the line "unavailable" is an older one. */
 #define _POSIX_C_SOURCE 200809L
 
-#include "recording.h"
+#include "journey.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 
 #define HEADER "echo-journey 1"
 #define LINE_SIZE 2048
@@ -37,6 +39,8 @@ bool recording_add(struct recording *recording, const struct event *event)
 {
     if (recording->count == recording->room) {
         size_t larger = recording->room * 2 + 1024;
+        if (larger > KEPT_EVENTS && recording->room < KEPT_EVENTS)
+            larger = KEPT_EVENTS + 4096; /* the last page may exceed the limit */
         struct event *events = realloc(recording->events, larger * sizeof *events);
         if (events == NULL)
             return false;
@@ -50,10 +54,15 @@ bool recording_add(struct recording *recording, const struct event *event)
     return true;
 }
 
-void recording_drop_events(struct recording *recording)
+struct event *recording_stamp(struct recording *recording, const char *name, uint64_t ns, int pid,
+                              int cpu)
 {
-    recording->count = 0;
-    recording->kinds = 0;
+    int type = event_type_find(name);
+    struct event event = {
+        .ns = ns, .pid = pid, .cpu = (int16_t)cpu, .type = (uint8_t)type, .context = 't'};
+
+    recording->asked |= (uint64_t)1 << type;
+    return recording_add(recording, &event) ? &recording->events[recording->count - 1] : NULL;
 }
 
 void recording_drop_before(struct recording *recording, uint64_t ns)
@@ -66,7 +75,7 @@ void recording_drop_before(struct recording *recording, uint64_t ns)
             recording->events[kept].order = (uint32_t)kept;
             kept++;
         }
-    recording->count = kept;
+    recording->count = recording->sorted = kept;
 }
 
 void recording_free(struct recording *recording)
@@ -78,15 +87,33 @@ void recording_free(struct recording *recording)
 void recording_note(struct recording *recording, const char *format, ...)
 {
     va_list values;
+    size_t i = 0;
 
-    for (size_t i = 0; i < NOTES; i++) {
-        if (recording->note[i][0] != '\0')
-            continue;
-        va_start(values, format);
-        vsnprintf(recording->note[i], NOTE_SIZE, format, values);
-        va_end(values);
+    while (i < NOTES - 1 && recording->note[i][0] != '\0')
+        i++;
+    va_start(values, format);
+    vsnprintf(recording->note[i], NOTE_SIZE, format, values);
+    va_end(values);
+}
+
+void recording_add_thread(struct recording *recording, int pid, const char *name)
+{
+    size_t i = 0;
+
+    while (i < MAX_THREADS && recording->thread[i].pid != 0 && recording->thread[i].pid != pid)
+        i++;
+    if (i == MAX_THREADS)
         return;
-    }
+    recording->thread[i].pid = pid;
+    snprintf(recording->thread[i].name, NAME_SIZE, "%.15s", name);
+}
+
+const char *recording_thread(const struct recording *recording, int pid)
+{
+    for (size_t i = 0; i < MAX_THREADS && recording->thread[i].pid != 0; i++)
+        if (recording->thread[i].pid == pid)
+            return recording->thread[i].name;
+    return NULL;
 }
 
 static int earlier(const void *left, const void *right)
@@ -98,51 +125,66 @@ static int earlier(const void *left, const void *right)
     return (a->order > b->order) - (a->order < b->order);
 }
 
-/* Numbers for addresses, in order of their first appearance. */
-struct numbers {
-    uint64_t *address; /* a hash table, at most half full; 0: this entry is free */
-    uint64_t *number;
-    size_t size;
-    uint64_t last;
-};
-
-static uint64_t number_of(struct numbers *numbers, uint64_t address)
+/* The rings of the CPUs are read one after the other, so what is new may be older than the last
+ * events that were sorted. */
+void recording_sort(struct recording *recording)
 {
-    size_t i = (size_t)((address >> 4) * 0x9e3779b97f4a7c15U) % numbers->size;
+    size_t from = recording->sorted;
+    uint64_t first = UINT64_MAX;
 
-    if (address == 0)
-        return 0;
-    while (numbers->address[i] != 0 && numbers->address[i] != address)
-        i = (i + 1) % numbers->size;
-    if (numbers->address[i] == 0) {
-        numbers->address[i] = address;
-        numbers->number[i] = ++numbers->last;
-    }
-    return numbers->number[i];
+    for (size_t i = from; i < recording->count; i++)
+        first = recording->events[i].ns < first ? recording->events[i].ns : first;
+    while (from > 0 && recording->events[from - 1].ns >= first)
+        from--;
+    if (from < recording->count)
+        qsort(recording->events + from, recording->count - from, sizeof *recording->events,
+              earlier);
+    recording->sorted = recording->count;
 }
 
+/* Replace the addresses in this slot by numbers, in order of first appearance.  The hash table is
+ * at most half full; in it, address 0 means that an entry is free. */
 static bool number_addresses(struct recording *recording, enum slot slot)
 {
     size_t size = recording->count * 2 + 1;
-    struct numbers numbers = {calloc(size, sizeof(uint64_t)), calloc(size, sizeof(uint64_t)), size,
-                              0};
-    bool room = numbers.address != NULL && numbers.number != NULL;
+    uint64_t last = 0, (*table)[2] = calloc(size, sizeof *table); /* address, number */
 
-    for (size_t i = 0; room && i < recording->count; i++) {
+    for (size_t i = 0; table != NULL && i < recording->count; i++) {
         struct event *event = &recording->events[i];
-        if (event_has(event, slot))
-            event->value[slot] = number_of(&numbers, event->value[slot]);
+        uint64_t address = event->value[slot];
+        size_t at = (size_t)((address >> 4) * 0x9e3779b97f4a7c15U) % size;
+        if (!event_has(event, slot) || address == 0)
+            continue;
+        while (table[at][0] != 0 && table[at][0] != address)
+            at = (at + 1) % size;
+        if (table[at][0] == 0) {
+            table[at][0] = address;
+            table[at][1] = ++last;
+        }
+        event->value[slot] = table[at][1];
     }
-    free(numbers.address);
-    free(numbers.number);
-    return room;
+    free(table);
+    return table != NULL;
+}
+
+void recording_lacks_rest(struct recording *recording, enum provider provider)
+{
+    for (size_t i = 0; i < event_type_count; i++)
+        if (event_types[i].provider == provider && (recording->asked >> i & 1U) == 0)
+            recording->unavailable |= (uint64_t)1 << i;
 }
 
 bool recording_finish(struct recording *recording)
 {
+    struct utsname system;
+
+    if (uname(&system) == 0)
+        snprintf(recording->kernel, sizeof recording->kernel, "%.40s %.20s", system.release,
+                 system.machine);
+    recording->lists_unavailable = true;
     if (recording->count == 0)
         return true;
-    qsort(recording->events, recording->count, sizeof *recording->events, earlier);
+    recording_sort(recording);
     for (size_t i = 0; i < recording->count; i++)
         recording->events[i].order = (uint32_t)i;
     recording->start = recording->events[0].ns;
@@ -163,7 +205,7 @@ static void write_event(const struct event *event, uint64_t start, FILE *stream)
 {
     fprintf(stream, "%" PRIu64 " %d %d %c %s", event->ns - start, event->cpu, (int)event->pid,
             event->context, event_label(event));
-    for (unsigned slot = 0; slot < SLOTS; slot++)
+    for (unsigned slot = 0; slot < SLOTS_RECORDED; slot++)
         if (event_has(event, (enum slot)slot))
             fprintf(stream, " %s=%" PRId64, slot_names[slot], (int64_t)event->value[slot]);
     if (event->name[0] != '\0')
@@ -186,6 +228,8 @@ bool recording_write(const struct recording *recording, FILE *stream)
             recording->port, recording->skip, recording->start, recording->lost);
     for (size_t i = 0; i < NOTES && recording->note[i][0] != '\0'; i++)
         fprintf(stream, "\nnote %s", recording->note[i]);
+    for (size_t i = 0; i < MAX_THREADS && recording->thread[i].pid != 0; i++)
+        fprintf(stream, "\nthread %d %s", recording->thread[i].pid, recording->thread[i].name);
     fputs("\nasked", stream);
     write_types(recording->asked, stream);
     if (recording->lists_unavailable) {
@@ -243,7 +287,7 @@ static bool read_value(struct event *event, char *word)
         snprintf(event->name, sizeof event->name, "%s", value);
         return true;
     }
-    for (unsigned slot = 0; slot < SLOTS; slot++)
+    for (unsigned slot = 0; slot < SLOTS_RECORDED; slot++)
         if (strcmp(word, slot_names[slot]) == 0 &&
             to_number(value, INT64_MIN, INT64_MAX, &number)) {
             event_set(event, (enum slot)slot, (uint64_t)number);
@@ -301,23 +345,52 @@ static bool read_types(struct reader *reader, char *names, uint64_t *types)
     return true;
 }
 
-static bool read_via(struct reader *reader, const char *name)
+static bool read_thread(struct reader *reader, char *value)
 {
-    int via = via_find(name);
+    char *rest = NULL;
+    int64_t pid;
 
-    if (via == -1)
-        return reject(reader, "unknown path:", name);
-    reader->recording->via = (enum via)via;
+    if (!to_number(strtok_r(value, " ", &rest), 1, INT32_MAX, &pid) || *rest == '\0')
+        return reject(reader, "a thread needs a number and a name", NULL);
+    recording_add_thread(reader->recording, (int)pid, rest);
     return true;
 }
 
-static bool read_end(struct reader *reader, const char *count)
+/* The rest of a header line whose value is text.  False: `key` is another one. */
+static bool read_text(struct recording *recording, const char *key, const char *value)
 {
-    int64_t number;
+    if (strcmp(key, "kernel") == 0)
+        snprintf(recording->kernel, sizeof recording->kernel, "%s", value);
+    else if (strcmp(key, "note") == 0)
+        recording_note(recording, "%s", value);
+    else if (strcmp(key, "server") == 0)
+        snprintf(recording->server, sizeof recording->server, "%s", value);
+    else
+        return false;
+    return true;
+}
 
-    if (!to_number(count, 0, MAX_EVENTS, &number) || (size_t)number != reader->recording->count)
-        return reject(reader, "the number of events is not", count);
-    reader->ended = true;
+static bool read_number(struct reader *reader, const char *key, const char *value)
+{
+    struct recording *recording = reader->recording;
+    int64_t number;
+    bool is_number = to_number(value, 0, INT64_MAX / 4, &number);
+    if (strcmp(key, "end") == 0) {
+        reader->ended = is_number && (size_t)number == recording->count;
+        return reader->ended || reject(reader, "the number of events is not", value);
+    }
+    if (!is_number)
+        return reject(reader, "not a number:", value);
+    if (strcmp(key, "port") == 0 && number <= 65535)
+        recording->port = (unsigned)number;
+    else if (strcmp(key, "skip") == 0 && number <= MAX_EVENTS)
+        recording->skip = (unsigned)number;
+    else if (strcmp(key, "start") == 0 && recording->count == 0)
+        recording->start = (uint64_t)number;
+    else if (strcmp(key, "lost") == 0)
+        recording->lost = (uint64_t)number;
+    else
+        return reject(reader, "unknown line:", key);
     return true;
 }
 
@@ -326,7 +399,6 @@ static bool read_header(struct reader *reader, char *line)
 {
     struct recording *recording = reader->recording;
     char *value = strchr(line, ' ');
-    int64_t number;
 
     if (value == NULL)
         return reject(reader, "unknown line:", line);
@@ -337,30 +409,14 @@ static bool read_header(struct reader *reader, char *line)
         recording->lists_unavailable = true;
         return strcmp(value, "none") == 0 || read_types(reader, value, &recording->unavailable);
     }
-    if (strcmp(line, "via") == 0)
-        return read_via(reader, value);
-    if (strcmp(line, "end") == 0)
-        return read_end(reader, value);
-    if (strcmp(line, "kernel") == 0) {
-        snprintf(recording->kernel, sizeof recording->kernel, "%s", value);
-    } else if (strcmp(line, "note") == 0) {
-        recording_note(recording, "%s", value);
-    } else if (strcmp(line, "server") == 0) {
-        snprintf(recording->server, sizeof recording->server, "%s", value);
-    } else if (!to_number(value, 0, INT64_MAX / 4, &number)) {
-        return reject(reader, "not a number:", value);
-    } else if (strcmp(line, "port") == 0 && number <= 65535) {
-        recording->port = (unsigned)number;
-    } else if (strcmp(line, "skip") == 0 && number <= MAX_EVENTS) {
-        recording->skip = (unsigned)number;
-    } else if (strcmp(line, "start") == 0 && recording->count == 0) {
-        recording->start = (uint64_t)number;
-    } else if (strcmp(line, "lost") == 0) {
-        recording->lost = (uint64_t)number;
-    } else {
-        return reject(reader, "unknown line:", line);
+    if (strcmp(line, "via") == 0) {
+        int via = via_find(value);
+        recording->via = via != -1 ? (enum via)via : VIA_LO;
+        return via != -1 || reject(reader, "unknown path:", value);
     }
-    return true;
+    if (strcmp(line, "thread") == 0)
+        return read_thread(reader, value);
+    return read_text(recording, line, value) || read_number(reader, line, value);
 }
 
 /* A terminal would obey a control character, and JSON and SVG need valid UTF-8, which a name that

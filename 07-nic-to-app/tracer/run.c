@@ -1,7 +1,7 @@
 /* One run: a server, a client, N packets between them, and the events that they cause. */
 #define _GNU_SOURCE
 
-#include "run.h"
+#include "trace.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -29,28 +29,30 @@ bool run_stopped(void)
     return stop_signal != 0;
 }
 
-#ifndef __linux__
+#ifdef CANNOT_TRACE
 
-enum run_result run_traced(const struct plan *plan, struct recording *recording, char *why,
-                           size_t size)
+enum run_result run_traced(const struct plan *plan, struct recording *recording, char why[WHY_SIZE])
 {
     (void)plan;
     *recording = (struct recording){0};
-    snprintf(why, size, "Tracepoints exist only on Linux, and this is another system.");
+    snprintf(why, WHY_SIZE, "%s", CANNOT_TRACE);
+    return RUN_UNAVAILABLE;
+}
+
+enum run_result run_sockets(unsigned packets, struct recording *recording, char why[WHY_SIZE])
+{
+    (void)packets;
+    *recording = (struct recording){0};
+    snprintf(why, WHY_SIZE, "The time stamps of sockets need the same.");
     return RUN_UNAVAILABLE;
 }
 
 #else
 
-#include "client.h"
-#include "tap.h"
-#include "target.h"
-#include "tracer.h"
-
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -61,194 +63,203 @@ enum run_result run_traced(const struct plan *plan, struct recording *recording,
 #define STALL_MS 6000       /* without a report or an event, something hangs */
 
 /* Everything that one run holds, so that one function can release it. */
-struct session {
+struct run {
     const struct plan *plan;
     struct path path;
     struct target target;
     struct client client;
+    struct connections connections; /* of those who send, with --watch */
+    int low_water;                  /* of the server's sockets, with --watch */
+    unsigned client_port;           /* otherwise: of the tracer's client */
     struct tracer *tracer;
     struct tap_host *tap;
     struct recording *recording;
     char *why;
-    size_t size;
 };
 
-static enum run_result fail(struct session *session, const char *why)
+static enum run_result fail(struct run *run, const char *why)
 {
-    snprintf(session->why, session->size, "%s", why);
+    snprintf(run->why, WHY_SIZE, "%s", why);
     return RUN_FAILED;
 }
 
-static uint64_t now_ns(void)
+int64_t run_clock_offset(void)
+{
+    static bool known;
+    static long long seconds, ns;
+    char text[256];
+
+    if (!known && file_read(text, sizeof text, "/proc/self/timens_offsets"))
+        sscanf(text, "monotonic %lld %lld", &seconds, &ns); /* this line is the first one */
+    known = true;
+    return seconds * 1000000000 + ns;
+}
+
+uint64_t run_now_ns(void)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+    return (uint64_t)(now.tv_sec * 1000000000 + now.tv_nsec - run_clock_offset());
 }
 
 /* ---- the steps ---- */
 
-static bool is_tap(const struct session *session)
+static enum run_result find_server(struct run *run)
 {
-    return session->path.tap != -1;
-}
+    const struct plan *plan = run->plan;
+    struct path *path = &run->path;
+    const char *address[] = {plan->address, NULL};
 
-/* Use the address and the device of a server that is already running or that serves others. */
-static void use_given_address(struct session *session)
-{
-    const struct plan *plan = session->plan;
-
-    snprintf(session->path.server_address, sizeof session->path.server_address, "%s",
-             plan->address);
-    snprintf(session->path.devices[0], NAME_SIZE, "%s", plan->device);
-    if (strcmp(plan->device, "lo") != 0)
-        session->path.via = VIA_CARD;
-}
-
-static enum run_result find_server(struct session *session)
-{
-    const struct plan *plan = session->plan;
-
-    if (plan->server == NULL || plan->watch)
-        use_given_address(session);
-    if (plan->server != NULL)
-        return target_start(&session->target, plan->server, &session->path, plan->port,
-                            session->why, session->size)
-                   ? RUN_DONE
-                   : RUN_FAILED;
-    if (target_find(&session->target, plan->address, plan->port, session->why, session->size))
-        return RUN_DONE;
-    return getuid() == 0 || !session->target.hidden ? RUN_FAILED : RUN_UNAVAILABLE;
-}
-
-static enum run_result start_client(struct session *session)
-{
-    char report = 0;
-
-    if (session->plan->watch)
-        return RUN_DONE;
-    if (is_tap(session)) {
-        session->tap = tap_open(session->path.tap, session->target.port, session->plan->show_frames,
-                                session->recording);
-        if (session->tap == NULL || !tap_connect(session->tap) ||
-            !tap_warm_up(session->tap, WARM_UP))
-            return fail(session, "The frames that trace wrote did not open a connection.");
-        return RUN_DONE;
+    if (plan->server == NULL || plan->watch) { /* the device and the address are given */
+        snprintf(path->devices[0], NAME_SIZE, "%s", plan->device);
+        path->via = device_kind(plan->device);
+        if (plan->address != NULL)
+            snprintf(path->server_address, sizeof path->server_address, "%s", plan->address);
     }
-    if (!client_start(&session->client, &session->path, session->target.port,
-                      session->plan->packets))
-        return fail(session, strerror(errno));
-    for (int waited = 0; report == 0 && waited < READY_MS && !run_stopped(); waited += DRAIN_MS)
-        report = client_wait_report(&session->client, DRAIN_MS);
-    if (report == 'r' || run_stopped())
+    if (plan->server != NULL)
+        return target_start(&run->target, plan->server, path, plan->port, run->why) ? RUN_DONE
+                                                                                    : RUN_FAILED;
+    if (plan->address == NULL) {
+        address[0] = "127.0.0.1";
+        address[1] = "::1";
+    }
+    for (int i = 0; i < 2 && address[i] != NULL && !run->target.hidden; i++) {
+        snprintf(path->server_address, sizeof path->server_address, "%s", address[i]);
+        if (target_find(&run->target, address[i], plan->port, run->why))
+            return RUN_DONE;
+    }
+    if (!run->target.hidden)
+        snprintf(run->why, WHY_SIZE,
+                 "No server listens on %s%s, port %u, here. (Use -b for another address.)",
+                 address[0], plan->address == NULL ? " or ::1" : "", plan->port);
+    return getuid() == 0 || !run->target.hidden ? RUN_FAILED : RUN_UNAVAILABLE;
+}
+
+static enum run_result start_frames(struct run *run)
+{
+    run->tap = tap_open(run->path.tap, run->target.port, run->plan->show_frames, run->recording);
+    run->client_port = TAP_PORT;
+    bool done = run->tap != NULL && tap_connect(run->tap);
+    for (int i = 0; done && i < WARM_UP; i++)
+        done = tap_echo(run->tap, 1, false);
+    return done ? RUN_DONE : fail(run, "The frames that trace wrote did not open a connection.");
+}
+
+static enum run_result start_client(struct run *run)
+{
+    struct client_report report = {0, 0};
+
+    if (run->plan->watch)
         return RUN_DONE;
-    if (report != 'c')
-        return fail(session, "The server does not echo what it receives.");
-    int error = client_error(&session->client);
-    snprintf(session->why, session->size, "trace cannot connect to the server on %s (IPv4): %s%s.",
-             session->path.server_address, strerror(error),
-             error == ENETUNREACH ? " (is lo down? ip link set lo up)" : "");
+    if (run->path.tap != -1)
+        return start_frames(run);
+    if (!client_start(&run->client, &run->path, run->target.port, run->plan->packets))
+        return fail(run, strerror(errno));
+    for (int waited = 0; report.word == 0 && waited < READY_MS && !run_stopped();
+         waited += DRAIN_MS)
+        report = client_wait_report(&run->client, DRAIN_MS);
+    run->client_port = (unsigned)report.number;
+    if (report.word == 'r' || run_stopped())
+        return RUN_DONE;
+    if (report.word != 'c')
+        return fail(run, "The server does not echo what it receives.");
+    snprintf(run->why, WHY_SIZE, "trace cannot connect to the server on %s: %s%s.",
+             run->path.server_address, strerror(report.number),
+             report.number == ENETUNREACH ? " (is lo down? ip link set lo up)" : "");
     return RUN_FAILED;
 }
 
 /* This comes before anything is sent: without a tracer, the run ends here. */
-static enum run_result open_tracer(struct session *session)
+static enum run_result open_tracer(struct run *run)
 {
-    session->tracer = tracer_open(session->plan->packets, session->why, session->size);
-    return session->tracer != NULL ? RUN_DONE : RUN_UNAVAILABLE;
+    run->tracer = tracer_open(run->plan->packets, run->why);
+    return run->tracer != NULL ? RUN_DONE : RUN_UNAVAILABLE;
 }
 
-static enum run_result enable_events(struct session *session)
+static enum run_result enable_events(struct run *run)
 {
-    struct scope scope = {.port = session->target.port,
-                          .client = session->client.pid,
-                          .can_interrupt = session->path.via == VIA_CARD};
+    struct scope scope = {.port = run->target.port,
+                          .peer_port = run->client_port,
+                          .client = run->client.pid,
+                          .can_interrupt = run->path.via == VIA_CARD};
 
-    memcpy(scope.devices, session->path.devices, sizeof scope.devices);
-    target_threads(&session->target, session->plan->watch, &scope);
+    memcpy(scope.devices, run->path.devices, sizeof scope.devices);
+    target_threads(&run->target, run->plan->watch, &scope);
     if (scope.too_many_names)
-        recording_note(session->recording,
+        recording_note(run->recording,
                        "The server's threads have more than %d names; the others were not traced.",
                        MAX_NAMES);
-    if (tracer_enable(session->tracer, &scope))
+    if (tracer_enable(run->tracer, &scope))
         return RUN_DONE;
-    snprintf(session->why, session->size, "No event could be enabled in the trace instance.");
+    snprintf(run->why, WHY_SIZE, "No event could be enabled in the trace instance.");
     return RUN_UNAVAILABLE;
-}
-
-/* Count the packets for the server that were recorded since the last call. */
-static size_t count_new_packets(const struct recording *recording, size_t *next)
-{
-    size_t count = 0;
-
-    for (; *next < recording->count; (*next)++)
-        count += event_kind(&recording->events[*next]) == HOP_TCP;
-    return count;
-}
-
-static void sleep_between_drains(void)
-{
-    nanosleep(&(struct timespec){.tv_nsec = DRAIN_MS * 1000000L}, NULL);
 }
 
 /* Others send.  Drain the rings until there are enough packets, and a moment longer, so that the
  * server can read the last one.  Events from long before the first packet are dropped, because a
  * busy machine produces many. */
-static enum run_result watch(struct session *session)
+static enum run_result watch(struct run *run)
 {
-    size_t next = 0, packets = 0;
+    struct connections *connections = &run->connections;
+    size_t packets = 0;
+    int looks = 5;
 
-    for (int waited = 0; waited < WATCH_MS && packets < session->plan->packets;
-         waited += DRAIN_MS) {
-        sleep_between_drains();
-        if (!tracer_drain(session->tracer, session->recording))
-            return fail(session, "There is not enough memory.");
-        packets += count_new_packets(session->recording, &next);
-        if (packets == 0) {
-            recording_drop_before(session->recording, now_ns() - DROP_NS);
-            next = session->recording->count;
-        }
-        if (session->recording->count > MAX_EVENTS / 2)
+    for (int waited = 0; waited < WATCH_MS && packets < run->plan->packets; waited += DRAIN_MS) {
+        poll(NULL, 0, DRAIN_MS);
+        uint64_t complete = run_now_ns(); /* what happened before is in the rings */
+        if (!tracer_drain(run->tracer, run->recording) ||
+            !connections_learn(connections, run->recording, complete))
+            return fail(run, "There is not enough memory.");
+        packets = connections_packets(connections);
+        if (packets > 0 && run->low_water <= 1 && looks-- > 0) /* the connection must exist */
+            run->low_water = target_low_water(&run->target);
+        if (packets == 0)
+            recording_drop_before(run->recording, complete - DROP_NS);
+        if (run->recording->count >= KEPT_EVENTS) {
+            recording_note(run->recording,
+                           "Others sent so much that the events filled %d MiB, so the trace "
+                           "ended here.",
+                           KEPT_MIB);
             break;
+        }
         if (run_stopped())
             return RUN_DONE; /* The packets so far are shown. */
     }
-    sleep_between_drains();
+    poll(NULL, 0, DRAIN_MS);
     return RUN_DONE;
 }
 
 /* The tracer's client sends.  Drain the rings until it is done. */
-static enum run_result wait_for_client(struct session *session)
+static enum run_result wait_for_client(struct run *run)
 {
     size_t before, stalled = 0;
-    char report = 0;
+    struct client_report report = {0, 0};
 
-    while (report == 0 && stalled < STALL_MS) {
+    client_go(&run->client);
+    while (report.word == 0 && stalled < STALL_MS) {
         if (run_stopped())
             return RUN_STOPPED;
-        before = session->recording->count;
-        report = client_wait_report(&session->client, DRAIN_MS);
-        if (!tracer_drain(session->tracer, session->recording))
-            return fail(session, "There is not enough memory.");
-        stalled = session->recording->count > before ? 0 : stalled + DRAIN_MS;
+        before = run->recording->count;
+        report = client_wait_report(&run->client, DRAIN_MS);
+        if (!tracer_drain(run->tracer, run->recording))
+            return fail(run, "There is not enough memory.");
+        stalled = run->recording->count > before ? 0 : stalled + DRAIN_MS;
     }
-    return report == 'd' ? RUN_DONE : fail(session, "The server does not echo what it receives.");
+    return report.word == 'd' ? RUN_DONE : fail(run, "The server does not echo what it receives.");
 }
 
-static enum run_result send_frames(struct session *session)
+static enum run_result send_frames(struct run *run)
 {
-    unsigned frames = session->path.via == VIA_GRO ? 4 : 1;
+    unsigned frames = run->path.via == VIA_GRO ? 4 : 1;
 
-    if (!tap_warm_up(session->tap, SKIPPED))
-        return fail(session, "The server does not echo what the frames carried.");
-    for (unsigned i = 0; i < session->plan->packets; i++) {
+    for (unsigned i = 0; i < SKIPPED + run->plan->packets; i++) {
         if (run_stopped())
             return RUN_STOPPED;
-        if (!tap_echo(session->tap, frames))
-            return fail(session, "The server does not echo what the frames carried.");
-        if (i % 64 == 63 && !tracer_drain(session->tracer, session->recording))
-            return fail(session, "There is not enough memory.");
+        if (!tap_echo(run->tap, i < SKIPPED ? 1 : frames, i >= SKIPPED))
+            return fail(run, "The server does not echo what the frames carried.");
+        if (i % 64 == 63 && !tracer_drain(run->tracer, run->recording))
+            return fail(run, "There is not enough memory.");
     }
     return RUN_DONE;
 }
@@ -256,44 +267,46 @@ static enum run_result send_frames(struct session *session)
 /* Nothing happens until somebody sends a packet, so tell a user at a terminal how. */
 static void say_watching(const char *address, unsigned port)
 {
+    bool any = strcmp(address, "0.0.0.0") == 0 || strcmp(address, "::") == 0;
+
     printf("watching port %u\n", port);
     fflush(stdout);
     if (isatty(STDERR_FILENO) != 1)
         return;
-    if (strcmp(address, "0.0.0.0") == 0)
+    if (any)
         fputs("What next: let another machine send\npackets to this port.\n", stderr);
     else
         fprintf(stderr, "What next, in another terminal:\n  nc %s %u\n", address, port);
     fputs("Ctrl-C here ends the trace.\n", stderr);
 }
 
-static enum run_result follow_packets(struct session *session)
+static enum run_result follow_packets(struct run *run)
 {
-    session->recording->start = now_ns();
-    if (!tracer_start(session->tracer))
-        return fail(session, "The trace instance cannot be started.");
-    if (session->plan->watch)
-        say_watching(session->plan->address, session->target.port);
-    if (!session->plan->watch && !is_tap(session))
-        client_go(&session->client);
-    enum run_result result = RUN_DONE;
-    if (session->plan->watch)
-        result = watch(session);
-    else
-        result = is_tap(session) ? send_frames(session) : wait_for_client(session);
-    tracer_stop(session->tracer);
-    if (result == RUN_DONE && !tracer_drain(session->tracer, session->recording))
-        return fail(session, "There is not enough memory.");
+    bool watches = run->plan->watch;
+
+    run->recording->start = run_now_ns();
+    if (!tracer_switch(run->tracer, true))
+        return fail(run, "The trace instance cannot be started.");
+    if (watches)
+        say_watching(run->path.server_address, run->target.port);
+    run->connections =
+        (struct connections){.port = run->target.port, .address = run->target.address};
+    enum run_result result = watches            ? watch(run)
+                             : run->tap != NULL ? send_frames(run)
+                                                : wait_for_client(run);
+    tracer_switch(run->tracer, false);
+    if (result == RUN_DONE && !tracer_drain(run->tracer, run->recording))
+        return fail(run, "There is not enough memory.");
     return result;
 }
 
 /* The last part of the program's path, with the folder that contains it. */
-static void name_server(struct session *session, char *name, size_t size)
+static void name_server(struct run *run, char *name, size_t size)
 {
     char path[4096], link[64];
-    const char *program = session->plan->server;
+    const char *program = run->plan->server;
 
-    snprintf(link, sizeof link, "/proc/%ld/exe", (long)session->target.pid);
+    snprintf(link, sizeof link, "/proc/%ld/exe", (long)run->target.pid);
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length > 0) {
         path[length] = '\0';
@@ -308,58 +321,106 @@ static void name_server(struct session *session, char *name, size_t size)
             *at = '?';
 }
 
-static enum run_result finish(struct session *session)
+/* Name the threads of the kernel in which packets were received or NET_RX was scheduled. */
+static void name_kernel_threads(struct recording *recording)
 {
-    struct recording *recording = session->recording;
-    struct utsname system;
+    static const char *const names[] = {"ksoftirqd/", "napi/", "backlog_napi/", "irq/"};
+    char name[NAME_SIZE + 1];
+    int last = 0;
 
-    tracer_account(session->tracer, recording);
-    recording->via = session->path.via;
-    recording->port = session->target.port;
-    recording->skip = session->plan->watch ? 0 : SKIPPED;
-    if (uname(&system) == 0)
-        snprintf(recording->kernel, sizeof recording->kernel, "%.40s %.20s", system.release,
-                 system.machine);
-    if (session->path.cpu != -1 && !is_tap(session))
+    for (size_t i = 0; i < recording->count; i++) {
+        const struct event *event = &recording->events[i];
+        enum hop kind = event_kind(event);
+        bool works = kind == HOP_SOFTIRQ || kind == HOP_RECEIVE || kind == HOP_GRO ||
+                     (kind == KIND_RAISE && event->context == 't');
+        if (!works || event->pid == last)
+            continue;
+        last = event->pid;
+        if (!file_read(name, sizeof name, "/proc/%d/comm", last))
+            continue;
+        for (size_t j = 0; j < sizeof names / sizeof *names; j++)
+            if (strncmp(name, names[j], strlen(names[j])) == 0)
+                recording_add_thread(recording, last, strtok(name, "\n"));
+    }
+}
+
+/* Two properties of the server's sockets that explain why events are missing. */
+static enum run_result explain_sockets(struct run *run)
+{
+    struct recording *recording = run->recording;
+    const char *state = connections_other_state(&run->connections);
+
+    if (run->low_water > 1)
+        recording_note(recording,
+                       "This server asked not to be told of fewer than %d bytes (SO_RCVLOWAT).",
+                       run->low_water);
+    if (state != NULL)
+        recording_note(recording,
+                       "tcp_probe reports established connections; one here is in state %s.",
+                       state);
+    if (connections_packets(&run->connections) > 0)
+        return RUN_DONE;
+    snprintf(run->why, WHY_SIZE, "no packet for this port was seen%s%s",
+             state != NULL
+                 ? ": tcp_probe reports established connections, and this one, of which one "
+                   "end is closed, is in state "
+                 : "",
+             state != NULL ? state : "");
+    return RUN_FAILED;
+}
+
+static enum run_result finish(struct run *run)
+{
+    struct recording *recording = run->recording;
+
+    tracer_account(run->tracer, recording);
+    name_kernel_threads(recording);
+    recording->via = run->path.via;
+    recording->port = run->target.port;
+    recording->skip = run->plan->watch ? 0 : SKIPPED;
+    if (run->path.cpu != -1 && run->tap == NULL)
         recording_note(recording,
                        "The client and the server were kept on cpu%d (--cpu any allows all CPUs).",
-                       session->path.cpu);
-    name_server(session, recording->server, sizeof recording->server);
-    if (!target_stamps(&session->target, recording) || !recording_finish(recording))
-        return fail(session, "There is not enough memory.");
-    return RUN_DONE;
+                       run->path.cpu);
+    name_server(run, recording->server, sizeof recording->server);
+    if (!target_stamps(&run->target, recording) || !recording_finish(recording) ||
+        !connections_learn(&run->connections, recording, UINT64_MAX))
+        return fail(run, "There is not enough memory.");
+    if (!run->plan->watch)
+        return RUN_DONE;
+    connections_mark(&run->connections, recording, run->plan->packets);
+    return explain_sockets(run);
 }
 
-static void release(struct session *session)
+static void release(struct run *run)
 {
-    tap_close(session->tap);
-    client_end(&session->client);
-    target_stop(&session->target);
-    tracer_close(session->tracer);
-    path_close(&session->path);
+    tap_close(run->tap);
+    client_end(&run->client);
+    target_stop(&run->target);
+    tracer_close(run->tracer);
+    path_close(&run->path);
+    connections_free(&run->connections);
 }
 
-enum run_result run_traced(const struct plan *plan, struct recording *recording, char *why,
-                           size_t size)
+enum run_result run_traced(const struct plan *plan, struct recording *recording, char why[WHY_SIZE])
 {
-    static enum run_result (*const steps[])(struct session *) = {
+    static enum run_result (*const steps[])(struct run *) = {
         find_server, open_tracer, start_client, enable_events, follow_packets, finish};
-    struct session session = {
-        .plan = plan, .target.stamps = -1, .recording = recording, .why = why, .size = size};
+    struct run run = {.plan = plan, .target.stamps = -1, .recording = recording, .why = why};
     enum run_result result = RUN_DONE;
 
     *recording = (struct recording){0};
-    if (!path_open(&session.path, plan->server != NULL ? plan->via : VIA_LO,
-                   plan->server != NULL && !plan->watch ? plan->cpu : -1, why, size))
+    if (!path_open(&run.path, plan->server != NULL ? plan->via : VIA_LO,
+                   plan->server != NULL && !plan->watch ? plan->cpu : -1, why))
         return RUN_UNAVAILABLE;
     for (size_t i = 0; result == RUN_DONE && i < sizeof steps / sizeof *steps; i++) {
-        result = steps[i](&session);
+        result = steps[i](&run);
         /* With --watch, a signal only ends the waiting: the packets so far are shown. */
         bool may_finish = plan->watch && (steps[i] == follow_packets || steps[i] == finish);
         if (run_stopped() && !may_finish)
             result = RUN_STOPPED;
     }
-    release(&session);
+    release(&run);
     return result;
 }
 

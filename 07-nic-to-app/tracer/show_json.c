@@ -2,7 +2,7 @@
  * for each CPU, a track for each thread, and arrows along each packet. */
 #define _POSIX_C_SOURCE 200809L
 
-#include "show.h"
+#include "journey.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -24,56 +24,32 @@ struct slice {
 
 struct slices {
     struct slice *list;
-    size_t count, room;
+    size_t count;
 };
 
-static bool add(struct slices *slices, const struct slice *slice)
+static uint64_t begin_of_next(const struct journey *journey, int hop)
 {
-    if (slices->count == slices->room) {
-        size_t room = slices->room * 2 + 64;
-        struct slice *list = realloc(slices->list, room * sizeof *list);
-        if (list == NULL)
-            return false;
-        slices->list = list;
-        slices->room = room;
-    }
-    slices->list[slices->count++] = *slice;
-    return true;
-}
-
-static uint64_t begin_of_next(const struct journey *journey, enum hop hop)
-{
-    for (int next = (int)hop + 1; next < HOPS; next++)
+    for (int next = hop + 1; next < HOPS; next++)
         if (journey_is_step(journey, next))
             return journey->at[next]->ns;
     return journey->at[hop]->ns + SHORTEST;
 }
 
-static bool add_hop(struct slices *slices, const struct journey *journey, size_t number,
-                    enum hop hop)
+/* A slice on the track of the CPU and, in a thread's context, one on the track of the thread. */
+static void add_hop(struct slices *slices, const struct journey *journey, size_t number, int hop)
 {
     const struct event *event = journey->at[hop];
-    struct slice slice = {.journey = journey, .number = number, .hop = hop, .begin = event->ns};
+    struct slice slice = {journey, number, (enum hop)hop, CPUS, STAMP_TRACK, event->ns, 0};
 
     slice.end = begin_of_next(journey, hop);
-    slice.group = CPUS;
-    slice.track = event->cpu >= 0 ? CPU_TRACK + event->cpu : STAMP_TRACK;
-    if ((event->cpu >= 0 || event->pid == 0) && !add(slices, &slice))
-        return false;
+    if (event->cpu >= 0)
+        slice.track = CPU_TRACK + event->cpu;
+    if (event->cpu >= 0 || event->pid == 0)
+        slices->list[slices->count++] = slice;
     slice.group = TASKS;
     slice.track = hop == HOP_SWITCH ? (int)event->value[SLOT_TASK] : event->pid;
-    return event->context != 't' || slice.track == 0 || add(slices, &slice);
-}
-
-static bool collect(struct slices *slices, const struct journeys *journeys)
-{
-    for (size_t i = 0; i < journeys->count; i++)
-        for (int hop = 0; hop < HOPS; hop++) {
-            const struct journey *journey = &journeys->list[i];
-            if (journey_is_step(journey, hop) && !add_hop(slices, journey, i, (enum hop)hop))
-                return false;
-        }
-    return true;
+    if (event->context == 't' && slice.track != 0)
+        slices->list[slices->count++] = slice;
 }
 
 static int by_track(const void *left, const void *right)
@@ -180,6 +156,7 @@ static void write_track(FILE *stream, const struct slice *slice)
     fputs("}}", stream);
 }
 
+#define GROUP "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"%s\"}}"
 static void write_head(FILE *stream, const struct recording *recording, uint64_t start)
 {
     fprintf(stream,
@@ -188,26 +165,21 @@ static void write_head(FILE *stream, const struct recording *recording, uint64_t
             start, recording->replayed ? "true" : "false");
     write_string(stream, recording->kernel);
     fputs("},\"traceEvents\":[\n", stream);
-    fprintf(stream,
-            "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"CPUs\"}}",
-            CPUS);
-    fprintf(
-        stream,
-        ",\n{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"threads\"}}",
-        TASKS);
+    fprintf(stream, GROUP ",\n" GROUP, CPUS, "CPUs", TASKS, "threads");
 }
 
 bool show_json(FILE *stream, const struct recording *recording, const struct journeys *journeys)
 {
-    struct slices slices = {0};
+    struct slices slices = {calloc(journeys->count * HOPS * 2 + 1, sizeof *slices.list), 0};
     uint64_t start = recording->count > 0 ? recording->events[0].ns : 0;
 
-    if (!collect(&slices, journeys)) {
-        free(slices.list);
+    if (slices.list == NULL)
         return false;
-    }
-    if (slices.count > 0)
-        qsort(slices.list, slices.count, sizeof *slices.list, by_track);
+    for (size_t i = 0; i < journeys->count; i++)
+        for (int hop = 0; hop < HOPS; hop++)
+            if (journey_is_step(&journeys->list[i], hop))
+                add_hop(&slices, &journeys->list[i], i, hop);
+    qsort(slices.list, slices.count, sizeof *slices.list, by_track);
     cut_overlaps(&slices);
     write_head(stream, recording, start);
     for (size_t i = 0; i < slices.count; i++) {

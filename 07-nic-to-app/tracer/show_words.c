@@ -2,124 +2,127 @@
  * has no event. */
 #define _POSIX_C_SOURCE 200809L
 
-#include "show.h"
+#include "journey.h"
 
 #include <string.h>
 
-static unsigned long carried(const struct event *event, enum slot slot)
+/* What a hop's event says: {slot} stands for a value and {name} for the event's name.  What is in
+ * brackets is left out if the event has no such value. */
+static const char *const templates[HOPS] = {[HOP_SEND] = "{len} bytes[, fd {fd}]",
+                                            [HOP_QUEUE] = "[{name}, ][{len} bytes][, skb {skb}]",
+                                            [HOP_IRQ] = "irq {irq}, {name}",
+                                            [HOP_TCP] = "[, skb {skb}][, socket {cookie}]",
+                                            [HOP_WAKING] = "{name} {task}, last on cpu{to_cpu}",
+                                            [HOP_WAKEUP] = "{name} {task}, for cpu{to_cpu}",
+                                            [HOP_SWITCH] = "to {task}, from {name}",
+                                            [HOP_WAIT] = "{ret} ready",
+                                            [HOP_LOOP] = "fd {fd}",
+                                            [HOP_RESUME] = "fd {fd}, coroutine {coroutine}",
+                                            [HOP_RECV] = "fd {fd}",
+                                            [HOP_RETURN] = "{ret} bytes"};
+
+/* Append the value that the word before the brace names.  False: the event does not have it. */
+static bool append_value(const struct event *event, const char *word, char *text, size_t size)
 {
-    return (unsigned long)event->value[slot];
+    size_t length = strcspn(word, "}");
+
+    if (strncmp(word, "name}", 5) == 0) {
+        snprintf(text, size, "%s", event->name);
+        return event->name[0] != '\0';
+    }
+    for (unsigned slot = 0; slot < SLOTS_RECORDED; slot++)
+        if (strncmp(word, slot_names[slot], length) == 0 && slot_names[slot][length] == '\0') {
+            snprintf(text, size, "%lld", (long long)event->value[slot]);
+            return event_has(event, (enum slot)slot);
+        }
+    return false;
 }
 
-static void skb_fields(const struct journey *journey, enum hop hop, char *text, size_t size)
+static void fill_template(const char *template, const struct event *event, char *text, size_t size)
 {
-    const struct event *event = journey->at[hop];
-    bool merged = hop == HOP_RECEIVE && journey->frames > 1;
-    const char *name = merged ? "" : event->name;
-    char length[32] = "", skb[32] = "", frames[24] = "";
+    size_t length = 0, bracket = 0; /* where the text in brackets begins */
+    bool known = true;
 
-    if (event_has(event, SLOT_LEN))
-        snprintf(length, sizeof length, "%s%lu bytes", name[0] != '\0' ? ", " : "",
-                 carried(event, SLOT_LEN));
-    if (event_has(event, SLOT_SKB))
-        snprintf(skb, sizeof skb, ", skb %lu", carried(event, SLOT_SKB));
-    if (merged)
-        snprintf(frames, sizeof frames, " of %u frames", journey->frames);
-    snprintf(text, size, "%s%s%s%s", name, length, skb, frames);
+    for (const char *at = template; *at != '\0' && length + 1 < size; at++) {
+        if (*at == '[') {
+            bracket = length;
+            known = true;
+        } else if (*at == ']') {
+            length = known ? length : bracket;
+        } else if (*at == '{') {
+            known = append_value(event, at + 1, text + length, size - length) && known;
+            length += strlen(text + length);
+            at = strchr(at, '}');
+        } else {
+            text[length++] = *at;
+        }
+        text[length] = '\0';
+    }
 }
 
 #define MAX_FIELDS_WIDTH 31 /* columns */
 
 /* A socket's number grows as long as the machine runs.  If the line would become too long, the skb
  * is left out: the hop before has named it. */
-static void tcp_fields(const struct event *event, char *text, size_t size)
+static void tcp_fields(const struct journey *journey, char *text, size_t size)
 {
-    char skb[32] = "", socket[32] = "";
+    const struct event *event = journey->at[HOP_TCP];
+    int length = snprintf(text, size, "%lu bytes%s", (unsigned long)journey->size,
+                          journey->size_wraps ? " or more" : "");
 
-    if (event_has(event, SLOT_SKB))
-        snprintf(skb, sizeof skb, ", skb %lu", carried(event, SLOT_SKB));
-    if (event_has(event, SLOT_COOKIE))
-        snprintf(socket, sizeof socket, ", socket %lu", carried(event, SLOT_COOKIE));
-    int length = snprintf(text, size, "%lu bytes%s%s", carried(event, SLOT_LEN), skb, socket);
-    if (length > MAX_FIELDS_WIDTH)
-        snprintf(text, size, "%lu bytes%s", carried(event, SLOT_LEN), socket);
+    fill_template(templates[HOP_TCP], event, text + length, size - (size_t)length);
+    if (strlen(text) > MAX_FIELDS_WIDTH)
+        fill_template("[, socket {cookie}]", event, text + length, size - (size_t)length);
 }
 
-static void task_fields(const struct event *event, enum hop hop, char *text, size_t size)
+/* How NET_RX was scheduled, or in which thread it runs. */
+static void softirq_fields(const struct journey *journey, char *text, size_t size)
 {
-    if (hop != HOP_SWITCH)
-        snprintf(text, size, "%s %lu, %s cpu%lu", event->name, carried(event, SLOT_TASK),
-                 hop == HOP_WAKING ? "last on" : "for", carried(event, SLOT_TO_CPU));
-    else if (strncmp(event->name, "swapper", 7) == 0)
-        snprintf(text, size, "to %lu; the CPU was idle", carried(event, SLOT_TASK));
-    else
-        snprintf(text, size, "to %lu, from %s", carried(event, SLOT_TASK), event->name);
+    const char *thread = journey->worker != NULL ? journey->worker : journey->raiser;
+
+    snprintf(text, size, "NET_RX%s%s",
+             thread == NULL    ? ""
+             : journey->worker ? " in "
+                               : " by ",
+             thread != NULL ? thread : "");
 }
 
-static void call_fields(const struct journey *journey, enum hop hop, char *text, size_t size)
+/* The template of this hop, unless something is special about it. */
+static const char *template_of(const struct journey *journey, enum hop hop)
 {
     const struct event *event = journey->at[hop];
-    const struct event *tcp = journey->at[HOP_TCP];
 
-    if (hop == HOP_WAIT)
-        snprintf(text, size, "%ld ready", (long)event->value[SLOT_RET]);
-    else if (hop == HOP_RETURN)
-        snprintf(text, size, "%ld bytes", (long)event->value[SLOT_RET]);
-    else if (hop == HOP_RECV && tcp != NULL && event_has(tcp, SLOT_COOKIE))
-        snprintf(text, size, "fd %lu = socket %lu", carried(event, SLOT_FD),
-                 carried(tcp, SLOT_COOKIE));
-    else if (hop == HOP_RESUME)
-        snprintf(text, size, "fd %lu, coroutine %lu", carried(event, SLOT_FD),
-                 carried(event, SLOT_COROUTINE));
-    else
-        snprintf(text, size, "fd %lu", carried(event, SLOT_FD));
-}
-
-static void send_fields(const struct event *event, char *text, size_t size)
-{
-    int length = snprintf(text, size, "%lu bytes", carried(event, SLOT_LEN));
-
-    if (event_has(event, SLOT_FD))
-        snprintf(text + length, size - (size_t)length, ", fd %lu", carried(event, SLOT_FD));
+    if (hop == HOP_WAIT && journey->waiting == WAITS_SIGNAL)
+        return "signal {ret}";
+    if (journey->waiting == WAITS_RING && (hop == HOP_RECV || hop == HOP_RETURN))
+        return "io_uring";
+    if (hop == HOP_RETURN && strstr(event_label(event), "mmsg") != NULL)
+        return "messages: {ret}";
+    if (hop == HOP_SWITCH && strncmp(event->name, "swapper", 7) == 0)
+        return "to {task}; the CPU was idle";
+    if (hop == HOP_RECEIVE && journey->frames > 1)
+        return "{len} bytes[, skb {skb}]";
+    return templates[hop] != NULL ? templates[hop] : templates[HOP_QUEUE];
 }
 
 void show_fields(const struct journey *journey, enum hop hop, char *text, size_t size)
 {
-    const struct event *event = journey->at[hop];
+    const struct event *tcp = journey->at[HOP_TCP];
 
     text[0] = '\0';
-    switch (hop) {
-    case HOP_SEND:
-        send_fields(event, text, size);
-        break;
-    case HOP_IRQ:
-        snprintf(text, size, "irq %lu, %s", carried(event, SLOT_IRQ), event->name);
-        break;
-    case HOP_SOFTIRQ:
-        snprintf(text, size, "NET_RX");
-        break;
-    case HOP_TCP:
-        tcp_fields(event, text, size);
-        break;
-    case HOP_READY:
-        if (journey->at[HOP_TCP] != NULL && event_has(journey->at[HOP_TCP], SLOT_COOKIE))
-            snprintf(text, size, "socket %lu", carried(journey->at[HOP_TCP], SLOT_COOKIE));
-        break;
-    case HOP_WAKING:
-    case HOP_WAKEUP:
-    case HOP_SWITCH:
-        task_fields(event, hop, text, size);
-        break;
-    case HOP_WAIT:
-    case HOP_LOOP:
-    case HOP_RESUME:
-    case HOP_RECV:
-    case HOP_RETURN:
-        call_fields(journey, hop, text, size);
-        break;
-    default:
-        skb_fields(journey, hop, text, size);
-    }
+    if (hop == HOP_TCP)
+        tcp_fields(journey, text, size);
+    else if (hop == HOP_SOFTIRQ)
+        softirq_fields(journey, text, size);
+    else if (hop != HOP_READY)
+        fill_template(template_of(journey, hop), journey->at[hop], text, size);
+    size_t length = strlen(text);
+    if (hop == HOP_READY && tcp != NULL)
+        fill_template("[socket {cookie}]", tcp, text, size);
+    else if (hop == HOP_RECV && tcp != NULL && journey->waiting != WAITS_RING)
+        fill_template("[ = socket {cookie}]", tcp, text + length, size - length);
+    else if (hop == HOP_RECEIVE && journey->frames > 1)
+        snprintf(text + length, size - length, " of %u frames", journey->frames);
 }
 
 const char *show_state(enum hop_state state)
@@ -137,26 +140,25 @@ const char *show_state(enum hop_state state)
     return words[state];
 }
 
-static const char *either(const char *special, const char *general)
-{
-    return special != NULL ? special : general;
-}
-
 const char *show_absence(const struct journey *journey, enum hop hop)
 {
     const struct hop_info *info = &hops[hop];
+    const char *not_seen =
+        info->not_seen != NULL ? info->not_seen : "there is no event for this skb";
 
     switch (journey->state[hop]) {
     case NOT_SEEN:
-        return info->not_seen;
+        return not_seen;
     case NOT_NEEDED:
-        return either(info->not_needed, info->not_seen);
+        return info->not_needed != NULL ? info->not_needed : not_seen;
     case NOT_AVAILABLE:
-        return either(info->not_available, "this kernel has no such event");
+        return info->not_available != NULL ? info->not_available : "this kernel has no such event";
     case NOT_ASKED:
-        return either(info->not_asked, "the tracer did not ask for this event");
+        return info->not_asked != NULL ? info->not_asked : "the tracer did not ask for this event";
     case UNKNOWN:
-        return "the recording does not say whether this event was available";
+        return info->unknown != NULL && journey->waiting == WAITS_UNKNOWN
+                   ? info->unknown
+                   : "the recording does not say whether this event was available";
     default:
         return NULL;
     }
@@ -168,12 +170,42 @@ const char *show_box(const struct journey *journey, enum box box)
 {
     if (box == BOX_CARD && journey->at[HOP_BACKLOG] != NULL)
         return "NIC hardware: none on this path";
+    if (box == BOX_WATCH && journey->waiting == WAITS_UNKNOWN &&
+        journey->state[HOP_WAIT] == NOT_ASKED)
+        return "trace did not ask how the server waits";
     if (box == BOX_LOOP && journey->state[HOP_RESUME] > NOT_SEEN && journey->waiting == WAITS_EPOLL)
         return "the event loop takes it from the list";
     return box_title(box, journey->waiting);
 }
 
-/* Hops in which two CPUs or two packets took part. */
+/* Where another thread or an unusual event did the work. */
+static const char *remark_on_worker(const struct journey *journey, enum hop hop)
+{
+    if (hop == HOP_TCP && journey->size_wraps)
+        return "The packet had waited in the socket's backlog, because a call held the socket's "
+               "lock, and other segments were joined to it. The thread of that call works on the "
+               "backlog before it releases the lock. The event has 16 bits for the size, so there "
+               "may be 65,536 bytes more, or a multiple of that.";
+    if (hop == HOP_TCP && journey->backlogged)
+        return "The packet had waited in the socket's backlog, because a call held the socket's "
+               "lock. The thread of that call works on the backlog before it releases the lock, "
+               "so no softirq does this.";
+    if (hop == HOP_RECEIVE && journey->at[hop]->context == 't' && journey->worker != NULL)
+        return "A thread of NAPI received this packet, outside of any softirq (threaded NAPI). "
+               "The card's interrupt only wakes that thread.";
+    if (hop == HOP_SOFTIRQ && journey->raised == BY_THREAD)
+        return "A thread scheduled this: the card's handler runs in an interrupt thread "
+               "(threadirqs), or a program asked the card to be polled.";
+    if (hop == HOP_SOFTIRQ && journey->raised == BY_TIMER)
+        return "An interrupt that is no device's scheduled this: NAPI's timer, if interrupts are "
+               "deferred (napi_defer_hard_irqs), or another CPU's request.";
+    if (hop == HOP_SOFTIRQ && journey->worker != NULL)
+        return "It runs in the thread ksoftirqd, to which the kernel leaves softirqs when there "
+               "are too many of them.";
+    return NULL;
+}
+
+/* Hops in which two CPUs, two packets or another thread took part. */
 const char *show_remark(const struct journey *journey, enum hop hop)
 {
     const struct event *event = journey->at[hop];
@@ -182,6 +214,8 @@ const char *show_remark(const struct journey *journey, enum hop hop)
 
     if (journey->state[hop] == MERGED)
         return "TCP had appended these bytes to an skb that was already in the receive queue.";
+    if (remark_on_worker(journey, hop) != NULL)
+        return remark_on_worker(journey, hop);
     if (hop == HOP_SOFTIRQ && backlog != NULL && backlog->cpu != event->cpu)
         return "RPS chose this CPU by a hash of the addresses and ports (with RFS, it is the CPU "
                "on which a program last used the connection). The other CPU had to interrupt it "
@@ -189,8 +223,7 @@ const char *show_remark(const struct journey *journey, enum hop hop)
     if (hop == (journey->at[HOP_SOFTIRQ] != NULL ? HOP_SOFTIRQ : HOP_RECEIVE) &&
         journey->inside_send)
         return "From here to the wake-up, everything runs inside the sender's send(), which has "
-               "not "
-               "returned yet.";
+               "not returned yet.";
     if (hop == HOP_WAKEUP && waking != NULL && waking->cpu != event->cpu)
         return "Another CPU asked for this. It notified this CPU with an interrupt or, if this CPU "
                "was idle, with a flag that it polls.";
@@ -204,24 +237,17 @@ const char *show_remark(const struct journey *journey, enum hop hop)
 const char *show_share(const struct recording *recording, enum share share)
 {
     if (recording->via == VIA_SOCKETS && share == SHARE_STACK)
-        return "device";
+        return "backlog, NET_RX, some IP";
     if (recording->via == VIA_SOCKETS && share == SHARE_SCHEDULER)
         return "stack, wake-up, scheduler";
     return share_names[share];
-}
-
-const char *show_path(enum via via)
-{
-    return via == VIA_CARD ? "a network card" : vias[via].name;
 }
 
 void show_title(const struct recording *recording, const struct journey *journey, char *text,
                 size_t size)
 {
     const struct event *tcp = journey->at[HOP_TCP], *got = journey->at[HOP_RETURN];
-    long length = tcp != NULL   ? (long)tcp->value[SLOT_LEN]
-                  : got != NULL ? (long)got->value[SLOT_RET]
-                                : 0;
+    long length = tcp != NULL ? (long)journey->size : got != NULL ? (long)got->value[SLOT_RET] : 0;
     char bytes[40] = "";
 
     if (length > 0)
@@ -230,5 +256,5 @@ void show_title(const struct recording *recording, const struct journey *journey
         snprintf(text, size, "One packet%s over lo, as an ordinary user's sockets see it", bytes);
     else
         snprintf(text, size, "One packet%s over %s to %s on port %u", bytes,
-                 show_path(recording->via), recording->server, recording->port);
+                 vias[recording->via].about, recording->server, recording->port);
 }

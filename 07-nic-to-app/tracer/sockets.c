@@ -6,28 +6,9 @@
  * before tcp_probe.  The clock at the return of epoll_wait() and recvmsg() gives two more. */
 #define _GNU_SOURCE
 
-#include "kernel_headers.h"
-#include "run.h"
+#include "trace.h"
 
-#include <stdio.h>
-
-#ifndef HAVE_KERNEL_HEADERS
-
-enum run_result run_sockets(unsigned packets, struct recording *recording, char *why, size_t size)
-{
-    (void)packets;
-    *recording = (struct recording){0};
-#ifdef __linux__
-    snprintf(why, size, "%s", NO_KERNEL_HEADERS);
-#else
-    snprintf(why, size, "Socket time stamps of this kind exist only on Linux, too.");
-#endif
-    return RUN_UNAVAILABLE;
-}
-
-#else
-
-#include "client.h"
+#ifndef CANNOT_TRACE
 
 #include <time.h> /* errqueue.h needs it but does not include it */
 
@@ -35,19 +16,12 @@ enum run_result run_sockets(unsigned packets, struct recording *recording, char 
 #include <errno.h>
 #include <linux/errqueue.h>
 #include <linux/net_tstamp.h>
-#include <linux/sock_diag.h>
-#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/utsname.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define WAIT_MS 2000 /* for an echo or a report */
@@ -57,14 +31,6 @@ static uint64_t nanoseconds(const struct timespec *time)
     return (uint64_t)time->tv_sec * 1000000000U + (uint64_t)time->tv_nsec;
 }
 
-static uint64_t clock_now(clockid_t clock)
-{
-    struct timespec now;
-
-    clock_gettime(clock, &now);
-    return nanoseconds(&now);
-}
-
 /* How far the wall clock, which the stamps use, is ahead of CLOCK_MONOTONIC, which cannot be set.
  * The quickest of several readings is the most accurate. */
 static uint64_t wall_clock_offset(void)
@@ -72,12 +38,14 @@ static uint64_t wall_clock_offset(void)
     uint64_t best = UINT64_MAX, ahead = 0;
 
     for (int i = 0; i < 10; i++) {
-        uint64_t before = clock_now(CLOCK_MONOTONIC), wall = clock_now(CLOCK_REALTIME);
-        uint64_t after = clock_now(CLOCK_MONOTONIC);
+        struct timespec wall;
+        uint64_t before = run_now_ns();
+        clock_gettime(CLOCK_REALTIME, &wall);
+        uint64_t after = run_now_ns();
         if (after - before >= best)
             continue;
         best = after - before;
-        ahead = wall - before - best / 2;
+        ahead = nanoseconds(&wall) - before - best / 2;
     }
     return ahead;
 }
@@ -88,9 +56,6 @@ static uint64_t wall_clock_offset(void)
 struct report {
     uint64_t stamp, woken, read; /* the first is of the wall clock */
     int cpu, stamp_cpu;
-    int waiting;      /* SIOCINQ: the bytes in the receive queue */
-    unsigned charged; /* SO_MEMINFO: the kernel memory that they occupy */
-    uint64_t cookie;
 };
 
 static uint64_t stamp_in(struct msghdr *message)
@@ -104,24 +69,8 @@ static uint64_t stamp_in(struct msghdr *message)
     return 0;
 }
 
-/* Query the socket while the message is in its receive queue. */
-static void query(int fd, struct report *report)
-{
-    unsigned memory[SK_MEMINFO_VARS] = {0};
-    socklen_t size = sizeof memory;
-
-    if (ioctl(fd, SIOCINQ, &report->waiting) == -1)
-        report->waiting = -1;
-    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) == 0)
-        report->charged = memory[SK_MEMINFO_RMEM_ALLOC];
-    size = sizeof report->cookie;
-    if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &report->cookie, &size) == -1)
-        report->cookie = 0;
-}
-
-/* Wait for a message, read it, echo it and report it.  The queries would disturb the measurement,
- * so they are made for a message that does not count. */
-static bool echo_and_report(int fd, int epoll, int to, bool with_query)
+/* Wait for a message, read it, echo it and report it. */
+static bool echo_and_report(int fd, int epoll, int to)
 {
     char bytes[MESSAGE_SIZE], control[256];
     struct iovec place = {bytes, sizeof bytes};
@@ -137,16 +86,11 @@ static bool echo_and_report(int fd, int epoll, int to, bool with_query)
     do
         ready = epoll_wait(epoll, &event, 1, WAIT_MS);
     while (ready == -1 && errno == EINTR); /* the process was stopped and continued */
-    if (ready != 1)
+    report.woken = run_now_ns();
+    if (ready != 1 || recvmsg(fd, &message, 0) != (ssize_t)MESSAGE_SIZE)
         return false;
-    report.woken = clock_now(CLOCK_MONOTONIC);
-    if (with_query)
-        query(fd, &report);
-    ssize_t got = recvmsg(fd, &message, 0);
-    report.read = clock_now(CLOCK_MONOTONIC);
+    report.read = run_now_ns();
     report.cpu = sched_getcpu();
-    if (got != (ssize_t)MESSAGE_SIZE)
-        return false;
     report.stamp = stamp_in(&message);
     getsockopt(fd, SOL_SOCKET, SO_INCOMING_CPU, &report.stamp_cpu, &size);
     return send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) == (ssize_t)sizeof bytes &&
@@ -158,11 +102,9 @@ static void run_receiver(int fd, int to)
     struct epoll_event event = {.events = EPOLLIN};
     int epoll = epoll_create1(EPOLL_CLOEXEC);
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    signal(SIGINT, SIG_IGN); /* the tracer stops the receiver */
     if (epoll == -1 || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == -1)
         _exit(1);
-    for (unsigned i = 0; echo_and_report(fd, epoll, to, i + 1 == WARM_UP); i++)
+    while (echo_and_report(fd, epoll, to))
         continue;
     _exit(0);
 }
@@ -174,37 +116,34 @@ struct pair {
     pid_t receiver;
     uint64_t clock_offset;
     unsigned port;
-    int cpu;
+    struct recording *recording;
 };
-
-static bool enable_stamps(int fd, unsigned which)
-{
-    return setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &which, sizeof which) == 0;
-}
 
 static bool connect_pair(struct pair *pair)
 {
     struct sockaddr_in name = {.sin_family = AF_INET};
     socklen_t size = sizeof name;
     int on = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    unsigned incoming = SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE;
+    unsigned outgoing = SOF_TIMESTAMPING_TX_SCHED | SOF_TIMESTAMPING_TX_SOFTWARE |
+                        SOF_TIMESTAMPING_TX_ACK | SOF_TIMESTAMPING_SOFTWARE |
+                        SOF_TIMESTAMPING_OPT_ID | SOF_TIMESTAMPING_OPT_TSONLY;
 
     name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     pair->client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool done = listener != -1 && pair->client != -1 &&
-                bind(listener, (struct sockaddr *)&name, sizeof name) == 0 &&
-                listen(listener, 1) == 0 &&
-                getsockname(listener, (struct sockaddr *)&name, &size) == 0 &&
-                connect(pair->client, (struct sockaddr *)&name, sizeof name) == 0 &&
-                (pair->server = accept(listener, NULL, NULL)) != -1 &&
-                setsockopt(pair->client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0;
+    bool done =
+        listener != -1 && pair->client != -1 &&
+        bind(listener, (struct sockaddr *)&name, sizeof name) == 0 && listen(listener, 1) == 0 &&
+        getsockname(listener, (struct sockaddr *)&name, &size) == 0 &&
+        connect(pair->client, (struct sockaddr *)&name, sizeof name) == 0 &&
+        (pair->server = accept(listener, NULL, NULL)) != -1 &&
+        setsockopt(pair->client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0 &&
+        setsockopt(pair->server, SOL_SOCKET, SO_TIMESTAMPING, &incoming, sizeof incoming) == 0 &&
+        setsockopt(pair->client, SOL_SOCKET, SO_TIMESTAMPING, &outgoing, sizeof outgoing) == 0;
     if (listener != -1)
         close(listener);
     pair->port = ntohs(name.sin_port);
-    return done &&
-           enable_stamps(pair->server, SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE) &&
-           enable_stamps(pair->client, SOF_TIMESTAMPING_TX_SCHED | SOF_TIMESTAMPING_TX_SOFTWARE |
-                                           SOF_TIMESTAMPING_TX_ACK | SOF_TIMESTAMPING_SOFTWARE |
-                                           SOF_TIMESTAMPING_OPT_ID | SOF_TIMESTAMPING_OPT_TSONLY);
+    return done;
 }
 
 static bool start_receiver(struct pair *pair)
@@ -213,7 +152,7 @@ static bool start_receiver(struct pair *pair)
 
     if (pipe(ends) == -1)
         return false;
-    pair->receiver = fork();
+    pair->receiver = child_start();
     if (pair->receiver == 0) {
         close(pair->client);
         close(ends[0]);
@@ -223,19 +162,6 @@ static bool start_receiver(struct pair *pair)
     close(pair->server);
     pair->from = ends[0];
     return pair->receiver != -1;
-}
-
-static void close_pair(const struct pair *pair)
-{
-    if (pair->client != -1)
-        close(pair->client);
-    if (pair->from != -1)
-        close(pair->from);
-    if (pair->receiver <= 0)
-        return;
-    kill(pair->receiver, SIGKILL);
-    while (waitpid(pair->receiver, NULL, 0) == -1 && errno == EINTR)
-        continue;
 }
 
 static bool wait_for(int fd, short events)
@@ -264,27 +190,25 @@ static bool read_echo(int fd)
 
 /* ---- events ---- */
 
-struct packet {
-    struct recording *recording;
-    uint64_t number;
-};
-
 /* thread 0: a stamp of the kernel; cpu -1: the stamp does not name the CPU. */
-static bool add(const struct packet *packet, const char *name, uint64_t ns, pid_t thread, int cpu,
-                enum slot slot, uint64_t value)
+static bool add(const struct pair *pair, uint64_t packet, const char *name, uint64_t ns,
+                pid_t thread, int cpu)
 {
-    struct event event = {.ns = ns, .pid = thread, .cpu = (int16_t)cpu, .context = 't'};
+    struct event *event = recording_stamp(pair->recording, name, ns, thread, cpu);
 
-    event.type = (uint8_t)event_type_find(name);
-    event_set(&event, SLOT_PACKET, packet->number);
-    event_set(&event, slot, value);
-    packet->recording->asked |= (uint64_t)1 << event.type;
-    return recording_add(packet->recording, &event);
+    if (event == NULL)
+        return false;
+    event_set(event, SLOT_PACKET, packet);
+    if (event_kind(event) == HOP_WAIT)
+        event_set(event, SLOT_RET, 1);
+    else
+        event_set(event, event_kind(event) == HOP_RETURN ? SLOT_RET : SLOT_LEN, MESSAGE_SIZE);
+    return true;
 }
 
 /* Read one stamp of a sent packet from the error queue.  It names the byte of the stream, and so
  * the packet.  False: there is none. */
-static bool read_stamp(const struct packet *packet, const struct pair *pair)
+static bool read_stamp(const struct pair *pair)
 {
     static const char *const names[] = {[SCM_TSTAMP_SND] = "TX_SOFTWARE_stamp",
                                         [SCM_TSTAMP_SCHED] = "TX_SCHED_stamp",
@@ -301,113 +225,60 @@ static bool read_stamp(const struct packet *packet, const struct pair *pair)
             continue;
         memcpy(&error, CMSG_DATA(c), sizeof error);
         if (stamp != 0 && error.ee_origin == SO_EE_ORIGIN_TIMESTAMPING &&
-            error.ee_info < sizeof names / sizeof *names) {
-            struct packet of = {packet->recording, error.ee_data / MESSAGE_SIZE};
-            add(&of, names[error.ee_info], stamp - pair->clock_offset, 0, -1, SLOT_LEN,
-                MESSAGE_SIZE);
-        }
+            error.ee_info < sizeof names / sizeof *names)
+            add(pair, error.ee_data / MESSAGE_SIZE, names[error.ee_info],
+                stamp - pair->clock_offset, 0, -1);
     }
     return true;
 }
 
 /* Send one message, receive its echo, and record all stamps and reports. */
-static bool exchange(struct pair *pair, const struct packet *packet, struct report *report)
+static bool exchange(const struct pair *pair, uint64_t packet)
 {
-    uint64_t sent = clock_now(CLOCK_MONOTONIC);
+    struct report report;
+    uint64_t sent = run_now_ns();
     int cpu = sched_getcpu();
 
     if (send(pair->client, MESSAGE, MESSAGE_SIZE, MSG_NOSIGNAL) != (ssize_t)MESSAGE_SIZE ||
         !read_echo(pair->client) || !wait_for(pair->from, POLLIN) ||
-        read(pair->from, report, sizeof *report) != (ssize_t)sizeof *report)
+        read(pair->from, &report, sizeof report) != (ssize_t)sizeof report ||
+        !add(pair, packet, "send", sent, getpid(), cpu))
         return false;
-    if (!add(packet, "send", sent, getpid(), cpu, SLOT_LEN, MESSAGE_SIZE))
-        return false;
-    while (read_stamp(packet, pair))
+    while (read_stamp(pair))
         continue;
-    if (report->stamp != 0 && !add(packet, "RX_SOFTWARE_stamp", report->stamp - pair->clock_offset,
-                                   0, report->stamp_cpu, SLOT_LEN, MESSAGE_SIZE))
-        return false;
-    return add(packet, "epoll_wait_returned", report->woken, pair->receiver, report->cpu, SLOT_RET,
-               1) &&
-           add(packet, "recvmsg_returned", report->read, pair->receiver, report->cpu, SLOT_RET,
-               MESSAGE_SIZE);
+    uint64_t stamp = report.stamp - pair->clock_offset;
+    return (report.stamp == 0 ||
+            add(pair, packet, "RX_SOFTWARE_stamp", stamp, 0, report.stamp_cpu)) &&
+           add(pair, packet, "epoll_wait_returned", report.woken, pair->receiver, report.cpu) &&
+           add(pair, packet, "recvmsg_returned", report.read, pair->receiver, report.cpu);
 }
 
-static void note_queries(const struct pair *pair, const struct report *report,
-                         struct recording *recording)
+enum run_result run_sockets(unsigned packets, struct recording *recording, char why[WHY_SIZE])
 {
-    struct tcp_info info = {0};
-    socklen_t size = sizeof info;
-
-    if (report->waiting >= 0)
-        recording_note(recording,
-                       "While a packet waited, there were %d bytes in the receive queue (SIOCINQ).",
-                       report->waiting);
-    if (report->charged > 0)
-        recording_note(
-            recording,
-            "They occupied %u bytes of kernel memory, the skb and its data (SO_MEMINFO).",
-            report->charged);
-    if (report->cookie != 0)
-        recording_note(recording, "The kernel's number for this socket is %llu (SO_COOKIE).",
-                       (unsigned long long)report->cookie);
-    if (getsockopt(pair->client, IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
-        recording_note(recording,
-                       "TCP's estimate of the round-trip time, from all packets: "
-                       "%u µs (TCP_INFO).",
-                       info.tcpi_rtt);
-}
-
-/* The kernel wrote no stamp of these types. */
-static uint64_t missing_stamps(const struct recording *recording)
-{
-    uint64_t missing = 0;
-
-    for (size_t i = 0; i < event_type_count; i++)
-        if (event_types[i].provider == SOCKET_STAMP && !recording_asked(recording, i))
-            missing |= (uint64_t)1 << i;
-    return missing;
-}
-
-static bool exchange_all(struct pair *pair, unsigned packets, struct recording *recording)
-{
-    struct report report, queried = {0};
-
-    for (unsigned i = 0; i < WARM_UP + packets && !run_stopped(); i++) {
-        struct packet packet = {recording, i};
-        pair->clock_offset = wall_clock_offset();
-        if (i == WARM_UP)
-            recording_drop_events(recording);
-        if (!exchange(pair, &packet, &report))
-            return false;
-        if (i + 1 == WARM_UP)
-            queried = report;
-        client_pause();
-    }
-    note_queries(pair, &queried, recording);
-    return true;
-}
-
-enum run_result run_sockets(unsigned packets, struct recording *recording, char *why, size_t size)
-{
-    struct pair pair = {.client = -1, .server = -1, .from = -1};
-    struct utsname system;
+    struct pair pair = {.client = -1, .server = -1, .from = -1, .recording = recording};
 
     *recording = (struct recording){.via = VIA_SOCKETS, .server = "a receiver of our own"};
-    bool done = connect_pair(&pair) && start_receiver(&pair) &&
-                exchange_all(&pair, packets, recording) && recording_finish(recording);
-    recording->lists_unavailable = true;
-    recording->unavailable = missing_stamps(recording);
+    bool done = connect_pair(&pair) && start_receiver(&pair);
+    for (unsigned i = 0; done && i < WARM_UP + packets && !run_stopped(); i++) {
+        pair.clock_offset = wall_clock_offset();
+        if (i == WARM_UP)
+            recording_drop_before(recording, UINT64_MAX);
+        done = exchange(&pair, i);
+        client_pause();
+    }
+    done = done && recording_finish(recording);
     int error = errno;
+    recording_lacks_rest(recording, SOCKET_STAMP); /* the kernel wrote none */
     recording->port = pair.port;
-    close_pair(&pair);
-    if (uname(&system) == 0)
-        snprintf(recording->kernel, sizeof recording->kernel, "%.40s %.20s", system.release,
-                 system.machine);
+    if (pair.client != -1)
+        close(pair.client);
+    if (pair.from != -1)
+        close(pair.from);
+    child_end(pair.receiver);
     if (run_stopped())
         return RUN_STOPPED;
     if (!done)
-        snprintf(why, size, "Sockets do not provide time stamps here: %s.", strerror(error));
+        snprintf(why, WHY_SIZE, "Sockets do not provide time stamps here: %s.", strerror(error));
     return done ? RUN_DONE : RUN_UNAVAILABLE;
 }
 

@@ -5,12 +5,44 @@
  * names the skb, the socket and the CPU.  back.c follows the packet back
  * from there, forward.c follows it to the thread that reads it.  A search stops where its trail
  * would become another packet's: the hop is then reported as not seen, and nothing is guessed. */
-#include "stitch.h"
-
-#include "draft.h"
+#include "journey.h"
 
 #include <stdlib.h>
-#include <string.h>
+
+static bool is_same(const struct event *event, const struct event *begin, uint32_t same)
+{
+    if (((same & SAME_THREAD) != 0 && event->pid != begin->pid) ||
+        ((same & SAME_CPU) != 0 && event->cpu != begin->cpu))
+        return false;
+    for (unsigned slot = 0; slot < SLOTS; slot++)
+        if ((same >> slot & 1U) != 0 &&
+            (!event_has(event, (enum slot)slot) || event->value[slot] != begin->value[slot]))
+            return false;
+    return true;
+}
+
+size_t search(const struct recording *recording, size_t from, enum direction direction,
+              enum hop kind, uint32_t end, uint32_t same)
+{
+    uint32_t slots = same & (BIT(SLOTS) - 1);
+
+    if (from == NOWHERE || (recording->kinds & BIT(kind)) == 0 ||
+        (recording->events[from].has & slots) != slots)
+        return NOWHERE;
+    const struct event *begin = &recording->events[from];
+    size_t step = (size_t)(int)direction; /* for BACK the addition wraps around: minus one */
+    for (size_t i = from + step; i < recording->count; i += step) {
+        const struct event *event = &recording->events[i];
+        uint64_t distance = direction == FORWARD ? event->ns - begin->ns : begin->ns - event->ns;
+        if (distance > MAX_DISTANCE_NS)
+            return NOWHERE;
+        enum hop found = event_kind(event);
+        if ((found != kind && (end >> found & 1U) == 0) || !is_same(event, begin, same))
+            continue;
+        return found == kind ? i : NOWHERE;
+    }
+    return NOWHERE;
+}
 
 void draft_set(struct draft *draft, enum hop hop, size_t at)
 {
@@ -19,6 +51,12 @@ void draft_set(struct draft *draft, enum hop hop, size_t at)
         return;
     draft->journey->at[hop] = &draft->recording->events[at];
     draft->journey->state[hop] = SEEN;
+}
+
+void draft_find(struct draft *draft, enum hop hop, enum hop from, enum direction direction,
+                uint32_t end, uint32_t same)
+{
+    draft_set(draft, hop, search(draft->recording, draft->at[from], direction, hop, end, same));
 }
 
 void draft_clear(struct draft *draft, enum hop hop, enum hop_state state)
@@ -39,9 +77,10 @@ static enum hop_state initial_state(const struct recording *recording, int hop)
         bool sockets = event_types[type].provider == SOCKET_STAMP;
         if ((int)event_types[type].kind != hop)
             continue;
-        if (recording_asked(recording, type))
+        if ((recording->asked >> type & 1U) != 0)
             return NOT_SEEN;
-        if (sockets == (recording->via == VIA_SOCKETS) && !recording_lacks(recording, type))
+        if (sockets == (recording->via == VIA_SOCKETS) &&
+            (recording->unavailable >> type & 1U) == 0)
             exists = true;
     }
     if (!recording->lists_unavailable)
@@ -56,14 +95,7 @@ void draft_begin(struct draft *draft)
         draft->journey->state[hop] = initial_state(draft->recording, hop);
     }
     draft->journey->frames = 1;
-}
-
-static void follow(struct draft *draft, size_t probe)
-{
-    draft_set(draft, HOP_TCP, probe);
-    trace_back(draft);
-    trace_forward(draft);
-    explain_missing(draft);
+    draft->journey->waiting = draft->recording->via == VIA_SOCKETS ? WAITS_EPOLL : WAITS_UNKNOWN;
 }
 
 static bool same_packet(const struct event *event, const struct event *other)
@@ -85,47 +117,59 @@ static void collect(struct draft *draft, size_t last)
             draft_set(draft, event_kind(&events[at]), at);
 }
 
-static struct journey *journeys_add(struct journeys *journeys)
+/* Whether the packet is for the server, which is so unless the recording marks it as another's, and
+ * carries data.  The size has 16 bits, so 0 may be 65,536; the skb's length then tells. */
+static bool is_for_server(const struct recording *recording, size_t i)
 {
-    if ((journeys->count & (journeys->count - 1)) == 0) { /* 0, 1, 2, 4, 8 ...: the list is full */
-        size_t room = journeys->count == 0 ? 1 : journeys->count * 2;
-        struct journey *list = realloc(journeys->list, room * sizeof *list);
-        if (list == NULL)
-            return NULL;
-        journeys->list = list;
-    }
-    struct journey *journey = &journeys->list[journeys->count++];
-    memset(journey, 0, sizeof *journey);
-    return journey;
+    const struct event *event = &recording->events[i];
+
+    if (event_has(event, SLOT_PORT) && event->value[SLOT_PORT] != recording->port)
+        return false;
+    if (event_kind(event) != HOP_TCP || event->value[SLOT_LEN] != 0)
+        return true;
+    size_t receive =
+        search(recording, i, BACK, HOP_RECEIVE, BIT(HOP_TCP) | BIT(HOP_COPY), BIT(SLOT_SKB));
+    return receive != NOWHERE && recording->events[receive].value[SLOT_LEN] > MAX_HEADERS;
+}
+
+/* There is at most one journey for each event with which one is found. */
+static size_t count_kind(const struct recording *recording, enum hop kind)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < recording->count; i++)
+        count += event_kind(&recording->events[i]) == kind;
+    return count;
 }
 
 bool stitch(const struct recording *recording, struct journeys *journeys)
 {
     bool sockets = recording->via == VIA_SOCKETS;
+    enum hop middle = sockets ? HOP_RETURN : HOP_TCP;
     unsigned skip = recording->skip;
 
-    *journeys = (struct journeys){0};
-    for (size_t i = 0; i < recording->count; i++) {
-        struct draft draft = {.recording = recording};
-        if (event_kind(&recording->events[i]) != (sockets ? HOP_RETURN : HOP_TCP))
+    *journeys = (struct journeys){
+        .list = calloc(count_kind(recording, middle) + 1, sizeof(struct journey))};
+    for (size_t i = 0; journeys->list != NULL && i < recording->count; i++) {
+        if (event_kind(&recording->events[i]) != middle || !is_for_server(recording, i) ||
+            (skip > 0 && skip-- > 0))
             continue;
-        if (skip > 0) {
-            skip--;
-            continue;
-        }
-        draft.journey = journeys_add(journeys);
-        if (draft.journey == NULL)
-            return false;
+        struct journey *journey = &journeys->list[journeys->count++];
+        struct draft draft = {.recording = recording, .journey = journey};
         draft_begin(&draft);
-        if (sockets)
+        if (sockets) {
             collect(&draft, i);
-        else
-            follow(&draft, i);
-        drop_disorder(draft.journey);
-        draft.journey->outcome = journey_outcome(draft.journey);
-        journeys->outcomes[draft.journey->outcome]++;
+        } else {
+            draft_set(&draft, HOP_TCP, i);
+            trace_back(&draft);
+            trace_forward(&draft);
+            explain_missing(&draft);
+        }
+        drop_disorder(journey);
+        journey->outcome = journey_outcome(journey);
+        journeys->outcomes[journey->outcome]++;
     }
-    return true;
+    return journeys->list != NULL;
 }
 
 const struct journey *journeys_typical(const struct journeys *journeys)

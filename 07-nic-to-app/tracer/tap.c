@@ -6,11 +6,9 @@
  * with as much of ARP, IP and TCP as one connection without losses needs. */
 #define _GNU_SOURCE
 
-#include "tap.h"
+#include "trace.h"
 
-#ifdef __linux__
-
-#include "client.h"
+#ifndef CANNOT_TRACE
 
 #include <errno.h>
 #include <poll.h>
@@ -29,7 +27,6 @@
 #define FRAME_SIZE 2048
 #define ANSWER_MS 2000 /* then there is no answer */
 #define MAX_FRAMES 256 /* to read while waiting for one of them */
-#define OUR_PORT 40000
 
 enum { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16 };
 
@@ -51,7 +48,6 @@ struct tap_host {
     uint32_t next, expected; /* sequence numbers: of our next byte and of the server's */
     unsigned char frame[FRAME_SIZE];
     size_t length;
-    bool warm; /* the warm-up has been mentioned */
 };
 
 /* ---- numbers in a frame, in network byte order: the most significant byte first ---- */
@@ -148,7 +144,7 @@ static bool is_ours(const struct tap_host *host, const unsigned char *frame, siz
     const unsigned char *ip = frame + ETHERNET;
 
     return length >= HEADERS && get16(frame + 12) == 0x0800 && ip[0] == 0x45 && ip[9] == 6 &&
-           get16(ip + IPV4) == host->port && get16(ip + IPV4 + 2) == OUR_PORT &&
+           get16(ip + IPV4) == host->port && get16(ip + IPV4 + 2) == TAP_PORT &&
            length >= ETHERNET + get16(ip + 2) &&
            get16(ip + 2) >= IPV4 + (unsigned)(ip[IPV4 + 12] >> 4) * 4;
 }
@@ -190,15 +186,13 @@ static void print_frame(const struct tap_host *host, const char *who, const unsi
 
 static bool add_stamp(struct tap_host *host, const char *name, size_t length)
 {
-    struct timespec now;
-    struct event event = {.pid = (int32_t)getpid(), .cpu = (int16_t)sched_getcpu(), .context = 't'};
+    struct event *event =
+        host->stamp ? recording_stamp(host->recording, name, run_now_ns(), getpid(), sched_getcpu())
+                    : NULL;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    event.ns = (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-    event.type = (uint8_t)event_type_find(name);
-    event_set(&event, SLOT_LEN, length);
-    host->recording->asked |= (uint64_t)1 << event.type;
-    return !host->stamp || recording_add(host->recording, &event);
+    if (event != NULL)
+        event_set(event, SLOT_LEN, length);
+    return event != NULL || !host->stamp;
 }
 
 static bool write_frame(struct tap_host *host, const unsigned char *frame, size_t length)
@@ -254,7 +248,7 @@ static bool write_tcp(struct tap_host *host, unsigned flags, const char *data, s
 
     fill_ethernet(frame, host->server_mac, 0x0800);
     fill_ipv4(ip, IPV4 + TCP + length);
-    put16(tcp, OUR_PORT);
+    put16(tcp, TAP_PORT);
     put16(tcp + 2, host->port);
     put32(tcp + 4, host->next);
     put32(tcp + 8, host->expected);
@@ -272,40 +266,29 @@ static bool write_tcp(struct tap_host *host, unsigned flags, const char *data, s
 
 /* ---- reading frames ---- */
 
-/* Read the next frame that the kernel sends.  False: there is none in time. */
-static bool read_frame(struct tap_host *host)
+/* Read the next TCP segment of our connection or, if there is none yet, the answer to our ARP
+ * request.  Answer ARP requests on the way: the kernel asks for our Ethernet address before it
+ * sends anything else.  Drop other frames. */
+static bool read_wanted(struct tap_host *host, bool want_arp)
 {
     struct pollfd readable = {.fd = host->fd, .events = POLLIN};
-
-    if (poll(&readable, 1, ANSWER_MS) != 1)
-        return false;
-    ssize_t got = read(host->fd, host->frame, sizeof host->frame);
-    host->length = got > 0 ? (size_t)got : 0;
-    return got > 0;
-}
-
-/* The kernel asks for our Ethernet address before it sends anything else. */
-static bool answer_arp(struct tap_host *host)
-{
     const unsigned char *arp = host->frame + ETHERNET;
 
-    if (!is_arp(host->frame, host->length) || get16(arp + 6) != 1 ||
-        memcmp(arp + 24, our_ip, 4) != 0)
-        return true;
-    print_frame(host, "trace reads a frame", host->frame, host->length);
-    return write_arp(host, 2);
-}
-
-/* Read the next TCP segment of our connection.  Answer ARP requests, drop other frames. */
-static bool read_segment(struct tap_host *host)
-{
-    for (int i = 0; i < MAX_FRAMES; i++) {
-        if (!read_frame(host) || !answer_arp(host))
+    for (int i = 0; i < MAX_FRAMES && poll(&readable, 1, ANSWER_MS) == 1; i++) {
+        ssize_t got = read(host->fd, host->frame, sizeof host->frame);
+        if (got <= 0)
             return false;
-        if (is_ours(host, host->frame, host->length)) {
+        host->length = (size_t)got;
+        bool is_request = is_arp(host->frame, host->length) && get16(arp + 6) == 1 &&
+                          memcmp(arp + 24, our_ip, 4) == 0;
+        bool is_wanted = want_arp ? is_arp(host->frame, host->length) && get16(arp + 6) == 2
+                                  : is_ours(host, host->frame, host->length);
+        if (is_request || is_wanted)
             print_frame(host, "trace reads a frame", host->frame, host->length);
+        if (is_wanted)
             return true;
-        }
+        if (is_request && !write_arp(host, 2))
+            return false;
     }
     return false;
 }
@@ -341,34 +324,25 @@ struct tap_host *tap_open(int fd, unsigned port, bool print, struct recording *r
     return host;
 }
 
-static bool learn_mac(struct tap_host *host)
-{
-    if (!write_arp(host, 1))
-        return false;
-    for (int i = 0; i < MAX_FRAMES && read_frame(host); i++) {
-        const unsigned char *arp = host->frame + ETHERNET;
-        if (!is_arp(host->frame, host->length) || get16(arp + 6) != 2)
-            continue;
-        memcpy(host->server_mac, arp + 8, 6);
-        print_frame(host, "trace reads a frame", host->frame, host->length);
-        return true;
-    }
-    return false;
-}
-
 bool tap_connect(struct tap_host *host)
 {
-    if (!learn_mac(host) || !write_tcp(host, SYN, NULL, 0) || !read_segment(host))
+    const unsigned char *arp = host->frame + ETHERNET, *tcp = host->frame + ETHERNET + IPV4;
+
+    if (!write_arp(host, 1) || !read_wanted(host, true))
         return false;
-    const unsigned char *tcp = host->frame + ETHERNET + IPV4;
-    if ((tcp[13] & (SYN | ACK | RST)) != (SYN | ACK))
+    memcpy(host->server_mac, arp + 8, 6);
+    if (!write_tcp(host, SYN, NULL, 0) || !read_wanted(host, false) ||
+        (tcp[13] & (SYN | ACK | RST)) != (SYN | ACK))
         return false;
     host->expected = get32(tcp + 4) + 1;
-    return write_tcp(host, ACK, NULL, 0);
+    bool done = write_tcp(host, ACK, NULL, 0);
+    if (host->out != NULL)
+        fputs("(Some echoes of 15 bytes to warm up are not shown.)\n\n", host->out);
+    return done;
 }
 
 /* GRO merges segments of the same size, and passes them on when one has the flag PSH. */
-static bool echo(struct tap_host *host, unsigned frames)
+static bool exchange(struct tap_host *host, unsigned frames)
 {
     static const char line[DATA + 1] =
         "one small step, and one more; then one more step, and one more\n ";
@@ -378,37 +352,25 @@ static bool echo(struct tap_host *host, unsigned frames)
         if (!write_tcp(host, i + 1 == frames ? PSH | ACK : ACK, line, length))
             return false;
     for (int i = 0; i < MAX_FRAMES && have < length * frames; i++) {
-        if (!read_segment(host))
+        if (!read_wanted(host, false))
             return false;
         have += take_data(host);
     }
-    bool stamp = host->stamp;
     host->stamp = false; /* An acknowledgement without data is not a packet to follow. */
-    bool done = have == length * frames && write_tcp(host, ACK, NULL, 0);
-    host->stamp = stamp;
-    client_pause();
-    return done;
+    return have == length * frames && write_tcp(host, ACK, NULL, 0);
 }
 
-bool tap_warm_up(struct tap_host *host, unsigned echoes)
+bool tap_echo(struct tap_host *host, unsigned frames, bool traced)
 {
     FILE *out = host->out;
-    bool done = true;
 
-    if (out != NULL && !host->warm)
-        fputs("(Some echoes of 15 bytes to warm up are not shown.)\n\n", out);
-    host->warm = true;
-    host->out = NULL;
-    for (unsigned i = 0; done && i < echoes; i++)
-        done = echo(host, 1);
+    host->stamp = traced;
+    if (!traced)
+        host->out = NULL;
+    bool done = exchange(host, frames);
     host->out = out;
+    client_pause();
     return done;
-}
-
-bool tap_echo(struct tap_host *host, unsigned frames)
-{
-    host->stamp = true;
-    return echo(host, frames);
 }
 
 void tap_close(struct tap_host *host)

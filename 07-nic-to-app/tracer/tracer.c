@@ -4,14 +4,10 @@
  * 40 times as much CPU time, and loses events under full load. */
 #define _GNU_SOURCE
 
-#include "tracer.h"
+#include "trace.h"
 
-#ifdef __linux__
+#ifndef CANNOT_TRACE
 
-#include "decoder.h"
-#include "instance.h"
-
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -19,13 +15,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define FILTER_SIZE 2048
 #define MAX_CPUS 8192   /* the maximum of Linux */
+#define RINGS_MIB 32    /* of the kernel's memory, for the rings of all CPUs together */
 #define MAX_PAGES 4096  /* of one ring, in one go: 16 MiB */
 #define PAGE_ROOM 65536 /* the largest page of any architecture */
-#define NAME_ROOM 256   /* for the name of a file in the instance */
 
 struct tracer {
-    struct instance instance;
+    char path[INSTANCE_PATH]; /* of its instance */
     int cpus;
     int ring[MAX_CPUS]; /* trace_pipe_raw of each CPU; -1: there is no such CPU */
     uint64_t asked, unavailable;
@@ -33,33 +30,120 @@ struct tracer {
     unsigned char page[PAGE_ROOM];
 };
 
-/* ---- enabling events ---- */
+/* ---- filters: expressions in the small language of tracefs, which the kernel evaluates before it
+ * writes an event ---- */
 
-/* A probe replaces a tracepoint that this kernel does not have. */
-static bool has_tracepoint(const struct tracer *tracer, enum hop kind)
+/* Events of a type that cannot occur in this run are not asked for: each one slows the traced
+ * program down. */
+static bool filter_applies(const struct scope *scope, enum filter filter)
 {
-    for (size_t i = 0; i < event_type_count; i++)
-        if (event_types[i].kind == kind && (tracer->asked >> i & 1) != 0)
-            return true;
-    return false;
+    if (filter == FILTER_CLIENT)
+        return scope->client != 0;
+    return (filter != FILTER_IRQ && filter != FILTER_IRQ_RX) || scope->can_interrupt;
 }
 
-static bool create_probe(const struct tracer *tracer, const struct event_type *type)
+/* Add "field == name" as an alternative.  A quote in the name would end the string, so such a name
+ * becomes a pattern, in which ? stands for any character. */
+static void add_term(char *filter, const char *field, const char *name)
 {
-    char text[NAME_ROOM];
+    char safe[NAME_SIZE];
+    size_t length = strlen(filter);
+    bool pattern = strpbrk(name, "\"\\") != NULL;
+
+    if (name[0] == '\0')
+        return;
+    snprintf(safe, sizeof safe, "%s", name);
+    for (char *at = safe; pattern && *at != '\0'; at++)
+        if (strchr("\"\\*[", *at) != NULL)
+            *at = '?';
+    snprintf(filter + length, FILTER_SIZE - length, "%s%s%s\"%s\"", length > 0 ? "||" : "", field,
+             pattern ? "~" : "==", safe);
+}
+
+/* Match the server's threads: `task` is the field with a thread's number, `name` that with its
+ * name. */
+static void add_thread_terms(const struct scope *scope, char *filter, const char *task,
+                             const char *name)
+{
+    for (size_t i = 0; i < MAX_TASKS && scope->tasks[i] != 0; i++) {
+        size_t length = strlen(filter);
+        snprintf(filter + length, FILTER_SIZE - length, "%s%s==%d", length > 0 ? "||" : "", task,
+                 scope->tasks[i]);
+    }
+    for (size_t i = 0; i < MAX_NAMES && scope->tasks[0] == 0; i++)
+        add_term(filter, name, scope->names[i]);
+}
+
+/* But not the tracer, whose reads would be events to read. */
+static void add_running(const struct scope *scope, enum filter filter, char *text)
+{
+    char threads[FILTER_SIZE - 64] = "";
+
+    add_thread_terms(scope, threads, "common_pid", "comm");
+    if (threads[0] != '\0')
+        snprintf(text, FILTER_SIZE, "(%s)&&common_pid!=%ld%s", threads, (long)getpid(),
+                 filter == FILTER_SIGNAL ? "&&(sig==29||sig>=32)" : ""); /* 29 is SIGIO */
+}
+
+/* The text for the event's `filter` file in tracefs.  Empty: there is nothing to filter by. */
+static void filter_text(const struct scope *scope, enum filter filter, char text[FILTER_SIZE])
+{
+    text[0] = '\0';
+    switch (filter) {
+    case FILTER_NONE:
+    case FILTER_IRQ:
+        break;
+    case FILTER_IRQ_RX:
+    case FILTER_NET_RX:
+        snprintf(text, FILTER_SIZE, "vec==3");
+        break;
+    case FILTER_PORT:
+        snprintf(text, FILTER_SIZE, "sport==%u", scope->port);
+        if (scope->peer_port != 0)
+            snprintf(text, FILTER_SIZE, "sport==%u&&dport==%u", scope->port, scope->peer_port);
+        break;
+    case FILTER_TCP:
+        snprintf(text, FILTER_SIZE, "protocol==6");
+        break;
+    case FILTER_CLIENT:
+        snprintf(text, FILTER_SIZE, "common_pid==%d", scope->client);
+        break;
+    case FILTER_DEVICE:
+        for (size_t i = 0; i < DEVICES; i++)
+            add_term(text, "name", scope->devices[i]);
+        break;
+    case FILTER_SIGNAL:
+    case FILTER_RUNNING:
+        add_running(scope, filter, text);
+        break;
+    case FILTER_WOKEN:
+        add_thread_terms(scope, text, "pid", "comm");
+        break;
+    case FILTER_SWITCHED:
+        add_thread_terms(scope, text, "next_pid", "next_comm");
+        add_thread_terms(scope, text, "prev_pid", "prev_comm");
+        break;
+    }
+}
+
+/* ---- enabling events ---- */
+
+static bool create_probe(const struct event_type *type)
+{
+    char text[128];
 
     snprintf(text, sizeof text, "p:%s %s", type->event, type->probe);
-    return instance_write(&tracer->instance, "../../kprobe_events", text) || errno == EEXIST;
+    return file_write(text, TRACEFS "/kprobe_events") || errno == EEXIST;
 }
 
 /* Teach the decoder this event.  False: this kernel does not have it. */
 static bool learn_format(struct tracer *tracer, size_t type)
 {
     struct event_format format;
-    char name[NAME_ROOM], text[16384];
+    char text[16384];
 
-    snprintf(name, sizeof name, "events/%s/format", event_types[type].event);
-    return instance_read(&tracer->instance, name, text, sizeof text) &&
+    return file_read(text, sizeof text, "%s/events/%s/format", tracer->path,
+                     event_types[type].event) &&
            format_parse_event(text, &event_types[type], &format) &&
            decoder_learn(&tracer->decoder, type, &format);
 }
@@ -69,133 +153,115 @@ static bool learn_format(struct tracer *tracer, size_t type)
 static bool enable(const struct tracer *tracer, const struct event_type *type,
                    const struct scope *scope)
 {
-    char name[NAME_ROOM], filter[FILTER_SIZE];
+    char filter[FILTER_SIZE];
 
-    snprintf(name, sizeof name, "events/%s/filter", type->event);
     filter_text(scope, type->filter, filter);
-    if (filter_is_needed(type->filter) &&
-        (filter[0] == '\0' || !instance_write(&tracer->instance, name, filter)))
+    if (type->filter != FILTER_NONE && type->filter != FILTER_IRQ &&
+        (filter[0] == '\0' ||
+         !file_write(filter, "%s/events/%s/filter", tracer->path, type->event)))
         return false;
-    snprintf(name, sizeof name, "events/%s/enable", type->event);
-    return instance_write(&tracer->instance, name, "1");
+    return file_write("1", "%s/events/%s/enable", tracer->path, type->event);
 }
 
-static void enable_if_available(struct tracer *tracer, size_t i, const struct scope *scope)
-{
-    const struct event_type *type = &event_types[i];
-
-    if (!filter_applies(scope, type->filter))
-        return;
-    bool exists = type->provider == TRACEPOINT || create_probe(tracer, type);
-    if (exists && learn_format(tracer, i) && enable(tracer, type, scope))
-        tracer->asked |= (uint64_t)1 << i;
-    else
-        tracer->unavailable |= (uint64_t)1 << i;
-}
-
+/* A probe replaces a tracepoint that this kernel does not have. */
 bool tracer_enable(struct tracer *tracer, const struct scope *scope)
 {
+    uint32_t kinds = 0; /* those of the events that are enabled */
+
     for (size_t i = 0; i < event_type_count; i++) {
-        enum provider provider = event_types[i].provider;
-        if (provider == TRACEPOINT ||
-            (provider == KPROBE && !has_tracepoint(tracer, event_types[i].kind)))
-            enable_if_available(tracer, i, scope);
+        const struct event_type *type = &event_types[i];
+        bool probe = type->provider == KPROBE;
+        if ((type->provider != TRACEPOINT && !probe) || !filter_applies(scope, type->filter) ||
+            (probe && (kinds >> type->kind & 1U) != 0))
+            continue;
+        if ((!probe || create_probe(type)) && learn_format(tracer, i) &&
+            enable(tracer, type, scope)) {
+            tracer->asked |= (uint64_t)1 << i;
+            kinds |= BIT(type->kind);
+        } else {
+            tracer->unavailable |= (uint64_t)1 << i;
+        }
     }
     return tracer->asked != 0;
 }
 
 /* ---- opening and closing ---- */
 
-/* Room for the events of the packets, about 4 KiB for each with its echo, twice that to be safe,
- * and 2 MiB for what others send meanwhile. */
+/* Every CPU has a ring of this size: room for the events of the packets, about 4 KiB for each with
+ * its echo, twice that to be safe, and 8 MiB for what others send meanwhile.  All rings together
+ * have a limit, because a large machine has hundreds of CPUs. */
 static void size_rings(const struct tracer *tracer, unsigned packets)
 {
     char text[32];
-    unsigned kib = 2048 + packets * 8;
+    unsigned kib = 8192 + packets * 8, rings = 0;
 
-    snprintf(text, sizeof text, "%u", kib < 16384 ? kib : 16384);
-    instance_write(&tracer->instance, "buffer_size_kb", text);
+    for (int cpu = 0; cpu < tracer->cpus; cpu++)
+        rings += tracer->ring[cpu] != -1;
+    if (rings > 0 && kib > RINGS_MIB * 1024 / rings)
+        kib = RINGS_MIB * 1024 / rings;
+    snprintf(text, sizeof text, "%u", kib);
+    file_write(text, "%s/buffer_size_kb", tracer->path);
 }
 
 /* Open the ring of each CPU that has a folder.  (Some C libraries count only the CPUs that this
  * process may run on.) */
 static void open_rings(struct tracer *tracer)
 {
-    char path[TRACEFS_PATH * 2];
+    char path[INSTANCE_PATH * 2];
     int cpu;
+    DIR *folder = folder_open("%s/per_cpu", tracer->path);
 
-    snprintf(path, sizeof path, "%s/per_cpu", tracer->instance.path);
-    DIR *folder = opendir(path);
-    if (folder == NULL)
-        return;
-    for (const struct dirent *entry; (entry = readdir(folder)) != NULL;) {
-        if (sscanf(entry->d_name, "cpu%d", &cpu) != 1 || cpu < 0 || cpu >= MAX_CPUS)
+    for (const char *name; (name = folder_next(folder)) != NULL;) {
+        if (sscanf(name, "cpu%d", &cpu) != 1 || cpu < 0 || cpu >= MAX_CPUS)
             continue;
         while (tracer->cpus <= cpu)
             tracer->ring[tracer->cpus++] = -1;
-        snprintf(path, sizeof path, "%s/per_cpu/cpu%d/trace_pipe_raw", tracer->instance.path, cpu);
+        snprintf(path, sizeof path, "%s/per_cpu/cpu%d/trace_pipe_raw", tracer->path, cpu);
         tracer->ring[cpu] = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     }
-    closedir(folder);
 }
 
 static bool learn_page_format(struct tracer *tracer)
 {
     char text[4096];
 
-    return instance_read(&tracer->instance, "events/header_page", text, sizeof text) &&
+    return file_read(text, sizeof text, "%s/events/header_page", tracer->path) &&
            format_parse_page(text, &tracer->decoder.page) &&
            tracer->decoder.page.page_size <= PAGE_ROOM;
 }
 
+#define FIRST_PID_NAMESPACE 0xeffffffcU /* PROC_PID_INIT_INO, unchanged since Linux 3.8 */
 /* In a PID namespace (a container, WSL) this process knows threads by other numbers than the events
  * do, and would take the instances of other runs for leftovers. */
-#define FIRST_PID_NAMESPACE 0xeffffffcU /* PROC_PID_INIT_INO, unchanged since Linux 3.8 */
-static bool in_first_pid_namespace(void)
+struct tracer *tracer_open(unsigned packets, char why[WHY_SIZE])
 {
+    struct tracer *tracer = calloc(1, sizeof *tracer);
     struct stat space;
+    bool inside = stat("/proc/self/ns/pid", &space) == 0 && space.st_ino != FIRST_PID_NAMESPACE;
 
-    return stat("/proc/self/ns/pid", &space) == -1 || space.st_ino == FIRST_PID_NAMESPACE;
-}
-
-struct tracer *tracer_open(unsigned packets, char *why, size_t size)
-{
-    if (!in_first_pid_namespace()) {
-        snprintf(why, size,
+    if (inside)
+        snprintf(why, WHY_SIZE,
                  "This is a PID namespace, as in a container: the kernel's events name threads by "
                  "numbers that are not known here.");
-        return NULL;
-    }
-    struct tracer *tracer = calloc(1, sizeof *tracer);
-    if (tracer == NULL) {
-        snprintf(why, size, "There is not enough memory.");
-        return NULL;
-    }
-    if (!instance_create(&tracer->instance, why, size)) {
+    else if (tracer == NULL)
+        snprintf(why, WHY_SIZE, "There is not enough memory.");
+    if (tracer == NULL || inside || !instance_create(tracer->path, why)) {
         free(tracer);
         return NULL;
     }
-    instance_write(&tracer->instance, "tracing_on", "0");
-    bool usable =
-        instance_write(&tracer->instance, "trace_clock", "mono") && learn_page_format(tracer);
-    size_rings(tracer, packets);
+    tracer_switch(tracer, false);
     open_rings(tracer);
-    if (!usable) {
-        snprintf(why, size, "The kernel's trace instance has a form that trace does not know.");
-        tracer_close(tracer);
-        return NULL;
-    }
-    return tracer;
+    size_rings(tracer, packets);
+    if (file_write("mono", "%s/trace_clock", tracer->path) && learn_page_format(tracer))
+        return tracer;
+    snprintf(why, WHY_SIZE, "The kernel's trace instance has a form that trace does not know.");
+    tracer_close(tracer);
+    return NULL;
 }
 
-bool tracer_start(struct tracer *tracer)
+bool tracer_switch(const struct tracer *tracer, bool on)
 {
-    return instance_write(&tracer->instance, "tracing_on", "1");
-}
-
-void tracer_stop(struct tracer *tracer)
-{
-    instance_write(&tracer->instance, "tracing_on", "0");
+    return file_write(on ? "1" : "0", "%s/tracing_on", tracer->path);
 }
 
 void tracer_close(struct tracer *tracer)
@@ -205,50 +271,40 @@ void tracer_close(struct tracer *tracer)
     for (int cpu = 0; cpu < tracer->cpus; cpu++)
         if (tracer->ring[cpu] != -1)
             close(tracer->ring[cpu]);
-    instance_remove(&tracer->instance);
+    instance_remove(tracer->path);
     free(tracer);
 }
 
 /* ---- reading events ---- */
 
-/* Decode the pages of one ring.  Others may write as fast as this reads, so there is a limit. */
-static bool drain_ring(struct tracer *tracer, int cpu, struct recording *recording)
+/* Decode the pages of each ring.  Others may write as fast as this reads, so there is a limit.
+ * There is one for the recording, too; the kernel then counts the events that find no room. */
+bool tracer_drain(struct tracer *tracer, struct recording *recording)
 {
     const struct page_format *format = &tracer->decoder.page;
 
-    for (unsigned pages = 0; pages < MAX_PAGES; pages++) {
-        ssize_t got = read(tracer->ring[cpu], tracer->page, format->page_size);
-        if (got <= (ssize_t)format->data_offset)
-            return true;
-        if (!decoder_page(&tracer->decoder, cpu, tracer->page, (size_t)got, recording))
-            return false;
-    }
-    return true;
-}
-
-bool tracer_drain(struct tracer *tracer, struct recording *recording)
-{
     for (int cpu = 0; cpu < tracer->cpus; cpu++)
-        if (tracer->ring[cpu] != -1 && !drain_ring(tracer, cpu, recording))
-            return false;
+        for (unsigned pages = 0; pages < MAX_PAGES && recording->count < KEPT_EVENTS; pages++) {
+            ssize_t got = read(tracer->ring[cpu], tracer->page, format->page_size);
+            if (got <= (ssize_t)format->data_offset) /* also -1: there is no such CPU */
+                break;
+            if (!decoder_page(&tracer->decoder, cpu, tracer->page, (size_t)got, recording))
+                return false;
+        }
     return true;
 }
 
 void tracer_account(struct tracer *tracer, struct recording *recording)
 {
     static const char *const counts[] = {"\noverrun: ", "\ncommit overrun: ", "\ndropped events: "};
-    char name[64], text[1024];
+    char text[1024];
 
     recording->asked |= tracer->asked;
     recording->unavailable |= tracer->unavailable;
-    recording->lists_unavailable = true;
-    for (int cpu = 0; cpu < tracer->cpus; cpu++) {
-        snprintf(name, sizeof name, "per_cpu/cpu%d/stats", cpu);
-        if (!instance_read(&tracer->instance, name, text, sizeof text))
-            continue;
-        for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
-            recording->lost += format_number(text, counts[i]);
-    }
+    for (int cpu = 0; cpu < tracer->cpus; cpu++)
+        if (file_read(text, sizeof text, "%s/per_cpu/cpu%d/stats", tracer->path, cpu))
+            for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+                recording->lost += format_number(text, counts[i]);
 }
 
 #endif

@@ -1,5 +1,8 @@
-/* What the hops without an event mean, and whether a journey is complete. */
-#include "draft.h"
+/* What the hops without an event mean, whether a journey is complete, and the share of its time
+ * that each hop takes. */
+#include "journey.h"
+
+#include <string.h>
 
 /* Whether a thread that was woken had never left its CPU: the last switch before the waking shows
  * it.  Some kernels write no event for a switch from the idle task, so the absence of a switch
@@ -29,28 +32,33 @@ static void drop_late_switch(struct draft *draft)
         draft_clear(draft, HOP_SWITCH, NOT_SEEN);
 }
 
-static void not_needed_if_not_seen(struct draft *draft, enum hop hop)
+/* Those of these hops that were not seen get another state. */
+static void explain(struct draft *draft, uint32_t which, enum hop_state state)
 {
-    if (draft->journey->state[hop] == NOT_SEEN)
-        draft->journey->state[hop] = NOT_NEEDED;
+    for (int hop = 0; hop < HOPS; hop++)
+        if ((which >> hop & 1U) != 0 && draft->journey->state[hop] == NOT_SEEN)
+            draft->journey->state[hop] = state;
 }
 
-/* Without a waking, the server was awake.  That conclusion is valid only if no event was lost and
- * the bytes were read. */
+/* Not every driver has every hop: some use GRO, and others the CPU's backlog.  Without a waking,
+ * the server was awake.  That conclusion is valid only if no event was lost and the bytes were
+ * read. */
 void explain_missing(struct draft *draft)
 {
-    drop_late_switch(draft);
-    if (draft->recording->lost > 0 || draft_event(draft, HOP_COPY) == NULL)
-        return;
     bool was_awake = draft->journey->state[HOP_WAKING] == NOT_SEEN;
-    if (was_awake) {
-        not_needed_if_not_seen(draft, HOP_WAKING);
-        not_needed_if_not_seen(draft, HOP_WAKEUP);
-    }
+
+    drop_late_switch(draft);
+    explain(draft, vias[draft->recording->via].optional, NOT_ON_PATH);
+    if (draft_event(draft, HOP_GRO) != NULL)
+        explain(draft, BIT(HOP_BACKLOG), NOT_ON_PATH);
+    if (draft->recording->lost > 0 || draft->journey->state[HOP_RETURN] == NOT_SEEN)
+        return;
+    if (was_awake)
+        explain(draft, BIT(HOP_WAKING) | BIT(HOP_WAKEUP) | BIT(HOP_SWITCH), NOT_NEEDED);
     if (was_awake && draft_event(draft, HOP_READY) != NULL)
-        not_needed_if_not_seen(draft, HOP_CALLBACK);
-    if (was_awake || (draft_event(draft, HOP_WAKING) != NULL && kept_its_cpu(draft)))
-        not_needed_if_not_seen(draft, HOP_SWITCH);
+        explain(draft, BIT(HOP_CALLBACK), NOT_NEEDED);
+    if (draft_event(draft, HOP_WAKING) != NULL && kept_its_cpu(draft))
+        explain(draft, BIT(HOP_SWITCH), NOT_NEEDED);
 }
 
 /* A hop that is earlier than the one before it was linked wrongly, and is dropped. */
@@ -81,4 +89,40 @@ enum outcome journey_outcome(const struct journey *journey)
             outcome = BATCHED;
     }
     return outcome;
+}
+
+const struct event *journey_first(const struct journey *journey)
+{
+    for (int hop = 0; hop < HOPS; hop++)
+        if (journey_is_step(journey, hop))
+            return journey->at[hop];
+    return NULL;
+}
+
+const struct event *journey_before(const struct journey *journey, enum hop hop)
+{
+    for (int before = (int)hop - 1; before >= 0; before--)
+        if (journey_is_step(journey, before))
+            return journey->at[before];
+    return NULL;
+}
+
+const struct event *journey_last(const struct journey *journey)
+{
+    return journey_before(journey, HOPS);
+}
+
+uint64_t journey_shares(const struct journey *journey, uint64_t ns[SHARES])
+{
+    uint64_t total = 0;
+
+    memset(ns, 0, SHARES * sizeof *ns);
+    for (int hop = 0; hop < HOPS; hop++) {
+        const struct event *before = journey_before(journey, (enum hop)hop);
+        if (before == NULL || !journey_is_step(journey, hop))
+            continue;
+        ns[hops[hop].share] += journey->at[hop]->ns - before->ns;
+        total += journey->at[hop]->ns - before->ns;
+    }
+    return total;
 }

@@ -7,7 +7,7 @@
  * read beyond it. */
 #define _POSIX_C_SOURCE 200809L
 
-#include "decoder.h"
+#include "trace.h"
 
 #include <stdarg.h>
 #include <stdlib.h>

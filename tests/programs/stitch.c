@@ -8,11 +8,12 @@
  * key=value ... */
 #define _POSIX_C_SOURCE 200809L
 
-#include "show.h"
+#include "journey.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define EVERYTHING                                                                                 \
     "asked sys_enter_sendto sys_exit_sendto net_dev_queue net_dev_start_xmit irq_handler_entry "   \
@@ -130,6 +131,12 @@ static void outcome_is(const struct journey *journey, enum outcome outcome)
 
     if (journey->outcome != outcome)
         complain("the journey is %s, and has to be %s", names[journey->outcome], names[outcome]);
+}
+
+static void raised_by(const struct journey *journey, int raised)
+{
+    if ((int)journey->raised != raised)
+        complain("what raised NET_RX is %d, and has to be %d", (int)journey->raised, raised);
 }
 
 /* ---- the parts that many recordings have ---- */
@@ -269,7 +276,26 @@ static void test_nesting(void)
                   "50 0 0 s softirq_entry vec=3\n"
                   "70 0 0 s netif_receive_skb skb=1 len=57 name=eth0\n"
                   "160 0 0 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
-    state_is(only(&scene), HOP_IRQ, NOT_SEEN);
+    state_is(only(&scene), HOP_IRQ, NOT_ON_PATH);
+    raised_by(only(&scene), BY_TIMER);
+    strike(&scene);
+    scene = stage("card", 0, /* a thread has asked for it; the card's own handler is older */
+                  "10 0 0 h irq_handler_entry irq=24 name=eth0\n"
+                  "20 0 0 h irq_handler_exit irq=24\n"
+                  "32 0 17 t softirq_raise vec=3\n"
+                  "50 0 17 s softirq_entry vec=3\n"
+                  "70 0 17 s netif_receive_skb skb=1 len=57 name=eth0\n"
+                  "160 0 17 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
+    state_is(only(&scene), HOP_IRQ, NOT_ON_PATH);
+    raised_by(only(&scene), BY_THREAD);
+    strike(&scene);
+    scene = stage("card", 0, /* NAPI's thread is in no softirq */
+                  "10 0 17 t napi_gro_receive_entry skb=1 len=57 name=eth0\n"
+                  "70 0 17 t netif_receive_skb skb=1 len=57 name=eth0\n"
+                  "160 0 17 t tcp_probe skb=1 sock=7 cookie=1 len=5\n");
+    state_is(only(&scene), HOP_SOFTIRQ, NOT_ON_PATH);
+    state_is(only(&scene), HOP_IRQ, NOT_ON_PATH);
+    time_is(only(&scene), HOP_GRO, 10);
     strike(&scene);
     scene = stage("card", 0, /* the card has interrupted NET_RX, which so ran once more */
                   "13 0 0 s softirq_entry vec=3\n"
@@ -292,6 +318,56 @@ static void test_nesting(void)
     outcome_is(only(&scene), BATCHED);
     strike(&scene);
     end("trap 3: interrupts belong to a CPU, and are matched by nesting");
+}
+
+/* Receive an skb of this length, of which tcp_probe, in this context, reports `data` bytes. */
+static struct scene sized(unsigned length, char context, unsigned data)
+{
+    char events[400];
+
+    snprintf(events, sizeof events,
+             "130 0 10 s softirq_entry vec=3\n"
+             "150 0 10 s netif_receive_skb skb=1 len=%u name=lo\n"
+             "155 0 10 s softirq_exit vec=3\n"
+             "160 0 20 %c tcp_probe skb=1 sock=7 cookie=1 len=%u\n",
+             length, context, data);
+    if (context == 's')
+        snprintf(events, sizeof events,
+                 "150 0 10 s netif_receive_skb skb=1 len=%u name=lo\n"
+                 "160 0 10 s tcp_probe skb=1 sock=7 cookie=1 len=%u\n",
+                 length, data);
+    return stage("lo", 0, events);
+}
+
+static void size_is(unsigned length, char context, unsigned data, uint64_t size, bool wraps)
+{
+    struct scene scene = sized(length, context, data);
+    const struct journey *journey = only(&scene);
+
+    time_is(journey, HOP_RECEIVE, 150);
+    if (journey->size != size || journey->size_wraps != wraps ||
+        journey->backlogged != (context == 't'))
+        complain("%u bytes of an skb of %u: %llu%s, backlogged %d", data, length,
+                 (unsigned long long)journey->size, journey->size_wraps ? " or more" : "",
+                 journey->backlogged);
+    strike(&scene);
+}
+
+static void test_backlog(void)
+{
+    begin();
+    size_is(83, 's', 31, 31, false);
+    size_is(67636, 's', 2048, 67584, false);
+    size_is(65588, 's', 0, 65536, false);
+    size_is(83, 't', 31, 31, false);
+    size_is(67636, 't', 2048, 67584, false);
+    size_is(33844, 't', 2048, 2048, true); /* joined, after the first part had been received */
+    size_is(32820, 't', 0, 65536, true);
+    struct scene scene = sized(52, 's', 0); /* an acknowledgement */
+    if (scene.journeys.count != 0)
+        complain("an acknowledgement has a journey");
+    strike(&scene);
+    end("a packet from the socket's backlog; a size of more than 16 bits");
 }
 
 static void test_awake(void)
@@ -755,11 +831,17 @@ static void use(const struct recording *recording, FILE *nowhere)
 
     if (!stitch(recording, &journeys))
         return;
+    fflush(stdout);
+    int out = dup(STDOUT_FILENO);
+    dup2(fileno(nowhere), STDOUT_FILENO);
     if (journeys.count > 0) {
-        show_journey(nowhere, recording, &journeys.list[0], true);
+        show_journey(recording, &journeys.list[0], true);
         show_svg(nowhere, recording, &journeys.list[0]);
     }
-    show_many(nowhere, recording, &journeys);
+    show_many(recording, &journeys);
+    fflush(stdout);
+    dup2(out, STDOUT_FILENO);
+    close(out);
     show_json(nowhere, recording, &journeys);
     recording_write(recording, nowhere);
     journeys_free(&journeys);
@@ -814,8 +896,8 @@ static void damage(char *copy, size_t length)
     }
 }
 
-#define CUTS 200
-#define DAMAGES 1500
+#define CUTS 100
+#define DAMAGES 600
 
 static void test_file(const char *file, FILE *nowhere)
 {
@@ -866,11 +948,11 @@ static void test_round(const char *file)
 int main(int argc, char **argv)
 {
     static void (*const all[])(void) = {
-        test_plain,          test_reuse,      test_softirq,      test_nesting, test_awake,
-        test_switch,         test_gro,        test_merged,       test_eintr,   test_send,
-        test_blocked,        test_old_kernel, test_other_device, test_frames,  test_disorder,
-        test_poll_then_recv, test_inside,     test_sockets,      test_titles,  test_stamps,
-        test_states,         test_refusals};
+        test_plain,    test_reuse,          test_softirq,    test_nesting,      test_awake,
+        test_backlog,  test_switch,         test_gro,        test_merged,       test_eintr,
+        test_send,     test_blocked,        test_old_kernel, test_other_device, test_frames,
+        test_disorder, test_poll_then_recv, test_inside,     test_sockets,      test_titles,
+        test_stamps,   test_states,         test_refusals};
     FILE *nowhere = fopen("/dev/null", "w");
 
     if (nowhere == NULL)

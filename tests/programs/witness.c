@@ -10,7 +10,7 @@
  * witness compare FILE ROWS  compare a recording of the tracer with the rows of `run` */
 #define _GNU_SOURCE
 
-#include "stitch.h"
+#include "journey.h"
 
 #include <arpa/inet.h>
 #include <inttypes.h>

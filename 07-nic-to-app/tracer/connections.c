@@ -1,0 +1,222 @@
+/* The connections on the server's port, and which of them are the server's. */
+#define _GNU_SOURCE
+
+#include "trace.h"
+
+#ifndef CANNOT_TRACE
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* ---- /proc/net/tcp ---- */
+
+/* An address in hex: one or four words of 32 bits, in this machine's byte order. */
+static uint64_t key_of_hex(const char *hex)
+{
+    unsigned char bytes[16];
+    char word[9] = "";
+    size_t words = strlen(hex) / 8;
+
+    for (size_t i = 0; i < words && i < 4; i++) {
+        memcpy(word, hex + i * 8, 8);
+        uint32_t number = (uint32_t)strtoul(word, NULL, 16);
+        memcpy(bytes + i * 4, &number, sizeof number);
+    }
+    return words == 1 || words == 4 ? address_key(bytes, words * 4) : 0;
+}
+
+/* A line is "12: 0100007F:15BE 0200007F:9C40 01 ..."; after the state come queues, times and the
+ * user. */
+void for_each_socket(void (*work)(void *, const struct socket_line *), void *argument)
+{
+    static const char *const tables[] = {"/proc/net/tcp", "/proc/net/tcp6"};
+    char text[512], local[33], peer[33];
+    struct socket_line line;
+
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+        FILE *file = fopen(tables[i], "re");
+        while (file != NULL && fgets(text, sizeof text, file) != NULL) {
+            if (sscanf(text, "%*d: %32[^:]:%x %32[^:]:%x %x %*s %*s %*s %*s %*s %lu", local,
+                       &line.port, peer, &line.peer_port, &line.state, &line.inode) != 6)
+                continue;
+            line.local = key_of_hex(local);
+            line.peer = key_of_hex(peer);
+            work(argument, &line);
+        }
+        if (file != NULL)
+            fclose(file);
+    }
+}
+
+/* ---- learning ---- */
+
+static struct connection *find(const struct connections *connections, uint64_t cookie)
+{
+    for (size_t i = connections->count; i-- > 0;)
+        if (connections->list[i].cookie == cookie)
+            return &connections->list[i];
+    return NULL;
+}
+
+static struct connection *add(struct connections *connections, const struct event *tcp)
+{
+    if (connections->count == connections->room) {
+        size_t room = connections->room * 2 + 16;
+        struct connection *list = realloc(connections->list, room * sizeof *list);
+        if (list == NULL)
+            return NULL;
+        connections->list = list;
+        connections->room = room;
+    }
+    struct connection *connection = &connections->list[connections->count++];
+    *connection = (struct connection){.cookie = tcp->value[SLOT_COOKIE],
+                                      .local = tcp->value[SLOT_LOCAL],
+                                      .peer = tcp->value[SLOT_PEER],
+                                      .peer_port = (unsigned)tcp->value[SLOT_PEER_PORT]};
+    if (connections->address != 0 && connection->local != connections->address)
+        connection->owner = NOT_OURS;
+    return connection;
+}
+
+/* The table has the server's socket or, for a while after its end, that of a client on this
+ * machine.  If ours listens at all addresses, another server at one of them has the connections to
+ * that one. */
+static void compare(void *argument, const struct socket_line *line)
+{
+    struct connections *connections = argument;
+
+    for (size_t i = 0; i < connections->count; i++) {
+        struct connection *connection = &connections->list[i];
+        if (connection->owner == NOT_OURS)
+            continue;
+        bool here = line->local == connection->local && line->port == connections->port;
+        bool there = line->peer == connection->local && line->peer_port == connections->port;
+        if (here && line->state == LISTENING && connections->address == 0)
+            connection->owner = NOT_OURS;
+        else if ((here && line->peer == connection->peer &&
+                  line->peer_port == connection->peer_port) ||
+                 (there && line->local == connection->peer && line->port == connection->peer_port))
+            connection->owner = OURS;
+    }
+}
+
+/* Decide by the network namespace of the thread that read from this connection. */
+static void decide_by_reader(struct connection *connection)
+{
+    char path[64];
+    struct stat ours, theirs;
+
+    snprintf(path, sizeof path, "/proc/%ld/ns/net", (long)connection->reader);
+    if (connection->reader == 0 || stat("/proc/self/ns/net", &ours) == -1)
+        return;
+    bool ended = stat(path, &theirs) == -1; /* a process for one connection; of ours, presumably */
+    connection->owner = ended || theirs.st_ino == ours.st_ino ? OURS : NOT_OURS;
+}
+
+static void decide(struct connections *connections)
+{
+    bool undecided = false;
+
+    for (size_t i = 0; i < connections->count; i++)
+        undecided |= connections->list[i].owner == UNDECIDED;
+    if (!undecided)
+        return;
+    for_each_socket(compare, connections);
+    for (size_t i = 0; i < connections->count; i++)
+        if (connections->list[i].owner == UNDECIDED)
+            decide_by_reader(&connections->list[i]);
+}
+
+/* The thread that copies the bytes of a connection's skb reads from that connection.  A call that
+ * names only the socket's address proves nothing: once a connection has ended, the kernel uses its
+ * memory again, and the next socket there may be a client's. */
+static void learn_reader(struct connections *connections, const struct recording *recording,
+                         size_t copy)
+{
+    size_t tcp = search(recording, copy, BACK, HOP_TCP, SKB_REUSED, BIT(SLOT_SKB));
+
+    if (tcp == NOWHERE)
+        return;
+    struct connection *connection = find(connections, recording->events[tcp].value[SLOT_COOKIE]);
+    if (connection != NULL && connection->reader == 0)
+        connection->reader = recording->events[copy].pid;
+}
+
+bool connections_learn(struct connections *connections, struct recording *recording, uint64_t until)
+{
+    recording_sort(recording);
+    size_t i = recording->count;
+    while (i > 0 && recording->events[i - 1].ns >= connections->learned)
+        i--;
+    for (; i < recording->count && recording->events[i].ns < until; i++) {
+        const struct event *event = &recording->events[i];
+        if (event_kind(event) == HOP_COPY)
+            learn_reader(connections, recording, i);
+        if (event_kind(event) != HOP_TCP)
+            continue;
+        struct connection *connection = find(connections, event->value[SLOT_COOKIE]);
+        if (connection == NULL && (connection = add(connections, event)) == NULL)
+            return false;
+        connection->packets += event->value[SLOT_LEN] > 0;
+    }
+    connections->learned = until;
+    decide(connections);
+    return true;
+}
+
+size_t connections_packets(const struct connections *connections)
+{
+    size_t packets = 0;
+
+    for (size_t i = 0; i < connections->count; i++)
+        if (connections->list[i].owner == OURS)
+            packets += connections->list[i].packets;
+    return packets;
+}
+
+/* ---- marking ---- */
+
+void connections_mark(const struct connections *connections, struct recording *recording,
+                      size_t packets)
+{
+    for (size_t i = 0; i < recording->count; i++) {
+        struct event *event = &recording->events[i];
+        if (event_kind(event) != HOP_TCP)
+            continue;
+        const struct connection *connection = find(connections, event->value[SLOT_COOKIE]);
+        if (packets > 0 && connection != NULL && connection->owner == OURS)
+            packets -= event->value[SLOT_LEN] > 0;
+        else
+            event_set(event, SLOT_PORT, 0);
+    }
+}
+
+static void look_for_other_state(void *argument, const struct socket_line *line)
+{
+    struct connections *connections = argument;
+
+    if (line->port == connections->port && line->inode != 0 && line->state != ESTABLISHED &&
+        line->state != LISTENING &&
+        (connections->address == 0 || line->local == connections->address))
+        connections->other_state = line->state;
+}
+
+const char *connections_other_state(struct connections *connections)
+{
+    static const char *const names[] = {NULL,         NULL,        "SYN_SENT",  "SYN_RECV",
+                                        "FIN_WAIT1",  "FIN_WAIT2", "TIME_WAIT", "CLOSE",
+                                        "CLOSE_WAIT", "LAST_ACK",  NULL,        "CLOSING"};
+
+    for_each_socket(look_for_other_state, connections);
+    return connections->other_state < sizeof names / sizeof *names ? names[connections->other_state]
+                                                                   : NULL;
+}
+
+void connections_free(struct connections *connections)
+{
+    free(connections->list);
+    *connections = (struct connections){0};
+}
+
+#endif

@@ -1,0 +1,324 @@
+/* From the kernel to a recording: what needs Linux, and mostly root.  A section for each source
+ * file. */
+#ifndef TRACE_H
+#define TRACE_H
+
+#include "journey.h"
+
+#include <dirent.h>
+#include <netinet/in.h>
+#include <sys/types.h>
+
+/* Whether this is Linux, and the compiler finds the kernel's header files.  On Alpine they are a
+ * package of their own, and musl-gcc on Debian does not look where they are.  Without them, trace
+ * only replays recordings. */
+#ifndef __linux__
+#define CANNOT_TRACE "Tracepoints exist only on Linux, and this is another system."
+#elif defined __has_include /* gcc before version 5 does not have it: assume that they are there */
+#if !__has_include(<linux/errqueue.h>) || !__has_include(<linux/rtnetlink.h>)
+#define CANNOT_TRACE                                                                               \
+    "trace was built without the kernel's header files (Alpine: apk add linux-headers; Debian: "   \
+    "apt-get install linux-libc-dev): install them and build it again."
+#endif
+#endif
+
+#define WHY_SIZE 300 /* of a sentence that says why something is not possible */
+
+/* ---- files.c ----
+ * Small files and folders, of /proc and tracefs.  Their paths are given as to printf(). */
+
+/* Read the beginning of a file.  False: errno says why not. */
+bool file_read(char *text, size_t size, const char *path, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Append to a file.  False: errno says why not. */
+bool file_write(const char *text, const char *path, ...) __attribute__((format(printf, 2, 3)));
+/* The names in a folder that do not begin with a dot, one after the other; after the last one NULL,
+ * and the folder is closed.  If it cannot be opened, it has no names. */
+DIR *folder_open(const char *path, ...) __attribute__((format(printf, 1, 2)));
+const char *folder_next(DIR *folder);
+
+/* ---- format.c: where the kernel says that each value of an event is ---- */
+
+/* Where one value of an event is. */
+struct place {
+    unsigned offset, size;
+    enum slot slot;
+    bool is_signed, is_data_loc;
+};
+
+struct event_format {
+    unsigned id; /* the kernel's number for this event */
+    struct place place[MAX_FIELDS];
+    unsigned places;
+};
+
+/* How a page of a ring buffer begins. */
+struct page_format {
+    unsigned commit_size; /* of the number of bytes that are used */
+    unsigned data_offset, page_size;
+};
+
+/* Parse an event's format file, and find the fields that `type` names.  The text is changed. False:
+ * this is not a format file. */
+bool format_parse_event(char *text, const struct event_type *type, struct event_format *format);
+/* Parse events/header_page in the same way. */
+bool format_parse_page(char *text, struct page_format *format);
+/* The number after a label in a text, or 0. */
+unsigned format_number(const char *text, const char *label);
+
+/* ---- decoder.c: a page of a ring buffer in, events out ---- */
+
+#define MAX_EVENT_IDS 16384 /* the kernel numbers its events from 1; there are a few thousand */
+#define MAX_EVENT_TYPES 64
+
+struct decoder {
+    struct page_format page;
+    struct event_format event[MAX_EVENT_TYPES]; /* for each row of event_types[] */
+    uint8_t type_of[MAX_EVENT_IDS];             /* the row + 1; 0: an event that is not wanted */
+};
+
+/* Recognize events of this type from now on.  False: the number is out of range. */
+bool decoder_learn(struct decoder *decoder, size_t type, const struct event_format *format);
+/* A number for an IP address of 4 or 16 bytes.  An IPv4 address and the IPv6 address to which it is
+ * mapped have the same number; the wildcard addresses have 0. */
+uint64_t address_key(const unsigned char *bytes, size_t size);
+/* Append the events of a page, of which `length` bytes were read, to the recording.  Nothing in the
+ * page is trusted: at the first record that does not fit, the rest of the page is skipped.  False:
+ * no memory. */
+bool decoder_page(const struct decoder *decoder, int cpu, const unsigned char *page, size_t length,
+                  struct recording *recording);
+
+/* ---- instance.c ----
+ * A trace instance: a folder in tracefs with rings, filters and switches of its own. */
+
+#define TRACEFS "/sys/kernel/tracing"
+#define INSTANCE_PATH 128
+
+/* Create an instance, whose path is stored, and remove those that killed runs have left behind.
+ * False: `why` says in one sentence what is missing. */
+bool instance_create(char path[INSTANCE_PATH], char why[WHY_SIZE]);
+void instance_remove(const char *path);
+
+/* ---- tracer.c: the kernel's tracepoints: enable them for one run, and read their events ---- */
+
+#define MAX_TASKS 24 /* threads that a filter can name by number */
+#define MAX_NAMES 24 /* and by name */
+
+/* What a run traces.  Events of other programs are not written. */
+struct scope {
+    unsigned port, peer_port; /* peer_port: that of the tracer's own client; 0: of any client */
+    int client;               /* the thread of the tracer's own client; 0: there is none */
+    char devices[DEVICES][NAME_SIZE];
+    bool can_interrupt;   /* the device is a card */
+    int tasks[MAX_TASKS]; /* the server's threads; none: they are recognized by their names */
+    char names[MAX_NAMES][NAME_SIZE];
+    bool too_many_tasks, too_many_names; /* of them, no number or no further name is kept */
+};
+
+struct tracer;
+
+/* Get ready to trace, without enabling any event yet.  NULL: this is not possible, and `why` says
+ * in one sentence what is missing. */
+struct tracer *tracer_open(unsigned packets, char why[WHY_SIZE]);
+bool tracer_enable(struct tracer *tracer,
+                   const struct scope *scope); /* false: no event is enabled */
+bool tracer_switch(const struct tracer *tracer, bool on);
+/* Move the events from the kernel's rings to the recording.  False: no memory. */
+bool tracer_drain(struct tracer *tracer, struct recording *recording);
+/* Note in the recording what was asked for, what was not available and how much was lost. */
+void tracer_account(struct tracer *tracer, struct recording *recording);
+void tracer_close(struct tracer *tracer);
+
+/* ---- paths.c: the network that a packet takes: created for one run, and removed with it ---- */
+
+struct path {
+    enum via via;
+    char server_address[INET6_ADDRSTRLEN];
+    char devices[DEVICES][NAME_SIZE];
+    int server_netns, client_netns; /* network namespaces; -1: that of the tracer */
+    int tap;                        /* the card's end of a TAP device, or -1 */
+    int cpu;                        /* for the server and the client; -1: any */
+};
+
+/* Create the network.  False: this is not possible here, and `why` says so in one sentence. */
+bool path_open(struct path *path, enum via via, int cpu, char why[WHY_SIZE]);
+void path_close(struct path *path);
+/* What kind of device this is. */
+enum via device_kind(const char *device);
+/* To be called in a child process, before it opens a socket, for one of the path's namespaces. */
+bool path_enter(const struct path *path, int netns);
+
+/* ---- connections.c ----
+ * The connections on the server's port, and which of them are the server's. */
+
+enum tcp_state { ESTABLISHED = 1, LISTENING = 10 }; /* as in /proc/net/tcp */
+
+/* A line of /proc/net/tcp or tcp6.  For the addresses, see address_key(). */
+struct socket_line {
+    uint64_t local, peer;
+    unsigned port, peer_port, state;
+    unsigned long inode;
+};
+/* Call `work` for each TCP socket in this network namespace. */
+void for_each_socket(void (*work)(void *, const struct socket_line *), void *argument);
+
+/* Sockets in other network namespaces, and at other addresses, may use the same port.  A connection
+ * is the server's if its addresses and ports are in the table of this namespace, which is also the
+ * server's, or if a thread in this namespace read from it. */
+struct connection {
+    uint64_t cookie, local, peer;
+    unsigned peer_port;
+    pid_t reader; /* the thread that read the first bytes; 0: not known */
+    enum { UNDECIDED, OURS, NOT_OURS } owner;
+    size_t packets;
+};
+struct connections {
+    unsigned port;
+    uint64_t address; /* at which the server listens; 0: at all of them */
+    struct connection *list;
+    size_t count, room;
+    uint64_t learned;     /* the events before this time have been taken note of */
+    unsigned other_state; /* of a connection that is open and not established */
+};
+
+/* Sort the recording, and take note of the events since the last call and before the time `until`,
+ * up to which it must be complete.  False: no memory. */
+bool connections_learn(struct connections *connections, struct recording *recording,
+                       uint64_t until);
+/* How many packets with data have come for the server. */
+size_t connections_packets(const struct connections *connections);
+/* Set the port of the packets of other connections, and of all after this many, to 0.  They remain
+ * in the recording, because they end searches.  To be called after recording_finish(). */
+void connections_mark(const struct connections *connections, struct recording *recording,
+                      size_t packets);
+/* Name the state of a connection to the server that is open and not established, or NULL. */
+const char *connections_other_state(struct connections *connections);
+void connections_free(struct connections *connections);
+
+/* ---- target.c: the server that is traced: started by the tracer, or found by its port ---- */
+
+struct target {
+    pid_t pid;        /* 0: not found */
+    bool ours;        /* the tracer started it, and stops it */
+    bool hidden;      /* a server listens there, but it is not visible which process it is */
+    uint64_t address; /* where it listens, see address_key(); 0: at all addresses */
+    unsigned port;
+    int stamps; /* the file into which it may write stamps, or -1 */
+};
+
+/* Start the program, and wait until it listens.  False: `why` says what is wrong. */
+bool target_start(struct target *target, const char *program, const struct path *path,
+                  unsigned port, char why[WHY_SIZE]);
+uint64_t target_address(const char *text); /* see address_key() */
+/* Find the server that listens on this address and port.  False: there is none; or it is hidden,
+ * and `why` says why. */
+bool target_find(struct target *target, const char *address, unsigned port, char why[WHY_SIZE]);
+/* Add the server's threads to the scope: by number or, if more may start, by name. */
+void target_threads(struct target *target, bool more_may_start, struct scope *scope);
+/* The greatest low-water mark (SO_RCVLOWAT) of the server's sockets. */
+int target_low_water(const struct target *target);
+/* Add the server's stamps to the recording.  False: no memory. */
+bool target_stamps(const struct target *target, struct recording *recording);
+void target_stop(struct target *target);
+
+/* ---- client.c: the client that sends the packets, in a process of its own ---- */
+
+#define MESSAGE "one small step\n" /* what is sent and must come back */
+#define MESSAGE_SIZE (sizeof MESSAGE - 1)
+#define WARM_UP 20 /* echoes before the first traced one: caches, page faults, slow start */
+#define SKIPPED 1  /* traced packets that do not count, so that a blocked call is traced, too */
+#define PAUSE_NS 300000 /* between two packets, so that the server goes back to sleep */
+
+struct client {
+    pid_t pid;
+    int fd; /* for its reports, and for the byte that lets it continue */
+};
+
+bool client_start(struct client *client, const struct path *path, unsigned port, unsigned packets);
+/* Wait for a report: 'r' ready, with the client's port; 'd' done; 'c' cannot connect, with an
+ * errno; 'n' no answer.  0: there was none within this time, or a signal came. */
+struct client_report {
+    char word;
+    int number;
+};
+struct client_report client_wait_report(const struct client *client, int milliseconds);
+void client_go(const struct client *client);
+void client_end(struct client *client);
+/* Like fork(), for a process that ends with this one, even if this one is killed, and that SIGINT
+ * does not end; and its end. */
+pid_t child_start(void);
+void child_end(pid_t child);
+void client_pause(void); /* for PAUSE_NS */
+
+/* ---- tap.c: playing the network card: Ethernet frames, built by this program ---- */
+
+#define TAP_PORT 40000 /* of the machine that the tracer plays */
+
+struct tap_host;
+
+/* Use `fd`, the card's end of a TAP device.  `print`: at the end, print each frame that matters. */
+struct tap_host *tap_open(int fd, unsigned port, bool print, struct recording *recording);
+bool tap_connect(struct tap_host *host);
+/* Send a message in this many frames, and receive the echo.  `traced`: stamp and print frames. */
+bool tap_echo(struct tap_host *host, unsigned frames, bool traced);
+void tap_close(struct tap_host *host);
+
+/* ---- run.c and sockets.c ----
+ * One run: a server, a client, N packets between them, and the events that they cause. */
+
+struct plan {
+    enum via via;
+    unsigned packets;
+    const char *server;  /* the program to start; NULL: it is already running, on this port */
+    const char *address; /* of a server that runs or is to serve others; NULL: loopback */
+    unsigned port;       /* the same; 0: any free port */
+    const char *device;  /* of the packets, if others send them or the server is running */
+    int cpu;             /* for the server and the client; -1: any */
+    bool watch;          /* send nothing: follow what others send */
+    bool show_frames;    /* print every frame that the tracer writes or reads as the card */
+};
+
+enum run_result {
+    RUN_DONE,        /* the recording holds the events */
+    RUN_UNAVAILABLE, /* this machine or this user lacks what is needed; `why` says what */
+    RUN_FAILED,      /* it should have worked; `why` says what went wrong */
+    RUN_STOPPED      /* by a signal */
+};
+
+/* With tracepoints, as root. */
+enum run_result run_traced(const struct plan *plan, struct recording *recording,
+                           char why[WHY_SIZE]);
+/* With the time stamps of sockets, as any user.  See sockets.c. */
+enum run_result run_sockets(unsigned packets, struct recording *recording, char why[WHY_SIZE]);
+/* CLOCK_MONOTONIC as the kernel's events have it; and how far that of this process is ahead of it,
+ * which is 0 unless this process is in a time namespace. */
+uint64_t run_now_ns(void);
+int64_t run_clock_offset(void);
+void run_catch_signals(void);
+bool run_stopped(void); /* a signal asked this program to end */
+
+/* ---- output.c ----
+ * What the user gets to see of a recording: text on standard output, and the files asked for. */
+
+struct output {
+    bool brief;    /* one line for each hop, without the reasons */
+    bool only_one; /* show one journey; false: a summary, if the recording has several */
+    const char *json, *svg, *record; /* files to write; "-": standard output; NULL: none */
+    FILE *piped;                     /* standard output, if one of these files is "-" */
+};
+
+/* If a file is "-", reserve standard output for it and send all other text to standard error. */
+void output_begin(struct output *output);
+/* Print "trace: WHAT: WHY" and end the program with 1. */
+_Noreturn void output_fail(const char *what, const char *why);
+/* The exit code: `code`, or 1 if standard output could not be written. */
+int output_end(int code);
+
+/* Trace with tracepoints; without them with sockets; without those replay the file `last_resort`.
+ * `was_specific`: the user asked for a path, a CPU or a server, which sockets cannot use.  Returns
+ * the exit code. */
+int trace_with_best_source(const struct plan *plan, bool was_specific, const char *last_resort,
+                           const struct output *output);
+int replay(const char *file, const struct output *output);
+
+#endif
