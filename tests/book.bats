@@ -249,7 +249,7 @@ function_of() {
 
 @test "what the introduction and chapters 1 to 4 say of the code" {
     local file short=0
-    for file in "$ROOT"/0*/server.c; do # "most often fewer than 200 lines"
+    for file in "$ROOT"/0*/server.c; do # "usually fewer than 200 lines"
         [ "$(wc -l <"$file")" -ge 200 ] || short=$((short + 1))
     done
     [ "$short" -ge 6 ]
