@@ -249,7 +249,7 @@ function_of() {
 
 @test "what the introduction and chapters 1 to 4 say of the code" {
     local file short=0
-    for file in "$ROOT"/0*/server.c; do # "most often fewer than 200 lines"
+    for file in "$ROOT"/0*/server.c; do # "usually fewer than 200 lines"
         [ "$(wc -l <"$file")" -ge 200 ] || short=$((short + 1))
     done
     [ "$short" -ge 6 ]
@@ -272,7 +272,7 @@ function_of() {
     # Chapter 2.
     function_of 02-select/server.c select_closed | grep -q 'FD_SET(fd, readable);' # "the next call on it reports the error"
     part 02-select/common.c stop | grep -q 'write(shutdown_pipe\[1\]'              # "our handler writes one byte"
-    grep -q '^#define BACKOFF_MS 100$' "$ROOT/02-select/common.h"                # "every 100 ms"
+    grep -q '^#define BACKOFF_MS 100$' "$ROOT/02-select/common.h"                # "after 100 ms"
     function_of 02-select/clients.c accept_pause | grep -q ' unwatch(listener);' # "`unwatch()` pauses accepting"
     function_of 02-select/clients.c accept_resume | grep -q ' watch(listener) '  # "`watch()` resumes it"
     function_of 02-select/clients.c client_close | grep -q ' accept_resume();'   # "when a client disconnects"
