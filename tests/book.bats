@@ -291,7 +291,7 @@ function_of() {
     without grep -nE '\b(dup|fork)\(' "$ROOT"/04-epoll/*.c                        # "does not duplicate its sockets"
     [ "$(grep -c '\bdup2(' "$ROOT"/04-epoll/*.c | awk -F: '{ n += $2 } END { print n }')" = 1 ] # reopen_output()'s
     part 04-epoll/server.c drain | grep -q 'i < MAX_READS_PER_EVENT'
-    part 04-epoll/server.c loop | grep -q 'epoll_wait(epoll_fd, events, MAX_EVENTS,'            # "this server has three of them"
+    part 04-epoll/server.c loop | grep -q 'epoll_wait(epoll_fd, events, MAX_EVENTS,'            # "this server has three such limits"
     part 04-epoll/clients.c accept | grep -q 'i < MAX_ACCEPTS_PER_EVENT'
     function_of 04-epoll/server.c serve | grep -q 'int fd = events\[i\].data.fd;'                 # "`data`, here the descriptor's number"
     function_of 04-epoll/server.c epoll_events_for | grep -qF 'INTEREST_READ ? EPOLLIN | EPOLLRDHUP : EPOLLOUT' # "only after a short write"
@@ -400,7 +400,7 @@ end_small() {
     function_of 05-kqueue/server.c set_interest | grep -q 'interest, EV_ADD), [a-z_]*(fd, other, EV_DELETE)' # "the new filter first"
     function_of 05-kqueue/server.c unwatch | grep -q 'if (fd == listener) update_kqueue('          # "only for the listener"
     [ "$(function_of 05-kqueue/server.c unwatch | grep -o 'update_kqueue(\|kevent(' | wc -l)" = 1 ]
-    without grep -nE 'udata|EVFILT_(USER|SIGNAL|TIMER)' "$server"                                  # "leaves it alone", "a pipe is"
+    without grep -nE 'udata|EVFILT_(USER|SIGNAL|TIMER)' "$server"                                  # "does not use it", "a pipe is"
     without grep -n EV_EOF "$ROOT/05-kqueue/clients.c"                                             # "does not look at EV_EOF"
     part 05-kqueue/server.c loop | grep -q 'client_ready('
     without grep 'EV_EOF\|\.data' "$FRESH/part"                                                   # "does not otherwise use it"
