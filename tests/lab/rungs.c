@@ -78,10 +78,10 @@ const struct cause_text causes[CAUSE_COUNT] = {
                     "chapter 2, \"Three functions and a wait\""},
     [CLOSES_TOO_SOON] = {"The server closes a client that has not sent FIN. Close it only when "
                          "recv() returns 0 or an error that is not transient.",
-                         "chapter 1, \"How a conversation ends\""},
+                         "chapter 1, \"How a connection ends\""},
     [CLOSES_AFTER_ONE] = {"The server closes the client after its first message. A message is not "
                           "a conversation: read until recv() returns 0.",
-                          "chapter 1, \"How a conversation ends\""},
+                          "chapter 1, \"How a connection ends\""},
     [ARMED_ONCE] = {"The client is not watched any more after its first event: the set, the array "
                     "or the interest was overwritten, or was armed for one event.",
                     "chapter 2, \"Three functions and a wait\""},
@@ -130,7 +130,7 @@ const struct cause_text causes[CAUSE_COUNT] = {
                          "chapter 3, \"What an idle client costs\""},
     [FIN_IGNORED] = {"recv() returned 0, the end of input, and the server did not close the "
                      "client; or it never called recv() for the event.",
-                     "chapter 1, \"How a conversation ends\""},
+                     "chapter 1, \"How a connection ends\""},
     [FIN_SPINS] = {"A flag that stays set after FIN (readable, RDHUP, EV_EOF) ends every wait. "
                    "While bytes are pending, wait for writing only.",
                    "chapter 4, \"The flags\""},
@@ -142,7 +142,7 @@ const struct cause_text causes[CAUSE_COUNT] = {
                         "chapter 2, \"Never wait elsewhere\""},
     [RESET_FOR_FIN] = {"close() on a socket with unread bytes sends RST. Read until recv() returns "
                        "0 before you close.",
-                       "chapter 1, \"How a conversation ends\""},
+                       "chapter 1, \"How a connection ends\""},
     [RESET_IS_FATAL] = {"ECONNRESET or EPIPE is an error of one client, but the server ends "
                         "because of it. Close that client and go on.",
                         "chapter 1, \"Three kinds of errors\""},
@@ -173,7 +173,7 @@ const struct cause_text causes[CAUSE_COUNT] = {
                     "chapter 4, \"Level and edge\""},
     [DESCRIPTOR_LEAK] = {"A client that has left keeps its descriptor: close() is missing on one "
                          "of the paths that remove a client.",
-                         "chapter 1, \"How a conversation ends\""},
+                         "chapter 1, \"How a connection ends\""},
     [SHORTAGE_IS_FATAL] = {"accept() failed with EMFILE, and the server ended. A shortage is not "
                            "a reason to end: keep serving the clients that are connected.",
                            "chapter 2, \"When there is no descriptor left\""},
