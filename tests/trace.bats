@@ -241,8 +241,11 @@ for name in glob.glob(sys.argv[1] + "/*.svg"): xml.dom.minidom.parse(name)' "$TM
         # All but the switch: some kernels write no event for one from the idle task.
         awk '/^  [a-z_]/ && $2 < 45 && $1 != "callback" && $1 !~ /switch|softirq_entry/ && NF == 5 { print "too few: " $0; few = 1 } END { exit few }' "$TMP/$way"
     done
-    trace_server --via gro >"$TMP/one"
-    grep -q 'netif_receive_skb .* of 4 frames' "$TMP/one"
+    for _ in 1 2 3; do # another task may delay the writing of the four frames
+        trace_server --via gro >"$TMP/one"
+        ! grep -q 'netif_receive_skb .* of 4 frames' "$TMP/one" || break
+    done
+    grep -q 'netif_receive_skb .* of 4 frames' "$TMP/one" || { cat "$TMP/one"; false; }
     trace_server --via tap >"$TMP/one"
     grep -q 'who has 192.0.2.1' "$TMP/one"
     grep -q ' 08 06$' "$TMP/one" # the type of ARP, in hex
@@ -309,7 +312,14 @@ END
     } >"$TMP/odd"
     chmod +x "$TMP/odd"
 }
-none_incomplete() { grep -q "^$1 journeys: .* 0 incomplete" "$2" || { cat "$2"; return 1; }; }
+# none_incomplete N FILE: of N journeys, none is incomplete, but for those without the event of the switch:
+# some kernels write none for some switches from the idle task.
+none_incomplete() {
+    awk -v n="$1" '
+        $1 ~ /^(sched_)?switch$/ { without = n - $2 }
+        $2 == "journeys:" && $1 == n { sub(/.* batched, /, ""); found = 1; incomplete = $1 }
+        END { exit !(found && incomplete <= without + 0) }' "$2" || { cat "$2"; return 1; }
+}
 
 @test "other people's servers: one that forks, a script, many threads, one that talks" {
     need_tracefs
@@ -454,7 +464,7 @@ watch_end() { wait_until 60 has_exited "$WATCHER" && wait "$WATCHER"; }
         watch_end
         echo "$mode:"
         cat "$TMP/$mode"
-        grep -q '^4 journeys: .* 0 incomplete' "$TMP/$mode"
+        none_incomplete 4 "$TMP/$mode"
         trace replay "$TMP/$mode.txt" -n 1 >"$TMP/$mode.one"
         if grep -q 'epoll has a wait queue\|\[epoll\|did not return' "$TMP/$mode.one"; then false; fi
     done
@@ -486,8 +496,11 @@ watch_end() { wait_until 60 has_exited "$WATCHER" && wait "$WATCHER"; }
     done
     cat "$TMP/out"
     grep -q ' 0 events lost' "$TMP/out" || skip "others send so much that events were lost; to run it: an otherwise idle machine"
-    grep -q '^  netif_receive_skb  *200 ' "$TMP/out"
-    grep -q '^  tcp_probe  *200 ' "$TMP/out"
+    local packets
+    packets=$(sed -n 's/^\([0-9]*\) packets over .*/\1/p' "$TMP/out") # fewer if some carried more bytes
+    [ "$packets" -ge 100 ]
+    grep -q "^  netif_receive_skb  *$packets " "$TMP/out"
+    grep -q "^  tcp_probe  *$packets " "$TMP/out"
     # Show the first of them: the others become packets of another connection.
     awk '/ tcp_probe .* port=/ { if (!seen && / t tcp_probe .*len=[1-9]/) seen = 1; else sub(/ port=[0-9]*/, " port=0") } { print }' \
         "$TMP/recorded" >"$TMP/first"

@@ -206,13 +206,13 @@ static void find_way_of_waiting(struct draft *draft)
         journey->waiting = WAITS_RING;
     else if (recv != NULL)
         find_wait(draft, ready);
+    if (recv != NULL && journey->waiting == WAITS_UNKNOWN && asks_again(draft))
+        journey->waiting = WAITS_NOT;
     if (recv != NULL && draft->at[HOP_RECV] <= ready) {
-        if (journey->waiting != WAITS_RING && slept_in_recv(draft))
+        if (journey->waiting != WAITS_NOT && journey->waiting != WAITS_RING && slept_in_recv(draft))
             journey->waiting = WAITS_BLOCKED;
         journey->state[HOP_RECV] = BEGAN_BEFORE;
         draft->at[HOP_RECV] = NOWHERE;
-    } else if (recv != NULL && journey->waiting == WAITS_UNKNOWN && asks_again(draft)) {
-        journey->waiting = WAITS_NOT;
     }
     drop_absent(draft);
     admit_unknown(draft);
