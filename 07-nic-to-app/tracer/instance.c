@@ -87,8 +87,8 @@ static const char *reason(int error, bool mounted)
 
 /* Root may mount tracefs.  The tracer does so in a mount namespace of its own, so that no other
  * process sees the mount, and it ends with the tracer.  MS_SLAVE: later mounts by others still
- * appear here, and this one does not appear there.  EBUSY: it is mounted, without instances.  False:
- * errno says why not. */
+ * appear here, and this one does not appear there.  EBUSY: it is mounted, without instances.
+ * False: errno says why not. */
 static bool has_tracefs(void)
 {
     if (access(INSTANCES, F_OK) == 0 || errno == EACCES)
