@@ -298,7 +298,7 @@ function_of() {
     function_of 04-epoll/clients.c client_buffer_output | grep -q 'INTEREST_WRITE'
 }
 
-# tasks_of STAGE KIND: how many tasks of this kind the lab has for the stage, besides `build`.
+# tasks_of STAGE KIND: print how many tasks of this kind (find or extend) the lab has for the stage.
 tasks_of() { grep -lx "Kind: $2" "$ROOT/tests/lab/tasks/$1"-*/*/task | wc -l; }
 
 @test "chapters 4 to 6 count the tasks of the lab" {

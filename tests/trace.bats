@@ -312,8 +312,8 @@ END
     } >"$TMP/odd"
     chmod +x "$TMP/odd"
 }
-# none_incomplete N FILE: of N journeys, none is incomplete, but for those without the event of the switch:
-# some kernels write none for some switches from the idle task.
+# none_incomplete N FILE: in each of the N journeys, no hop is missing except the switch to the server.  Some
+# kernels write no event for some switches from the idle task.
 none_incomplete() {
     awk -v n="$1" '
         $1 ~ /^(sched_)?switch$/ { without = n - $2 }

@@ -135,8 +135,8 @@ struct journeys {
 
 bool stitch(const struct recording *recording, struct journeys *journeys); /* false: no memory */
 void journeys_free(struct journeys *journeys);
-/* The journey to show if only one is shown: the first complete one, or else the first.  There must
- * be at least one. */
+/* The one journey that is shown if only one is wanted: the first that is complete; if none is, the
+ * first of all.  The recording must have at least one. */
 const struct journey *journeys_typical(const struct journeys *journeys);
 
 /* ---- stitch.c: a journey while the stitcher assembles it ---- */
