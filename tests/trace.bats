@@ -166,6 +166,10 @@ for name in glob.glob(sys.argv[1] + "/*.svg"): xml.dom.minidom.parse(name)' "$TM
         [ ! -s "$TMP/out" ]
         grep -q 'none/file: No such file or directory' "$TMP/err"
     done
+    ln -s "$TMP/target" "$TMP/link"
+    if trace replay "$ROOM/recordings/lo.txt" --json "$TMP/new" --svg "$TMP/link" --record "$TMP/none/file" 2>"$TMP/err"; then false; fi
+    [ ! -e "$TMP/new" ] # of the files before it, none is left or removed
+    [ -L "$TMP/link" ]
     echo kept >"$TMP/old"
     for option in "--json $TMP/x --svg $TMP/./x" "--record $TMP/old --json $TMP/../${TMP##*/}/old"; do
         code=0

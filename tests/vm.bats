@@ -80,7 +80,7 @@ record_journeys() {
     grep -q '^thread [0-9]* napi/eth0' "$TMP/threaded"
     grep -q 'A thread of NAPI received this packet' "$TMP/threaded.one"
     if grep -q softirq_entry "$TMP/threaded.one"; then false; fi
-    grep -q "An interrupt that is no device's scheduled this" "$TMP/deferred.one"
+    grep -q "An interrupt without a handler's event scheduled this" "$TMP/deferred.one"
 }
 
 @test "in a kernel that is locked down, the tracer gives the reason and shows six hops from the sockets" {

@@ -6,15 +6,16 @@
 
 #define WRAP 65536
 
-/* TCP gets a packet from the stack without a pause: on the same CPU, before NET_RX ends. */
+/* TCP gets a packet from the stack without a pause: on the same CPU, in the same thread, before
+ * NET_RX ends. */
 static bool same_work(const struct recording *recording, size_t receive, size_t tcp)
 {
-    const struct event *events = recording->events;
+    const struct event *a = &recording->events[receive], *b = &recording->events[tcp];
 
-    for (size_t i = receive + 1; i < tcp; i++)
-        if (events[i].cpu == events[tcp].cpu && event_kind(&events[i]) == KIND_SOFTIRQ_END)
+    for (const struct event *event = a + 1; event < b; event++)
+        if (event->cpu == b->cpu && event_kind(event) == KIND_SOFTIRQ_END)
             return false;
-    return events[receive].cpu == events[tcp].cpu && events[receive].context == events[tcp].context;
+    return a->cpu == b->cpu && a->pid == b->pid && a->context == b->context;
 }
 
 /* Follow the skb's address back from the event at `from`.  The kernel reuses the address once the
@@ -63,8 +64,7 @@ static void find_receive(struct draft *draft)
                        BIT(HOP_COPY) | BIT(KIND_FREE) | BIT(HOP_TCP), BIT(SLOT_SKB));
 
     if (at != NOWHERE && !same_work(draft->recording, at, tcp)) {
-        if (draft_event(draft, HOP_TCP)->context != 't' ||
-            draft->recording->events[at].context != 's')
+        if (draft_event(draft, HOP_TCP)->context != 't')
             return; /* Another packet had this address; ours came by a device that is not traced. */
         draft->journey->backlogged = true;
     }
@@ -142,7 +142,8 @@ static void find_interrupt(struct draft *draft, size_t softirq)
     if (event->context == 's' || journey->at[HOP_IRQ] != NULL || draft->recording->lost > 0)
         return;
     journey->raised = event->context == 't' ? BY_THREAD : BY_TIMER;
-    journey->raiser = recording_thread(draft->recording, event->pid);
+    if (journey->raised == BY_THREAD) /* a timer only interrupts the thread */
+        journey->raiser = recording_thread(draft->recording, event->pid);
     journey->state[HOP_IRQ] = NOT_ON_PATH;
 }
 

@@ -41,6 +41,8 @@ static void find_notification(struct draft *draft, enum hop kind, uint32_t end)
 static void find_wake_up(struct draft *draft)
 {
     find_notification(draft, HOP_CALLBACK, NEXT_WORK | BIT(HOP_WAKING));
+    if (draft_event(draft, HOP_CALLBACK) != NULL)
+        draft->journey->waiting = WAITS_EPOLL;
     find_notification(draft, HOP_WAKING, NEXT_WORK);
     draft_find(draft, HOP_WAKEUP, HOP_WAKING, FORWARD, BIT(HOP_WAKING), BIT(SLOT_TASK));
     enum hop from = draft->at[HOP_WAKEUP] != NOWHERE ? HOP_WAKEUP : HOP_WAKING;
@@ -200,22 +202,21 @@ static void find_way_of_waiting(struct draft *draft)
     struct journey *journey = draft->journey;
     const struct event *recv = draft_event(draft, HOP_RECV);
 
-    if (draft_event(draft, HOP_CALLBACK) != NULL)
-        journey->waiting = WAITS_EPOLL;
-    if (recv != NULL && strstr(event_label(recv), "io_uring") != NULL)
+    if (recv == NULL)
+        return;
+    bool began_before = draft->at[HOP_RECV] <= ready;
+    if (strstr(event_label(recv), "io_uring") != NULL)
         journey->waiting = WAITS_RING;
-    else if (recv != NULL)
+    else
         find_wait(draft, ready);
-    if (recv != NULL && journey->waiting == WAITS_UNKNOWN && asks_again(draft))
+    if (journey->waiting == WAITS_UNKNOWN && asks_again(draft))
         journey->waiting = WAITS_NOT;
-    if (recv != NULL && draft->at[HOP_RECV] <= ready) {
-        if (journey->waiting != WAITS_NOT && journey->waiting != WAITS_RING && slept_in_recv(draft))
-            journey->waiting = WAITS_BLOCKED;
+    else if (began_before && journey->waiting != WAITS_RING && slept_in_recv(draft))
+        journey->waiting = WAITS_BLOCKED;
+    if (began_before) {
         journey->state[HOP_RECV] = BEGAN_BEFORE;
         draft->at[HOP_RECV] = NOWHERE;
     }
-    drop_absent(draft);
-    admit_unknown(draft);
 }
 
 /* The stamps that the server wrote between its wait and its call. */
@@ -238,5 +239,7 @@ void trace_forward(struct draft *draft)
     find_copy(draft);
     find_splice(draft);
     find_way_of_waiting(draft);
+    drop_absent(draft);
+    admit_unknown(draft);
     find_stamps(draft);
 }

@@ -180,7 +180,7 @@ const struct hop_info hops[HOPS] = {
         .why[WAITS_EPOLL] = "These bytes were the next in order. The skb is linked into the "
             "socket's receive queue. The socket also has a wait queue, the list of everything that "
             "waits for it. Each entry names a callback function, and the kernel now calls it. The "
-            "server has not run at all so far.",
+            "server's own code takes no part in this.",
         .not_seen = "there is no event for this socket: the bytes came out of order, or fewer "
             "bytes wait than its low-water mark (SO_RCVLOWAT)"},
     [HOP_CALLBACK] = {.name = "callback", .box = BOX_WATCH, .share = SHARE_WAKE,

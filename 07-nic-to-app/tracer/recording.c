@@ -14,8 +14,7 @@
  *     unavailable ep_poll_callback         those that this kernel or server lacks, or: none
  *     0 1 29765 t sys_enter_sendto fd=3 len=12
  *     25 1 29765 t net_dev_queue skb=1 len=78 name=lo
- *     end 2                                the number of events: without this line the file is cut
- * off
+ *     end 2                                the number of events; without it, the file is cut off
  *
  * A line that begins with a digit is an event: ns since time 0, CPU (-1: not known), thread,
  * context (t: thread, s: software interrupt, h: hardware interrupt), event, and its values.  In

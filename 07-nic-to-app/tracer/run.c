@@ -347,6 +347,8 @@ static void name_kernel_threads(struct recording *recording)
 /* Two properties of the server's sockets that explain why events are missing. */
 static enum run_result explain_sockets(struct run *run)
 {
+    static const char cause[] = ": tcp_probe reports established connections, and this one, of "
+                                "which one end is closed, is in state ";
     struct recording *recording = run->recording;
     const char *state = connections_other_state(&run->connections);
 
@@ -360,11 +362,7 @@ static enum run_result explain_sockets(struct run *run)
                        state);
     if (connections_packets(&run->connections) > 0)
         return RUN_DONE;
-    snprintf(run->why, WHY_SIZE, "no packet for this port was seen%s%s",
-             state != NULL
-                 ? ": tcp_probe reports established connections, and this one, of which one "
-                   "end is closed, is in state "
-                 : "",
+    snprintf(run->why, WHY_SIZE, "no packet for this port was seen%s%s", state != NULL ? cause : "",
              state != NULL ? state : "");
     return RUN_FAILED;
 }
@@ -384,7 +382,7 @@ static enum run_result finish(struct run *run)
                        run->path.cpu);
     name_server(run, recording->server, sizeof recording->server);
     if (!target_stamps(&run->target, recording) || !recording_finish(recording) ||
-        !connections_learn(&run->connections, recording, UINT64_MAX))
+        (run->plan->watch && !connections_learn(&run->connections, recording, UINT64_MAX)))
         return fail(run, "There is not enough memory.");
     if (!run->plan->watch)
         return RUN_DONE;

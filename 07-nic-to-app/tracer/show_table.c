@@ -205,7 +205,7 @@ static const char *share_end(const struct journey *journey, enum share share)
 static void show_shares(const struct recording *recording, const struct journey *journey)
 {
     bool sockets = recording->via == VIA_SOCKETS; /* whose shares have longer names */
-    int widest = sockets ? BAR / 2 : BAR;
+    int widest = sockets ? BAR / 2 : BAR, end_width = sockets ? 19 : 22;
     uint64_t ns[SHARES], total = journey_shares(journey, ns);
 
     printf("\n%s%.1f µs in all, and where they went%s\n", colour.bold, show_us(total), colour.off);
@@ -220,11 +220,8 @@ static void show_shares(const struct recording *recording, const struct journey 
             show_text(2, "%.1f µs, %.0f %%: %s, to %s", us, 100 * part, name, end);
         else
             printf("%8.1f µs %4.0f %%  %-*s  to %-*s%s%s%.*s%s\n", us, 100 * part, sockets ? 25 : 9,
-                   name,
-                   bar == 0  ? 0
-                   : sockets ? 19
-                             : 22,
-                   end, bar > 0 ? " " : "", colour.blue, bar, "####################", colour.off);
+                   name, bar == 0 ? 0 : end_width, end, bar > 0 ? " " : "", colour.blue, bar,
+                   "####################", colour.off);
     }
 }
 

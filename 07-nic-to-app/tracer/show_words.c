@@ -79,12 +79,9 @@ static void tcp_fields(const struct journey *journey, char *text, size_t size)
 static void softirq_fields(const struct journey *journey, char *text, size_t size)
 {
     const char *thread = journey->worker != NULL ? journey->worker : journey->raiser;
+    const char *by = journey->worker != NULL ? " in " : " by ";
 
-    snprintf(text, size, "NET_RX%s%s",
-             thread == NULL    ? ""
-             : journey->worker ? " in "
-                               : " by ",
-             thread != NULL ? thread : "");
+    snprintf(text, size, "NET_RX%s%s", thread != NULL ? by : "", thread != NULL ? thread : "");
 }
 
 /* The template of this hop, unless something is special about it. */
@@ -156,7 +153,7 @@ const char *show_absence(const struct journey *journey, enum hop hop)
     case NOT_ASKED:
         return info->not_asked != NULL ? info->not_asked : "the tracer did not ask for this event";
     case UNKNOWN:
-        return info->unknown != NULL && journey->waiting == WAITS_UNKNOWN
+        return info->unknown != NULL && (journey->waiting == WAITS_UNKNOWN || hop >= HOP_RECV)
                    ? info->unknown
                    : "the recording does not say whether this event was available";
     default:
@@ -192,14 +189,15 @@ static const char *remark_on_worker(const struct journey *journey, enum hop hop)
                "so no softirq does this.";
     if (hop == HOP_RECEIVE && journey->at[hop]->context == 't' && journey->worker != NULL)
         return "A thread of NAPI received this packet, outside of any softirq (threaded NAPI). "
-               "The card's interrupt only wakes that thread.";
+               "A card's interrupt only wakes that thread.";
     if (hop == HOP_SOFTIRQ && journey->raised == BY_THREAD)
         return "A thread scheduled this: the card's handler runs in an interrupt thread "
-               "(threadirqs), or a program asked the card to be polled.";
+               "(threadirqs), or another thread asked for the card to be polled.";
     if (hop == HOP_SOFTIRQ && journey->raised == BY_TIMER)
-        return "An interrupt that is no device's scheduled this: NAPI's timer, if interrupts are "
-               "deferred (napi_defer_hard_irqs), or another CPU's request.";
-    if (hop == HOP_SOFTIRQ && journey->worker != NULL)
+        return "An interrupt without a handler's event scheduled this: NAPI's timer, if interrupts "
+               "are deferred (napi_defer_hard_irqs), another CPU's request, or Hyper-V's card.";
+    if (hop == HOP_SOFTIRQ && journey->worker != NULL &&
+        strncmp(journey->worker, "ksoftirqd", 9) == 0)
         return "It runs in the thread ksoftirqd, to which the kernel leaves softirqs when there "
                "are too many of them.";
     return NULL;

@@ -1,10 +1,10 @@
 /* Events in, journeys out: a pure function, which reads the recording and nothing else.
  *
  * A journey is found from its middle.  The kernel writes tcp_probe for each skb that reaches an
- * established connection; the tracer's filter keeps those for our port that carry data.  The event
- * names the skb, the socket and the CPU.  back.c follows the packet back
- * from there, forward.c follows it to the thread that reads it.  A search stops where its trail
- * would become another packet's: the hop is then reported as not seen, and nothing is guessed. */
+ * established connection; the tracer's filter keeps those for our port.  The event names the skb,
+ * the socket and the CPU.  back.c follows the packet back from there, forward.c follows it to the
+ * thread that reads it.  A search stops where its trail would become another packet's: the hop is
+ * then reported as not seen, and nothing is guessed. */
 #include "journey.h"
 
 #include <stdlib.h>

@@ -153,11 +153,10 @@ static bool is_ours(const struct tap_host *host, const unsigned char *frame, siz
 static const char *meaning(const unsigned char *frame)
 {
     const unsigned char *ip = frame + ETHERNET, *tcp = ip + IPV4;
-    bool has_data;
 
     if (get16(frame + 12) == 0x0806)
         return get16(ip + 6) == 1 ? "Who has this IP address?" : "I have it.";
-    has_data = get16(ip + 2) > IPV4 + (unsigned)(tcp[12] >> 4) * 4;
+    bool has_data = get16(ip + 2) > IPV4 + (unsigned)(tcp[12] >> 4) * 4;
     if ((tcp[13] & SYN) != 0)
         return (tcp[13] & ACK) != 0 ? "I accept, and open my direction too."
                                     : "Open a connection. (SYN counts as one byte.)";

@@ -247,19 +247,23 @@ static void check_files(void)
     const char *const file[] = {options.output.json, options.output.svg, options.output.record};
     struct stat status[3] = {{0}};
     bool created[3] = {false};
+    int failed = -1, error = 0;
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3 && failed == -1; i++) {
         if (file[i] == NULL || is_pipe_or_device(file[i]))
             continue;
-        created[i] = access(file[i], F_OK) == -1;
+        created[i] = lstat(file[i], &status[i]) == -1; /* a link to no file exists, too */
         int fd = open(file[i], O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-        if (fd == -1 || fstat(fd, &status[i]) == -1)
-            output_fail(file[i], strerror(errno));
-        close(fd);
+        failed = fd == -1 || fstat(fd, &status[i]) == -1 ? i : -1;
+        error = errno;
+        if (fd != -1)
+            close(fd);
     }
     for (int i = 0; i < 3; i++)
         if (created[i])
             unlink(file[i]);
+    if (failed != -1)
+        output_fail(file[failed], strerror(error));
     for (int i = 0, j = 1; i < 3; i++, j = (i + 1) % 3)
         if (file[i] != NULL && file[j] != NULL &&
             (strcmp(file[i], file[j]) == 0 ||

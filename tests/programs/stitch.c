@@ -44,13 +44,14 @@ static void complain(const char *format, ...)
     va_end(values);
 }
 
-static int count_lines(const char *text)
+/* The lines that begin with a digit. */
+static int count_events(const char *text)
 {
-    int lines = 0;
+    int events = 0;
 
-    for (; *text != '\0'; text++)
-        lines += *text == '\n';
-    return lines;
+    for (const char *line = text; *line != '\0'; line = strchr(line, '\n') + 1)
+        events += *line >= '0' && *line <= '9';
+    return events;
 }
 
 static bool read_text(struct recording *recording, const char *text, size_t length, char *problem,
@@ -67,14 +68,14 @@ static bool read_text(struct recording *recording, const char *text, size_t leng
     return read;
 }
 
-/* `lost`: how many events the kernel lost. */
+/* `lost`: how many events the kernel lost.  Lines "thread NUMBER NAME" may come before the events. */
 static struct scene stage(const char *via, unsigned lost, const char *events)
 {
     struct scene scene;
     char text[8192], problem[160];
 
     snprintf(text, sizeof text, "echo-journey 1\nvia %s\nport 5566\nlost %u\n%s%send %d\n", via,
-             lost, EVERYTHING, events, count_lines(events));
+             lost, EVERYTHING, events, count_events(events));
     if (!read_text(&scene.recording, text, strlen(text), problem, sizeof problem))
         complain("the recording of this test is not one: %s", problem);
     if (!stitch(&scene.recording, &scene.journeys))
@@ -269,34 +270,6 @@ static void test_nesting(void)
                   "160 0 0 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
     time_is(only(&scene), HOP_GRO, 60);
     strike(&scene);
-    scene = stage("card", 0, /* the softirq was asked for by a timer, and no card */
-                  "10 0 0 h irq_handler_entry irq=9 name=disk\n"
-                  "20 0 0 h irq_handler_exit irq=9\n"
-                  "32 0 0 h softirq_raise vec=3\n"
-                  "50 0 0 s softirq_entry vec=3\n"
-                  "70 0 0 s netif_receive_skb skb=1 len=57 name=eth0\n"
-                  "160 0 0 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
-    state_is(only(&scene), HOP_IRQ, NOT_ON_PATH);
-    raised_by(only(&scene), BY_TIMER);
-    strike(&scene);
-    scene = stage("card", 0, /* a thread has asked for it; the card's own handler is older */
-                  "10 0 0 h irq_handler_entry irq=24 name=eth0\n"
-                  "20 0 0 h irq_handler_exit irq=24\n"
-                  "32 0 17 t softirq_raise vec=3\n"
-                  "50 0 17 s softirq_entry vec=3\n"
-                  "70 0 17 s netif_receive_skb skb=1 len=57 name=eth0\n"
-                  "160 0 17 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
-    state_is(only(&scene), HOP_IRQ, NOT_ON_PATH);
-    raised_by(only(&scene), BY_THREAD);
-    strike(&scene);
-    scene = stage("card", 0, /* NAPI's thread is in no softirq */
-                  "10 0 17 t napi_gro_receive_entry skb=1 len=57 name=eth0\n"
-                  "70 0 17 t netif_receive_skb skb=1 len=57 name=eth0\n"
-                  "160 0 17 t tcp_probe skb=1 sock=7 cookie=1 len=5\n");
-    state_is(only(&scene), HOP_SOFTIRQ, NOT_ON_PATH);
-    state_is(only(&scene), HOP_IRQ, NOT_ON_PATH);
-    time_is(only(&scene), HOP_GRO, 10);
-    strike(&scene);
     scene = stage("card", 0, /* the card has interrupted NET_RX, which so ran once more */
                   "13 0 0 s softirq_entry vec=3\n"
                   "20 0 0 h irq_handler_entry irq=24 name=eth0\n"
@@ -318,6 +291,85 @@ static void test_nesting(void)
     outcome_is(only(&scene), BATCHED);
     strike(&scene);
     end("trap 3: interrupts belong to a CPU, and are matched by nesting");
+}
+
+/* What the kernel's threads and the timer do; the threads have names in these recordings. */
+static void worker_is(const struct journey *journey, const char *fields, bool is_ksoftirqd)
+{
+    char text[64] = "";
+    const char *remark = "";
+
+    if (journey->at[HOP_SOFTIRQ] != NULL) {
+        show_fields(journey, HOP_SOFTIRQ, text, sizeof text);
+        remark = show_remark(journey, HOP_SOFTIRQ);
+    }
+    if (strcmp(text, fields) != 0)
+        complain("the softirq is \"%s\", and not \"%s\"", text, fields);
+    if ((remark != NULL && strstr(remark, "the thread ksoftirqd") != NULL) != is_ksoftirqd)
+        complain("it is said to run %s ksoftirqd", is_ksoftirqd ? "outside of" : "in");
+}
+
+static void test_raised(void)
+{
+    begin(); /* the softirq was asked for by a timer, and no card */
+    struct scene scene = stage("card", 0,
+                               "10 0 0 h irq_handler_entry irq=9 name=disk\n"
+                               "20 0 0 h irq_handler_exit irq=9\n"
+                               "32 0 0 h softirq_raise vec=3\n"
+                               "50 0 0 s softirq_entry vec=3\n"
+                               "70 0 0 s netif_receive_skb skb=1 len=57 name=eth0\n"
+                               "160 0 0 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
+    state_is(only(&scene), HOP_IRQ, NOT_ON_PATH);
+    raised_by(only(&scene), BY_TIMER);
+    strike(&scene);
+    scene = stage("card", 0, /* a thread has asked for it; the card's own handler is older */
+                  "10 0 0 h irq_handler_entry irq=24 name=eth0\n"
+                  "20 0 0 h irq_handler_exit irq=24\n"
+                  "32 0 17 t softirq_raise vec=3\n"
+                  "50 0 17 s softirq_entry vec=3\n"
+                  "70 0 17 s netif_receive_skb skb=1 len=57 name=eth0\n"
+                  "160 0 17 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
+    state_is(only(&scene), HOP_IRQ, NOT_ON_PATH);
+    raised_by(only(&scene), BY_THREAD);
+    strike(&scene);
+    scene = stage("card", 0, /* NAPI's thread is in no softirq */
+                  "10 0 17 t napi_gro_receive_entry skb=1 len=57 name=eth0\n"
+                  "70 0 17 t netif_receive_skb skb=1 len=57 name=eth0\n"
+                  "160 0 17 t tcp_probe skb=1 sock=7 cookie=1 len=5\n");
+    state_is(only(&scene), HOP_SOFTIRQ, NOT_ON_PATH);
+    state_is(only(&scene), HOP_IRQ, NOT_ON_PATH);
+    time_is(only(&scene), HOP_GRO, 10);
+    strike(&scene);
+    end("what scheduled NET_RX, if no card's handler did: a timer, a thread; NAPI's thread");
+}
+
+static void test_workers(void)
+{
+    begin(); /* the timer interrupts ksoftirqd, which has not asked for anything */
+    struct scene scene = stage("card", 0,
+                               "thread 17 ksoftirqd/0\n"
+                               "32 0 17 h softirq_raise vec=3\n"
+                               "50 0 0 s softirq_entry vec=3\n"
+                               "70 0 0 s netif_receive_skb skb=1 len=57 name=eth0\n"
+                               "160 0 0 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
+    raised_by(only(&scene), BY_TIMER);
+    worker_is(only(&scene), "NET_RX", false);
+    strike(&scene);
+    scene = stage("lo", 0,
+                  "thread 17 ksoftirqd/0\n"
+                  "50 0 17 s softirq_entry vec=3\n"
+                  "70 0 17 s netif_receive_skb skb=1 len=57 name=lo\n"
+                  "160 0 17 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
+    worker_is(only(&scene), "NET_RX in ksoftirqd/0", true);
+    strike(&scene);
+    scene = stage("lo", 0, /* NET_RX interrupts a thread of NAPI */
+                  "thread 17 napi/eth0-1\n"
+                  "50 0 17 s softirq_entry vec=3\n"
+                  "70 0 17 s netif_receive_skb skb=1 len=57 name=lo\n"
+                  "160 0 17 s tcp_probe skb=1 sock=7 cookie=1 len=5\n");
+    worker_is(only(&scene), "NET_RX in napi/eth0-1", false);
+    strike(&scene);
+    end("a thread that NET_RX runs in is named, and only ksoftirqd is called ksoftirqd");
 }
 
 /* Receive an skb of this length, of which tcp_probe, in this context, reports `data` bytes. */
@@ -366,6 +418,18 @@ static void test_backlog(void)
     struct scene scene = sized(52, 's', 0); /* an acknowledgement */
     if (scene.journeys.count != 0)
         complain("an acknowledgement has a journey");
+    strike(&scene);
+    scene = stage("card", 0, /* a thread of NAPI received it, and the server's thread took it */
+                  "150 0 17 t netif_receive_skb skb=1 len=57 name=eth0\n"
+                  "160 0 20 t tcp_probe skb=1 sock=7 cookie=1 len=5\n");
+    time_is(only(&scene), HOP_RECEIVE, 150);
+    if (!only(&scene)->backlogged)
+        complain("it is said to have come without waiting");
+    strike(&scene);
+    scene = stage("card", 0, /* the same on two CPUs */
+                  "150 1 17 t netif_receive_skb skb=1 len=57 name=eth0\n"
+                  "160 0 20 t tcp_probe skb=1 sock=7 cookie=1 len=5\n");
+    time_is(only(&scene), HOP_RECEIVE, 150);
     strike(&scene);
     end("a packet from the socket's backlog; a size of more than 16 bits");
 }
@@ -672,6 +736,69 @@ static void test_blocked(void)
     end("a server that waits in recv(), and one that waits in poll()");
 }
 
+static void waits(const struct scene *scene, enum waiting waiting)
+{
+    if (only(scene)->waiting != waiting)
+        complain("the way of waiting is %d, and not %d", (int)only(scene)->waiting, (int)waiting);
+}
+
+/* It asks, is told that there is nothing, and asks again; then the packet comes. */
+#define ASKS_AGAIN                                                                                 \
+    "40 1 20 t sys_enter_recvfrom fd=9\n"                                                          \
+    "45 1 20 t sys_exit_recvfrom ret=-11\n"                                                        \
+    "50 1 20 t sys_enter_recvfrom fd=9\n"
+#define GETS_IT                                                                                    \
+    "230 1 20 t skb_copy_datagram_iovec skb=1 len=5\n"                                             \
+    "250 1 20 t sys_exit_recvfrom ret=5\n"
+
+static void test_spin(void)
+{
+    begin(); /* the packet is there before the second call looks for it */
+    struct scene scene = stage("lo", 0, ASKS_AGAIN SENT TAKEN_IN FOR_SOCKET GETS_IT);
+    waits(&scene, WAITS_NOT);
+    state_is(only(&scene), HOP_RECV, BEGAN_BEFORE);
+    state_is(only(&scene), HOP_WAKING, NOT_NEEDED);
+    state_is(only(&scene), HOP_WAIT, NOT_ON_PATH);
+    outcome_is(only(&scene), BATCHED);
+    strike(&scene);
+    scene = stage("lo", 0, /* the second call began after it had come */
+                  "40 1 20 t sys_enter_recvfrom fd=9\n"
+                  "45 1 20 t sys_exit_recvfrom ret=-11\n" SENT TAKEN_IN FOR_SOCKET
+                  "220 1 20 t sys_enter_recvfrom fd=9\n" GETS_IT);
+    waits(&scene, WAITS_NOT);
+    state_is(only(&scene), HOP_RECV, SEEN);
+    strike(&scene);
+    scene = stage("lo", 0, /* the second call may block, and was woken */
+                  ASKS_AGAIN SENT TAKEN_IN FOR_SOCKET
+                  "180 0 10 s sched_waking task=20 to_cpu=1 name=server\n"
+                  "190 0 10 s sched_wakeup task=20 to_cpu=1 name=server\n"
+                  "200 1 0 t sched_switch task=20 from=0\n" GETS_IT);
+    waits(&scene, WAITS_BLOCKED);
+    outcome_is(only(&scene), COMPLETE);
+    strike(&scene);
+    end("a server that asks again and again, and one that asks once and then blocks");
+}
+
+/* Nobody was woken, so a later call may be the one that got the bytes. */
+static void test_splice(void)
+{
+    static const enum hop unknown[] = {HOP_RECV, HOP_COPY, HOP_RETURN};
+
+    begin();
+    struct scene scene = stage("lo", 0,
+                               SENT TAKEN_IN FOR_SOCKET "175 0 10 s ep_poll_callback\n"
+                                                        "220 1 20 t sys_enter_splice fd=9\n"
+                                                        "250 1 20 t sys_exit_splice ret=5\n");
+    waits(&scene, WAITS_EPOLL);
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+        state_is(only(&scene), unknown[i], UNKNOWN);
+        if (strstr(show_absence(only(&scene), unknown[i]), "splice") == NULL)
+            complain("the reason is not given");
+    }
+    strike(&scene);
+    end("a server that splices: it is unknown which call got the bytes, and why");
+}
+
 static void test_old_kernel(void)
 {
     begin(); /* Linux 6.1: no address in tcp_probe, and no sk_data_ready */
@@ -948,11 +1075,12 @@ static void test_round(const char *file)
 int main(int argc, char **argv)
 {
     static void (*const all[])(void) = {
-        test_plain,    test_reuse,          test_softirq,    test_nesting,      test_awake,
-        test_backlog,  test_switch,         test_gro,        test_merged,       test_eintr,
-        test_send,     test_blocked,        test_old_kernel, test_other_device, test_frames,
-        test_disorder, test_poll_then_recv, test_inside,     test_sockets,      test_titles,
-        test_stamps,   test_states,         test_refusals};
+        test_raised,         test_workers,    test_spin,         test_splice, test_plain,
+        test_reuse,          test_softirq,    test_nesting,      test_awake,  test_backlog,
+        test_switch,         test_gro,        test_merged,       test_eintr,  test_send,
+        test_blocked,        test_old_kernel, test_other_device, test_frames, test_disorder,
+        test_poll_then_recv, test_inside,     test_sockets,      test_titles, test_stamps,
+        test_states,         test_refusals};
     FILE *nowhere = fopen("/dev/null", "w");
 
     if (nowhere == NULL)
