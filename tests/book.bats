@@ -2,6 +2,7 @@
 # The book agrees with the code.  mdBook does not report an include that finds nothing, so the includes
 # are checked here; every output that the book shows, and every ratio that the prose relies on, is
 # produced again and compared.  MDBOOK may name the mdbook program.
+load support/output
 
 ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 SRC=$ROOT/book/src
@@ -355,11 +356,7 @@ stay() {
     "$FRESH/client" "$port" connect print connected wait <"$FRESH/stay-$1" >"$FRESH/stayed-$1" &
     stay_pid=$!
     exec 9>"$FRESH/stay-$1"
-    for ((i = 0; i < 500; i++)); do
-        ! grep -q connected "$FRESH/stayed-$1" || return 0
-        sleep 0.02
-    done
-    return 1
+    wait_until 10 has "$FRESH/stayed-$1" connected
 }
 end_small() {
     echo go >&9

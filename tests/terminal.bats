@@ -505,3 +505,20 @@ last_line() { joined | sed 's/.* \(\(Not r\|R\)eady: \)/\1/; s/ make: \*\*\*.*//
         says "MDBOOK=$T/none is not a program"
     done
 }
+
+@test "bats is missing: what its installation prints if it fails, or installs nothing" {
+    mkdir "$T/bin"
+    for program in bash dirname id rm tail; do ln -s "$(command -v "$program")" "$T/bin"; done
+    printf '#!/bin/sh\n[ "$1" = -n ] || exec "$@"\n' >"$T/bin/sudo"
+    printf '#!/bin/sh\necho no space left\nexit 1\n' >"$T/bin/pacman"
+    chmod +x "$T/bin/sudo" "$T/bin/pacman"
+    run env -i PATH="$T/bin" TMPDIR="$T" bash tests/support/setup-bats
+    echo "$output"
+    [ "$status" -eq 1 ]
+    says 'no space left The installation failed. Install bats yourself'
+    printf '#!/bin/sh\n' >"$T/bin/pacman"
+    run env -i PATH="$T/bin" TMPDIR="$T" bash tests/support/setup-bats
+    echo "$output"
+    [ "$status" -eq 1 ]
+    says 'there is no bats in PATH'
+}
