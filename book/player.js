@@ -6,7 +6,7 @@
 'use strict';
 (() => {
 const PAUSE = 2500; // ms for each step, after the button "Play"
-const LOG_LINES = 4; // of the server's log: so many are shown
+const LOG_LINES = 4; // how many lines of the server's log are shown
 const quiet = matchMedia('(prefers-reduced-motion: reduce)');
 
 // Make an element with a class and its content: text and elements.
@@ -102,7 +102,7 @@ function server_run(steps) {
 
 // ---- the journey of a packet: its boxes, the hops in each, and their times ----
 
-const micro = ns => `${ns.toFixed(1)} µs`; // trace --json counts in µs
+const micro = us => `${us.toFixed(1)} µs`; // the unit of trace --json
 const after_start = (step, steps) => step.ts - steps[0].ts;
 
 function packet_journey(steps) {
@@ -134,87 +134,105 @@ function packet_journey(steps) {
 
 function words_of_server(step) {
     const log = step.log.length ? ` The log: ${step.log.map(line => line.trim()).join('; ')}.` : '';
-    return [make('p', 'player-sentence', step.text), make('p', 'player-hidden', `The server: ${step.now}.${log} Levels: ${step.levels}.`)];
+    return [make('p', '', step.text), make('p', 'player-hidden', `The server: ${step.now}.${log} Levels: ${step.levels}.`)];
 }
 
 function words_of_journey(step, steps) {
     const before = steps[steps.indexOf(step) - 1];
     const times = [micro(after_start(step, steps)), before ? `+${micro(step.ts - before.ts)}` : '', step.track, step.args.carries];
-    return [make('p', 'player-sentence', make('code', '', step.name), ` ${step.args.why}`),
+    return [make('p', '', make('code', '', step.name), ` ${step.args.why}`),
         make('p', 'player-times', times.filter(Boolean).join('  ·  '))];
 }
 
 // ---- the player ----
 
-function start(figure) {
-    const list = figure.querySelector('ol'), is_journey = figure.dataset.kind === 'journey';
-    const steps = [...list.children].map(item => JSON.parse(item.dataset.step));
-    const picture = (is_journey ? packet_journey : server_run)(steps), words = is_journey ? words_of_journey : words_of_server;
-    const text = make('div', 'player-text'), count = make('span', 'player-step'), range = make('input', 'player-range');
-    const button = (label, action) => {
-        const element = make('button', '', label);
-        element.type = 'button';
-        element.addEventListener('click', action);
-        return element;
-    };
-    let at = 0, timer = 0;
+function button(label, action) {
+    const element = make('button', '', label);
+    element.type = 'button';
+    element.addEventListener('click', action);
+    return element;
+}
 
-    function show(to) {
-        at = Math.min(Math.max(to, 0), steps.length - 1);
-        picture.set(steps[at]);
-        text.replaceChildren(...words(steps[at], steps));
-        count.textContent = `${at + 1} of ${steps.length}`;
-        range.value = at + 1;
-        range.setAttribute('aria-valuetext', `step ${at + 1} of ${steps.length}`);
-        back.setAttribute('aria-disabled', at === 0);
-        forward.setAttribute('aria-disabled', at === steps.length - 1);
-        if (at === steps.length - 1) stop();
-    }
-    function stop() {
-        clearInterval(timer);
-        timer = 0;
-        play.textContent = 'Play';
-    }
-    function step_to(to) {
-        stop();
-        show(to);
-    }
-    const back = button('Back', () => step_to(at - 1)), forward = button('Forward', () => step_to(at + 1));
-    const play = button('Play', () => {
-        if (timer) return stop();
-        show(at === steps.length - 1 ? 0 : at + 1);
-        timer = setInterval(() => show(at + 1), PAUSE);
-        play.textContent = 'Pause';
-    });
+// The slider and the number of the step.  It calls go(step) when the reader moves the slider.
+function slider(total, go) {
+    const range = make('input', 'player-range'), count = make('span', 'player-step');
+    Object.assign(range, { type: 'range', min: 1, max: total, step: 1 });
+    range.setAttribute('aria-label', 'Step');
+    range.addEventListener('input', () => go(range.value - 1));
+    return {
+        elements: [range, count],
+        set(at) {
+            count.textContent = `${at + 1} of ${total}`;
+            range.value = at + 1;
+            range.setAttribute('aria-valuetext', `step ${at + 1} of ${total}`);
+        },
+    };
+}
+
+// The button that shows or hides the list.
+function list_button(figure) {
     const whole = button('All steps as text', () => {
         whole.setAttribute('aria-expanded', figure.classList.toggle('with-list'));
     });
     whole.setAttribute('aria-expanded', 'false');
-    Object.assign(range, { type: 'range', min: 1, max: steps.length, step: 1 });
-    range.setAttribute('aria-label', 'Step');
-    range.addEventListener('input', () => step_to(range.value - 1));
-    text.setAttribute('aria-live', 'polite');
-    text.setAttribute('aria-atomic', 'true');
-    picture.element.setAttribute('aria-hidden', 'true'); // the text says the same
+    return whole;
+}
 
-    const controls = make('div', 'player-controls', back, play, forward, range, count, whole);
-    controls.setAttribute('role', 'group');
-    controls.setAttribute('aria-label', 'Step through the recording');
+// All controls.  They call draw(step), at once with the first step, and then with each that the reader chooses.
+function controls(figure, total, draw) {
+    let at = 0, timer = 0;
+    const show = to => {
+        at = Math.min(Math.max(to, 0), total - 1);
+        draw(at);
+        steps.set(at);
+        back.setAttribute('aria-disabled', at === 0);
+        forward.setAttribute('aria-disabled', at === total - 1);
+        if (at === total - 1) stop();
+    };
+    const stop = () => {
+        clearInterval(timer);
+        timer = 0;
+        play.textContent = 'Play';
+    };
+    const go = to => { stop(); show(to); };
+    const back = button('Back', () => go(at - 1)), forward = button('Forward', () => go(at + 1)), steps = slider(total, go);
+    const play = button('Play', () => {
+        if (timer) return stop();
+        show(at === total - 1 ? 0 : at + 1);
+        timer = setInterval(() => show(at + 1), PAUSE);
+        play.textContent = 'Pause';
+    });
     // The arrow keys would turn the page of the book.
     figure.addEventListener('keydown', event => {
-        const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: steps.length - 1 }[event.key];
+        const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: total - 1 }[event.key];
         if (to === undefined || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
         event.preventDefault();
         event.stopPropagation();
-        step_to(to);
+        go(to);
     });
     const no_motion = () => { stop(); play.hidden = quiet.matches; };
     quiet.addEventListener('change', no_motion);
-
-    list.before(make('div', 'player-stage', picture.element, text, controls));
-    figure.classList.add('ready');
     show(0);
     no_motion();
+    return [back, play, forward, ...steps.elements, list_button(figure)];
+}
+
+function start(figure) {
+    const list = figure.querySelector('ol'), is_journey = figure.dataset.kind === 'journey';
+    const steps = [...list.children].map(item => JSON.parse(item.dataset.step));
+    const picture = (is_journey ? packet_journey : server_run)(steps), words = is_journey ? words_of_journey : words_of_server;
+    const text = make('div', 'player-text');
+    text.setAttribute('aria-live', 'polite');
+    text.setAttribute('aria-atomic', 'true');
+    picture.element.setAttribute('aria-hidden', 'true'); // the text says the same
+    const row = make('div', 'player-controls', ...controls(figure, steps.length, at => {
+        picture.set(steps[at]);
+        text.replaceChildren(...words(steps[at], steps));
+    }));
+    row.setAttribute('role', 'group');
+    row.setAttribute('aria-label', 'Step through the recording');
+    list.before(make('div', 'player-stage', picture.element, text, row));
+    figure.classList.add('ready');
 }
 
 // ---- the reader's own journey ----

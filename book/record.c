@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -62,7 +63,7 @@ static const struct action three[] = {
 
 /* ---- what is known of the run ---- */
 
-enum { ESTABLISHED = 1, TIME_WAIT = 6, CLOSE_WAIT = 8 }; /* as /proc/net/tcp writes them */
+/* The names of TCP_ESTABLISHED = 1 to TCP_CLOSING = 11, which are the numbers in /proc/net/tcp. */
 static const char *const state_names[] = {"",           "ESTABLISHED", "SYN_SENT",  "SYN_RECV",
                                           "FIN_WAIT1",  "FIN_WAIT2",   "TIME_WAIT", "CLOSED",
                                           "CLOSE_WAIT", "LAST_ACK",    "LISTEN",    "CLOSING"};
@@ -126,7 +127,7 @@ static void read_line_of_tcp(const char *line)
     if (sscanf(line, "%*u: %*x:%x %*x:%x %x %x:%x %*s %*x %*u %*u %lu", &local, &remote, &state,
                &send, &receive, &inode) != 6)
         return;
-    if (local == server_port && state == 10)
+    if (local == server_port && state == TCP_LISTEN)
         backlog = receive;
     for (int i = 0; i < CLIENTS; i++) {
         struct end end = {state, receive, send, inode};
@@ -157,13 +158,14 @@ static void ask_kernel(void)
 /* Has everything that was sent arrived? */
 static bool is_settled(const struct client *client)
 {
-    const unsigned moving = 1U << 2 | 1U << 3 | 1U << 4 | 1U << 9 | 1U << 11;
+    const unsigned moving = 1U << TCP_SYN_SENT | 1U << TCP_SYN_RECV | 1U << TCP_FIN_WAIT1 |
+                            1U << TCP_LAST_ACK | 1U << TCP_CLOSING;
 
     if (client->near.send > 0 || client->far.send > 0)
         return false;
     if ((moving >> client->near.state | moving >> client->far.state) & 1U)
         return false;
-    return client->near.state != ESTABLISHED || client->far.state != 0;
+    return client->near.state != TCP_ESTABLISHED || client->far.state != 0;
 }
 
 /* Ask until nothing is on its way any more. */
@@ -183,7 +185,7 @@ static void settle(void)
 
 static bool has_unread_fin(const struct end *end)
 {
-    return end->state == CLOSE_WAIT && end->receive > 0;
+    return end->state == TCP_CLOSE_WAIT && end->receive > 0;
 }
 
 /* In /proc/net/tcp, a FIN that was not read counts as one byte. */
@@ -195,7 +197,7 @@ static unsigned unread_bytes(const struct end *end)
 static bool is_in_backlog(const struct client *client)
 {
     return client->far.inode == 0 &&
-           (client->far.state == ESTABLISHED || client->far.state == CLOSE_WAIT);
+           (client->far.state == TCP_ESTABLISHED || client->far.state == TCP_CLOSE_WAIT);
 }
 
 /* What a descriptor of the server refers to, such as "socket:[1234]". */
@@ -395,11 +397,13 @@ static bool is_accept(uint64_t number)
     return number == SYS_accept4;
 }
 
-/* A question about one descriptor without waiting is not the server's wait: before it writes a log
- * line, it may ask whether there is room. */
-static bool is_question(void)
+/* Is this the call in which the server waits for many descriptors?  A poll() of one descriptor is
+ * not: before the server writes a log line, it may ask whether there is room. */
+static bool is_wait(void)
 {
-    return strcmp(name_of_wait(call.number), "poll()") == 0 && call.args[1] == 1;
+    const char *name = name_of_wait(call.number);
+
+    return name != NULL && !(strcmp(name, "poll()") == 0 && call.args[1] == 1);
 }
 
 static const char *name_of_call(void)
@@ -464,8 +468,10 @@ static void after_recv(char *text, size_t size)
                  name);
     else if (call.result == 0)
         snprintf(text, size, "recv() returns 0 for %s: no more bytes will come.", name);
-    else
+    else if (call.result == -EAGAIN)
         snprintf(text, size, "recv() fails with EAGAIN: the receive buffer of %s is empty.", name);
+    else
+        fail("recv() fails for %s: %s", name, strerror((int)-call.result));
     held_bytes += call.result > 0 ? call.result : 0;
 }
 
@@ -474,9 +480,11 @@ static void after_send(char *text, size_t size)
     const char *name = name_of_fd((int)call.args[0]);
     const struct client *client = client_with_fd((int)call.args[0]);
 
+    if (call.result < 0)
+        fail("send() fails for %s: %s", name, strerror((int)-call.result));
     snprintf(text, size, "send() hands %ld bytes to %s, and the kernel delivers them to %c.",
              call.result, name, client == NULL ? '?' : letter(client));
-    held_bytes -= call.result > 0 ? call.result : 0;
+    held_bytes -= call.result;
 }
 
 /* After close(); returns false if the descriptor was not a client's. */
@@ -507,7 +515,7 @@ static void show_call(void)
 {
     char text[TEXT] = "", now[80];
 
-    if (name_of_wait(call.number) != NULL && !is_question())
+    if (is_wait())
         after_wait(text, sizeof text);
     else if (is_accept(call.number) && call.result >= 0)
         after_accept(text, sizeof text);
@@ -521,9 +529,9 @@ static void show_call(void)
         after_listen(text, sizeof text);
     else if (call.number != SYS_close || !after_close(text, sizeof text))
         return;
-    if (name_of_wait(call.number) != NULL || call.number == SYS_epoll_ctl)
+    if (is_wait() || call.number == SYS_epoll_ctl)
         snprintf(now, sizeof now, "%s = %ld", name_of_call(), call.result);
-    else
+    else /* The text begins with the name of the call. */
         snprintf(now, sizeof now, "%.*s(%d) = %ld", (int)strcspn(text, "("), text,
                  (int)call.args[0], call.result);
     begin_step(0, now, text);
@@ -535,7 +543,7 @@ static void show_call(void)
 static bool has_stopped(void)
 {
     struct __ptrace_syscall_info info;
-    int status;
+    int status = 0;
     pid_t pid = waitpid(server, &status, WNOHANG);
 
     if (pid == 0)
@@ -638,13 +646,13 @@ static void run_server(bool hold)
             note_write();
         else if (!call.inside)
             show_call();
-        if (hold && call.inside && name_of_wait(call.number) != NULL && !is_question())
+        if (hold && call.inside && is_wait())
             return;
     }
 }
 
-/* Use a network of our own, so that /proc/net/tcp is short.  Where that is not allowed, it works too,
- * but may be slow. */
+/* Use a network namespace of our own, so that /proc/net/tcp is short.  Without one the recorder works,
+ * too, but may be slow. */
 static void leave_network(void)
 {
     struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
@@ -657,27 +665,35 @@ static void leave_network(void)
     close(fd);
 }
 
+/* In the child: run the server, with the three standard descriptors only, so that its others have the
+ * same numbers in every run. */
+static _Noreturn void become_server(char **command, int output, int log)
+{
+    int null = open("/dev/null", O_RDONLY);
+
+    if (null == -1 || dup2(null, STDIN_FILENO) == -1 || dup2(output, STDOUT_FILENO) == -1 ||
+        dup2(log, STDERR_FILENO) == -1)
+        _exit(127);
+    for (int fd = 3; fd < MAX_FD; fd++)
+        close(fd);
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) == -1)
+        _exit(2);
+    execv(command[0], command);
+    _exit(127);
+}
+
 static void start_server(char **command)
 {
-    int said[2], told[2], null = open("/dev/null", O_RDONLY), status;
+    int said[2], told[2], status;
 
-    if (null == -1 || pipe2(said, O_CLOEXEC) == -1 || pipe2(told, O_CLOEXEC) == -1)
+    if (pipe2(said, O_CLOEXEC) == -1 || pipe2(told, O_CLOEXEC) == -1 ||
+        fcntl(told[0], F_SETFL, O_NONBLOCK) == -1)
         fail("pipe2: %s", strerror(errno));
-    server = fork();
-    if (server == 0) {
-        dup2(null, STDIN_FILENO);
-        dup2(said[1], STDOUT_FILENO);
-        dup2(told[1], STDERR_FILENO);
-        for (int fd = 3; fd < MAX_FD; fd++)
-            close(fd);
-        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) == -1)
-            _exit(2);
-        execv(command[0], command);
-        _exit(127);
-    }
     said_pipe = said[0];
     log_pipe = told[0];
-    fcntl(log_pipe, F_SETFL, O_NONBLOCK);
+    server = fork();
+    if (server == 0)
+        become_server(command, said[1], told[1]);
     if (server == -1 || waitpid(server, &status, 0) != server)
         fail("fork: %s", strerror(errno));
     if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
@@ -762,9 +778,9 @@ static void act(const struct action *action)
 {
     struct client *client = &clients[action->client];
     const char name = letter(client);
-    char text[TEXT], now[80];
+    const char *now = what_server_does(); /* before the action changes it */
+    char text[TEXT];
 
-    snprintf(now, sizeof now, "%s", what_server_does());
     switch (action->verb) {
     case CONNECT:
         connect_client(client);

@@ -130,8 +130,7 @@ calls() { # STAGE STEP: the calls that the page shows
 @test "a sum that does not fit, a task that does not exist, and other minutes are noticed" {
     cp -R "$ROOT/book" "$TMP/book"
     mkdir "$TMP/tests" && cp -R "$ROOT/tests/lab" "$TMP/tests/lab"
-    mkdir "$TMP"/0{1..7}-x
-    (cd "$ROOT" && for stage in 0?-*; do mkdir -p "$TMP/$stage"; done) && rmdir "$TMP"/0?-x
+    (cd "$ROOT" && for stage in 0?-*; do mkdir "$TMP/$stage"; done)
     "$TMP/book/tools/schedules" --check
     sed -i 's/^Minutes: .*/Minutes: 50/' "$TMP/tests/lab/tasks/02-select/build/task"
     run "$TMP/book/tools/schedules" --check

@@ -3,9 +3,9 @@
 # A drawing is 360 units wide, so that on a narrow screen the letters keep their size.  It has its own
 # background, because an image does not follow the theme of the page; wide.css inverts it on the dark themes.
 # A style is a string of words; style() looks for them:
-#   text   bold, middle, end, small, and a colour: muted, new, light, or none
-#   boxes  panel (an area), plain, new (what the drawing is about), dark (ready, or running), ghost (not there)
-#   lines  muted, new, thick, dashed
+#   text   bold, middle, end, small, and a colour: muted, new, light, bytes, or none
+#   boxes  panel (an area), plain, cell (less rounded), new (what the drawing is about), dark (ready, or running), ghost (not there)
+#   lines  muted, new, bytes, thick, dashed
 function style(words, word) { return index(" " words " ", " " word " ") > 0 }
 function palette() {
     INK = "#222"; PAPER = "#fff"; SHADE = "#eef1f4"; MUTED = "#57606a"; EDGE = "#8c959f"

@@ -104,7 +104,7 @@ const shown = figure => {
     const box = element => element.getBoundingClientRect(), live = figure.querySelector('[aria-live=polite]');
     return {
         step: figure.querySelector('.player-step').textContent, text: live.textContent, picture: figure.querySelector('[aria-hidden]').outerHTML,
-        height: box(figure).height, bottom: box(figure.querySelector('.player-controls')).top - box(figure).top,
+        bottom: box(figure.querySelector('.player-controls')).top - box(figure).top,
         wide: [...figure.querySelectorAll('*')].filter(e => box(e).width > 1 && box(e).right > innerWidth + 1).map(e => e.className),
         moves: figure.getAnimations({ subtree: true }).length, plays: [...figure.querySelectorAll('button')].some(e => /Play|Pause/.test(e.textContent) && e.offsetParent),
     };
@@ -114,12 +114,12 @@ const shown = figure => {
 async function play(page, figure) {
     const keys = page.keyboard, look = () => figure.evaluate(shown), wrong = [], texts = [], pictures = [], url = page.url();
     const steps = await figure.evaluate(e => [...e.querySelectorAll('li')].map(item => JSON.parse(item.dataset.step)));
-    const focus = async name => {
-        for (let tries = 0; tries < 8 && await page.evaluate(() => document.activeElement.textContent) !== name; tries++) await keys.press('Tab');
+    const press_until = async (key, name) => {
+        for (let tries = 0; tries < 8 && await page.evaluate(() => document.activeElement.textContent) !== name; tries++) await keys.press(key);
     };
     await figure.getByRole('button', { name: 'All steps as text' }).focus();
-    for (let tries = 0; tries < 8 && await page.evaluate(() => document.activeElement.textContent) !== 'Back'; tries++) await keys.press('Shift+Tab');
-    await focus('Forward');
+    await press_until('Shift+Tab', 'Back');
+    await press_until('Tab', 'Forward');
     for (let i = 0; i < steps.length; i++) {
         const now = await look();
         if (now.step !== `${i + 1} of ${steps.length}`) wrong.push(`step ${i + 1}: the player says ${now.step}`);

@@ -84,9 +84,9 @@ static void connect_ends(int ends[2])
     socklen_t size = sizeof address;
     int listener = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
 
+    check(bind(listener, (struct sockaddr *)&address, size), "bind");
     check(listen(listener, 1), "listen");
     check(getsockname(listener, (struct sockaddr *)&address, &size), "getsockname");
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     ends[1] = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
     check(connect(ends[1], (struct sockaddr *)&address, size), "connect");
     ends[0] = check(accept(listener, NULL, NULL), "accept");
