@@ -73,7 +73,7 @@ function connection(name) {
 // A line of the log has three columns: what the call returned, the descriptor with its events, the action.
 function log_line(line) {
     const columns = line.match(/^(.{20}) (fd \d+(?: \S+)?|)\s+(.*)$/);
-    if (!columns) return make('div', 'player-log-line', line);
+    if (!columns) return make('div', 'player-log-line', make('span', 'player-log-whole', line)); // a message
     return make('div', 'player-log-line', ...columns.slice(1).map(text => make('span', '', text.trim())));
 }
 
