@@ -206,3 +206,31 @@ PASS(int, munmap, (void *address, size_t size), (address, size), "munmap")
 PASS(int, mprotect, (void *address, size_t size, int protection), (address, size, protection),
      "mprotect")
 PASS(int, madvise, (void *address, size_t size, int advice), (address, size, advice), "madvise")
+
+#ifdef __GLIBC__
+/* What the headers of glibc make of these functions if the server was compiled with _FORTIFY_SOURCE,
+ * which is the default of some distributions, or with _FILE_OFFSET_BITS=64. */
+ssize_t __read_chk(int fd, void *buffer, size_t size, size_t room)
+{
+    return size > room ? (abort(), -1) : read(fd, buffer, size);
+}
+
+ssize_t __recv_chk(int fd, void *buffer, size_t size, size_t room, int flags)
+{
+    return size > room ? (abort(), -1) : recv(fd, buffer, size, flags);
+}
+
+ssize_t __recvfrom_chk(int fd, void *restrict buffer, size_t size, size_t room, int flags,
+                       struct sockaddr *restrict from, socklen_t *restrict from_size)
+{
+    return size > room ? (abort(), -1) : recvfrom(fd, buffer, size, flags, from, from_size);
+}
+
+int __poll_chk(struct pollfd *list, nfds_t length, int timeout, size_t room)
+{
+    return length > room / sizeof *list ? (abort(), -1) : poll(list, length, timeout);
+}
+
+int fcntl64(int fd, int command, ...) __attribute__((alias("fcntl")));
+int open64(const char *path, int flags, ...) __attribute__((alias("open")));
+#endif

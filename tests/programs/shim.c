@@ -56,10 +56,12 @@
 #ifdef __NetBSD__
 /* What NetBSD's headers call these functions: the plain names are those of older versions. */
 static const char *const renamed[][2] = {{"clock_gettime", "__clock_gettime50"},
+                                         {"dup3", "__dup3100"},
                                          {"kevent", "__kevent100"},
                                          {"kevent", "__kevent50"},
                                          {"nanosleep", "__nanosleep50"},
                                          {"pselect", "__pselect50"},
+                                         {"pthread_sigmask", "__libc_thr_sigsetmask"},
                                          {"select", "__select50"},
                                          {"sigaction", "__sigaction_siginfo"},
                                          {"sigprocmask", "__sigprocmask14"},
@@ -96,15 +98,15 @@ static void note_hit(void)
     }
 }
 
-/* Whether this call is one of those that `fault` affects.  `calls` counts the calls so far. */
-static bool is_affected(const char *fault, atomic_long *calls)
+/* Whether this call is one of those that `fault` affects.  `counter` counts the calls so far. */
+static bool is_affected(const char *fault, atomic_long *counter)
 {
     const char *list = getenv("SHIM_FAULTS"), *entry = list != NULL ? strstr(list, fault) : NULL;
     long first, step = 0;
 
     if (entry == NULL || sscanf(entry + strlen(fault), "=%ld+%ld", &first, &step) < 1)
         return false;
-    long call = atomic_fetch_add(calls, 1) + 1;
+    long call = atomic_fetch_add(counter, 1) + 1;
     bool hit = call == first || (step > 0 && call > first && (call - first) % step == 0);
     if (hit)
         note_hit();
@@ -113,6 +115,7 @@ static bool is_affected(const char *fault, atomic_long *calls)
 
 /* ---- What torture.c is told ---- */
 
+static bool begun;        /* main() is about to be called */
 static struct page *page; /* NULL: torture.c has not started this process */
 
 static void open_page(void)
@@ -159,16 +162,20 @@ bool tortured(const char *names)
 
 #define HIGHEST_FD 128 /* a server in a torture run needs few descriptors */
 
+/* With the lock, the last thread to change something also counts last. */
 static void note_descriptors(void)
 {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     int (*real)(int, int, ...) = REAL(fcntl);
     int count = 0, error = errno;
 
     if (page == NULL || page->server != getpid())
         return;
+    pthread_mutex_lock(&lock);
     for (int fd = 0; fd < HIGHEST_FD; fd++)
         count += real(fd, F_GETFD) != -1;
     page->descriptors = count;
+    pthread_mutex_unlock(&lock);
     errno = error;
 }
 
@@ -176,10 +183,10 @@ static void note_descriptors(void)
 
 void before_wait(void)
 {
-    static atomic_long calls;
+    static atomic_long counter;
 
     note_descriptors();
-    if (serving && is_affected("wait:sigterm", &calls))
+    if (serving && is_affected("wait:sigterm", &counter))
         raise(SIGTERM);
 }
 
@@ -224,7 +231,9 @@ static void before_accept(int fd)
 DEFINE(int, accept, (int fd, struct sockaddr *restrict address, socklen_t *restrict size))
 {
     before_accept(fd);
-    return tortured("accept") ? -1 : REAL(accept)(fd, address, size);
+    int result = tortured("accept") ? -1 : REAL(accept)(fd, address, size);
+    note_descriptors();
+    return result;
 }
 
 #ifndef __APPLE__
@@ -232,17 +241,19 @@ DEFINE(int, accept4,
        (int fd, struct sockaddr *restrict address, socklen_t *restrict size, int flags))
 {
     before_accept(fd);
-    return tortured("accept4") ? -1 : REAL(accept4)(fd, address, size, flags);
+    int result = tortured("accept4") ? -1 : REAL(accept4)(fd, address, size, flags);
+    note_descriptors();
+    return result;
 }
 #endif
 
 /* How many bytes a call may receive. */
 static size_t recv_size(size_t size)
 {
-    static atomic_long calls;
+    static atomic_long counter;
     bool is_short = tortured("recv");
 
-    return (is_affected("recv:short", &calls) || is_short) && size > 1 ? 1 : size;
+    return (is_affected("recv:short", &counter) || is_short) && size > 1 ? 1 : size;
 }
 
 DEFINE(ssize_t, recv, (int fd, void *buffer, size_t size, int flags))
@@ -269,10 +280,10 @@ static bool send_fails(void)
 /* How many bytes a call may send. */
 static size_t send_size(size_t size)
 {
-    static atomic_long calls;
+    static atomic_long counter;
     bool is_short = tortured("send");
 
-    return (is_affected("send:short", &calls) || is_short) && size > 1 ? 1 : size;
+    return (is_affected("send:short", &counter) || is_short) && size > 1 ? 1 : size;
 }
 
 DEFINE(ssize_t, send, (int fd, const void *data, size_t size, int flags))
@@ -314,12 +325,14 @@ DEFINE(ssize_t, write, (int fd, const void *data, size_t size))
 /* Whether an allocation of this size has to fail; sets errno. */
 static bool allocation_fails(size_t size)
 {
-    static atomic_long calls, all_calls;
+    static atomic_long counter, all_calls;
 
+    if (!begun)
+        return false;
     if (tortured("malloc"))
         return true;
     if (!is_affected("allocation:enomem", &all_calls) &&
-        (!serving || size < MIN_REQUEST || !is_affected("malloc:enomem", &calls)))
+        (!serving || size < MIN_REQUEST || !is_affected("malloc:enomem", &counter)))
         return false;
     errno = ENOMEM;
     return true;
@@ -334,11 +347,12 @@ DEFINE(void *, malloc, (size_t size))
     return allocation_fails(size) ? NULL : real(size);
 }
 
-/* dlsym() may call calloc() itself; it accepts a failure. */
+/* dlsym() may call calloc() itself; it accepts a failure.  `searching` is true only before the server
+ * has threads. */
 DEFINE(void *, calloc, (size_t count, size_t size))
 {
     static void *(*real)(size_t, size_t);
-    static _Thread_local bool searching;
+    static bool searching;
 
     if (real == NULL && searching)
         return NULL;
@@ -362,22 +376,22 @@ DEFINE(int, pthread_create,
        (pthread_t * thread, const pthread_attr_t *attributes, void *(*start)(void *),
         void *argument))
 {
-    static atomic_long calls;
+    static atomic_long counter;
 
     if (tortured(ON_LINUX("clone3", "pthread_create")))
         return errno;
-    return is_affected("pthread_create:eagain", &calls)
+    return is_affected("pthread_create:eagain", &counter)
                ? EAGAIN
                : REAL(pthread_create)(thread, attributes, start, argument);
 }
 
 DEFINE(int, clock_gettime, (clockid_t clock, struct timespec *now))
 {
-    static atomic_long calls;
+    static atomic_long counter;
     static atomic_bool told;
     int result = REAL(clock_gettime)(clock, now);
 
-    if (clock != CLOCK_MONOTONIC || !is_affected("clock_gettime:back", &calls))
+    if (clock != CLOCK_MONOTONIC || !is_affected("clock_gettime:back", &counter))
         return result;
     now->tv_sec -= 3600;
     if (!atomic_exchange(&told, true))
@@ -402,13 +416,19 @@ DEFINE(int, getaddrinfo,
     return REAL(getaddrinfo)(name, service, hints, found);
 }
 
+#if defined __FreeBSD__ || defined __OpenBSD__
+typedef size_t name_size;
+#else
+typedef socklen_t name_size;
+#endif
+
 DEFINE(int, getnameinfo,
        (const struct sockaddr *restrict address, socklen_t size, char *restrict host,
-        socklen_t host_size, char *restrict service, socklen_t service_size, int flags))
+        name_size host_size, char *restrict service, name_size service_size, int flags))
 {
-    static atomic_long calls;
+    static atomic_long counter;
 
-    if (is_affected("getnameinfo:eai_memory", &calls))
+    if (is_affected("getnameinfo:eai_memory", &counter))
         return EAI_MEMORY;
     return REAL(getnameinfo)(address, size, host, host_size, service, service_size, flags);
 }
@@ -417,7 +437,7 @@ DEFINE(int, getnameinfo,
  * calls of close(), another thread may have been given the same number. */
 DEFINE(int, close, (int fd))
 {
-    static atomic_long calls;
+    static atomic_long counter;
     int result = REAL(close)(fd);
 
     note_descriptors();
@@ -425,7 +445,7 @@ DEFINE(int, close, (int fd))
         fprintf(stderr, "shim: close() of descriptor %d, which is not open\n", fd);
     if (tortured("close"))
         return -1;
-    if (!is_affected("close:eintr", &calls))
+    if (!is_affected("close:eintr", &counter))
         return result;
     errno = EINTR;
     return -1;
@@ -446,4 +466,5 @@ __attribute__((constructor)) static void begin(void)
         note_hit();
     }
     open_page();
+    begun = true;
 }

@@ -26,6 +26,8 @@
 #define REAL(name) ((__typeof__(&name))real_function(#name))
 #endif
 
+#pragma GCC visibility push(hidden) /* the server may have functions of these names */
+
 /* The C library's own function of this name. */
 void *real_function(const char *name);
 
@@ -35,6 +37,8 @@ bool tortured(const char *names);
 
 /* Called by each function that may wait. */
 void before_wait(void);
+
+#pragma GCC visibility pop
 
 /* Linux's name for a call, and the name elsewhere. */
 #ifdef __linux__

@@ -561,7 +561,8 @@ static int fd_count(void)
     return count - 2;
 }
 
-/* The CPU time that the server has used, in microseconds. */
+/* The CPU time that the server has used, in microseconds.  The preload library knows it only when the
+ * server makes a call, so it does not notice a loop without calls. */
 static long long cpu_us(void)
 {
     long long result = run.page->cpu_us;

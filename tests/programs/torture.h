@@ -164,11 +164,10 @@ struct page {
     atomic_bool accepted; /* the server has called accept(), so it has started */
     atomic_bool at_start; /* the fault was injected before that */
     atomic_long injected, counts[CALL_COUNT];
-    /* What only the preload library writes, when the server begins to wait and when it closes a
-     * descriptor. */
+    /* Only the preload library writes these. */
     atomic_bool loaded;
-    atomic_int descriptors; /* that are open */
-    atomic_llong cpu_us;    /* the CPU time that the server has used, in microseconds */
+    atomic_int descriptors; /* open after accept(), after close() and before each wait */
+    atomic_llong cpu_us;    /* the CPU time used before the last call, in microseconds */
 };
 
 static inline bool is_one_of(const char *name, const char *list)
