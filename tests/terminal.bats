@@ -407,6 +407,7 @@ without_seccomp() { strace -f -qq -o /dev/null -e trace=seccomp -e inject=seccom
     says 'not survived: write, call number'
     says 'the server does not stop on SIGTERM'
     repeat=$(printf '%s\n' "$output" | sed -n '/to repeat it:/{n;p;}')
+    [[ $repeat == *TORTURE=preload* ]]
     run sh -c "$repeat"
     echo "$repeat: $output"
     [ "$status" -ne 0 ]

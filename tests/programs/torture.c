@@ -1306,7 +1306,11 @@ static void choose_injector(void)
               (!works && strcmp(options.injector, "seccomp") != 0);
     if (!preload && !works)
         give_up("seccomp(2) cannot be used here, but TORTURE=preload can");
-    if (preload && options.injector[0] == '\0')
+    if (!preload || options.injector[0] != '\0')
+        return;
+    if (errno == ENOSYS)
+        printf("  The preload library injects the faults, because there is no seccomp(2).\n");
+    else
         printf("  The preload library injects the faults, because seccomp(2) fails:\n  %s.\n",
                strerror(errno));
 }
