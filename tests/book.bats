@@ -271,7 +271,7 @@ function_of() {
     function_of 01-blocking/server.c start_client_thread | grep -qF 'client_thread, (void *)(intptr_t)fd);' # "a value, as in"
     part 01-blocking/common.c listen | grep -q 'listen(fd, BACKLOG)' && grep -q '^#define BACKLOG 4096 ' "$ROOT/01-blocking/common.c"
     # Chapter 2.
-    function_of 02-select/server.c select_closed | grep -q 'FD_SET(fd, readable);' # "the next call on it reports the error"
+    function_of 02-select/server.c select_closed | grep -q 'FD_SET(fd, readable);' # "treats it as readable"
     part 02-select/common.c stop | grep -q 'write(shutdown_pipe\[1\]'              # "our handler writes one byte"
     grep -q '^#define BACKOFF_MS 100$' "$ROOT/02-select/common.h"                # "after 100 ms"
     function_of 02-select/clients.c accept_pause | grep -q ' unwatch(listener);' # "`unwatch()` pauses accepting"
