@@ -135,10 +135,12 @@ calls() { # STAGE STEP: the calls that the page shows
     sed -i 's/^Minutes: .*/Minutes: 50/' "$TMP/tests/lab/tasks/02-select/build/task"
     run "$TMP/book/tools/schedules" --check
     echo "$output"
-    [ "$status" = 1 ] && [[ "$output" == *'| 50 | Lab: `make start-02`'* ]]
+    [ "$status" = 1 ]
+    [[ "$output" == *'| 50 | Lab: `make start-02`'* ]]
     sed -i 's/^Minutes: .*/Minutes: 90/' "$TMP/tests/lab/tasks/02-select/build/task"
     run "$TMP/book/tools/schedules" --check
-    [ "$status" = 1 ] && [[ "$output" == *'half-day: 280 minutes, and it has 240'* ]]
+    [ "$status" = 1 ]
+    [[ "$output" == *'half-day: 280 minutes, and it has 240'* ]]
     sed -i 's#02-select/build#02-select/bild#' "$TMP/book/data/schedules"
     run "$TMP/book/tools/schedules" --check
     [ "$status" = 1 ] && [[ "$output" == *'there is no task 02-select/bild'* ]]
