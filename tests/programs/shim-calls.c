@@ -1,5 +1,5 @@
-/* The part of the preload library that only torture.c needs: functions that pass their arguments on,
- * unless torture.c wants the call to fail. */
+/* The part of the preload library that only torture.c needs: functions that pass their arguments
+ * on, unless torture.c wants the call to fail. */
 #include "shim.h"
 
 #include <errno.h>
@@ -69,8 +69,8 @@ PASS(int, pipe2, (int fds[2], int flags), (fds, flags), ON_LINUX("pipe2", "pipe"
 PASS(int, dup3, (int fd, int number, int flags), (fd, number, flags), "dup3")
 #endif
 
-/* The third argument is an integer or a pointer.  On every system that has these libraries it may be
- * read as a pointer and passed on. */
+/* The third argument is an integer or a pointer.  On every system that has these libraries it may
+ * be read as a pointer and passed on. */
 #define THIRD_ARGUMENT(last, third)                                                                \
     va_list list;                                                                                  \
     va_start(list, last);                                                                          \
@@ -208,8 +208,8 @@ PASS(int, mprotect, (void *address, size_t size, int protection), (address, size
 PASS(int, madvise, (void *address, size_t size, int advice), (address, size, advice), "madvise")
 
 #ifdef __GLIBC__
-/* What the headers of glibc make of these functions if the server was compiled with _FORTIFY_SOURCE,
- * which is the default of some distributions, or with _FILE_OFFSET_BITS=64. */
+/* What the headers of glibc make of these functions if the server was compiled with
+ * _FORTIFY_SOURCE, which is the default of some distributions, or with _FILE_OFFSET_BITS=64. */
 ssize_t __read_chk(int fd, void *buffer, size_t size, size_t room)
 {
     return size > room ? (abort(), -1) : read(fd, buffer, size);

@@ -1,6 +1,7 @@
 /* Injects faults that strace cannot inject: short reads and writes, allocations and threads that
- * fail, and a signal handler without SA_RESTART.  For torture.c it also injects what seccomp(2) injects, where
- * that cannot be used.  The server loads it with LD_PRELOAD, or on macOS with DYLD_INSERT_LIBRARIES.
+ * fail, and a signal handler without SA_RESTART.  For torture.c it also injects what seccomp(2)
+ * injects, where that cannot be used.  The server loads it with LD_PRELOAD, or on macOS with
+ * DYLD_INSERT_LIBRARIES.
  *
  * The environment variable SHIM_FAULTS is a comma-separated list of faults.  Each names the calls
  * that it affects: number FIRST, and from then on every STEPth call; STEP 0 means FIRST only.  Each
@@ -347,8 +348,8 @@ DEFINE(void *, malloc, (size_t size))
     return allocation_fails(size) ? NULL : real(size);
 }
 
-/* dlsym() may call calloc() itself; it accepts a failure.  `searching` is true only before the server
- * has threads. */
+/* dlsym() may call calloc() itself; it accepts a failure.  `searching` is true only before the
+ * server has threads. */
 DEFINE(void *, calloc, (size_t count, size_t size))
 {
     static void *(*real)(size_t, size_t);

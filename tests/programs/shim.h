@@ -11,8 +11,8 @@
 
 /* DEFINE(int, listen, (int fd, int backlog)) begins the definition of a function that the server
  * calls in place of the C library's, which is REAL(listen).  dyld(1) on macOS is told of both in a
- * table; ELF systems take the first function of this name that they find, and LD_PRELOAD comes first.
- */
+ * table; ELF systems take the first function of this name that they find, and LD_PRELOAD comes
+ * first. */
 #ifdef __APPLE__
 #define DEFINE(result, name, parameters)                                                           \
     static result shim_##name parameters;                                                          \

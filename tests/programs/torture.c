@@ -16,12 +16,13 @@
  * Exit code: 0 if the server survived every fault, 1 if not, 2 if nothing could be tested.
  *
  * On Linux the faults come from the kernel: seccomp(2) reports each call of the server to this
- * program, which lets it continue or returns an error in its place.  This is much faster than strace,
- * needs neither strace nor permission to trace, and also works with static programs.  What the kernel
- * cannot do (a short read, a failed allocation) the preload library does.
+ * program, which lets it continue or returns an error in its place.  This is much faster than
+ * strace, needs neither strace nor permission to trace, and also works with static programs.  What
+ * the kernel cannot do (a short read, a failed allocation) the preload library does.
  *
- * Where seccomp(2) is missing or not permitted, the preload library injects all faults.  It takes the
- * place of functions of the C library, so it does not see the calls that the library makes itself. */
+ * Where seccomp(2) is missing or not permitted, the preload library injects all faults.  It takes
+ * the place of functions of the C library, so it does not see the calls that the library makes
+ * itself. */
 #define _GNU_SOURCE
 #define _DEFAULT_SOURCE /* on NetBSD */
 
@@ -398,8 +399,8 @@ static void make_page(void)
         give_up("mmap");
 }
 
-/* The variables that make the server load the preload library.  They do not contain the name of this
- * folder, because they are lists, and their separators cannot be escaped. */
+/* The variables that make the server load the preload library.  They do not contain the name of
+ * this folder, because they are lists, and their separators cannot be escaped. */
 static void set_environment(void)
 {
 #ifdef __APPLE__
@@ -423,9 +424,9 @@ static void set_environment(void)
     setenv("SHIM_PAGE", page_path, 1);
 }
 
-/* A port that nobody uses, above the usual range of the ports of clients.  The lock, a socket of UDP
- * with the same number, keeps other runs of this program away from it.  Our own servers can use a
- * port whose last connections are in TIME_WAIT. */
+/* A port that nobody uses, above the usual range of the ports of clients.  The lock, a socket of
+ * UDP with the same number, keeps other runs of this program away from it.  Our own servers can use
+ * a port whose last connections are in TIME_WAIT. */
 static int free_port(int *lock)
 {
     static int port;
@@ -561,8 +562,8 @@ static int fd_count(void)
     return count - 2;
 }
 
-/* The CPU time that the server has used, in microseconds.  The preload library knows it only when the
- * server makes a call, so it does not notice a loop without calls. */
+/* The CPU time that the server has used, in microseconds.  The preload library knows it only when
+ * the server makes a call, so it does not notice a loop without calls. */
 static long long cpu_us(void)
 {
     long long result = run.page->cpu_us;
@@ -1173,8 +1174,8 @@ static void print_exceptions(void)
     }
 }
 
-/* strace injects the same fault: the participant can watch what the server does.  It counts calls as
- * seccomp(2) does. */
+/* strace injects the same fault: the participant can watch what the server does.  It counts calls
+ * as seccomp(2) does. */
 static void print_repeat(const struct fault *fault)
 {
     printf("  to repeat it:\n    %s%s FAULT='%s'\n", options.repeat,

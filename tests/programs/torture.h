@@ -1,5 +1,5 @@
-/* What torture.c shares with the preload library (shim.c): the errors to inject, and a page of memory
- * in which both see what happens to the server.
+/* What torture.c shares with the preload library (shim.c): the errors to inject, and a page of
+ * memory in which both see what happens to the server.
  *
  * For each system call, the errors are all that section ERRORS of its Linux manual page lists
  * (man-pages 6, and the pages to which it refers: socket(7), ip(7), tcp(7)), even those of options
@@ -131,7 +131,8 @@ static const struct call calls[] = {
 #ifndef __linux__ /* Linux's calls of the same purpose have other names, and are above */
     {"fork", NUMBER(fork), CLONE_ERRORS, "EAGAIN"},
     {"getrlimit", NUMBER(getrlimit), "EFAULT EINVAL", NULL},
-    /* Left out is ENOENT: it means that the filter to delete is not there, so a server ignores it. */
+    /* Left out is ENOENT: it means that the filter to delete is not there, and a server ignores
+     * it. */
     {"kevent", NUMBER(kevent), "EACCES ESRCH " WAIT_ERRORS, "ENOMEM EBADF"},
     {"kqueue", NUMBER(kqueue), "EMFILE ENFILE ENOMEM", NULL},
     {"pthread_create", NUMBER(pthread_create), "EAGAIN EINVAL EPERM", "EAGAIN"},
@@ -154,7 +155,8 @@ static const struct call calls[] = {
 };
 #define CALL_COUNT ((int)(sizeof calls / sizeof calls[0]))
 
-/* One run of the server.  torture.c maps this memory; so does the preload library, in the server. */
+/* One run of the server.  torture.c maps this memory, and so does the preload library, in the
+ * server. */
 struct page {
     int call; /* the index of the call that has to fail; -1: none */
     long n;
