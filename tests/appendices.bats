@@ -132,16 +132,19 @@ calls() { # STAGE STEP: the calls that the page shows
     mkdir "$TMP/tests" && cp -R "$ROOT/tests/lab" "$TMP/tests/lab"
     (cd "$ROOT" && for stage in 0?-*; do mkdir "$TMP/$stage"; done)
     "$TMP/book/tools/schedules" --check
-    sed -i 's/^Minutes: .*/Minutes: 50/' "$TMP/tests/lab/tasks/02-select/build/task"
+    sed -i 's/^Minutes: .*/Minutes: 40/' "$TMP/tests/lab/tasks/02-select/build/task"
     run "$TMP/book/tools/schedules" --check
     echo "$output"
-    [ "$status" = 1 ] && [[ "$output" == *'| 50 | Lab: `make start-02`'* ]]
+    [ "$status" = 1 ] && [[ "$output" == *'| 40 | Lab: `make start-02`'* ]]
     sed -i 's/^Minutes: .*/Minutes: 90/' "$TMP/tests/lab/tasks/02-select/build/task"
     run "$TMP/book/tools/schedules" --check
-    [ "$status" = 1 ] && [[ "$output" == *'half-day: 280 minutes, and it has 240'* ]]
+    [ "$status" = 1 ] && [[ "$output" == *'half-day: 285 minutes, and it has 240'* ]]
     sed -i 's#02-select/build#02-select/bild#' "$TMP/book/data/schedules"
     run "$TMP/book/tools/schedules" --check
     [ "$status" = 1 ] && [[ "$output" == *'there is no task 02-select/bild'* ]]
+    sed -i 's#page=07-way-in#page=07-way-out#' "$TMP/book/data/schedules"
+    run "$TMP/book/tools/schedules" --check
+    [ "$status" = 1 ] && [[ "$output" == *'there is no page 07-way-out.md'* ]]
 }
 
 @test "the page for instructors names tasks, transcripts and recordings that exist, and each chapter has a fallback" {
