@@ -120,7 +120,7 @@ static void serve(void)
 }
 // ANCHOR_END: loop
 
-static char backend_help[120]; /* which back ends are available depends on the system */
+static char backend_help[128]; /* which back ends are available depends on the system */
 const struct stage_option stage_option = {"s:", " [-s BACKEND]", backend_help};
 const struct flag_name flag_names[] = {
     {EVENT_READ, "EVENT_READ"}, {EVENT_WRITE, "EVENT_WRITE"}, {0, NULL}};
