@@ -216,7 +216,7 @@ section() { awk -v title="## $2" '/^```/ { block = !block } /^## / && !block { o
 @test "the commands that the book names exist, and so do their stages" {
     local number command
     sh "$ROOT/tests/commands/targets" help >"$FRESH/help"
-    printf '  make %s\n' grade see see-NN hint hint-NN solution solution-NN watch-NN reset-NN >>"$FRESH/help" # "make lab" ends with them
+    printf '  make %s\n' grade see see-NN hint hint-NN solution solution-NN watch-NN reset reset-NN >>"$FRESH/help" # "make lab" ends with them
     for command in $(grep -ohE '(`|^[12]?\$ )make [a-z]+(-[0-9]+)?' "$SRC"/*.md | sed 's/.*make //; s/[0-9][0-9]*$/NN/' | grep -vx help | sort -u); do
         [ "$command" != lab-NN ] || { sh "$ROOT/tests/commands/targets" lab-01 | grep -q '^01-blocking'; continue; }
         grep -qE "make $command( |\$)" "$FRESH/help" || { echo "make help does not know: make $command"; return 1; }
