@@ -45,7 +45,8 @@ agree() {
     for page in "$PAGE" "$ROOT/book/src/introduction.md"; do
         sed 's/<!--idle:03-poll:15000-->[0-9]*/<!--idle:03-poll:15000-->2/' "$page" >"$T/page"
         run agree "$T/page" 2
-        [ "$status" -ne 0 ] && [[ "$output" == *'the page says 2, and measured was '* ]]
+        [ "$status" -ne 0 ]
+        [[ "$output" == *'the page says 2, and measured was '* ]]
     done
     sed 's/<!--idle:03-poll:15000-->/<!--idle:03-pool:15000-->/' "$PAGE" >"$T/page"
     run agree "$T/page"

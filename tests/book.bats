@@ -271,7 +271,7 @@ function_of() {
     function_of 01-blocking/server.c start_client_thread | grep -qF 'client_thread, (void *)(intptr_t)fd);' # "a value, as in"
     part 01-blocking/common.c listen | grep -q 'listen(fd, BACKLOG)' && grep -q '^#define BACKLOG 4096 ' "$ROOT/01-blocking/common.c"
     # Chapter 2.
-    function_of 02-select/server.c select_closed | grep -q 'FD_SET(fd, readable);' # "the next call on it reports the error"
+    function_of 02-select/server.c select_closed | grep -q 'FD_SET(fd, readable);' # "treats it as readable"
     part 02-select/common.c stop | grep -q 'write(shutdown_pipe\[1\]'              # "our handler writes one byte"
     grep -q '^#define BACKOFF_MS 100$' "$ROOT/02-select/common.h"                # "after 100 ms"
     function_of 02-select/clients.c accept_pause | grep -q ' unwatch(listener);' # "`unwatch()` pauses accepting"
@@ -581,9 +581,12 @@ hop() { NO_COLOR=1 "$ROOT/07-nic-to-app/trace" replay "$ROOT/07-nic-to-app/recor
 
 @test "the table of nic has each line that nic prints, and the counters of chapter 7 exist" {
     need_linux
-    sed -n '/^static const struct feature features/,/^};/s/^    {"\([^"]*\)",.*/\1/p' "$ROOT/07-nic-to-app/nic.c" >"$FRESH/labels"
-    [ "$(wc -l <"$FRESH/labels")" -ge 20 ]
-    sed -n '/^|---/,/^$/s/^| \([^|`]*\) |.*/\1/p' "$SRC/nic.md" | diff "$FRESH/labels" -
+    # The label and the source of each line: the first string of an entry, and the last.
+    awk '/^static const struct feature features/ { inside = 1 } /^};/ { inside = 0 }
+        inside && /^    \{"/ { split($0, part, "\""); label = part[2] }
+        inside && label != "" && /"\},?$/ { n = split($0, part, "\""); print label " | `" part[n - 1] "`"; label = "" }' "$ROOT/07-nic-to-app/nic_report.c" >"$FRESH/lines"
+    [ "$(wc -l <"$FRESH/lines")" -ge 29 ]
+    sed -n '/^|---/,/^$/s/^| \([^|]* | `[^|]*`\) |.*/\1/p' "$SRC/nic.md" | diff "$FRESH/lines" -
     local name found
     found=$(awk '{ for (i = 2; i <= NF; i++) print substr($1, 1, length($1) - 1) $i }' /proc/net/snmp /proc/net/netstat)
     for name in $(grep -oE '`(Ip|Tcp)[A-Za-z]+`' "$SRC/07-card-and-kernel.md" | tr -d '`'); do
@@ -591,7 +594,7 @@ hop() { NO_COLOR=1 "$ROOT/07-nic-to-app/trace" replay "$ROOT/07-nic-to-app/recor
     done
     for name in $(grep -oE '/proc/sys/net/core/[a-z_]+|`(netdev|busy)_[a-z_]+`' "$SRC/nic.md" | tr -d '`' | sed 's#.*/##'); do
         [ -e "/proc/sys/net/core/$name" ] || [ ! -d /proc/sys/net/core ] || { echo "no /proc/sys/net/core/$name"; return 1; }
-        grep -q "\"$name\"" "$ROOT/07-nic-to-app/nic.c" || { echo "nic does not read $name"; return 1; }
+        grep -q "\"$name\"" "$ROOT/07-nic-to-app/nic_report.c" || { echo "nic does not read $name"; return 1; }
     done
 }
 

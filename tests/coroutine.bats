@@ -79,7 +79,7 @@ calls_of_1000_switches() {
     build "${CC:-cc}" -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all
     run_all
     ASAN_OPTIONS=detect_stack_use_after_return=1 run_all
-    ! ASAN_OPTIONS=allow_user_segv_handler=0 "$TMP/coroutine" guard 2>"$TMP/out" # the sanitizer reports the overflow itself
+    ! ASAN_OPTIONS=allow_user_segv_handler=0 "$TMP/coroutine" guard 2>"$TMP/out" || return 1 # the sanitizer reports the overflow itself
     grep -q 'AddressSanitizer: stack-overflow' "$TMP/out"
 }
 
@@ -96,7 +96,7 @@ calls_of_1000_switches() {
     need musl-gcc "for the C library musl" musl-tools
     build musl-gcc -O2 -static
     run_all
-    ! build musl-gcc -DCOROUTINE_UCONTEXT 2>"$TMP/why"
+    ! build musl-gcc -DCOROUTINE_UCONTEXT 2>"$TMP/why" || return 1
     grep -q 'needs ucontext, so glibc' "$TMP/why"
 }
 

@@ -755,7 +755,7 @@ END
     cat "$TMP/err"
     [ "$status" = 1 ]
     [ "$(grep -c '^server: ' "$TMP/err")" = 1 ]
-    ! grep -q 'numeric address' "$TMP/err"
+    ! grep -q 'numeric address' "$TMP/err" || return 1
     grep -qi 'memory' "$TMP/err"
 }
 

@@ -149,7 +149,7 @@ try_change() {
     cp -R 04-epoll "$T/bug"
     rm -f "$T/bug/server"
     sed "$change" 04-epoll/server.c >"$T/bug/server.c"
-    ! cmp -s 04-epoll/server.c "$T/bug/server.c"
+    ! cmp -s 04-epoll/server.c "$T/bug/server.c" || return 1
     make -s -C "$T/bug" server
     run "$LADDER" -x -g 4 -s "$T/state" "$T/bug/server" -p PORT
     echo "$change:"
@@ -170,7 +170,7 @@ try_change() {
     cp -R 04-epoll "$T/bug"
     rm -f "$T/bug/server"
     sed 's/^    client_set_interest(client, client->pending.*/    if (client->pending != NULL)\n        client_set_interest(client, INTEREST_WRITE);/' 04-epoll/server.c >"$T/bug/server.c"
-    ! cmp -s 04-epoll/server.c "$T/bug/server.c"
+    ! cmp -s 04-epoll/server.c "$T/bug/server.c" || return 1
     make -s -C "$T/bug" server
     for attempt in 1 2 3 4 5 6 7 8; do
         run "$LADDER" -x -g 4 -s "$T/state" "$T/bug/server" -p PORT

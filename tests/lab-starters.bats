@@ -34,7 +34,7 @@ load support/lab
                 grep -qxF -e "$line" "tests/lab/tasks/$task/starter" || { echo "$file: $line"; return 1; }
             done <"$T/new"
         done
-        ! grep -L . "work/$stage"/*.c | grep . # no file is empty
+        ! grep -L . "work/$stage"/*.c | grep . || return 1 # no file is empty
         grep -q 'GAP 1 of' "work/$stage"/*.c
     done
 }

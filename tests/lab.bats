@@ -85,7 +85,7 @@ load support/lab
     run sh tests/commands/targets reset-02
     echo "$output"
     [ "$status" -eq 0 ]
-    ! grep -q mine work/02-select/server.c
+    ! grep -q mine work/02-select/server.c || return 1
     cmp work/02-select.*/server.c "$T/mine"
     sh tests/commands/targets reset-02 >/dev/null # in the same second, perhaps
     [ "$(ls -d work/02-select.* | wc -l)" -eq 2 ]

@@ -9,6 +9,7 @@ setup() {
     TMP='' PIDS='' # teardown must not use values from the environment
     [ "$(uname -s)" = Linux ] || skip "needs Linux (/proc and /sys); to run it: a Linux machine"
     TMP=$(mktemp -d "${TMPDIR:-/tmp}/echo-tests.XXXXXX")
+    mkfifo "$TMP/never"
     make -s -C "$STAGE07" nic cost server >/dev/null
 }
 teardown() {
@@ -81,12 +82,101 @@ as_nobody() { # COMMAND...: run it as an unprivileged user
     for device in /sys/class/net/*/; do
         device=${device%/}
         device=${device##*/}
-        "$NIC" "$device" | sed '/^Since boot/,$d; /device interrupts/,/^$/d' >"$TMP/root"
-        as_nobody "$TMP/nic" "$device" | sed '/^Since boot/,$d; /device interrupts/,/^$/d' >"$TMP/nobody"
+        "$NIC" "$device" | sed '/^Since boot/,$d; /device interrupts/,/^$/d; /frames lost/,/^$/d' >"$TMP/root"
+        as_nobody "$TMP/nic" "$device" | sed '/^Since boot/,$d; /device interrupts/,/^$/d; /frames lost/,/^$/d' >"$TMP/nobody"
+        "$NIC" drops "$device" | without_values >>"$TMP/root"
+        as_nobody "$TMP/nic" drops "$device" | without_values >>"$TMP/nobody"
         [ -d "/sys/class/net/$device" ] || continue # another test has removed it meanwhile
         diff "$TMP/root" "$TMP/nobody"
         fits_80_columns "$TMP/root"
     done
+}
+
+without_values() { sed '/^  Of its counters/d; s/^\(  [A-Za-z_]* \) *[0-9]*$/\1/'; }
+
+@test "nic names the source of each value, and the source exists" {
+    local device file directory
+    for device in lo $("$NIC" | sed -n '1s/:.*//p'); do
+        "$NIC" "$device" >"$TMP/out"
+        # A value, its purpose, its source.
+        awk '/^  [^ ]/ && !/HERE|Intel/ { label = $0; at = NR } NR == at + 2 && at { if (!/^    (\/|ethtool -)/) print "no source: " label }' "$TMP/out" | { ! grep .; }
+        while read -r file; do
+            directory=${file%/*}
+            file=${file#*/net/core/rps_sock_flow_entries, }
+            [[ $file == /* ]] || directory=/sys/class/net/$device/ # a second file, in the device's directory
+            compgen -G "${file%%,*}" >/dev/null || compgen -G "$directory$file" >/dev/null || echo "no such file: $file"
+        done < <(sed -n 's|^    \(/[^:]*\).*|\1|p' "$TMP/out" | sed 's/, column.*//; s|/PROCESS/|/self/|; s|/irq/N/|/irq/[0-9]*/|') >"$TMP/missing"
+        # What a device without a card or with one queue does not have.
+        [ ! -d /sys/class/net ] || { ! grep -v -e /speed -e /xps_cpus -e /rps_ -e /threaded -e napi_defer "$TMP/missing" || return 1; }
+    done
+}
+
+@test "nic lists the CPUs of each interrupt of the device, and the threads that serve them" {
+    [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null || skip "needs root, to replace /proc/interrupts; to run it: sudo make test"
+    local file number thread
+    for file in /proc/irq/[0-9]*/smp_affinity_list; do # an interrupt of this machine, which is made one of lo
+        number=${file#/proc/irq/}
+        number=${number%/*}
+        ps -e -o comm= | grep -q "^irq/$number-" || break
+    done
+    [ ! -r "${file%/*}/effective_affinity_list" ] || [ -z "$(cat "${file%/*}/effective_affinity_list")" ] || file=${file%/*}/effective_affinity_list
+    printf '           CPU0\n %s:          7  IO-APIC   1-edge      lo\n' "$number" >"$TMP/interrupts"
+    # A process with the name that the kernel gives to such a thread; and one for another interrupt.
+    for thread in "irq/$number-lo" "irq/${number}7-lo"; do
+        : >"$TMP/named"
+        bash -c 'echo "$1" >/proc/$$/comm; echo named; read -r _' - "$thread" <>"$TMP/never" >"$TMP/named" 3>&- &
+        PIDS="$! $PIDS"
+        wait_until grep -q named "$TMP/named"
+    done
+    unshare -m sh -c 'mount --bind "$1" /proc/interrupts && exec "$0" lo' "$NIC" "$TMP/interrupts" >"$TMP/out"
+    grep -A 4 '^  interrupt' "$TMP/out"
+    grep -A 3 '^  interrupt CPUs  *1 vector ' "$TMP/out" | grep -qx "    irq $number: cpu $(cat "$file")"
+    if [ "$(cat /proc/2/comm)" = kthreadd ]; then
+        grep -A 3 '^  interrupt threads  *1 ' "$TMP/out" | grep -qx "    process [0-9]*: irq/$number-lo"
+    else # in a container
+        grep -q '^  interrupt threads  *not visible here' "$TMP/out"
+    fi
+}
+
+# dropped NAME: the value that nic printed.
+dropped() { awk -v name="$1" '$1 == name { print $2 }' "$TMP/out"; }
+
+@test "nic drops: each counter has a value and a meaning, and the values are those of the kernel" {
+    "$NIC" drops lo >"$TMP/out"
+    cat "$TMP/out"
+    fits_80_columns "$TMP/out"
+    awk '/^  [A-Za-z_]+  +/ { n++; name = $1; at = NR } NR == at + 1 && at { if (!/^    .*\.$/) { print "no meaning: " name; bad = 1 } }
+        END { exit bad || n < 50 }' "$TMP/out"
+    ! grep 'not here' "$TMP/out" | grep -v -e invalid -e drop -e insert_failed || return 1 # what a kernel without conntrack has not
+    unshare -n true 2>/dev/null || skip "needs network namespaces; to run it: CAP_SYS_ADMIN"
+    need ip "to set lo up" iproute2
+    local sum=0 now=0 word
+    while read -r _ word _; do sum=$((sum + 16#$word)); done </proc/net/softnet_stat
+    "$NIC" drops lo >"$TMP/out"
+    while read -r _ word _; do now=$((now + 16#$word)); done </proc/net/softnet_stat
+    [ "$(dropped dropped)" -ge $sum ]
+    [ "$(dropped dropped)" -le $now ]
+    # In a new network namespace each counter is 0.  One connection is refused, and one has no route.
+    unshare -n bash -c 'ip link set lo up; : 2>/dev/null </dev/tcp/127.0.0.1/9; : 2>/dev/null </dev/tcp/192.0.2.1/9; exec "$0" drops lo' "$NIC" >"$TMP/out"
+    [ "$(dropped TcpOutRsts)" = 1 ]
+    [ "$(dropped IpOutNoRoutes)" = 1 ]
+    [ "$(dropped TcpExtListenOverflows)" = 0 ]
+}
+
+@test "nic drops: the accept queue, a wrong checksum and another machine's address are in the right counters" {
+    unshare -n true 2>/dev/null || skip "needs network namespaces; to run it: CAP_SYS_ADMIN"
+    need ip "to make two devices" iproute2
+    need python3 "to send frames" python3
+    unshare -n python3 "$TESTS/programs/drops.py" "$NIC" >"$TMP/out"
+    cat "$TMP/out"
+    [ "$(dropped TcpExtListenOverflows)" -ge 1 ]
+    [ "$(dropped TcpExtListenDrops)" -ge 1 ]
+    [ "$(dropped TcpInCsumErrors)" = 1 ]
+    [ "$(dropped TcpInErrs)" = 1 ]
+    [ "$(dropped IpInHdrErrors)" = 1 ]
+    [ "$(dropped IpInAddrErrors)" = 1 ]
+    [ "$(dropped IpInUnknownProtos)" = 1 ]
+    [ "$(dropped TcpExtTCPDSACKOldSent)" = 1 ]
 }
 
 @test "nic agrees with ethtool" {
@@ -175,7 +265,7 @@ as_nobody() { # COMMAND...: run it as an unprivileged user
     if [ -x "$TESTS/../04-epoll/server" ]; then
         "$COST" 400 -- "$TESTS/../04-epoll/server" -p '{port}' >"$TMP/04"
         cat "$TMP/04"
-        ! grep -q 'a stack (' "$TMP/04"
+        ! grep -q 'a stack (' "$TMP/04" || return 1
         [ "$(sed -n 's/.*heap and tables *\([0-9]*\).*/\1/p' "$TMP/04")" -le 200 ]
         grep -q '^A client costs the server almost nothing' "$TMP/04"
     fi

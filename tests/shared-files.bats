@@ -66,6 +66,26 @@ identical() {
     rm -rf "$tmp"
 }
 
+# bash ends a test neither for a failed command after "!" nor for one before "&&".  Such a check has an effect only
+# in the last line of a function, or with "|| return 1".
+without_effect() {
+    awk 'FNR == 1 { delimiter = ""; check = "" }
+        delimiter != "" { if ($1 == delimiter) delimiter = ""; next }
+        check != "" { if ($1 != "}") print check; check = "" }
+        match($0, /<<-?.?[A-Z][A-Z]+/) { delimiter = substr($0, RSTART, RLENGTH); gsub(/[^A-Z]/, "", delimiter) }
+        { text = $0; gsub(/"[^"]*"/, "", text) }
+        !continued && text !~ /\|\|/ && text !~ /(\\|&&|\|)$/ && text !~ /&& (return|skip|continue|break)/ &&
+            (text ~ /^ +! / || text ~ /^ +(\[|\[\[|grep|cmp|diff|test|has) .*&& /) { check = FILENAME ":" FNR ": " $0 }
+        { continued = text ~ /(\\|&&|\||\|\|)$/ }' "$@"
+}
+@test "no check in a test is without effect" {
+    printf '%s\n' 'f() {' '    ! grep a b' '    [ a ] && [ b ]' '    ! grep a b || return 1' '    ! grep "|| c" b' '    [ "a && b" ]' '    ! grep last b' '}' >"$BATS_TEST_TMPDIR/example"
+    [ "$(without_effect "$BATS_TEST_TMPDIR/example" | cut -d : -f 2 | tr '\n' ' ')" = '2 3 5 ' ]
+    without_effect "$ROOT"/tests/*.bats "$ROOT"/tests/support/*.bash >"$BATS_TEST_TMPDIR/out"
+    cat "$BATS_TEST_TMPDIR/out"
+    [ ! -s "$BATS_TEST_TMPDIR/out" ]
+}
+
 @test "no function is longer than 40 lines, no line than 100 columns" {
     local long
     long=$(awk 'FNR == 1 { start = 0 } /^\{/ { start = FNR }

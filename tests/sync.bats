@@ -64,7 +64,8 @@ within_80_columns() { printf '%s\n' "$output" | awk 'length > 80 { print "over 8
         within_80_columns
         all_have common.c 4
         all_have clients.h 4
-        [ ! -e 01-blocking/clients.h ] && [ ! -e 07-nic-to-app/clients.h ]
+        [ ! -e 01-blocking/clients.h ]
+        [ ! -e 07-nic-to-app/clients.h ]
         says 'Copied 04-epoll/common.c over the copies in 01-blocking, 02-select, 03-poll, 05-kqueue, 06-selector, 07-nic-to-app.'
         says 'Copied 04-epoll/clients.h over the copies in 02-select, 03-poll, 05-kqueue, 06-selector.'
         run grep -l 'serve() of 04' 0*/server.c
