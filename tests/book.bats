@@ -535,6 +535,7 @@ hop() { NO_COLOR=1 "$ROOT/07-nic-to-app/trace" replay "$ROOT/07-nic-to-app/recor
     [ "$(awk '/ %  (sending|stack) / { sum += $3 } END { print sum }' "$SRC/transcripts/lo-07.txt")" = 46 ]
     awk '/µs in all/ { exit !($1 > 17 && $1 < 25) }' "$SRC/transcripts/lo-07.txt" # "About 20 µs"
     hop lo coroutine_resumed | grep -q '+0\.1 '
+    [ "$(awk '$3 ~ /^cpu/ && $4 ~ /^sched_(wakeup|switch)$/ { sum += $2 } END { print sum }' "$SRC/transcripts/lo-07.txt")" = 4.8 ] # chapter 7 compares the two
     hop lo sys_exit_recvfrom | grep -q '+1\.4 '                                # the copy lies in it
     NO_COLOR=1 "$room/trace" replay "$room/recordings/lo.txt" | grep -A 2 softirq_entry | grep -q "inside the sender's send()"
     hop lo softirq_entry | grep -q '+0\.6  cpu0 '
@@ -713,12 +714,15 @@ in_order() {
     done
 }
 
-@test "the scenes of chapters 4 to 6 show what the text says of them" {
+@test "the scenes of chapters 1 to 6 show what the text says of them" {
     in_order flags-05 Ctrl-Z fg 'Interrupted system call' 'fd 5 EVFILT_READ|data=2' 'fd 7 EVFILT_READ|EV_EOF|data=5 *recv 5, send 5' \
         'fd 8 EVFILT_READ|EV_EOF|data=5|fflags=104 send: Connection reset' 'fd 7 EVFILT_READ|EV_EOF|data=0 *recv 0'
     in_order hasty-05 'EV_EOF) close(fd)' fg 'the server reset the connection'
     in_order room-05 'data=[0-9]\{7,\} *recv 65536, send [0-9]\{1,5\}$' 'EVFILT_WRITE  *kevent EV_ADD' 'EVFILT_WRITE|data='
     in_order over-06 'epoll calls back .*accept: fd 7' 'select calls back .*accept: fd 6'
+    in_order gone-01 'client has closed.* 1$' 'RST.* EPIPE and SIGPIPE$' 'reset.* ECONNRESET$' 'again: *EPIPE and SIGPIPE$'
+    in_order bits-02 'select(21.* 1 ready *highest + 1$' 'select(20.* 0 ready' 'select(1,.* 0 ready *the number'
+    in_order close-03 'read everything:.* all of it, then 0$' '1 byte unread:.* a part of it, then ECONNRESET$'
     in_order batch-04 'returns 2 events: fd 4 and fd 6' 'closes fd 6; the next .* is fd 6' 'still says: fd 6, EPOLLIN' 'returns 1 event: fd 4'
     in_order edge-04 'ADD.* EPOLLOUT$' 'again: *-$' 'send 5 bytes.* -$' 'until EAGAIN: *-$' 'reads everything: *EPOLLOUT$' 'again: *-$' 'EPOLLIN EPOLLOUT$'
     in_order stuck-06 'set_nonblocking' filled '^3\$' 'timed out'
