@@ -945,6 +945,17 @@ static void start_server(char **command)
     threads[0].id = server;
 }
 
+/* The server ends, and so does this thread of it; before that, the signal may stop the thread. */
+static void wait_for_end(pid_t id)
+{
+    int status;
+
+    do {
+        if (waitpid(id, &status, __WALL) != id)
+            fail("a thread does not end: %s", strerror(errno));
+    } while (WIFSTOPPED(status));
+}
+
 static void stop_server(void)
 {
     int status;
@@ -956,9 +967,9 @@ static void stop_server(void)
             ptrace(PTRACE_DETACH, server, NULL, SIGTERM) == -1)
             fail("the server does not stop");
     }
-    for (int i = 1; i <= CLIENTS; i++) /* The other threads end with it. */
-        if (threads[i].id != 0 && waitpid(threads[i].id, &status, __WALL) != threads[i].id)
-            fail("a thread does not end");
+    for (int i = 1; i <= CLIENTS; i++)
+        if (threads[i].id != 0)
+            wait_for_end(threads[i].id);
     if (waitpid(server, &status, 0) != server || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
         fail("after SIGTERM the server ended with the status %#x", (unsigned)status);
     server = 0;
