@@ -113,7 +113,7 @@ function server_box(step) {
     const count = make('span'), boxes = step.threads.map(({ name }, i) => thread_box(name, i === 0));
     const heading = make('div', 'player-heading', 'server: ', count);
     return {
-        element: make('div', 'player-server with-threads', heading, ...boxes.map(({ element }) => element)),
+        element: make('div', 'player-server', heading, ...boxes.map(({ element }) => element)),
         set(step) {
             put(count, step.count === 1 ? '1 thread' : `${step.count} threads`);
             step.threads.forEach((thread, i) => boxes[i].set(thread, step.by));
@@ -127,7 +127,7 @@ function server_run(steps) {
     const log = make('div', 'player-log');
     const kernel = make('div', 'player-kernel', make('div', 'player-heading', 'kernel'), backlog, ...[...rows.values()].map(({ row }) => row));
     return {
-        element: make('div', 'player-run', kernel, server.element, log),
+        element: make('div', steps[0].threads ? 'player-run with-threads' : 'player-run', kernel, server.element, log),
         set(step) {
             for (const client of step.clients) rows.get(client.name).set(client, step.by);
             put(backlog, `backlog: ${step.backlog}`);
