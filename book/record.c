@@ -854,7 +854,7 @@ static void hold_thread(void)
     for (int i = 0; i < 2; i++) {
         if (waitpid(thread->id, &status, __WALL) != thread->id || !WIFSTOPPED(status) ||
             WSTOPSIG(status) != signals[i])
-            fail("the %s cannot be held (status %#x)", name_of_thread(thread), (unsigned)status);
+            fail("%s cannot be held (status %#x)", name_of_thread(thread), (unsigned)status);
         if (i == 0)
             resume_thread();
     }
@@ -868,7 +868,7 @@ static void hold_for(const struct action *action)
         return;
     thread = action->verb == CONNECT ? threads : &threads[1 + action->client];
     if (!thread->asleep)
-        fail("the %s does not wait", name_of_thread(thread));
+        fail("%s does not wait", name_of_thread(thread));
     hold_thread();
     thread = threads;
 }

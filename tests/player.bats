@@ -180,7 +180,7 @@ squeezed() { sed 's/^ *//; s/  */ /g'; }
             count = value("\"count\":", "count") + 0; total = value("\"held\":", "held") + 0
             by = value("{", "by") # empty for a step of the server; after exit() its thread no longer runs
             if (count != alive) wrong("the kernel counts " count " threads, and the picture has " alive)
-            if (running != (by == "" && !/"now":"[BC].s thread: exit\(\)"/)) wrong(running " threads run, and the step is " (by == "" ? "of the server" : "of " by))
+            if (running != (by == "" && !/"now":"[BC].s thread: exit\(\)"/)) wrong("running threads: " running "; the step is " (by == "" ? "of the server" : "of " by))
             if (sum != total) wrong("the threads have " sum " bytes, and the server " total)
             most = count > most ? count : most
         }
