@@ -322,8 +322,8 @@ static void find_memory(uint64_t address, uint64_t *low, uint64_t *high)
         fail("a stack is not in %s", path);
 }
 
-/* A client's thread waits in recv().  The picture shows it with a stack of its own, which contains the
- * buffer; fail if that is not so. */
+/* A client's thread waits in recv().  The picture shows it with a stack of its own, which contains
+ * the buffer; fail if that is not so. */
 static void check_stack(void)
 {
     uint64_t low, high;
