@@ -93,6 +93,65 @@ load support/lab
     [ -z "$(ls -d work/.new* 2>/dev/null)" ]
 }
 
+@test "a file or a link in the place of the copy is kept, and start says how to go on" {
+    mkdir -p work
+    echo mine >work/02-select
+    ln -s nowhere work/03-poll
+    for stage in 02-select 03-poll; do
+        run sh tests/commands/targets "start-$stage"
+        echo "$output"
+        [ "$status" -eq 1 ]
+        [[ "${output//$'\n'/ }" == *"is not a folder."*"make reset-${stage%%-*}"* ]]
+        narrow
+        sh tests/commands/targets "reset-$stage" >/dev/null
+        [ -f "work/$stage/server.c" ]
+    done
+    [ "$(cat work/02-select.*)" = mine ]
+    [ -L work/03-poll.* ]
+}
+
+@test "a start that fails or is interrupted leaves nothing behind, and the older copy in its place" {
+    mkdir "$T/bin"
+    sh tests/commands/targets start-02 >/dev/null
+    echo '/* mine */' >>work/02-select/server.c
+    printf '#!/bin/sh\necho cp: No space left on device >&2\nexit 1\n' >"$T/bin/cp"
+    chmod +x "$T/bin/cp"
+    PATH=$T/bin:$PATH run sh tests/commands/targets reset-02
+    echo "$output"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *'could not be made'* ]]
+    printf '#!/bin/sh\nkill -INT $PPID\n' >"$T/bin/cp"
+    PATH=$T/bin:$PATH run sh tests/commands/targets reset-02
+    [ "$status" -eq 130 ]
+    [ -z "$(ls -d work/.new* work/02-select.* 2>/dev/null)" ]
+    grep -q mine work/02-select/server.c
+}
+
+@test "a copy whose files are missing or cannot be read is explained" {
+    sh tests/commands/targets start-02 >/dev/null
+    cp 02-select/server.c work/02-select
+    run sh tests/commands/targets solution
+    echo "$output"
+    [[ "$output" == *'There is no difference'* ]]
+    rm work/02-select/server.c
+    run sh tests/commands/targets solution
+    [[ "$output" == *'+static void serve(void)'* ]]
+    [ "$(id -u)" -ne 0 ] || skip 'Root can read every file. Without root, this test runs.'
+    chmod 000 work/02-select
+    for command in grade see hint solution; do
+        run sh tests/commands/targets "$command"
+        echo "$output"
+        [[ "${output//$'\n'/ }" == *'chmod u+rwx work/02-select' ]]
+    done
+    chmod 700 work/02-select
+    chmod a-w work
+    for command in grade hint reset start-03; do
+        run sh tests/commands/targets "$command"
+        [[ "$output" == 'The lab cannot write to work/'* ]]
+    done
+    chmod u+w work
+}
+
 @test "make watch grades at each save, and a save that changes nothing is one line" {
     sh tests/commands/targets start-03 >/dev/null
     LAB_PATIENCE=3 sh tests/commands/targets watch-03 >"$T/out" 2>&1 3>&- &
@@ -153,6 +212,28 @@ load support/lab
     done
 }
 
+@test "a wrong name is answered with the command that was meant" {
+    answers() { # COMMAND TEXT
+        # shellcheck disable=SC2086 # words
+        run make -s $1
+        echo "$output"
+        [ "$status" -ne 0 ] && [[ "$(printf '%s' "$output" | tr '\n' ' ')" == *"$2"* ]] && narrow
+    }
+    answers 'start TASK=newest' 'make start-03 TASK=newest'
+    answers 'hint-02 TASK=newest' 'make hint-03 TASK=newest'
+    answers 'start-newest' 'make start-03 TASK=newest'
+    answers 'start-03 TASK=newets' 'Did you mean "newest"?'
+    answers 'see SERVER=./README.md' 'is not executable'
+    answers 'see SERVER=/bin/true' "make grade SERVER='/bin/true'"
+    answers "grade SERVER=/bin/true SERVER_ARGS='" 'a quote is missing'
+    : >work/.current # as a full disk leaves it
+    answers hint 'make hint-04'
+    make -s start-06
+    run make -s start-06 BACKEND=epoll
+    narrow
+    [[ "$output" == *'make reset-06 BACKEND=epoll'* ]]
+}
+
 @test "every shell here runs the lab" {
     for shell in dash bash 'bash --posix' ksh mksh yash 'busybox sh'; do
         command -v "${shell%% *}" >/dev/null || continue
@@ -205,4 +286,21 @@ sleeping_server() {
             awk -v file="$folder/$file" 'length > 80 { print file ": over 80 columns: " $0; bad = 1 } END { exit bad }' "$folder/$file"
         done
     done
+}
+
+@test "every section that the lab names is in the book" {
+    local book=$ROOT/book/src
+    "$LADDER" -l | awk '/^  in the book/ { text = $0; sub(/^  in the book */, "", text); print text }' >"$T/named"
+    for file in tests/lab/tasks/*/*/explanation; do
+        tr '\n' ' ' <"$file" | grep -o 'hapter [0-9], "[^"]*"' | sed 's/^/c/' || :
+    done >>"$T/named"
+    sort -u "$T/named" >"$T/sections"
+    [ "$(wc -l <"$T/sections")" -gt 20 ]
+    while read -r section; do
+        title=${section#*\"}
+        pages=$book/0${section#chapter }
+        pages=${pages%%,*}
+        case $section in chapter*) ;; *) pages=$book/ ;; esac
+        grep -qx -e "##* ${title%\"}" "$pages"*.md || { echo "not in the book: $section"; return 1; }
+    done <"$T/sections"
 }

@@ -157,7 +157,7 @@ static void print_wrapped(const char *label, const char *text)
         }
         printf("%-*s%.*s\n", LABEL_WIDTH, label, length, text);
         text += length;
-        text += *text == ' ';
+        text += strspn(text, " ");
         label = "";
     }
 }
@@ -225,13 +225,13 @@ static void remember(const struct rung *failed, int passed, int total)
 {
     FILE *file = state_file != NULL ? fopen(state_file, "w") : NULL;
 
-    if (state_file != NULL && file == NULL)
-        perror(state_file);
-    if (file == NULL)
+    if (state_file == NULL)
         return;
-    fprintf(file, "%s %s %d %d\n", failed != NULL ? "failed" : "passed",
-            failed != NULL ? failed->name : "all", passed, total);
-    fclose(file);
+    bool written =
+        file != NULL && fprintf(file, "%s %s %d %d\n", failed != NULL ? "failed" : "passed",
+                                failed != NULL ? failed->name : "all", passed, total) > 0;
+    if ((file != NULL && fclose(file) == EOF) || !written)
+        printf("This result was not saved (%s).\n", strerror(errno));
 }
 
 /* Print the names of the rungs as they pass, in lines of at most WIDTH columns. */

@@ -210,7 +210,9 @@ char build_warning[180];
 /* True for a line of the compiler or the linker that says what is wrong. */
 static bool is_error(const char *line)
 {
-    return strstr(line, "error") != NULL || strstr(line, "ndefined ") != NULL;
+    return strstr(line, "error") != NULL || strstr(line, "ndefined ") != NULL ||
+           strstr(line, "cannot open") != NULL || strstr(line, "cannot find") != NULL ||
+           strstr(line, "No space") != NULL;
 }
 
 /* Keep the first line that is an error, or the first of all lines if none is. */
