@@ -46,6 +46,15 @@ exits-with-client half-close exit code 0
 line echoes waits for the end of a line
 full-buffer echoes waits until its buffer is full
 sleeps echoes The wait does not include the listener
+upper echoes Client A received "HELLO"
+whole-lines echoes waits for the end of a line
+swallows-first echoes does not send them back
+slow echoes Something else takes the time
+to-first two The answer goes to another client
+strips pieces In place of the byte 0x0d
+swallows large does not send them back
+lingers half-close if SO_LINGER sets a time of zero
+pauses burst Something else takes the time
 closes-after-one again closes the client after its first message
 strlen pieces stops at a zero byte
 drops-rest late A short write
@@ -72,6 +81,7 @@ shortage-spins shortage The listener stays readable
 never-resumes shortage never resumed
 never-retries retry A shortage may end although no client
 ignores-stop stop The loop goes on after SIGTERM
+ends-with-eintr stop EINTR is not an error
 no-handler stop There is no handler for SIGTERM
 no-reuseaddr restart SO_REUSEADDR is not set
 LINES

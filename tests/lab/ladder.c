@@ -73,6 +73,8 @@ static enum cause cause_of_end(int by_signal)
         return KILLED_BY_SIGPIPE;
     if (by_signal == SIGSEGV || by_signal == SIGBUS || by_signal == SIGABRT || by_signal == SIGFPE)
         return CRASHES;
+    if (strstr(server_complaint(), strerror(EINTR)) != NULL)
+        return INTERRUPTED;
     return strstr(server_complaint(), strerror(ENOSYS)) != NULL ? GAP_EMPTY : rung->ends;
 }
 
