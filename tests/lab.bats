@@ -45,11 +45,24 @@ load support/lab
 
 @test "make lab and make lab-NN fit on a screen" {
     mkdir -p work/.state
+    for task in $(all_tasks); do
+        case $task in
+        */build)
+            mkdir "work/${task%/*}"
+            echo 'failed edge-late 28 29' >"work/.state/${task%/*}.build.rung"
+            ;;
+        esac
+    done
+    run make lab
+    echo "$output"
+    narrow
+    [[ $output == *'(28 of 29)'* ]]
+    [ "$(printf '%s\n' "$output" | wc -l)" -le 23 ] # and the prompt
     for task in $(all_tasks); do touch "work/.state/${task%/*}.${task#*/}.solved"; done
     run make lab
     echo "$output"
     narrow
-    [ "$(printf '%s\n' "$output" | wc -l)" -le 24 ]
+    [ "$(printf '%s\n' "$output" | wc -l)" -le 23 ]
     [[ $output == *'Every task is solved.'* ]]
     for stage in 0*-*; do
         run make "lab-$stage"
@@ -203,8 +216,8 @@ load support/lab
     PATH=$T/bin:$PATH run make lab
     echo "$output"
     narrow
-    [[ $output == *'04  - build 45 |  - '* ]]
-    [[ $output == *'03  . build 40'* ]]
+    [[ $output == *'04 - build 45 | - '* ]]
+    [[ $output == *'03 . build 40'* ]]
     PATH=$T/bin:$PATH run make start-04
     [ "$status" -ne 0 ]
     [[ $output == *'needs Linux, and this is Darwin'* ]]
