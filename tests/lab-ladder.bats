@@ -209,6 +209,19 @@ try_change() {
     fails_at echoes 'waits for the end of a line'
 }
 
+@test "one rung, with each step, names the cause that the ladder named, when the server has ended too" {
+    run "$LADDER" -g 0 -v -r stop "$WRONG" ends-with-eintr PORT
+    echo "$output"
+    [[ $output == *'It wrote: poll: Interrupted'* ]]
+    [[ $output == *'EINTR is not'* ]]
+    cp -R 03-poll "$T/starter"
+    awk -f tests/lab/cut.awk -v name=server.c tests/lab/tasks/03-poll/build/starter 03-poll/server.c >"$T/starter/server.c"
+    make -s -C "$T/starter" server
+    run "$LADDER" -x -g 3 -v -r starts "$T/starter/server" -p PORT
+    echo "$output"
+    [[ $output == *'A gap is still empty'* ]]
+}
+
 @test "the texts of the tables fit into a report of 12 lines" {
     run "$LADDER" -l
     narrow

@@ -51,6 +51,7 @@ static bool without_cause;
 static jmp_buf rung_failed;
 static enum cause failed_cause;
 static char instead[600];
+static const char server_ended[] = "The server ended with";
 
 void note(const char *format, ...)
 {
@@ -96,7 +97,7 @@ void fail(enum cause cause, const char *format, ...)
     if (end != NULL) {
         failed_cause = cause_of_end(by_signal);
         const char *complaint = server_complaint();
-        snprintf(instead, sizeof instead, "The server ended with %s.", end);
+        snprintf(instead, sizeof instead, "%s %s.", server_ended, end);
         length = strlen(instead);
         if (complaint[0] != '\0')
             snprintf(instead + length, sizeof instead - length, " It wrote: %s", complaint);
@@ -370,6 +371,22 @@ static int run_ladder(void)
     return failed != NULL;
 }
 
+/* With verbose, a server writes to the terminal.  If it has ended, run the rung once more to find out
+ * what it wrote, because the cause may depend on that. */
+static void read_last_words(const struct rung *failed)
+{
+    enum cause cause = failed_cause;
+    char text[sizeof instead];
+
+    if (strncmp(instead, server_ended, strlen(server_ended)) != 0)
+        return;
+    memcpy(text, instead, sizeof text);
+    if (!passes(failed))
+        return;
+    failed_cause = cause;
+    memcpy(instead, text, sizeof text);
+}
+
 static int run_one(const char *name)
 {
     const struct rung *only = find_rung(name);
@@ -383,6 +400,8 @@ static int run_one(const char *name)
     print_wrapped("  expected", only->expected);
     bool passed = passes(only);
     verbose = false; /* the steps have been shown */
+    if (!passed)
+        read_last_words(only);
     if (!passed)
         blame_failed_function(only);
     server_kill();
