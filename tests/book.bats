@@ -200,7 +200,7 @@ section() { awk -v title="## $2" '/^```/ { block = !block } /^## / && !block { o
     local before='' page
     grep -oE '\]\([a-z0-9-]+\.md\)' "$SRC/SUMMARY.md" | tr -d ']()' >"$FRESH/pages"
     for page in introduction setting-up 01-blocking 02-select 03-poll 04-epoll 05-kqueue 06-selector 07-nic-to-app 07-way-in \
-        07-being-the-card 07-card-and-kernel 07-without-root journey contract claims instructors presenter errors system-calls glossary pitfalls \
+        07-being-the-card 07-frames 07-card-and-kernel 07-without-root journey contract claims instructors presenter errors system-calls glossary pitfalls \
         emulation bsd nic beyond reading; do
         page=$(grep -nx "$page.md" "$FRESH/pages" | cut -d: -f1)
         [ -n "$page" ] || continue # a page that this edition does not have
@@ -216,7 +216,7 @@ section() { awk -v title="## $2" '/^```/ { block = !block } /^## / && !block { o
 @test "the commands that the book names exist, and so do their stages" {
     local number command
     sh "$ROOT/tests/commands/targets" help >"$FRESH/help"
-    printf '  make %s\n' grade see see-NN hint hint-NN solution solution-NN watch-NN reset-NN >>"$FRESH/help" # "make lab" ends with them
+    printf '  make %s\n' grade see see-NN hint hint-NN solution solution-NN watch-NN reset reset-NN >>"$FRESH/help" # "make lab" ends with them
     for command in $(grep -ohE '(`|^[12]?\$ )make [a-z]+(-[0-9]+)?' "$SRC"/*.md | sed 's/.*make //; s/[0-9][0-9]*$/NN/' | grep -vx help | sort -u); do
         [ "$command" != lab-NN ] || { sh "$ROOT/tests/commands/targets" lab-01 | grep -q '^01-blocking'; continue; }
         grep -qE "make $command( |\$)" "$FRESH/help" || { echo "make help does not know: make $command"; return 1; }
@@ -535,6 +535,7 @@ hop() { NO_COLOR=1 "$ROOT/07-nic-to-app/trace" replay "$ROOT/07-nic-to-app/recor
     [ "$(awk '/ %  (sending|stack) / { sum += $3 } END { print sum }' "$SRC/transcripts/lo-07.txt")" = 46 ]
     awk '/µs in all/ { exit !($1 > 17 && $1 < 25) }' "$SRC/transcripts/lo-07.txt" # "About 20 µs"
     hop lo coroutine_resumed | grep -q '+0\.1 '
+    [ "$(awk '$3 ~ /^cpu/ && $4 ~ /^sched_(wakeup|switch)$/ { sum += $2 } END { print sum }' "$SRC/transcripts/lo-07.txt")" = 4.8 ] # chapter 7 compares the two
     hop lo sys_exit_recvfrom | grep -q '+1\.4 '                                # the copy lies in it
     NO_COLOR=1 "$room/trace" replay "$room/recordings/lo.txt" | grep -A 2 softirq_entry | grep -q "inside the sender's send()"
     hop lo softirq_entry | grep -q '+0\.6  cpu0 '
@@ -575,7 +576,7 @@ hop() { NO_COLOR=1 "$ROOT/07-nic-to-app/trace" replay "$ROOT/07-nic-to-app/recor
     # Stage 04 gives up, and stage 06 takes the next back end.
     in_order forbidden-07 'epoll_create1:error=EPERM' '^server: epoll: Operation not permitted' '^1\$ forbid 06' '^poll calls back'
     # The frames: 55 bytes in the IP header, port 40000, and the two flags.
-    in_order tap-07 '54 bytes: Open' 'SYN$' '69 bytes: Here is data' '02 08 00$' 'IPv4     45 00 00 37 .* 40 06 .* c0 00 02 02 ' \
+    in_order tap-07 '66 bytes: Open' ' 02 04 05 b4 01 01 04 02 01 03 03 00$' 'SYN$' '69 bytes: Here is data' '02 08 00$' 'IPv4     45 00 00 37 .* 40 06 .* c0 00 02 02 ' \
         'TCP      9c 40 .* 50 18 ff ff' 'port 40000 .* PSH ACK$' '^  data '
 }
 
@@ -713,12 +714,15 @@ in_order() {
     done
 }
 
-@test "the scenes of chapters 4 to 6 show what the text says of them" {
+@test "the scenes of chapters 1 to 6 show what the text says of them" {
     in_order flags-05 Ctrl-Z fg 'Interrupted system call' 'fd 5 EVFILT_READ|data=2' 'fd 7 EVFILT_READ|EV_EOF|data=5 *recv 5, send 5' \
         'fd 8 EVFILT_READ|EV_EOF|data=5|fflags=104 send: Connection reset' 'fd 7 EVFILT_READ|EV_EOF|data=0 *recv 0'
     in_order hasty-05 'EV_EOF) close(fd)' fg 'the server reset the connection'
     in_order room-05 'data=[0-9]\{7,\} *recv 65536, send [0-9]\{1,5\}$' 'EVFILT_WRITE  *kevent EV_ADD' 'EVFILT_WRITE|data='
     in_order over-06 'epoll calls back .*accept: fd 7' 'select calls back .*accept: fd 6'
+    in_order gone-01 'client has closed.* 1$' 'RST.* EPIPE and SIGPIPE$' 'reset.* ECONNRESET$' 'again: *EPIPE and SIGPIPE$'
+    in_order bits-02 'select(21.* 1 ready *highest + 1$' 'select(20.* 0 ready' 'select(1,.* 0 ready *the number'
+    in_order close-03 'read everything:.* all of it, then 0$' '1 byte unread:.* a part of it, then ECONNRESET$'
     in_order batch-04 'returns 2 events: fd 4 and fd 6' 'closes fd 6; the next .* is fd 6' 'still says: fd 6, EPOLLIN' 'returns 1 event: fd 4'
     in_order edge-04 'ADD.* EPOLLOUT$' 'again: *-$' 'send 5 bytes.* -$' 'until EAGAIN: *-$' 'reads everything: *EPOLLOUT$' 'again: *-$' 'EPOLLIN EPOLLOUT$'
     in_order stuck-06 'set_nonblocking' filled '^3\$' 'timed out'

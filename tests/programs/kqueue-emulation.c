@@ -35,6 +35,13 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Chapter 5 says so. */
+#ifdef __NetBSD__
+_Static_assert(EVFILT_READ == 0, "EVFILT_READ is 0 on NetBSD");
+#else
+_Static_assert(EVFILT_READ == -1, "EVFILT_READ is -1 everywhere else");
+#endif
+
 enum { TIME_LIMIT = 10, TIMEOUT_MS = 5000, MAX_EVENTS = 64 };
 enum filter { READ, WRITE };
 
