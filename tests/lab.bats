@@ -305,6 +305,9 @@ sleeping_server() {
         extend) [ -f "$folder/solution.patch" ] && [ -f "$folder/see" ] && [ -f "$folder/check" ] ;;
         *) false ;;
         esac
+        if [ "$(header "$task" Kind)" = find ]; then # after success: the manual page
+            grep -q '[a-z_]([2-8])' "$folder/explanation"
+        fi
         for file in task hint1 hint2 hint3 explanation; do
             [ -s "$folder/$file" ]
             awk -v file="$folder/$file" 'length > 80 { print file ": over 80 columns: " $0; bad = 1 } END { exit bad }' "$folder/$file"
