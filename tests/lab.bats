@@ -120,7 +120,7 @@ load support/lab
         [ -f "work/$stage/server.c" ]
     done
     [ "$(cat work/02-select.*)" = mine ]
-    [ -L work/03-poll.* ]
+    [ -n "$(find work -maxdepth 1 -name '03-poll.*' -type l)" ]
 }
 
 @test "a start that fails or is interrupted leaves nothing behind, and the older copy in its place" {
