@@ -113,12 +113,40 @@ compiled_backends() { "$SERVER" -h | sed -n 's/.*one of: \(.*\) (.*/\1/p'; }
     start_server -s poll
     start_client one idle 50
     client_printed one holding
-    wait_until 5 fd_count_is $((FDS_AT_START + 50))
+    start_client two echo a print here wait echo b echo c shutdown expect-eof
+    client_printed two here
+    wait_until 5 fd_count_is $((FDS_AT_START + 51))
     prlimit --pid "$SERVER_PID" --nofile=20:
     does_not_spin
+    resume_client two # the wait for c is the first with the lower limit
+    client_succeeded two
+    lacks_text "$TMP/server.err" '^server: '
     resume_client one
     client_succeeded one
     stop_server
+}
+
+@test "a limit that cannot be read is not changed" {
+    rule "the server changes a limit only if it knows it" "the result of getrlimit() is not checked, so the new limit depends on what is in memory" "chapter 6"
+    need_strace
+    local number calls='?prlimit64,?getrlimit,?ugetrlimit,?setrlimit'
+    # The C library may ask for other limits first, so count the calls before the one for this limit.
+    WRAP=(strace -f -qq -o "$TMP/before" -e "trace=$calls")
+    start_server -s select
+    wait_until 3 find_child
+    kill -KILL "$CHILD"
+    wait_until 3 has_exited "$SERVER_PID"
+    cat "$TMP/before"
+    number=$(grep -n -m 1 RLIMIT_NOFILE "$TMP/before" | cut -d : -f 1)
+    WRAP=(strace -f -qq -o "$TMP/trace" -e "trace=$calls" -e "inject=$calls:error=EPERM:when=$number")
+    start_server -s select
+    wait_until 3 find_child
+    PIDS="$CHILD $PIDS"
+    client echo hello shutdown expect-eof
+    cat "$TMP/trace"
+    grep -q 'RLIMIT_NOFILE.*INJECTED' "$TMP/trace"
+    [ "$(grep -c RLIMIT_NOFILE "$TMP/trace")" = 1 ]
+    kill -KILL "$CHILD"
 }
 
 @test "an idle client costs at most 96 bytes" {
