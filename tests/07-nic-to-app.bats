@@ -44,6 +44,8 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     local fd
     fd=$(sed -n 's/^accept  *fd \([0-9]*\)  *start a coroutine for it$/\1/p' "$TMP/server.err")
     grep -q "EPOLLIN|EPOLLRDHUP  *resume coroutine $fd\$" "$TMP/server.err"
+    # Each coroutine begins with its first event: one for the listener, and two for the client.
+    [ "$(grep -c 'resume coroutine' "$TMP/server.err")" = 3 ]
 }
 
 @test "EPOLLOUT is watched only after a short write, until everything is sent" {
