@@ -48,6 +48,23 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     [ "$(grep -c 'resume coroutine' "$TMP/server.err")" = 3 ]
 }
 
+@test "when accept() fails for good, the listener's coroutine ends" {
+    rule "a coroutine that has nothing left to do ends, and its stack is reused" "the coroutine waits for a descriptor that is not watched any more" "chapter 7"
+    need_strace
+    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=accept,accept4 -e inject=accept,accept4:error=EBADF)
+    start_server -v
+    wait_until 3 find_child
+    PIDS="$CHILD $PIDS"
+    "$CLIENT" -t 5 "$PORT" connect
+    log_has 'no more clients are accepted'
+    kill -TERM "$CHILD"
+    wait_until 3 has_exited "$SERVER_PID"
+    cat "$TMP/server.err"
+    grep -q 'told to stop' "$TMP/server.err"
+    sed '1,/told to stop/d' "$TMP/server.err" >"$TMP/afterwards"
+    lacks_text "$TMP/afterwards" 'resume coroutine'
+}
+
 @test "EPOLLOUT is watched only after a short write, until everything is sent" {
     rule "the server watches EPOLLOUT after a short write, and no longer than that" "EPOLLOUT stays armed, so every wait returns at once and the server spins" "chapter 4"
     start_server -v
