@@ -48,6 +48,18 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     [ "$(grep -c 'resume coroutine' "$TMP/server.err")" = 3 ]
 }
 
+@test "when the server stops, the coroutine of each client closes it" {
+    rule "when the server stops, each coroutine leaves its wait, closes its client and ends" "the coroutines are left in their waits, so only the kernel closes the sockets" "chapter 7"
+    start_server -v
+    start_client one echo a print here wait
+    client_printed one here
+    stop_server TERM
+    cat "$TMP/server.err"
+    sed '1,/told to stop/d' "$TMP/server.err" >"$TMP/afterwards"
+    has_text "$TMP/afterwards" 'fd [0-9]*  *recv: [A-Z].*; close$'
+    has_text "$TMP/afterwards" 'epoll_ctl DEL$'
+}
+
 @test "when accept() fails for good, the listener's coroutine ends" {
     rule "a coroutine that has nothing left to do ends, and its stack is reused" "the coroutine waits for a descriptor that is not watched any more" "chapter 7"
     need_strace
