@@ -117,12 +117,13 @@ static int simulate_wait(long long asked)
     return 0;
 }
 
+/* New memory is not zero, so that the library cannot rely on what is in it. */
 void *unit_malloc(size_t size)
 {
     void *block = fails("memory") ? NULL : malloc(size);
 
     library.blocks += block != NULL;
-    return block;
+    return block == NULL ? NULL : memset(block, 0xA5, size);
 }
 
 void *unit_calloc(size_t count, size_t size)
@@ -139,7 +140,7 @@ void *unit_realloc(void *old, size_t size)
     void *block = fails("memory") ? NULL : realloc(old, size);
 
     library.blocks += block != NULL && is_new;
-    return block;
+    return block != NULL && is_new ? memset(block, 0xA5, size) : block;
 }
 
 void unit_free(void *old)
