@@ -647,6 +647,7 @@ static void driver_decides(void)
 static void epoll_cannot_be_asked(void)
 {
 #if defined __linux__ && defined HAVE_EPOLL
+    static const int shortages[] = {EMFILE, ENFILE, ENOMEM};
     struct selector *s = open_selector();
     int files[2], null = open("/dev/null", O_RDONLY), pair[2];
 
@@ -655,8 +656,10 @@ static void epoll_cannot_be_asked(void)
     for (int i = 0; i < 2; i++) {
         let_fail("open", 1, ENOSYS);
         CHECK_FAILS(selector_register(s, files[i], EVENT_READ, NULL, NULL), EPERM);
-        let_fail("open", 1, EMFILE);
-        CHECK_FAILS(selector_register(s, files[i], EVENT_READ, NULL, NULL), EMFILE);
+        for (int j = 0; j < 3; j++) {
+            let_fail("open", 1, shortages[j]);
+            CHECK_FAILS(selector_register(s, files[i], EVENT_READ, NULL, NULL), shortages[j]);
+        }
     }
     let_fail("open", 1, ENOSYS);
     if (is("poll") || is("select"))
