@@ -1965,8 +1965,8 @@ static void change_everything(const struct selector_key *key, int events)
         if (scene.calls == 1)
             CHECK(selector_register(s, scene.many[i], EVENT_READ, note_wrong, NULL) == 0);
     CHECK(key->fd == before.fd && key->data == before.data);
-    struct selector_ready ready[1];
-    CHECK(selector_select(s, ready, 1, &no_time) == 1); /* a nested wait does no harm */
+    struct selector_ready ready[ROOM];
+    CHECK(selector_select(s, ready, ROOM, &no_time) == ROOM); /* a nested wait does no harm */
 }
 
 static void callback_may_change_anything(void)
@@ -1980,6 +1980,10 @@ static void callback_may_change_anything(void)
     scene.many = copies;
     CHECK(selector_dispatch(s, NULL) == 3);
     CHECK(scene.calls == 3 && scene.wrong == 0 && selector_count(s) == many);
+    for (int i = 0; i < 2 && batch < many; i++) { /* no memory for a larger one */
+        let_fail("memory", 1, ENOMEM);
+        CHECK(selector_dispatch(s, NULL) == batch && library.fail_at == 0);
+    }
     for (; batch < many; batch *= 2) /* the others follow, in larger batches */
         CHECK(selector_dispatch(s, NULL) == batch);
     CHECK(selector_dispatch(s, NULL) == many);
@@ -2144,6 +2148,7 @@ static void child_closes_it(void)
 
 static void after_fork_fails(void)
 {
+    static const int errors[] = {ENOMEM, ENOSPC};
     struct selector *s = open_selector();
     int pair[2], failures = 0;
 
@@ -2151,19 +2156,19 @@ static void after_fork_fails(void)
     add(s, pair[0], EVENT_READ);
     add(s, pair[1], EVENT_READ);
     write_byte(pair[1]);
-    for (int at = 1;; at++) {
-        let_fail(NULL, at, ENOMEM);
+    for (int at = 2;; at++) {
+        let_fail(NULL, at / 2, errors[at % 2]);
         int result = selector_after_fork(s);
         CHECK((result == -1) == (library.fail_at == 0));
         if (result == 0)
             break;
-        CHECK(errno == ENOMEM && selector_count(s) == 2);
+        CHECK(errno == errors[at % 2] && selector_count(s) == 2);
         let_fail(NULL, 0, 0);
         CHECK(events_at(s, pair[0]) == EVENT_READ); /* nothing has changed */
         failures++;
     }
     let_fail(NULL, 0, 0);
-    CHECK(failures >= 1 && failures <= 4 && events_at(s, pair[0]) == EVENT_READ);
+    CHECK(failures >= 2 && failures <= 8 && events_at(s, pair[0]) == EVENT_READ);
     selector_close(s);
     close_both(pair);
 }
