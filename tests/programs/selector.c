@@ -1159,6 +1159,8 @@ static void best_back_end(void)
         s = selector_open(NULL);
         CHECK(library.fail_at == 0 && s != NULL);
         CHECK(strcmp(selector_backend(s), names[1]) == 0);
+        let_fail("open", 1, EMFILE); /* which does not mean that */
+        CHECK(selector_open(NULL) == NULL && errno == EMFILE);
         let_fail(NULL, 0, 0);
         selector_close(s);
     }
