@@ -255,7 +255,7 @@ bool client_ready(struct client *client)
 
 void clients_close(void)
 {
-    log_action("told to stop; close all clients");
+    log_action("told to stop");
     accept_paused_until = 0;
     for (int i = 0; i < client_block_count; i++) {
         for (int j = 0; j < CLIENTS_PER_BLOCK; j++)

@@ -322,7 +322,7 @@ static void serve(void)
  * and ends. */
 static void end_all_coroutines(void)
 {
-    log_action("told to stop; close all clients");
+    log_action("told to stop");
     shutting_down = true;
     for (int fd = 0; fd < coroutine_capacity; fd++)
         resume_coroutine(fd);

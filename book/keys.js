@@ -13,3 +13,13 @@ document.fonts.ready.then(() => {
         });
     }
 });
+
+// A link to a line of a closed <details> opens it, because not every browser does so by itself.
+const reveal = () => {
+    const line = document.querySelector('details:not([open]) :target');
+    if (line === null) return;
+    line.closest('details').open = true;
+    line.scrollIntoView();
+};
+addEventListener('hashchange', reveal);
+reveal();

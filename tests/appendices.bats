@@ -132,18 +132,22 @@ calls() { # STAGE STEP: the calls that the page shows
     mkdir "$TMP/tests" && cp -R "$ROOT/tests/lab" "$TMP/tests/lab"
     (cd "$ROOT" && for stage in 0?-*; do mkdir "$TMP/$stage"; done)
     "$TMP/book/tools/schedules" --check
-    sed -i 's/^Minutes: .*/Minutes: 50/' "$TMP/tests/lab/tasks/02-select/build/task"
+    sed -i 's/^Minutes: .*/Minutes: 40/' "$TMP/tests/lab/tasks/02-select/build/task"
     run "$TMP/book/tools/schedules" --check
     echo "$output"
     [ "$status" = 1 ]
-    [[ "$output" == *'| 50 | Lab: `make start-02`'* ]]
+    [[ "$output" == *'| 40 | Lab: `make start-02`'* ]]
     sed -i 's/^Minutes: .*/Minutes: 90/' "$TMP/tests/lab/tasks/02-select/build/task"
     run "$TMP/book/tools/schedules" --check
     [ "$status" = 1 ]
-    [[ "$output" == *'half-day: 280 minutes, and it has 240'* ]]
+    [[ "$output" == *'half-day: 285 minutes, and it has 240'* ]]
     sed -i 's#02-select/build#02-select/bild#' "$TMP/book/data/schedules"
     run "$TMP/book/tools/schedules" --check
     [ "$status" = 1 ] && [[ "$output" == *'there is no task 02-select/bild'* ]]
+    sed -i 's#page=07-way-in#page=07-way-out#' "$TMP/book/data/schedules"
+    run "$TMP/book/tools/schedules" --check
+    [ "$status" = 1 ]
+    [[ "$output" == *'there is no page 07-way-out.md'* ]]
 }
 
 @test "the page for instructors names tasks, transcripts and recordings that exist, and each chapter has a fallback" {
@@ -153,6 +157,10 @@ calls() { # STAGE STEP: the calls that the page shows
         [ -f "$ROOT/tests/lab/tasks/$name/task" ] || [ -e "$ROOT/$name" ] || { echo "no such task: $name"; return 1; }
     done
     [ "$count" -ge 10 ]
+    # The task that shows the commands of the lab gives nothing away.
+    name=$(sed -n 's/^\$ make start-01 TASK=//p' "$SRC/instructors.md")
+    [ -f "$ROOT/tests/lab/tasks/01-blocking/$name/task" ]
+    without grep "01-blocking/$name" "$ROOT/book/data/schedules"
     for name in $(grep '^Fallback: ' "$SRC/instructors.md" | grep -oE '`[a-z]+-0[1-7]\.txt`' | tr -d '`'); do
         [ -f "$SRC/transcripts/$name" ] || { echo "no such transcript: $name"; return 1; }
     done

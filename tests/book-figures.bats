@@ -208,3 +208,77 @@ agree() {
             exit bad != ""
         }') </dev/null >/dev/null
 }
+
+# ---- the frames, byte by byte ----
+
+frames() { "$ROOT/book/tools/frames" "$@"; }
+
+@test "the page of the frames is what its recording gives, and shows each byte of the recording twice: in the picture and in the list" {
+    local table awk
+    frames --check
+    for table in "$SRC"/tables/frame-*.html; do
+        grep -qxF "{{#include tables/${table##*/}}}" "$SRC/07-frames.md" || { echo "the page does not show ${table##*/}"; return 1; }
+    done
+    # The bytes alone, one frame in a line.
+    awk 'function flush() { if (bytes != "") print bytes; bytes = "" }
+        /^trace (writes|reads) a frame/ { flush() }
+        substr($0, 11) ~ /^( [0-9a-f][0-9a-f])+$/ { bytes = bytes substr($0, 11) }
+        END { flush() }' "$ROOT/book/data/frames.txt" | sort >"$T/recorded"
+    [ "$(wc -l <"$T/recorded")" = 8 ]
+    for table in "$SRC"/tables/frame-*.html; do
+        case $table in */frame-pointer-*) continue ;; esac
+        grep '^<a ' "$table" | grep -o '<b>[0-9a-f]*' | sed 's/<b>/ /' | tr -d '\n' >>"$T/picture" && echo >>"$T/picture"
+        grep '^<div id' "$table" | sed 's/.*<dt><code>/ /; s/<.*//' | tr -d '\n' >>"$T/list" && echo >>"$T/list"
+    done
+    sort "$T/picture" | diff "$T/recorded" -
+    sort "$T/list" | diff "$T/recorded" -
+    # On the way out, the program has recorded the length of the whole frame.
+    grep -q ' net_dev_queue skb=2 len=69 name=tap0$' "$ROOT/07-nic-to-app/recordings/tap.txt"
+    grep 'eth_header' "$SRC/tables/frame-pointer-out.html" | grep -q 'at byte 0, .* is 69<'
+    mkdir "$T/bin"
+    for awk in mawk gawk original-awk; do
+        command -v $awk >/dev/null || continue
+        printf '#!/bin/sh\nexec %s "$@"\n' $awk >"$T/bin/awk"
+        chmod +x "$T/bin/awk"
+        PATH=$T/bin:$PATH frames --check
+    done
+}
+
+# refused FILE EDIT MESSAGE: with this edit of the recording or of the meanings, no page is made.
+refused() {
+    local name=RECORDING
+    [ "${1##*.}" = txt ] || name=MEANINGS
+    sed "$2" "$ROOT/book/data/$1" >"$T/$1"
+    ! cmp -s "$T/$1" "$ROOT/book/data/$1" || { echo "this edit changes nothing: $2"; return 1; }
+    run env $name="$T/$1" "$ROOT/book/tools/frames" --check
+    [ "$status" -ne 0 ] && [[ "$output" == *"$3"* ]] || { echo "$2: exit code $status, $output"; return 1; }
+}
+
+@test "a byte that is explained never or twice, a wrong checksum, and a wrong length are refused" {
+    local tab=$'\t'
+    refused frames.tsv "/^\*${tab}ip${tab}8${tab}/d" 'the frame syn: no line explains byte 22, 40.'
+    refused frames.tsv "s/^\*${tab}ip${tab}8${tab}1/*${tab}ip${tab}8${tab}2/" 'the frame syn: byte 23 is explained twice, as time to live and as protocol.'
+    refused frames.tsv "/^\*${tab}option${tab}4${tab}/d" 'the frame syn: no line explains the option of kind 4 at byte 60.'
+    refused frames.tsv "s/^\*${tab}data${tab}0/*${tab}data${tab}1/" 'the frame request: data would be after the last byte.'
+    refused frames.tsv "s/^last-ack${tab}tcp${tab}13/last-ack${tab}tcp${tab}15/" 'explains nothing'
+    refused frames.txt 's/40 00 40 06 b6 c0 c0/40 00 41 06 b6 c0 c0/' 'the frame syn: the checksum of the IP header is wrong'
+    refused frames.txt 's/ 6f 6e 65 20 73 6d / 6f 6e 65 20 73 6e /' 'the frame request: the checksum of TCP is wrong'
+    refused frames.txt 's/ 6c 6c 20 73 74 65 70 2c$/ 6c 6c 20 73 74 65 70/' 'it has 68 bytes, and the program says 69.'
+    refused frames.txt 's/tap0, 55 bytes/tap0, 56 bytes/' 'at netif_receive_skb the program says 56 bytes'
+    refused frames.txt 's/^  TCP      9c/           9c/' 'the program begins its headers at the bytes 0 14.'
+    refused frames.txt '/^trace reads a frame, 42/,/^$/d' 'there is no ARP reply.'
+}
+
+@test "a new run has the same frames, with the same fields in the same order" {
+    [ "$(uname -s)" = Linux ] || skip "needs a TAP device; to run it: root on Linux"
+    make -s -C "$ROOT/07-nic-to-app" server trace
+    frames --fields "$ROOT/book/data/frames.txt" >"$T/recorded"
+    [ "$(wc -l <"$T/recorded")" -ge 150 ]
+    for _ in 1 2 3; do # on a busy machine, a frame may be sent twice
+        "$ROOT/07-nic-to-app/trace" --via tap --brief >"$T/fresh" 2>&1 || true
+        ! grep -q '^\(Next best\|.*cannot be created\)' "$T/fresh" || skip "trace cannot create the path tap here; to run it: root on a machine of your own"
+        frames --fields "$T/fresh" >"$T/fields" || continue
+        ! cmp -s "$T/recorded" "$T/fields" || return 0
+    done
+    diff "$T/recorded" "$T/fields" || { cat "$T/fresh"; return 1; }
+}

@@ -200,7 +200,7 @@ section() { awk -v title="## $2" '/^```/ { block = !block } /^## / && !block { o
     local before='' page
     grep -oE '\]\([a-z0-9-]+\.md\)' "$SRC/SUMMARY.md" | tr -d ']()' >"$FRESH/pages"
     for page in introduction setting-up 01-blocking 02-select 03-poll 04-epoll 05-kqueue 06-selector 07-nic-to-app 07-way-in \
-        07-being-the-card 07-card-and-kernel 07-without-root journey contract claims instructors presenter errors system-calls glossary pitfalls \
+        07-being-the-card 07-frames 07-card-and-kernel 07-without-root journey contract claims instructors presenter errors system-calls glossary pitfalls \
         emulation bsd nic beyond reading; do
         page=$(grep -nx "$page.md" "$FRESH/pages" | cut -d: -f1)
         [ -n "$page" ] || continue # a page that this edition does not have
@@ -216,7 +216,7 @@ section() { awk -v title="## $2" '/^```/ { block = !block } /^## / && !block { o
 @test "the commands that the book names exist, and so do their stages" {
     local number command
     sh "$ROOT/tests/commands/targets" help >"$FRESH/help"
-    printf '  make %s\n' grade see see-NN hint hint-NN solution solution-NN watch-NN reset-NN >>"$FRESH/help" # "make lab" ends with them
+    printf '  make %s\n' grade see see-NN hint hint-NN solution solution-NN watch-NN reset reset-NN >>"$FRESH/help" # "make lab" ends with them
     for command in $(grep -ohE '(`|^[12]?\$ )make [a-z]+(-[0-9]+)?' "$SRC"/*.md | sed 's/.*make //; s/[0-9][0-9]*$/NN/' | grep -vx help | sort -u); do
         [ "$command" != lab-NN ] || { sh "$ROOT/tests/commands/targets" lab-01 | grep -q '^01-blocking'; continue; }
         grep -qE "make $command( |\$)" "$FRESH/help" || { echo "make help does not know: make $command"; return 1; }
@@ -576,7 +576,7 @@ hop() { NO_COLOR=1 "$ROOT/07-nic-to-app/trace" replay "$ROOT/07-nic-to-app/recor
     # Stage 04 gives up, and stage 06 takes the next back end.
     in_order forbidden-07 'epoll_create1:error=EPERM' '^server: epoll: Operation not permitted' '^1\$ forbid 06' '^poll calls back'
     # The frames: 55 bytes in the IP header, port 40000, and the two flags.
-    in_order tap-07 '54 bytes: Open' 'SYN$' '69 bytes: Here is data' '02 08 00$' 'IPv4     45 00 00 37 .* 40 06 .* c0 00 02 02 ' \
+    in_order tap-07 '66 bytes: Open' ' 02 04 05 b4 01 01 04 02 01 03 03 00$' 'SYN$' '69 bytes: Here is data' '02 08 00$' 'IPv4     45 00 00 37 .* 40 06 .* c0 00 02 02 ' \
         'TCP      9c 40 .* 50 18 ff ff' 'port 40000 .* PSH ACK$' '^  data '
 }
 

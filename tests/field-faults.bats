@@ -622,7 +622,7 @@ waits_after_the_end() { sed '1,/recvfrom(.* = 0$/d' "$TMP/trace" | grep -q 'epol
     local n long
     long=$(printf '%01000d' 0)
     for n in 1 2 3 4 5 6 7 8 9 10; do
-        WRAP=(env "SHIM_FAULTS=send:short=1+1,torture-malloc=$n" SHIM_ERROR=12 "LD_PRELOAD=$SHIM") # ENOMEM
+        WRAP=(env "SHIM_FAULTS=send:short=1+1,allocation:enomem=$n" "LD_PRELOAD=$SHIM")
         test_case "allocation $n fails"
         if start_server >"$TMP/why"; then
             client send "$long" shutdown expect-closed || client echo "$long" shutdown expect-eof

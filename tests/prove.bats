@@ -98,6 +98,13 @@ cpu_ns() { awk '{ print $1 }' "/proc/$SERVER_PID/schedstat"; }
     resume_client one
 }
 
+@test "false: select() reports errors as exceptional conditions: after a reset, it reports readable and writable" {
+    need_facts
+    seen "after a reset, select() reports $(fact select-reset); after a byte of out-of-band data, $(fact select-urgent)"
+    [ "$(fact select-reset)" = 'readable writable' ]
+    [ "$(fact select-urgent)" = 'writable exceptional' ]
+}
+
 @test "holds: poll() does not have this limit" {
     use_stage 03-poll
     [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge 3100 ] || skip "needs 3,100 descriptors; to run it: ulimit -Hn 3100"

@@ -367,6 +367,69 @@ outside_bats() { (PATH=${PATH#"$BATS_LIBEXEC:"} && unset "${!BATS_@}" && "$@"); 
     fits_columns 40
 }
 
+# ---- make torture without seccomp(2) ----
+
+# The copy has no tests, so these run in the checkout.
+need_linux() {
+    [ "$(uname -s)" = Linux ] || skip "it has been tried only on Linux; to run it: Linux"
+    cd "$BATS_TEST_DIRNAME/.."
+}
+# without_seccomp COMMAND...: run it where seccomp(2) fails, as in a container that forbids it.
+without_seccomp() { strace -f -qq -o /dev/null -e trace=seccomp -e inject=seccomp:error=EPERM "$@"; }
+
+@test "where seccomp(2) is forbidden, make torture says so and uses the preload library" {
+    need_linux
+    strace -qq -o /dev/null true 2>/dev/null || skip "needs strace, to forbid seccomp(2); to run it: install strace, in a container with --cap-add=SYS_PTRACE"
+    run make torture STAGE='02-select' TORTURE=seccomp FAULT=recvfrom:2:ENOMEM
+    [ "$status" -eq 0 ]
+    lacks 'preload library'
+    run without_seccomp make torture-02 FAULT=recvfrom:2:ENOMEM
+    echo "$output"
+    [ "$status" -eq 0 ]
+    says 'The preload library injects the faults, because seccomp(2) fails: Operation not permitted.'
+    says 'survived; one client was closed'
+    run without_seccomp make torture-02 FAULT=recvfrom:2:ENOMEM TORTURE=seccomp
+    echo "$output"
+    [ "$status" -eq 2 ]
+    says 'TORTURE=preload can'
+    run make torture-02 TORTURE=strace
+    [ "$status" -ne 0 ]
+    says 'TORTURE=strace: expected seccomp or preload.'
+}
+
+@test "with the preload library, make torture names a fault that is not survived, and how to repeat it" {
+    need_linux
+    cp -R 04-epoll "$T"
+    (cd "$T" && patch -s -p1 <"$ROOT/tests/bugs/shutdown-pipe-write-ignored.patch" && make -s -C 04-epoll server)
+    run make torture-04 SERVER="$T/04-epoll/server" SERVER_ARGS='-p PORT' TORTURE=preload SAMPLE=1
+    echo "$output"
+    [ "$status" -ne 0 ]
+    says 'not survived: write, call number'
+    says 'the server does not stop on SIGTERM'
+    repeat=$(printf '%s\n' "$output" | sed -n '/to repeat it:/{n;p;}')
+    [[ $repeat == *TORTURE=preload* ]]
+    run sh -c "$repeat"
+    echo "$repeat: $output"
+    [ "$status" -ne 0 ]
+    says 'not survived: the server does not stop on SIGTERM'
+}
+
+@test "the preload library does not reach a static server: make torture says so and gives no score" {
+    need_linux
+    cc -std=c11 -static -pthread -o "$T/static" tests/programs/small.c 2>/dev/null || skip "needs the static C library; to run it: install libc6-dev or glibc-static"
+    printf '#!/bin/sh\nexec "%s" "$1" threads\n' "$T/static" >"$T/script"
+    chmod +x "$T/script"
+    for server in static script; do
+        run make torture-01 SERVER="$T/$server" SERVER_ARGS='PORT threads' TORTURE=preload SAMPLE=1
+        echo "$output"
+        printf '%s\n' "$output" | grep -q 'Error 2$'
+        fits_columns 80
+        says 'link the server dynamically'
+        lacks 'survived'
+        case $server in static) says 'no call was seen' ;; script) says 'no accept() was seen' ;; esac
+    done
+}
+
 @test "an empty SERVER is a mistake, and does not mean our own servers" {
     for target in test test-04 grade-04 torture-04 watch see; do
         run make $target SERVER=

@@ -34,13 +34,14 @@ static const unsigned char our_mac[6] = {2, 0, 0, 0, 0, 2}; /* 02: locally admin
 static const unsigned char our_ip[4] = {192, 0, 2, 2};
 static const unsigned char server_ip[4] = {192, 0, 2, 1};
 static const unsigned char everybody[6] = {255, 255, 255, 255, 255, 255};
+/* What our SYN offers: segments of 1,460 bytes, SACK, and a window in bytes.  Each 1 is padding. */
+static const unsigned char syn_options[] = {2, 4, 1460 >> 8, 1460 & 255, 1, 1, 4, 2, 1, 3, 3, 0};
 
 struct tap_host {
     int fd;
     unsigned port;
     bool stamp;
-    FILE *out; /* NULL: print nothing.  The text is kept in memory until the end, because printing
-                  takes longer than sending. */
+    FILE *out; /* into `text`, because printing takes longer than sending; NULL: print nothing */
     char *text;
     size_t size;
     struct recording *recording;
@@ -217,10 +218,8 @@ static bool write_arp(struct tap_host *host, unsigned operation)
     unsigned char frame[ETHERNET + ARP] = {0}, *arp = frame + ETHERNET;
 
     fill_ethernet(frame, operation == 1 ? everybody : host->server_mac, 0x0806);
-    put16(arp, 1);          /* Ethernet */
-    put16(arp + 2, 0x0800); /* IPv4 */
-    arp[4] = 6;             /* the lengths of their addresses */
-    arp[5] = 4;
+    put32(arp, 1 << 16 | 0x0800); /* Ethernet, and IPv4 */
+    put16(arp + 4, 6 << 8 | 4);   /* the lengths of their addresses */
     put16(arp + 6, operation);
     memcpy(arp + 8, our_mac, 6);
     memcpy(arp + 14, our_ip, 4);
@@ -241,7 +240,8 @@ static void fill_ipv4(unsigned char *ip, size_t length)
     put16(ip + 10, fold(add_words(ip, IPV4, 0)));
 }
 
-static bool write_tcp(struct tap_host *host, unsigned flags, const char *data, size_t length)
+/* Write a TCP segment.  A SYN has its options in place of data. */
+static bool write_tcp(struct tap_host *host, unsigned flags, const void *data, size_t length)
 {
     unsigned char frame[HEADERS + DATA] = {0}, *ip = frame + ETHERNET, *tcp = ip + IPV4;
 
@@ -251,7 +251,7 @@ static bool write_tcp(struct tap_host *host, unsigned flags, const char *data, s
     put16(tcp + 2, host->port);
     put32(tcp + 4, host->next);
     put32(tcp + 8, host->expected);
-    tcp[12] = TCP / 4 << 4;
+    tcp[12] = (unsigned char)(((flags & SYN) != 0 ? TCP + length : TCP) / 4 << 4);
     tcp[13] = (unsigned char)flags;
     put16(tcp + 14, 65535); /* the receive window */
     if (length > 0)
@@ -259,7 +259,7 @@ static bool write_tcp(struct tap_host *host, unsigned flags, const char *data, s
     /* TCP's checksum also covers the addresses, the protocol and the length. */
     uint32_t sum = add_words(ip + 12, 8, 6 + TCP + (uint32_t)length);
     put16(tcp + 16, fold(add_words(tcp, TCP + length, sum)));
-    host->next += (uint32_t)length + ((flags & SYN) != 0 ? 1 : 0);
+    host->next += (flags & SYN) != 0 ? 1 : (uint32_t)length;
     return write_frame(host, frame, HEADERS + length);
 }
 
@@ -330,7 +330,7 @@ bool tap_connect(struct tap_host *host)
     if (!write_arp(host, 1) || !read_wanted(host, true))
         return false;
     memcpy(host->server_mac, arp + 8, 6);
-    if (!write_tcp(host, SYN, NULL, 0) || !read_wanted(host, false) ||
+    if (!write_tcp(host, SYN, syn_options, sizeof syn_options) || !read_wanted(host, false) ||
         (tcp[13] & (SYN | ACK | RST)) != (SYN | ACK))
         return false;
     host->expected = get32(tcp + 4) + 1;

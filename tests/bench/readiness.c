@@ -1,4 +1,4 @@
-/* What epoll reports, and that it does not read data.  The process connects to itself, so that
+/* What epoll and select report, and that epoll does not read data.  The process connects to itself, so that
  * nothing else happens on the connection.  tests/prove.bats reads the output: one fact and its
  * value on each line. */
 #define _POSIX_C_SOURCE 200809L
@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -123,6 +124,42 @@ static void close_client(const char *name, bool by_reset, unsigned also)
     close(pair.server);
 }
 
+/* Wait for `bits`, and print which of select()'s three sets have the descriptor then. */
+static void print_sets(const char *name, int fd, unsigned bits)
+{
+    static const char *const words[] = {" readable", " writable", " exceptional"};
+    fd_set sets[3];
+    int epoll_fd = watched(fd, bits);
+
+    check(reported(epoll_fd, TIMEOUT_MS) != 0, name);
+    for (int i = 0; i < 3; i++) {
+        FD_ZERO(&sets[i]);
+        FD_SET(fd, &sets[i]);
+    }
+    check(select(fd + 1, &sets[0], &sets[1], &sets[2], NULL) != -1, "select");
+    printf("%s", name);
+    for (int i = 0; i < 3; i++)
+        printf("%s", FD_ISSET(fd, &sets[i]) ? words[i] : "");
+    printf("\n");
+    close(epoll_fd);
+}
+
+/* The sets that report an error, and those that report a byte of out-of-band data. */
+static void select_sets(void)
+{
+    struct linger hard = {.l_onoff = 1, .l_linger = 0};
+    struct pair pair = connected(), urgent = connected();
+
+    check(setsockopt(pair.client, SOL_SOCKET, SO_LINGER, &hard, sizeof hard) == 0, "SO_LINGER");
+    close(pair.client);
+    print_sets("select-reset", pair.server, EPOLLIN);
+    close(pair.server);
+    check(send(urgent.client, "!", 1, MSG_OOB) == 1, "send");
+    print_sets("select-urgent", urgent.server, EPOLLPRI);
+    close(urgent.client);
+    close(urgent.server);
+}
+
 int main(void)
 {
     level_or_edge("level", 0);
@@ -130,5 +167,6 @@ int main(void)
     close_client("closed", false, 0);
     close_client("closed-edge", false, EPOLLET);
     close_client("reset", true, 0);
+    select_sets();
     return 0;
 }

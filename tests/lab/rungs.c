@@ -189,9 +189,11 @@ const struct cause_text causes[CAUSE_COUNT] = {
     [SHORTAGE_LASTS] = {"Accepting was paused after EMFILE and never resumed; or unwatch() and "
                         "watch() do not undo each other for the listener.",
                         "chapter 2, \"When there is no descriptor left\""},
-    [NEVER_RETRIED] = {"A shortage may end although no client of this server leaves. Pass the wait "
-                       "the timeout from wait_timeout_ms(), which also resumes accepting.",
-                       "chapter 2, \"When there is no descriptor left\""},
+    [NEVER_RETRIED] =
+        {"A shortage may end although no client leaves. Pass the wait the timeout from "
+         "wait_timeout_ms(). Call that before you copy any sets for the wait, because "
+         "it may watch the listener again.",
+         "chapter 2, \"When there is no descriptor left\""},
     [STOP_IGNORED] = {"The loop goes on after SIGTERM. The handler writes to the shutdown pipe; "
                       "the loop has to watch that pipe and return when it is readable.",
                       "chapter 2, \"How it stops\""},

@@ -1,6 +1,7 @@
 /* Injects faults that strace cannot inject: short reads and writes, allocations and threads that
- * fail, and a signal handler without SA_RESTART.  The server loads it with LD_PRELOAD (ELF
- * systems).
+ * fail, and a signal handler without SA_RESTART.  For torture.c it also injects what seccomp(2)
+ * injects, where that cannot be used.  The server loads it with LD_PRELOAD, or on macOS with
+ * DYLD_INSERT_LIBRARIES.
  *
  * The environment variable SHIM_FAULTS is a comma-separated list of faults.  Each names the calls
  * that it affects: number FIRST, and from then on every STEPth call; STEP 0 means FIRST only.  Each
@@ -20,12 +21,15 @@
  *   getaddrinfo:eai_memory=1   fail with EAI_MEMORY and leave errno at 0, as POSIX allows
  *   getaddrinfo:eai_system=1   fail with EAI_SYSTEM and EMFILE
  *   getnameinfo:eai_memory=1   fail with EAI_MEMORY
- *   torture-CALL=FIRST+STEP    for torture.c: malloc (any allocation), recv and send (one byte) or close
- *                              (close, then fail) with the error number in SHIM_ERROR
+ *   allocation:enomem=FIRST+STEP   any allocation fails
  *   sigusr1                    install a SIGUSR1 handler that does nothing and lacks SA_RESTART
  * read() and write() of a socket count as recv() and send().  When a fault is injected for the first
- * time, the file that the environment variable SHIM_HIT names is created. */
-#define _GNU_SOURCE
+ * time, the file that the environment variable SHIM_HIT names is created.
+ *
+ * The environment variable SHIM_PAGE names a file that contains the struct page of torture.h. */
+#include "shim.h"
+
+#include "torture.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -41,10 +45,8 @@
 #include <string.h>
 #ifdef __linux__
 #include <sys/epoll.h>
-#include <sys/syscall.h>
-#else
-#define SYS_seccomp 0
 #endif
+#include <sys/mman.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -52,11 +54,32 @@
 
 #define MIN_REQUEST 256 /* The C library itself makes smaller requests. */
 
-/* The C library's own function of this name. */
-static void *real_function(const char *name)
-{
-    void *found = dlsym(RTLD_NEXT, name);
+#ifdef __NetBSD__
+/* What NetBSD's headers call these functions: the plain names are those of older versions. */
+static const char *const renamed[][2] = {{"clock_gettime", "__clock_gettime50"},
+                                         {"dup3", "__dup3100"},
+                                         {"kevent", "__kevent100"},
+                                         {"kevent", "__kevent50"},
+                                         {"nanosleep", "__nanosleep50"},
+                                         {"pselect", "__pselect50"},
+                                         {"pthread_sigmask", "__libc_thr_sigsetmask"},
+                                         {"select", "__select50"},
+                                         {"sigaction", "__sigaction_siginfo"},
+                                         {"sigprocmask", "__sigprocmask14"},
+                                         {"socket", "__socket30"}};
+#else
+static const char *const renamed[][2] = {{"", ""}};
+#endif
 
+void *real_function(const char *name)
+{
+    void *found = NULL;
+
+    for (size_t i = 0; i < sizeof renamed / sizeof renamed[0] && found == NULL; i++)
+        if (strcmp(renamed[i][0], name) == 0)
+            found = dlsym(RTLD_NEXT, renamed[i][1]);
+    if (found == NULL)
+        found = dlsym(RTLD_NEXT, name);
     if (found == NULL)
         abort();
     return found;
@@ -70,248 +93,306 @@ static void note_hit(void)
     const char *path = getenv("SHIM_HIT");
 
     if (path != NULL && !atomic_exchange(&noted, true)) {
-        int (*real)(int) = real_function("close");
-        int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+        int fd = REAL(open)(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
         if (fd != -1)
-            real(fd);
+            REAL(close)(fd);
     }
 }
 
-/* Whether this call is one of those that `fault` affects.  `calls` counts the calls so far. */
-static bool is_affected(const char *fault, atomic_long *calls)
+/* Whether this call is one of those that `fault` affects.  `counter` counts the calls so far. */
+static bool is_affected(const char *fault, atomic_long *counter)
 {
     const char *list = getenv("SHIM_FAULTS"), *entry = list != NULL ? strstr(list, fault) : NULL;
     long first, step = 0;
 
     if (entry == NULL || sscanf(entry + strlen(fault), "=%ld+%ld", &first, &step) < 1)
         return false;
-    long call = atomic_fetch_add(calls, 1) + 1;
+    long call = atomic_fetch_add(counter, 1) + 1;
     bool hit = call == first || (step > 0 && call > first && (call - first) % step == 0);
     if (hit)
         note_hit();
     return hit;
 }
 
-/* Called by each function that may wait. */
-static void before_wait(void)
-{
-    static atomic_long calls;
+/* ---- What torture.c is told ---- */
 
-    if (serving && is_affected("wait:sigterm", &calls))
+static bool begun;        /* main() is about to be called */
+static struct page *page; /* NULL: torture.c has not started this process */
+
+static void open_page(void)
+{
+    const char *path = getenv("SHIM_PAGE");
+    int fd = path != NULL ? REAL(open)(path, O_RDWR | O_CLOEXEC) : -1;
+
+    if (fd == -1)
+        return;
+    struct page *found = REAL(mmap)(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    REAL(close)(fd);
+    if (found == MAP_FAILED)
+        return;
+    found->loaded = true;
+    page = found;
+}
+
+/* Not with sscanf(), which may allocate memory: this is called for each allocation. */
+static int index_of_call(const char *names)
+{
+    while (*names != '\0') {
+        size_t length = strcspn(names, " ");
+        for (int i = 0; i < CALL_COUNT; i++)
+            if (strncmp(calls[i].name, names, length) == 0 && calls[i].name[length] == '\0')
+                return i;
+        names += length + (names[length] == ' ');
+    }
+    abort();
+}
+
+bool tortured(const char *names)
+{
+    struct timespec used;
+    int error = errno;
+
+    if (page == NULL)
+        return false;
+    if (page->server == getpid() && REAL(clock_gettime)(CLOCK_PROCESS_CPUTIME_ID, &used) == 0)
+        page->cpu_us = used.tv_sec * 1000000LL + used.tv_nsec / 1000;
+    bool fails = count_call(page, index_of_call(names));
+    errno = fails ? page->error : error;
+    return fails;
+}
+
+#define HIGHEST_FD 128 /* a server in a torture run needs few descriptors */
+
+/* With the lock, the last thread to change something also counts last. */
+static void note_descriptors(void)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    int (*real)(int, int, ...) = REAL(fcntl);
+    int count = 0, error = errno;
+
+    if (page == NULL || page->server != getpid())
+        return;
+    pthread_mutex_lock(&lock);
+    for (int fd = 0; fd < HIGHEST_FD; fd++)
+        count += real(fd, F_GETFD) != -1;
+    page->descriptors = count;
+    pthread_mutex_unlock(&lock);
+    errno = error;
+}
+
+/* ---- The functions ---- */
+
+void before_wait(void)
+{
+    static atomic_long counter;
+
+    note_descriptors();
+    if (serving && is_affected("wait:sigterm", &counter))
         raise(SIGTERM);
 }
 
-int poll(struct pollfd *list, nfds_t length, int timeout)
+DEFINE(int, poll, (struct pollfd * list, nfds_t length, int timeout))
 {
-    int (*real)(struct pollfd *, nfds_t, int) = real_function("poll");
-
     before_wait();
-    return real(list, length, timeout);
+    return tortured("poll ppoll") ? -1 : REAL(poll)(list, length, timeout);
 }
 
-int select(int count, fd_set *readable, fd_set *writable, fd_set *exceptional,
-           struct timeval *timeout)
+DEFINE(int, select,
+       (int count, fd_set *readable, fd_set *writable, fd_set *exceptional,
+        struct timeval *timeout))
 {
-    int (*real)(int, fd_set *, fd_set *, fd_set *, struct timeval *) = real_function("select");
-
     before_wait();
-    return real(count, readable, writable, exceptional, timeout);
+    return tortured(ON_LINUX("pselect6", "select"))
+               ? -1
+               : REAL(select)(count, readable, writable, exceptional, timeout);
 }
 
 #ifdef __linux__
-int epoll_wait(int fd, struct epoll_event *events, int length, int timeout)
+DEFINE(int, epoll_wait, (int fd, struct epoll_event *events, int length, int timeout))
 {
-    int (*real)(int, struct epoll_event *, int, int) = real_function("epoll_wait");
-
     before_wait();
-    return real(fd, events, length, timeout);
+    return tortured("epoll_wait epoll_pwait") ? -1 : REAL(epoll_wait)(fd, events, length, timeout);
 }
 
-int epoll_pwait(int fd, struct epoll_event *events, int length, int timeout, const sigset_t *mask)
+DEFINE(int, epoll_pwait,
+       (int fd, struct epoll_event *events, int length, int timeout, const sigset_t *mask))
 {
-    int (*real)(int, struct epoll_event *, int, int, const sigset_t *) =
-        real_function("epoll_pwait");
-
     before_wait();
-    return real(fd, events, length, timeout, mask);
-}
-
-int accept4(int fd, struct sockaddr *restrict address, socklen_t *restrict size, int flags)
-{
-    int (*real)(int, struct sockaddr *, socklen_t *, int) = real_function("accept4");
-
-    if (fcntl(fd, F_GETFL) == O_RDWR)
-        before_wait();
-    serving = true;
-    return real(fd, address, size, flags);
+    return tortured("epoll_pwait") ? -1 : REAL(epoll_pwait)(fd, events, length, timeout, mask);
 }
 #endif
 
-/* Whether torture.c wants this call to be affected.  It is told so by a system call that fails. */
-static bool is_tortured(const char *fault, atomic_long *calls)
+static void before_accept(int fd)
 {
-    if (!is_affected(fault, calls))
-        return false;
-    syscall(SYS_seccomp, -1, 0, NULL);
-    errno = atoi(getenv("SHIM_ERROR"));
-    return true;
-}
-
-int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict size)
-{
-    int (*real)(int, struct sockaddr *, socklen_t *) = real_function("accept");
-
-    if (fcntl(fd, F_GETFL) == O_RDWR) /* a blocking listener: accept() waits */
+    if ((REAL(fcntl)(fd, F_GETFL) & O_NONBLOCK) == 0) /* a blocking listener: accept() waits */
         before_wait();
     serving = true;
-    return real(fd, address, size);
 }
 
-/* How many bytes torture.c lets this call transfer: one, or all of them. */
-static size_t tortured_size(const char *fault, atomic_long *calls, size_t size)
+DEFINE(int, accept, (int fd, struct sockaddr *restrict address, socklen_t *restrict size))
 {
-    return is_tortured(fault, calls) && size > 1 ? 1 : size;
+    before_accept(fd);
+    int result = tortured("accept") ? -1 : REAL(accept)(fd, address, size);
+    note_descriptors();
+    return result;
 }
 
-static atomic_long tortured_recv, tortured_send;
-
-ssize_t recv(int fd, void *buffer, size_t size, int flags)
+#ifndef __APPLE__
+DEFINE(int, accept4,
+       (int fd, struct sockaddr *restrict address, socklen_t *restrict size, int flags))
 {
-    static atomic_long calls;
-    ssize_t (*real)(int, void *, size_t, int) = real_function("recv");
+    before_accept(fd);
+    int result = tortured("accept4") ? -1 : REAL(accept4)(fd, address, size, flags);
+    note_descriptors();
+    return result;
+}
+#endif
 
-    size = tortured_size("torture-recv", &tortured_recv, size);
-    return real(fd, buffer, is_affected("recv:short", &calls) && size > 1 ? 1 : size, flags);
+/* How many bytes a call may receive. */
+static size_t recv_size(size_t size)
+{
+    static atomic_long counter;
+    bool is_short = tortured("recv");
+
+    return (is_affected("recv:short", &counter) || is_short) && size > 1 ? 1 : size;
 }
 
-ssize_t send(int fd, const void *data, size_t size, int flags)
+DEFINE(ssize_t, recv, (int fd, void *buffer, size_t size, int flags))
 {
-    static atomic_long short_calls, eagain_calls, enobufs_calls;
-    ssize_t (*real)(int, const void *, size_t, int) = real_function("send");
+    return tortured("recvfrom") ? -1 : REAL(recv)(fd, buffer, recv_size(size), flags);
+}
+
+/* Whether a call that sends has to fail; sets errno. */
+static bool send_fails(void)
+{
+    static atomic_long eagain_calls, enobufs_calls;
 
     if (is_affected("send:eagain", &eagain_calls)) {
         errno = EAGAIN;
-        return -1;
+        return true;
     }
     if (is_affected("send:enobufs", &enobufs_calls)) {
         errno = ENOBUFS;
-        return -1;
+        return true;
     }
-    size = tortured_size("torture-send", &tortured_send, size);
-    return real(fd, data, is_affected("send:short", &short_calls) && size > 1 ? 1 : size, flags);
+    return false;
 }
 
+/* How many bytes a call may send. */
+static size_t send_size(size_t size)
+{
+    static atomic_long counter;
+    bool is_short = tortured("send");
+
+    return (is_affected("send:short", &counter) || is_short) && size > 1 ? 1 : size;
+}
+
+DEFINE(ssize_t, send, (int fd, const void *data, size_t size, int flags))
+{
+    if (tortured("sendto") || send_fails())
+        return -1;
+    return REAL(send)(fd, data, send_size(size), flags);
+}
+
+/* A server may use read() and write() instead of recv() and send(). */
 static bool is_socket(int fd)
 {
     int type, error = errno;
     socklen_t size = sizeof type;
-    bool result = serving && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+    bool result =
+        (serving || page != NULL) && REAL(getsockopt)(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
 
     errno = error;
     return result;
 }
 
-/* Whether torture.c wants short reads or writes, and fd is a socket: a server may use read() and
- * write() instead of recv() and send(). */
-static bool is_tortured_socket(const char *fault, int fd)
+DEFINE(ssize_t, read, (int fd, void *buffer, size_t size))
 {
-    const char *list = getenv("SHIM_FAULTS");
-    int type, error = errno;
-    socklen_t size = sizeof type;
-    bool result = list != NULL && strstr(list, fault) != NULL &&
-                  getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
-
-    errno = error;
-    return result;
+    if (tortured("read"))
+        return -1;
+    return REAL(read)(fd, buffer, is_socket(fd) ? recv_size(size) : size);
 }
 
-ssize_t read(int fd, void *buffer, size_t size)
+DEFINE(ssize_t, write, (int fd, const void *data, size_t size))
 {
-    ssize_t (*real)(int, void *, size_t) = real_function("read");
-
-    if (is_tortured_socket("torture-recv", fd))
-        size = tortured_size("torture-recv", &tortured_recv, size);
-    else if (is_socket(fd))
-        return recv(fd, buffer, size, 0);
-    return real(fd, buffer, size);
-}
-
-ssize_t write(int fd, const void *data, size_t size)
-{
-    ssize_t (*real)(int, const void *, size_t) = real_function("write");
-
-    if (is_tortured_socket("torture-send", fd))
-        size = tortured_size("torture-send", &tortured_send, size);
-    else if (is_socket(fd))
-        return send(fd, data, size, 0);
-    return real(fd, data, size);
+    if (tortured("write"))
+        return -1;
+    bool sends = is_socket(fd);
+    if (sends && send_fails())
+        return -1;
+    return REAL(write)(fd, data, sends ? send_size(size) : size);
 }
 
 /* Whether an allocation of this size has to fail; sets errno. */
 static bool allocation_fails(size_t size)
 {
-    static atomic_long calls, torture_calls;
+    static atomic_long counter, all_calls;
 
-    if (is_tortured("torture-malloc", &torture_calls))
+    if (!begun)
+        return false;
+    if (tortured("malloc"))
         return true;
-    if (!serving || size < MIN_REQUEST || !is_affected("malloc:enomem", &calls))
+    if (!is_affected("allocation:enomem", &all_calls) &&
+        (!serving || size < MIN_REQUEST || !is_affected("malloc:enomem", &counter)))
         return false;
     errno = ENOMEM;
     return true;
 }
 
-void *malloc(size_t size)
+DEFINE(void *, malloc, (size_t size))
 {
     static void *(*real)(size_t);
 
     if (real == NULL)
-        real = real_function("malloc");
+        real = REAL(malloc);
     return allocation_fails(size) ? NULL : real(size);
 }
 
-/* dlsym() may call calloc() itself; it accepts a failure. */
-void *calloc(size_t count, size_t size)
+/* dlsym() may call calloc() itself; it accepts a failure.  `searching` is true only before the
+ * server has threads. */
+DEFINE(void *, calloc, (size_t count, size_t size))
 {
     static void *(*real)(size_t, size_t);
-    static _Thread_local bool searching;
+    static bool searching;
 
     if (real == NULL && searching)
         return NULL;
     searching = true;
     if (real == NULL)
-        real = real_function("calloc");
+        real = REAL(calloc);
     searching = false;
     return allocation_fails(count * size) ? NULL : real(count, size);
 }
 
-void *realloc(void *old, size_t size)
+DEFINE(void *, realloc, (void *old, size_t size))
 {
     static void *(*real)(void *, size_t);
 
     if (real == NULL)
-        real = real_function("realloc");
+        real = REAL(realloc);
     return allocation_fails(size) ? NULL : real(old, size);
 }
 
-int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
-                   void *argument)
+DEFINE(int, pthread_create,
+       (pthread_t * thread, const pthread_attr_t *attributes, void *(*start)(void *),
+        void *argument))
 {
-    static atomic_long calls;
-    int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
-        real_function("pthread_create");
+    static atomic_long counter;
 
-    return is_affected("pthread_create:eagain", &calls) ? EAGAIN
-                                                        : real(thread, attributes, start, argument);
+    if (tortured(ON_LINUX("clone3", "pthread_create")))
+        return errno;
+    return is_affected("pthread_create:eagain", &counter)
+               ? EAGAIN
+               : REAL(pthread_create)(thread, attributes, start, argument);
 }
 
-int clock_gettime(clockid_t clock, struct timespec *now)
+DEFINE(int, clock_gettime, (clockid_t clock, struct timespec *now))
 {
-    static atomic_long calls;
+    static atomic_long counter;
     static atomic_bool told;
-    int (*real)(clockid_t, struct timespec *) = real_function("clock_gettime");
-    int result = real(clock, now);
+    int result = REAL(clock_gettime)(clock, now);
 
-    if (clock != CLOCK_MONOTONIC || !is_affected("clock_gettime:back", &calls))
+    if (clock != CLOCK_MONOTONIC || !is_affected("clock_gettime:back", &counter))
         return result;
     now->tv_sec -= 3600;
     if (!atomic_exchange(&told, true))
@@ -319,12 +400,11 @@ int clock_gettime(clockid_t clock, struct timespec *now)
     return result;
 }
 
-int getaddrinfo(const char *restrict name, const char *restrict service,
-                const struct addrinfo *restrict hints, struct addrinfo **restrict found)
+DEFINE(int, getaddrinfo,
+       (const char *restrict name, const char *restrict service,
+        const struct addrinfo *restrict hints, struct addrinfo **restrict found))
 {
     static atomic_long memory_calls, system_calls;
-    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
-        real_function("getaddrinfo");
 
     if (is_affected("getaddrinfo:eai_memory", &memory_calls)) {
         errno = 0;
@@ -334,34 +414,39 @@ int getaddrinfo(const char *restrict name, const char *restrict service,
         errno = EMFILE;
         return EAI_SYSTEM;
     }
-    return real(name, service, hints, found);
+    return REAL(getaddrinfo)(name, service, hints, found);
 }
 
-int getnameinfo(const struct sockaddr *restrict address, socklen_t size, char *restrict host,
-                socklen_t host_size, char *restrict service, socklen_t service_size, int flags)
-{
-    static atomic_long calls;
-    int (*real)(const struct sockaddr *, socklen_t, char *, socklen_t, char *, socklen_t, int) =
-        real_function("getnameinfo");
+#if defined __FreeBSD__ || defined __OpenBSD__
+typedef size_t name_size;
+#else
+typedef socklen_t name_size;
+#endif
 
-    if (is_affected("getnameinfo:eai_memory", &calls))
+DEFINE(int, getnameinfo,
+       (const struct sockaddr *restrict address, socklen_t size, char *restrict host,
+        name_size host_size, char *restrict service, name_size service_size, int flags))
+{
+    static atomic_long counter;
+
+    if (is_affected("getnameinfo:eai_memory", &counter))
         return EAI_MEMORY;
-    return real(address, size, host, host_size, service, service_size, flags);
+    return REAL(getnameinfo)(address, size, host, host_size, service, service_size, flags);
 }
 
 /* Also reports every close of a descriptor that is not open.  That is always a bug: between two
  * calls of close(), another thread may have been given the same number. */
-int close(int fd)
+DEFINE(int, close, (int fd))
 {
-    static atomic_long calls, torture_calls;
-    int (*real)(int) = real_function("close");
-    int result = real(fd);
+    static atomic_long counter;
+    int result = REAL(close)(fd);
 
+    note_descriptors();
     if (result == -1 && errno == EBADF && fd != -1)
         fprintf(stderr, "shim: close() of descriptor %d, which is not open\n", fd);
-    if (is_tortured("torture-close", &torture_calls))
+    if (tortured("close"))
         return -1;
-    if (!is_affected("close:eintr", &calls))
+    if (!is_affected("close:eintr", &counter))
         return result;
     errno = EINTR;
     return -1;
@@ -372,13 +457,15 @@ static void do_nothing(int signal_number)
     (void)signal_number;
 }
 
-__attribute__((constructor)) static void handle_usr1(void)
+__attribute__((constructor)) static void begin(void)
 {
     struct sigaction action = {.sa_handler = do_nothing};
     const char *list = getenv("SHIM_FAULTS");
 
     if (list != NULL && strstr(list, "sigusr1") != NULL) {
-        sigaction(SIGUSR1, &action, NULL);
+        REAL(sigaction)(SIGUSR1, &action, NULL);
         note_hit();
     }
+    open_page();
+    begun = true;
 }

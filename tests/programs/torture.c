@@ -12,21 +12,25 @@
  *   -a         show all faults that the server does not survive, not only the first
  *   -1         the server serves one client at a time
  *   -S SHIM    the preload library (shim.so)
+ *   -i seccomp, -i preload   how to inject the faults (default: seccomp if that is possible)
  * Exit code: 0 if the server survived every fault, 1 if not, 2 if nothing could be tested.
  *
- * The faults come from the kernel: seccomp(2) reports each call of the server to this program,
- * which lets it continue or returns an error in its place.  This is much faster than strace, needs
- * neither strace nor permission to trace, and also works with static programs.  What the kernel
- * cannot do (a short read, a failed allocation) the preload library does. */
+ * On Linux the faults come from the kernel: seccomp(2) reports each call of the server to this
+ * program, which lets it continue or returns an error in its place.  This is much faster than
+ * strace, needs neither strace nor permission to trace, and also works with static programs.  What
+ * the kernel cannot do (a short read, a failed allocation) the preload library does.
+ *
+ * Where seccomp(2) is missing or not permitted, the preload library injects all faults.  It takes
+ * the place of functions of the C library, so it does not see the calls that the library makes
+ * itself. */
 #define _GNU_SOURCE
+#define _DEFAULT_SOURCE /* on NetBSD */
 
 #include "torture.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -40,12 +44,15 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#endif
 
 #define PATIENCE_MS 4000      /* how long a client waits for an answer */
 #define SHORT_PATIENCE_MS 300 /* the same if the server is allowed not to serve */
@@ -54,8 +61,12 @@
 #define SUSPECT_MS 100        /* the same if it used CPU time meanwhile */
 #define BIG_EXCHANGE 90000    /* bytes: more than the buffers of a small connection */
 #define SMALL_EXCHANGE 3000   /* the same if each byte needs a call */
+#ifdef __linux__              /* a range outside that of the ports of clients */
 #define FIRST_PORT 61000
-#define PORTS 4500
+#else
+#define FIRST_PORT 5600
+#endif
+#define PORTS 4400
 #define CANNOT_LOAD 127 /* exit code of the dynamic loader, which also prints a message */
 #define SAMPLE_CALLS 12 /* of one kind, in a sample */
 
@@ -63,11 +74,14 @@
 
 static struct {
     const char *name, *message, *repeat;
-    int shim; /* the preload library, open for reading; -1: none */
+    const char *injector; /* "seccomp", "preload"; "": what is possible */
+    const char *shim;     /* the path of the preload library */
     char **command;
     bool one_at_a_time, sample, show_all;
     int jobs;
-} options = {.name = "the server", .message = "", .repeat = "torture", .shim = -1};
+} options = {.name = "the server", .message = "", .repeat = "torture", .injector = ""};
+
+static bool preload; /* the preload library injects all faults, not only those of BY_SHIM */
 
 struct fault {
     const struct call *call; /* NULL: none */
@@ -86,11 +100,14 @@ static const struct {
     E(EBUSY), E(ECONNABORTED), E(ECONNREFUSED), E(ECONNRESET), E(EDESTADDRREQ), E(EDEADLK),
     E(EDQUOT), E(EEXIST), E(EFAULT), E(EFBIG), E(EHOSTDOWN), E(EHOSTUNREACH), E(EINPROGRESS),
     E(EINTR), E(EINVAL), E(EIO), E(EISCONN), E(EISDIR), E(ELOOP), E(EMFILE), E(EMSGSIZE),
-    E(ENAMETOOLONG), E(ENETDOWN), E(ENETUNREACH), E(ENFILE), E(ENOBUFS), E(ENOLCK), E(ENOPKG),
-    E(ENODEV), E(ENOENT), E(ENOMEM), E(ENONET), E(ENOPROTOOPT), E(ENOSPC), E(ENOSR), E(ENOSYS),
-    E(ENOTCONN), E(ENOTDIR), E(ENOTSOCK), E(ENOTSUP), E(ENOTTY), E(ENXIO), E(EOPNOTSUPP),
-    E(EOVERFLOW), E(EPERM), E(EPIPE), E(EPROTO), E(EPROTONOSUPPORT), E(EPROTOTYPE), E(EROFS),
-    E(ESOCKTNOSUPPORT), E(ESPIPE), E(ESRCH), E(ETIMEDOUT), E(ETXTBSY), E(EUSERS), E(EWOULDBLOCK),
+    E(ENAMETOOLONG), E(ENETDOWN), E(ENETUNREACH), E(ENFILE), E(ENOBUFS), E(ENOLCK), E(ENODEV),
+    E(ENOENT), E(ENOMEM), E(ENOPROTOOPT), E(ENOSPC), E(ENOSYS), E(ENOTCONN), E(ENOTDIR),
+    E(ENOTSOCK), E(ENOTSUP), E(ENOTTY), E(ENXIO), E(EOPNOTSUPP), E(EOVERFLOW), E(EPERM), E(EPIPE),
+    E(EPROTO), E(EPROTONOSUPPORT), E(EPROTOTYPE), E(EROFS), E(ESOCKTNOSUPPORT), E(ESPIPE), E(ESRCH),
+    E(ETIMEDOUT), E(ETXTBSY), E(EUSERS), E(EWOULDBLOCK),
+#ifdef __linux__
+    E(ENONET), E(ENOPKG), E(ENOSR),
+#endif
     {"SHORT", 0}, /* not an error: one byte is transferred */
     // clang-format on
 };
@@ -116,30 +133,6 @@ static const struct call *call_by_name(const char *name)
         if (strcmp(calls[i].name, name) == 0 && calls[i].errors != NULL)
             return &calls[i];
     return NULL;
-}
-
-static const struct call *call_by_number(long number)
-{
-    for (int i = 0; i < CALL_COUNT; i++)
-        if (calls[i].number == number)
-            return &calls[i];
-    return NULL;
-}
-
-static bool is_one_of(const char *name, const char *list)
-{
-    size_t length = strlen(name);
-
-    for (const char *at = list; (at = strstr(at, name)) != NULL; at += length)
-        if ((at == list || at[-1] == ' ') && (at[length] == ' ' || at[length] == '\0'))
-            return true;
-    return false;
-}
-
-/* The calls in which a server waits for clients.  It makes them only when it has started. */
-static bool is_wait(const struct call *call)
-{
-    return is_one_of(call->name, "accept accept4 epoll_wait epoll_pwait pselect6 select ppoll");
 }
 
 /* After these errors the same call succeeds when it is made again, so no client may be closed. */
@@ -172,10 +165,13 @@ static const char *fault_text(const struct fault *fault)
 
 /* ---- The server, and the thread that injects the fault ---- */
 
-/* One run.  The owner thread starts the server and waits for its end.  The server and that thread
- * have the seccomp filter; the supervisor thread answers its notifications. */
+/* One run.  The owner thread starts the server and waits for its end.  If seccomp(2) injects the
+ * faults, the server and that thread have the filter, and the supervisor thread answers its
+ * notifications. */
 static struct {
     struct fault fault;
+    struct page *page;
+    int page_file;
     bool count_all; /* notify of every call, and count them */
     int port;
     int output;   /* a pipe that the server's stdout is connected to; nobody has to read it */
@@ -186,12 +182,12 @@ static struct {
     pthread_t owner, supervisor;
     _Atomic int notify_fd; /* -1: not yet; -2: seccomp() failed */
     _Atomic pid_t owner_tid;
-    atomic_bool ended, accepted; /* accepted: the server has called accept(), so it has started */
-    atomic_bool at_start;        /* the fault was injected before that */
-    atomic_long injected;
-    bool executed;    /* the server's program has replaced this one */
-    long counts[512]; /* of calls, by number */
+    atomic_bool ended;
+    bool executed; /* the server's program has replaced this one */
 } run;
+
+/* By number: the server made this call, which torture.h does not have. */
+static bool unknown_calls[512];
 
 static long long now_ms(void)
 {
@@ -206,18 +202,17 @@ static void sleep_us(long us)
     nanosleep(&(struct timespec){.tv_nsec = us * 1000}, NULL);
 }
 
-/* The system calls that the supervisor has to see.  The shim calls seccomp() to tell us that it has
- * injected its fault. */
+#ifdef __linux__
+/* The system calls that the supervisor has to see. */
 static int install_filter(void)
 {
     long fault = run.fault.call != NULL ? run.fault.call->number : BY_SHIM;
     struct sock_filter filter[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, run.count_all ? SYS_seccomp : (unsigned)fault, 4, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_execve, 3, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_accept, 2, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_accept4, 1, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_seccomp, 0, run.count_all ? 0 : 1),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)fault, 3, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_execve, 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_accept, 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_accept4, 0, run.count_all ? 0 : 1),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
@@ -230,68 +225,31 @@ static int install_filter(void)
     return fd == -1 ? -2 : fd;
 }
 
-static void become_server(void)
+/* The index of a call that the kernel reports, or -1. */
+static int call_by_number(long number)
 {
-    int nothing = open("/dev/null", O_RDONLY);
-
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    dup2(nothing, 0);
-    dup2(run.output, 1);
-    dup2(run.messages, 2);
-    close(nothing);
-    execv(options.command[0], options.command);
-    _exit(126);
-}
-
-static void *own_server(void *unused)
-{
-    (void)unused;
-    atomic_store(&run.owner_tid, gettid());
-    int fd = install_filter();
-    run.status = errno; /* if it has failed */
-    atomic_store(&run.notify_fd, fd);
-    if (run.notify_fd == -2)
-        return NULL;
-    run.server = fork();
-    if (run.server == 0)
-        become_server();
-    while (run.server > 0 && waitpid(run.server, &run.status, 0) == -1 && errno == EINTR)
-        continue;
-    atomic_store(&run.ended, true);
-    close(run.ended_pipe[1]);
-    return NULL;
+    for (int i = 0; i < CALL_COUNT; i++)
+        if (calls[i].number == number)
+            return i;
+    return -1;
 }
 
 /* What to answer: 0 to let the call continue, or the errno that it fails with. */
 static int judge_call(const struct seccomp_notif *call)
 {
-    long number = call->data.nr;
+    int known = call_by_number(call->data.nr);
 
     if ((pid_t)call->pid == run.owner_tid)
         return 0;
-    if (number == SYS_execve) {
+    if (call->data.nr == SYS_execve) {
         run.executed = true;
         return 0;
     }
-    if (number == SYS_seccomp) { /* from the shim */
-        run.injected++;
-        run.at_start = run.injected == 1 && !run.accepted;
-        return EINVAL;
-    }
     if (!run.executed)
         return 0;
-    if (number >= 0 && number < 512)
-        run.counts[number]++;
-    bool starting = !run.accepted;
-    if (number == SYS_accept || number == SYS_accept4)
-        run.accepted = true;
-    if (run.fault.call == NULL || number != run.fault.call->number ||
-        run.counts[number] < run.fault.n ||
-        (run.counts[number] > run.fault.n && !run.fault.permanent))
-        return 0;
-    if (run.injected++ == 0)
-        run.at_start = starting && !is_wait(run.fault.call);
-    return error_number(run.fault.error);
+    if (known == -1 && call->data.nr >= 0 && call->data.nr < 512)
+        unknown_calls[call->data.nr] = true;
+    return known != -1 && count_call(run.page, known) ? run.page->error : 0;
 }
 
 static void *supervise(void *unused)
@@ -319,26 +277,156 @@ static void *supervise(void *unused)
     return NULL;
 }
 
-static void set_shim(void)
+/* Whether seccomp(2) can be used here.  If not, errno says why. */
+static bool seccomp_works(void)
 {
-    char text[80];
+    int status = 0;
+    pid_t child = fork();
 
-    unsetenv("LD_PRELOAD");
-    if (run.fault.call == NULL || run.fault.call->number != BY_SHIM || options.shim == -1)
-        return;
-    /* not its own path, because LD_PRELOAD is a list, and its separators cannot be escaped */
-    snprintf(text, sizeof text, "/proc/%d/fd/%d", (int)getpid(), options.shim);
-    setenv("LD_PRELOAD", text, 1);
-    snprintf(text, sizeof text, "torture-%s=%ld+%d", run.fault.call->name, run.fault.n,
-             run.fault.permanent);
-    setenv("SHIM_FAULTS", text, 1);
-    snprintf(text, sizeof text, "%d", error_number(run.fault.error));
-    setenv("SHIM_ERROR", text, 1);
+    if (child == 0) {
+        run.notify_fd = install_filter();
+        _exit(run.notify_fd < 0 ? errno : 0);
+    }
+    waitpid(child, &status, 0);
+    errno = WEXITSTATUS(status);
+    return child != -1 && status == 0;
+}
+#else
+static int install_filter(void)
+{
+    return -2;
 }
 
-/* A port that nobody uses, above the usual range of the ports of clients.  The lock, a name in the
- * abstract namespace of unix(7), keeps other runs of this program away from it.  Our own servers
- * can use a port whose last connections are in TIME_WAIT. */
+static void *supervise(void *unused)
+{
+    return unused;
+}
+
+static bool seccomp_works(void)
+{
+    errno = ENOSYS;
+    return false;
+}
+#endif
+
+static void end_with_parent(void)
+{
+#ifdef __linux__ /* elsewhere, Ctrl-C ends all of them */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+#endif
+}
+
+static void become_server(void)
+{
+    int nothing = open("/dev/null", O_RDONLY);
+
+    end_with_parent();
+    run.page->server = getpid();
+    signal(SIGPIPE, SIG_DFL);
+    dup2(nothing, 0);
+    dup2(run.output, 1);
+    dup2(run.messages, 2);
+    for (int fd = 3; fd < 256; fd++)
+        close(fd);
+    execv(options.command[0], options.command);
+    _exit(126);
+}
+
+static void *own_server(void *unused)
+{
+    (void)unused;
+    if (!preload) {
+#ifdef __linux__
+        atomic_store(&run.owner_tid, gettid());
+#endif
+        int fd = install_filter();
+        run.status = errno; /* if it has failed */
+        atomic_store(&run.notify_fd, fd);
+        if (run.notify_fd == -2)
+            return NULL;
+    }
+    run.server = fork();
+    if (run.server == 0)
+        become_server();
+    while (run.server > 0 && waitpid(run.server, &run.status, 0) == -1 && errno == EINTR)
+        continue;
+    atomic_store(&run.ended, true);
+    close(run.ended_pipe[1]);
+    return NULL;
+}
+
+/* A new file.  Until forget_file(), `path` is a name by which the server can open it. */
+static int new_file(char *path, size_t size)
+{
+#ifdef __linux__
+    int fd = memfd_create("torture", MFD_CLOEXEC);
+    snprintf(path, size, "/proc/%d/fd/%d", (int)getpid(), fd);
+#else
+    snprintf(path, size, "%s.%d", options.shim, (int)getpid());
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+#endif
+    if (fd == -1)
+        give_up(path);
+    return fd;
+}
+
+static void forget_file(const char *path)
+{
+#ifndef __linux__
+    unlink(path);
+#else
+    (void)path; /* the file ends when it is closed */
+#endif
+}
+
+static char page_path[1000];
+
+static void make_page(void)
+{
+    struct page page = {.call = -1};
+
+    if (run.fault.call != NULL) {
+        page.call = (int)(run.fault.call - calls);
+        page.n = run.fault.n;
+        page.permanent = run.fault.permanent;
+        page.error = error_number(run.fault.error);
+    }
+    run.page_file = new_file(page_path, sizeof page_path);
+    if (write(run.page_file, &page, sizeof page) != sizeof page)
+        give_up(page_path);
+    run.page = mmap(NULL, sizeof page, PROT_READ | PROT_WRITE, MAP_SHARED, run.page_file, 0);
+    if (run.page == MAP_FAILED)
+        give_up("mmap");
+}
+
+/* The variables that make the server load the preload library.  They do not contain the name of
+ * this folder, because they are lists, and their separators cannot be escaped. */
+static void set_environment(void)
+{
+#ifdef __APPLE__
+    const char *variable = "DYLD_INSERT_LIBRARIES";
+#else
+    const char *variable = "LD_PRELOAD";
+#endif
+    char path[1000];
+
+    unsetenv(variable);
+    if (!preload && (run.fault.call == NULL || run.fault.call->number != BY_SHIM))
+        return;
+    snprintf(path, sizeof path, "%s", options.shim);
+#ifdef __linux__
+    static int shim;
+    if (shim == 0)
+        shim = open(options.shim, O_RDONLY | O_CLOEXEC);
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)getpid(), shim);
+#endif
+    setenv(variable, path, 1);
+    setenv("SHIM_PAGE", page_path, 1);
+}
+
+/* A port that nobody uses, above the usual range of the ports of clients.  The lock, a socket of
+ * UDP with the same number, keeps other runs of this program away from it.  Our own servers can use
+ * a port whose last connections are in TIME_WAIT. */
 static int free_port(int *lock)
 {
     static int port;
@@ -347,13 +435,12 @@ static int free_port(int *lock)
     if (port == 0)
         port = getpid() * 37 % PORTS;
     for (;; port++) {
-        struct sockaddr_in address = {.sin_family = AF_INET};
-        struct sockaddr_un name = {.sun_family = AF_UNIX};
+        struct sockaddr_in address = {.sin_family = AF_INET}, name = address;
         int candidate = FIRST_PORT + port % PORTS;
-        snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "echo-torture-%d", candidate);
-        address.sin_port = htons((uint16_t)candidate);
-        *lock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        address.sin_port = name.sin_port = htons((uint16_t)candidate);
+        name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        *lock = socket(AF_INET, SOCK_DGRAM, 0);
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &ours, sizeof ours);
         bool free = bind(*lock, (void *)&name, sizeof name) == 0 &&
                     bind(fd, (void *)&address, sizeof address) == 0;
@@ -394,31 +481,34 @@ static void start_server(const struct fault *fault, bool count_all)
 {
     int output[2];
 
+    if (run.page != NULL)
+        munmap(run.page, sizeof *run.page);
     memset(&run, 0, sizeof run);
     if (fault != NULL)
         run.fault = *fault;
     run.count_all = count_all;
     run.notify_fd = -1;
-    run.messages = memfd_create("messages", MFD_CLOEXEC);
-    if (run.messages == -1 || pipe2(run.ended_pipe, O_CLOEXEC) == -1 ||
-        pipe2(output, O_CLOEXEC) == -1)
+    run.messages = new_file(page_path, sizeof page_path);
+    forget_file(page_path);
+    make_page();
+    if (pipe(run.ended_pipe) == -1 || pipe(output) == -1)
         give_up("pipe");
     run.output = output[1];
     output_reader = output[0];
     run.port = free_port(&port_lock);
     set_arguments(run.port);
-    set_shim();
+    set_environment();
     /* The supervisor comes first: when a call of the owner waits, it may hold a C library lock. */
-    if ((errno = pthread_create(&run.supervisor, NULL, supervise, NULL)) != 0 ||
+    if ((!preload && (errno = pthread_create(&run.supervisor, NULL, supervise, NULL)) != 0) ||
         (errno = pthread_create(&run.owner, NULL, own_server, NULL)) != 0)
         give_up("pthread_create");
-    while (run.notify_fd == -1 || (run.server == 0 && run.notify_fd != -2))
+    while (run.server == 0 && run.notify_fd != -2)
         sleep_us(10);
     if (run.server == -1)
         give_up("fork");
     errno = run.notify_fd == -2 ? run.status : 0;
     if (run.notify_fd == -2)
-        give_up("seccomp() refuses (it needs Linux 5.5 and a container that allows it)");
+        give_up("seccomp() refuses");
 }
 
 /* Never a signal to process 0 or -1, which would mean many processes. */
@@ -441,8 +531,12 @@ static void clean_up(void)
     if (!run.ended)
         signal_server(SIGKILL);
     pthread_join(run.owner, NULL);
-    pthread_join(run.supervisor, NULL);
-    close(run.notify_fd);
+    if (!preload) {
+        pthread_join(run.supervisor, NULL);
+        close(run.notify_fd);
+    }
+    forget_file(page_path);
+    close(run.page_file);
     close(run.messages);
     close(run.output);
     close(output_reader);
@@ -456,6 +550,8 @@ static int fd_count(void)
     char path[40];
     int count = 0;
 
+    if (preload)
+        return run.page->descriptors;
     snprintf(path, sizeof path, "/proc/%d/fd", (int)run.server);
     DIR *directory = opendir(path);
     if (directory == NULL)
@@ -466,15 +562,20 @@ static int fd_count(void)
     return count - 2;
 }
 
-/* The CPU time that the server has used, in microseconds. */
+/* The CPU time that the server has used, in microseconds.  The preload library knows it only when
+ * the server makes a call, so it does not notice a loop without calls. */
 static long long cpu_us(void)
 {
+    long long result = run.page->cpu_us;
+#ifdef __linux__
     clockid_t clock;
     struct timespec used;
 
-    if (clock_getcpuclockid(run.server, &clock) != 0 || clock_gettime(clock, &used) != 0)
-        return 0;
-    return used.tv_sec * 1000000LL + used.tv_nsec / 1000;
+    if (!preload && clock_getcpuclockid(run.server, &clock) == 0 &&
+        clock_gettime(clock, &used) == 0)
+        result = used.tv_sec * 1000000LL + used.tv_nsec / 1000;
+#endif
+    return result;
 }
 
 /* The number of lines that begin like the server's own messages. */
@@ -554,7 +655,7 @@ static struct peer open_peer(bool small)
 
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     while (!run.ended && now_ms() < end) {
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
         if (small) {
             setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
             setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
@@ -721,7 +822,7 @@ static void judge_early_end(void)
     if (WIFSIGNALED(run.status))
         note_problem("the server was killed by signal %d (%s)", WTERMSIG(run.status),
                      strsignal(WTERMSIG(run.status)));
-    else if (run.injected == 0 || !run.at_start)
+    else if (run.page->injected == 0 || !run.page->at_start)
         note_problem("the server exited with code %d", code);
     else if (code != 1 && code != CANNOT_LOAD)
         note_problem("the server exited with code %d instead of 1", code);
@@ -731,7 +832,7 @@ static void judge_early_end(void)
 
 static void check_idle(void)
 {
-    long before_count = run.injected;
+    long before_count = run.page->injected;
     long long before = cpu_us();
 
     sleep_us(run.fault.permanent ? SUSPECT_MS * 1000 : IDLE_MS * 1000);
@@ -742,11 +843,11 @@ static void check_idle(void)
         return;
     }
     long long used = cpu_us() - before;
-    if (used <= SUSPECT_MS * 250 && run.injected - before_count <= 10 * SUSPECT_MS)
+    if (used <= SUSPECT_MS * 250 && run.page->injected - before_count <= 10 * SUSPECT_MS)
         return;
     doubtful = problem[0] == '\0';
     note_problem("the server spins: %lld%% of a CPU and %ld failing calls in %d ms",
-                 used / (SUSPECT_MS * 10), run.injected - before_count, SUSPECT_MS);
+                 used / (SUSPECT_MS * 10), run.page->injected - before_count, SUSPECT_MS);
 }
 
 static void check_descriptors(void)
@@ -795,7 +896,7 @@ static void stop_server(void)
 /* The clients have talked to the server, and it is still running. */
 static void judge_server(void)
 {
-    if (run.injected > 0 && lost > 0 && !run.fault.permanent && is_transient(&run.fault))
+    if (run.page->injected > 0 && lost > 0 && !run.fault.permanent && is_transient(&run.fault))
         note_problem("the server closed a client because of %s, which is transient",
                      run.fault.error);
     if (lost > 1 && !may_stop_serving())
@@ -818,7 +919,7 @@ static bool run_server(const struct fault *fault, bool count_all)
     unserved = doubtful = false;
     start_server(fault, count_all);
     struct peer last = talk();
-    if (run.ended || (lost > 0 && wait_for_end(run.at_start ? 100 : 0)))
+    if (run.ended || (lost > 0 && wait_for_end(run.page->at_start ? 100 : 0)))
         judge_early_end();
     else
         judge_server();
@@ -829,6 +930,21 @@ static bool run_server(const struct fault *fault, bool count_all)
 }
 
 /* ---- All runs ---- */
+
+/* Print words, in lines of at most 80 columns; each line after the first begins with `indent`
+ * blanks. */
+static void print_wrapped(const char *text, int column, int indent)
+{
+    while (*text != '\0') {
+        int length = (int)strcspn(text, " ");
+        if (column > indent && column + 1 + length > 80)
+            column = printf("\n%*s", indent, "") - 1;
+        column += printf("%s%.*s", column > indent ? " " : "", length, text);
+        text += length;
+        text += strspn(text, " ");
+    }
+    printf("\n");
+}
 
 /* A job: one error of one call, for n = 1, 2, 3 ... until the server makes no more such calls. */
 static struct job {
@@ -851,12 +967,12 @@ static void *share(size_t size)
     return memory;
 }
 
+static long healthy_counts[CALL_COUNT];
+
 /* Two runs without a fault: the first finds out which calls the server makes, the second what a
  * healthy server looks like. */
 static void learn(void)
 {
-    static long counts[512];
-
     for (int i = 0; i < 2; i++) {
         healthy_status = -1;
         run_server(NULL, i == 0);
@@ -874,10 +990,34 @@ static void learn(void)
                     (unsigned)run.status);
             exit(2);
         }
-        if (i == 0)
-            memcpy(counts, run.counts, sizeof counts);
+        for (int call = 0; i == 0 && call < CALL_COUNT; call++)
+            healthy_counts[call] = run.page->counts[call];
     }
-    memcpy(run.counts, counts, sizeof counts);
+}
+
+/* The preload library has to see what the server does: accept(), which each server calls. */
+static void require_preload(void)
+{
+    if (!preload || run.page->accepted)
+        return;
+    print_wrapped(
+        run.page->loaded
+            ? "no accept() was seen: the server, or the script that starts it, loads the "
+              "preload library, but the server does not call the accept() of the C library."
+            : "no call was seen: the server does not load the preload library.",
+        printf("  "), 2);
+    print_wrapped(
+        "The library reaches only programs that call a dynamically linked C library. It "
+        "does not reach a static program, and none that makes its system calls itself, as "
+        "those in Go do. macOS does not let its own programs, such as /usr/bin/python3, "
+        "load it.",
+        printf("  "), 2);
+    print_wrapped(
+        "What to do: link the server dynamically (without -static), or use an interpreter "
+        "that you have installed. On Linux, TORTURE=seccomp reaches every program; in a "
+        "container it needs --security-opt seccomp=unconfined.",
+        printf("  "), 2);
+    exit(2);
 }
 
 static void add_jobs(const struct call *call, const char *list, bool permanent, long count)
@@ -887,6 +1027,8 @@ static void add_jobs(const struct call *call, const char *list, bool permanent, 
 
     for (; list != NULL && sscanf(list, " %19s%n", word, &length) == 1; list += length) {
         struct fault fault = {.call = call, .permanent = permanent};
+        if (error_number(word) == -1) /* this system does not have it */
+            continue;
         strcpy(fault.error, word);
         jobs[job_count++] = (struct job){.fault = fault, .calls = count};
     }
@@ -898,7 +1040,7 @@ static void make_jobs(void)
     next_job = share(sizeof *next_job);
     for (int i = 0; i < CALL_COUNT; i++) {
         bool by_shim = calls[i].number == BY_SHIM;
-        long count = by_shim ? options.shim != -1 : run.counts[calls[i].number];
+        long count = by_shim ? 1 : healthy_counts[i];
         if (count == 0)
             continue;
         add_jobs(&calls[i], calls[i].errors, false, count);
@@ -912,7 +1054,7 @@ static const struct exception *find_exception(const struct fault *fault)
         if (is_one_of(fault->call->name, exceptions[i].calls) &&
             is_one_of(fault->error, exceptions[i].errors) &&
             strstr(problem, exceptions[i].problem) != NULL &&
-            (run.at_start || !exceptions[i].at_start))
+            (run.page->at_start || !exceptions[i].at_start))
             return &exceptions[i];
     return NULL;
 }
@@ -922,7 +1064,7 @@ static bool torture_once(struct job *job)
 {
     bool survived = run_server(&job->fault, false);
 
-    if (run.injected == 0)
+    if (run.page->injected == 0)
         return false;
     if (!survived && doubtful)
         survived = run_server(&job->fault, false);
@@ -943,7 +1085,7 @@ static void work(void)
 {
     int i;
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    end_with_parent();
     while ((i = atomic_fetch_add(next_job, 1)) < job_count) {
         struct fault *fault = &jobs[i].fault;
         long most = jobs[i].calls < SAMPLE_CALLS ? jobs[i].calls : SAMPLE_CALLS;
@@ -987,21 +1129,6 @@ static void run_all(void)
 }
 
 /* ---- The report ---- */
-
-/* Print words, in lines of at most 80 columns; each line after the first begins with `indent`
- * blanks. */
-static void print_wrapped(const char *text, int column, int indent)
-{
-    while (*text != '\0') {
-        int length = (int)strcspn(text, " ");
-        if (column > indent && column + 1 + length > 80)
-            column = printf("\n%*s", indent, "") - 1;
-        column += printf("%s%.*s", column > indent ? " " : "", length, text);
-        text += length;
-        text += strspn(text, " ");
-    }
-    printf("\n");
-}
 
 static void print_scores(int *survived, int *counted, int *preloaded)
 {
@@ -1047,11 +1174,13 @@ static void print_exceptions(void)
     }
 }
 
-/* strace injects the same fault: the participant can watch what the server does. */
+/* strace injects the same fault: the participant can watch what the server does.  It counts calls
+ * as seccomp(2) does. */
 static void print_repeat(const struct fault *fault)
 {
-    printf("  to repeat it:\n    %s FAULT='%s'\n", options.repeat, fault_text(fault));
-    if (fault->call->number != BY_SHIM && fault->call->number != SYS_brk)
+    printf("  to repeat it:\n    %s%s FAULT='%s'\n", options.repeat,
+           preload ? " TORTURE=preload" : "", fault_text(fault));
+    if (!preload && fault->call->number != BY_SHIM && strcmp(fault->call->name, "brk") != 0)
         printf("  to watch it: strace -f -e inject=%s:error=%s:when=%ld%s, and the server\n",
                fault->call->name, fault->error, fault->n, fault->permanent ? "+" : "");
 }
@@ -1092,7 +1221,11 @@ static int report(void)
            survived == counted ? 100.0 : 100.0 * survived / counted - 0.005);
     print_failures();
     print_exceptions();
-    if (options.shim == -1 || preloaded == 0)
+    if (preload)
+        print_wrapped("left out: the calls that the C library and the dynamic loader make "
+                      "themselves, which the preload library does not see",
+                      printf("  "), 2);
+    else if (preloaded == 0)
         print_wrapped("left out: close, malloc, and short reads and writes, because the server "
                       "does not load the preload library (a static program cannot)",
                       printf("  "), 2);
@@ -1105,7 +1238,7 @@ static bool knows_every_call(void)
     bool result = true;
 
     for (int number = 0; number < 512; number++)
-        if (run.counts[number] > 0 && call_by_number(number) == NULL) {
+        if (unknown_calls[number]) {
             printf("  torture.h has no entry for system call number %d\n", number);
             result = false;
         }
@@ -1118,12 +1251,12 @@ static int run_one(const struct fault *fault)
 
     print_fault(fault);
     printf("\n");
-    if (run.injected == 0)
+    if (run.page->injected == 0)
         printf("  The server does not make so many calls.\n");
     else
         printf("  %s%s%s\n", survived ? "survived" : "not survived: ", problem,
                lost == 1 && survived ? "; one client was closed" : "");
-    return run.injected == 0 ? 2 : !survived;
+    return run.page->injected == 0 ? 2 : !survived;
 }
 
 static const char *only; /* option -f */
@@ -1156,11 +1289,31 @@ static void parse_option(int letter)
         options.one_at_a_time = true;
         break;
     case 'S':
-        options.shim = open(optarg, O_RDONLY | O_CLOEXEC);
+        options.shim = optarg;
+        break;
+    case 'i':
+        options.injector = optarg;
         break;
     default:
         exit(2);
     }
+}
+
+static void choose_injector(void)
+{
+    bool works = seccomp_works();
+
+    preload = strcmp(options.injector, "preload") == 0 ||
+              (!works && strcmp(options.injector, "seccomp") != 0);
+    if (!preload && !works)
+        give_up("seccomp(2) cannot be used here, but TORTURE=preload can");
+    if (!preload || options.injector[0] != '\0')
+        return;
+    if (errno == ENOSYS)
+        printf("  The preload library injects the faults, because there is no seccomp(2).\n");
+    else
+        printf("  The preload library injects the faults, because seccomp(2) fails:\n  %s.\n",
+               strerror(errno));
 }
 
 int main(int argc, char **argv)
@@ -1168,11 +1321,12 @@ int main(int argc, char **argv)
     struct fault fault = {0};
     int letter;
 
-    while ((letter = getopt(argc, argv, "+af:j:n:m:r:s1S:")) != -1)
+    while ((letter = getopt(argc, argv, "+ai:f:j:n:m:r:s1S:")) != -1)
         parse_option(letter);
     options.command = argv + optind;
-    if (options.command[0] == NULL)
+    if (options.command[0] == NULL || options.shim == NULL)
         return 2;
+    signal(SIGPIPE, SIG_IGN); /* macOS may not have MSG_NOSIGNAL */
     if (options.jobs == 0)
         options.jobs = 8 * (int)sysconf(_SC_NPROCESSORS_ONLN);
     for (int fd = 3; fd < 256; fd++) /* what this program inherited, the server must not inherit */
@@ -1185,7 +1339,9 @@ int main(int argc, char **argv)
         return 2;
     }
     printf("%s\n", options.name);
+    choose_injector();
     learn();
+    require_preload();
     if (only != NULL)
         return run_one(&fault);
     bool complete = knows_every_call();

@@ -162,7 +162,7 @@ need_shim() {
 # need_preload LIBRARY: the LD_PRELOAD library has to be built, and the server has to load it.
 need_preload() {
     local name=${1##*/}
-    [ -e "$1" ] || skip "needs the LD_PRELOAD library $name; to run it: make -C tests/programs ${name%.so} (Linux)"
+    { [ -e "$1" ] && [ "$(uname -s)" = Linux ]; } || skip "needs the LD_PRELOAD library $name; to run it: make -C tests/programs ${name%.so} (Linux)"
     case ${SERVER_KIND:-} in static | sanitized | emulated) skip "LD_PRELOAD has no effect on a $SERVER_KIND build; to run it: an ordinary build" ;; esac
 }
 # The server has to serve several clients at once.
