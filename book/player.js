@@ -77,21 +77,61 @@ function log_line(line) {
     return make('div', 'player-log-line', ...columns.slice(1).map(text => make('span', '', text.trim())));
 }
 
+// A thread: the call that it is in, and the buffer on its stack.  The main thread has no buffer there.
+function thread_box(name, is_main) {
+    const now = make('div', 'player-now'), held = buffer('buffer');
+    const stack = make('div', 'player-stack', make('span', 'player-label', 'stack'), ...is_main ? [] : [held.element]);
+    const element = make('div', 'player-thread', make('div', 'player-heading', name), now, stack);
+    return {
+        element,
+        set(thread, by) {
+            const exists = thread.now !== '' && thread.now !== 'has ended', waits = /^waits|^has not/.test(thread.now);
+            put(now, thread.now || 'not created yet');
+            element.classList.toggle('absent', !exists);
+            element.classList.toggle('asleep', !exists || waits);
+            element.classList.toggle('acts', !by && exists && !waits);
+            held.set(thread.held, false);
+        },
+    };
+}
+
+// The server: its call and its buffer, or a box for each of its threads.
+function server_box(step) {
+    if (!step.threads) {
+        const now = make('div', 'player-now'), held = buffer('its buffer');
+        const element = make('div', 'player-server', make('div', 'player-heading', 'server'), now, held.element);
+        return {
+            element,
+            set(step) {
+                put(now, step.now);
+                element.classList.toggle('asleep', step.now.startsWith('waits'));
+                element.classList.toggle('acts', !step.by);
+                held.set(step.held);
+            },
+        };
+    }
+    const count = make('span'), boxes = step.threads.map(({ name }, i) => thread_box(name, i === 0));
+    const heading = make('div', 'player-heading', 'server: ', count);
+    return {
+        element: make('div', 'player-server', heading, ...boxes.map(({ element }) => element)),
+        set(step) {
+            put(count, step.count === 1 ? '1 thread' : `${step.count} threads`);
+            step.threads.forEach((thread, i) => boxes[i].set(thread, step.by));
+        },
+    };
+}
+
 function server_run(steps) {
     const rows = new Map(steps[0].clients.map(({ name }) => [name, connection(name)]));
-    const backlog = make('div', 'player-backlog'), now = make('div', 'player-now'), held = buffer('its buffer');
-    const server = make('div', 'player-server', make('div', 'player-heading', 'server'), now, held.element);
+    const backlog = make('div', 'player-backlog'), server = server_box(steps[0]);
     const log = make('div', 'player-log');
     const kernel = make('div', 'player-kernel', make('div', 'player-heading', 'kernel'), backlog, ...[...rows.values()].map(({ row }) => row));
     return {
-        element: make('div', 'player-run', kernel, server, log),
+        element: make('div', steps[0].threads ? 'player-run with-threads' : 'player-run', kernel, server.element, log),
         set(step) {
             for (const client of step.clients) rows.get(client.name).set(client, step.by);
             put(backlog, `backlog: ${step.backlog}`);
-            put(now, step.now);
-            server.classList.toggle('asleep', step.now.startsWith('waits'));
-            server.classList.toggle('acts', !step.by);
-            held.set(step.held);
+            server.set(step);
             const before = steps.slice(0, steps.indexOf(step)).flatMap(({ log }) => log).map(log_line);
             const new_lines = step.log.map(log_line);
             new_lines.forEach(line => line.classList.add('changed'));

@@ -7,12 +7,14 @@
  *
  * The server runs under ptrace(2), so it stops at the beginning and at the end of each system call.
  * The clients act only while it sleeps in a call, or while the recorder holds it at the beginning of
- * one.  Before a step is written, its bytes and FINs have arrived; nothing depends on time. */
+ * one.  Before a step is written, its bytes and FINs have arrived; nothing depends on time.  If the
+ * server has several threads, the recorder runs one after the other until each of them sleeps. */
 #define _GNU_SOURCE
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -20,7 +22,6 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +61,13 @@ static const struct action three[] = {
     {2, SEND, "hi", false},  {1, READ, "lo", false},  {2, READ, "hi", false},
     {1, CLOSE, "", false},   {2, CLOSE, "", false},   {-1, CLOSE, "", false},
 };
+/* Each action wakes up one thread only. */
+static const struct action with_threads[] = {
+    {0, CONNECT, "", false}, {1, CONNECT, "", false}, {1, SEND, "hel", false},
+    {1, READ, "hel", false}, {2, CONNECT, "", false}, {1, SEND, "lo", false},
+    {1, READ, "lo", false},  {2, SEND, "hi", false},  {2, READ, "hi", false},
+    {1, CLOSE, "", false},   {2, CLOSE, "", false},   {-1, CLOSE, "", false},
+};
 
 /* ---- what is known of the run ---- */
 
@@ -86,9 +94,11 @@ static pid_t server;
 static int log_pipe, said_pipe;
 static unsigned server_port, backlog;
 static int listener_fd = -1;
-static long held_bytes; /* received and not yet sent */
 
-static struct {
+/* The threads of the server, and the call that each is in or has made last.  The first is the main
+ * thread; the others serve A, B and C.  Only the server of stage 01 has more than one. */
+static struct thread {
+    pid_t id;        /* 0: it has not been created, or has ended */
     bool running;    /* not stopped by ptrace */
     bool inside;     /* between the beginning and the end of a call */
     bool asleep;     /* sleeps in that call */
@@ -96,7 +106,13 @@ static struct {
     uint64_t number; /* of the call */
     uint64_t args[6];
     long result;
-} call;
+    uint64_t stack; /* the stack pointer in that call */
+    long held;      /* bytes received and not yet sent */
+    char now[40];   /* what it is doing, for the picture */
+} threads[1 + CLIENTS];
+static struct thread *thread = threads; /* the one that the recorder runs now */
+static bool follows_threads;            /* show each thread, and not the server as a whole */
+static struct client *last_accepted;
 
 static _Noreturn void fail(const char *format, ...)
 {
@@ -232,6 +248,7 @@ static struct client *note_accepted(int fd)
         if (clients[i].far.inode == inode) {
             clients[i].server_fd = fd;
             clients[i].was_accepted = true;
+            last_accepted = &clients[i];
             return &clients[i];
         }
     fail("descriptor %d belongs to no client", fd);
@@ -259,6 +276,64 @@ static const char *name_of_fd(int fd)
     else
         snprintf(name, sizeof name, "fd %d", fd);
     return name;
+}
+
+/* ---- ask the kernel about the threads ---- */
+
+static const char *name_of_thread(const struct thread *one)
+{
+    static const char *const names[1 + CLIENTS] = {"main thread", "A's thread", "B's thread",
+                                                   "C's thread"};
+
+    return names[one - threads];
+}
+
+/* How many threads the kernel counts in the server. */
+static unsigned count_threads(void)
+{
+    char path[64], line[256];
+    unsigned count = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/status", (int)server);
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        fail("%s: %s", path, strerror(errno));
+    while (count == 0 && fgets(line, sizeof line, file) != NULL)
+        sscanf(line, "Threads: %u", &count);
+    fclose(file);
+    return count;
+}
+
+/* Find the part of the server's memory that contains ADDRESS: from LOW up to, but without, HIGH. */
+static void find_memory(uint64_t address, uint64_t *low, uint64_t *high)
+{
+    char path[64], line[512];
+    bool found = false;
+
+    snprintf(path, sizeof path, "/proc/%d/maps", (int)server);
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        fail("%s: %s", path, strerror(errno));
+    while (!found && fgets(line, sizeof line, file) != NULL)
+        found = sscanf(line, "%" SCNx64 "-%" SCNx64, low, high) == 2 && *low <= address &&
+                address < *high;
+    fclose(file);
+    if (!found)
+        fail("a stack is not in %s", path);
+}
+
+/* A client's thread waits in recv().  The picture shows it with a stack of its own, which contains
+ * the buffer; fail if that is not so. */
+static void check_stack(void)
+{
+    uint64_t low, high;
+
+    find_memory(thread->stack, &low, &high);
+    if (thread->args[1] < low || thread->args[1] >= high)
+        fail("the buffer of %s is not on its stack", name_of_thread(thread));
+    for (struct thread *other = threads; other <= &threads[CLIENTS]; other++)
+        if (other != thread && other->id != 0 && other->stack >= low && other->stack < high)
+            fail("two threads have the same stack");
 }
 
 /* ---- write the steps ---- */
@@ -297,10 +372,31 @@ static void write_client(const struct client *client)
     putchar('}');
 }
 
+static void write_threads(void)
+{
+    printf(",\"count\":%u,\"threads\":[", count_threads());
+    for (const struct thread *one = threads; one <= &threads[CLIENTS]; one++)
+        printf("%s{\"name\":\"%s\",\"now\":\"%s\",\"held\":%ld}", one == threads ? "" : ",",
+               name_of_thread(one), one->now, one->held);
+    putchar(']');
+}
+
+/* The threads in words, without those that do not exist. */
+static void write_thread_levels(void)
+{
+    printf("%u thread%s; ", count_threads(), count_threads() == 1 ? "" : "s");
+    for (const struct thread *one = threads; one <= &threads[CLIENTS]; one++)
+        if (one->id != 0)
+            printf("%s: %s; ", name_of_thread(one), one->now);
+}
+
 /* The same in words, without the buffers that are empty. */
 static void write_levels(void)
 {
-    printf(",\"levels\":\"backlog %u", backlog);
+    printf(",\"levels\":\"");
+    if (follows_threads)
+        write_thread_levels();
+    printf("backlog %u", backlog);
     for (int i = 0; i < CLIENTS; i++) {
         const struct client *client = &clients[i];
         const char *fin = has_unread_fin(&client->far) ? " and a FIN" : "";
@@ -323,6 +419,10 @@ static void end_step(void)
  * and the levels.  Log lines are added as they come, up to the next step. */
 static void begin_step(char by, const char *now, const char *text)
 {
+    long held_bytes = 0;
+
+    for (int i = 0; i <= CLIENTS; i++)
+        held_bytes += threads[i].held;
     settle();
     end_step();
     printf("%s\n{\"by\":\"%.1s\",\"now\":", steps++ == 0 ? "" : ",", by == 0 ? "" : &by);
@@ -331,6 +431,8 @@ static void begin_step(char by, const char *now, const char *text)
     write_string(text);
     printf(",\"backlog\":%u,\"held\":%ld", backlog, held_bytes);
     write_levels();
+    if (follows_threads)
+        write_threads();
     printf(",\"clients\":[");
     for (int i = 0; i < CLIENTS; i++)
         write_client(&clients[i]);
@@ -401,22 +503,22 @@ static bool is_accept(uint64_t number)
  * not: before the server writes a log line, it may ask whether there is room. */
 static bool is_wait(void)
 {
-    const char *name = name_of_wait(call.number);
+    const char *name = name_of_wait(thread->number);
 
-    return name != NULL && !(strcmp(name, "poll()") == 0 && call.args[1] == 1);
+    return name != NULL && !(strcmp(name, "poll()") == 0 && thread->args[1] == 1);
 }
 
 static const char *name_of_call(void)
 {
-    const char *wait = name_of_wait(call.number);
+    const char *wait = name_of_wait(thread->number);
 
     if (wait != NULL)
         return wait;
-    if (is_accept(call.number))
+    if (is_accept(thread->number))
         return "accept()";
-    if (call.number == SYS_epoll_ctl)
+    if (thread->number == SYS_epoll_ctl)
         return "epoll_ctl()";
-    return call.number == SYS_recvfrom ? "recv()" : "";
+    return thread->number == SYS_recvfrom ? "recv()" : "";
 }
 
 /* What the server is doing while a client acts. */
@@ -424,85 +526,86 @@ static const char *what_server_does(void)
 {
     static char text[80];
 
-    snprintf(text, sizeof text, "%s %s%s", call.asleep ? "waits in" : "is about to call",
+    if (follows_threads)
+        return "each thread waits in its own call";
+    snprintf(text, sizeof text, "%s %s%s", thread->asleep ? "waits in" : "is about to call",
              name_of_call(),
-             emulates_kqueue && name_of_wait(call.number) != NULL ? " for kevent()" : "");
+             emulates_kqueue && name_of_wait(thread->number) != NULL ? " for kevent()" : "");
     return text;
 }
 
 static void after_wait(char *text, size_t size)
 {
-    snprintf(text, size, "%s returns %ld%s: %ld %s ready.", name_of_call(), call.result,
-             emulates_kqueue ? " to the emulation of kevent()" : "", call.result,
-             call.result == 1 ? "descriptor is" : "descriptors are");
+    snprintf(text, size, "%s returns %ld%s: %ld %s ready.", name_of_call(), thread->result,
+             emulates_kqueue ? " to the emulation of kevent()" : "", thread->result,
+             thread->result == 1 ? "descriptor is" : "descriptors are");
 }
 
 static void after_accept(char *text, size_t size)
 {
-    const struct client *client = note_accepted((int)call.result);
+    const struct client *client = note_accepted((int)thread->result);
 
     snprintf(text, size, "accept() takes %c's connection from the backlog and returns %ld.",
-             letter(client), call.result);
+             letter(client), thread->result);
 }
 
 static void after_control(char *text, size_t size)
 {
-    const char *name = name_of_fd((int)call.args[2]);
+    const char *name = name_of_fd((int)thread->args[2]);
     const char *how =
         emulates_kqueue ? "The kqueue emulation calls epoll_ctl(), which" : "epoll_ctl()";
 
-    if (call.args[1] == EPOLL_CTL_DEL)
+    if (thread->args[1] == EPOLL_CTL_DEL)
         snprintf(text, size, "%s removes %s from the interest list.", how, name);
     else
         snprintf(text, size, "%s %s %s %s the interest list.", how,
-                 call.args[1] == EPOLL_CTL_ADD ? "adds" : "changes", name,
-                 call.args[1] == EPOLL_CTL_ADD ? "to" : "in");
+                 thread->args[1] == EPOLL_CTL_ADD ? "adds" : "changes", name,
+                 thread->args[1] == EPOLL_CTL_ADD ? "to" : "in");
 }
 
 static void after_recv(char *text, size_t size)
 {
-    const char *name = name_of_fd((int)call.args[0]);
+    const char *name = name_of_fd((int)thread->args[0]);
 
-    if (call.result > 0)
-        snprintf(text, size, "recv() copies %ld bytes from the receive buffer of %s.", call.result,
-                 name);
-    else if (call.result == 0)
+    if (thread->result > 0)
+        snprintf(text, size, "recv() copies %ld bytes from the receive buffer of %s%s.",
+                 thread->result, name, follows_threads ? " to the stack of the thread" : "");
+    else if (thread->result == 0)
         snprintf(text, size, "recv() returns 0 for %s: no more bytes will come.", name);
-    else if (call.result == -EAGAIN)
+    else if (thread->result == -EAGAIN)
         snprintf(text, size, "recv() fails with EAGAIN: the receive buffer of %s is empty.", name);
     else
-        fail("recv() fails for %s: %s", name, strerror((int)-call.result));
-    held_bytes += call.result > 0 ? call.result : 0;
+        fail("recv() fails for %s: %s", name, strerror((int)-thread->result));
+    thread->held += thread->result > 0 ? thread->result : 0;
 }
 
 static void after_send(char *text, size_t size)
 {
-    const char *name = name_of_fd((int)call.args[0]);
-    const struct client *client = client_with_fd((int)call.args[0]);
+    const char *name = name_of_fd((int)thread->args[0]);
+    const struct client *client = client_with_fd((int)thread->args[0]);
 
-    if (call.result < 0)
-        fail("send() fails for %s: %s", name, strerror((int)-call.result));
+    if (thread->result < 0)
+        fail("send() fails for %s: %s", name, strerror((int)-thread->result));
     snprintf(text, size, "send() hands %ld bytes to %s, and the kernel delivers them to %c.",
-             call.result, name, client == NULL ? '?' : letter(client));
-    held_bytes -= call.result;
+             thread->result, name, client == NULL ? '?' : letter(client));
+    thread->held -= thread->result;
 }
 
-/* After close(); returns false if the descriptor was not a client's. */
-static bool after_close(char *text, size_t size)
+/* After close(), perhaps of a descriptor that is not a client's. */
+static void after_close(char *text, size_t size)
 {
-    struct client *client = client_with_fd((int)call.args[0]);
+    struct client *client = client_with_fd((int)thread->args[0]);
 
     if (client == NULL)
-        return false;
+        return;
     snprintf(text, size, "close() ends the connection of %c and frees descriptor %d.",
              letter(client), client->server_fd);
     client->server_fd = -1;
-    return true;
 }
 
 static void after_listen(char *text, size_t size)
 {
-    listener_fd = (int)call.args[0];
+    listener_fd = (int)thread->args[0];
     snprintf(
         text, size,
         "listen() opens the server's port. From now on, the kernel completes handshakes by itself "
@@ -510,71 +613,154 @@ static void after_listen(char *text, size_t size)
         listener_fd);
 }
 
+static bool is_clone(uint64_t number)
+{
+#ifdef SYS_clone3
+    if (number == SYS_clone3)
+        return true;
+#endif
+    return number == SYS_clone;
+}
+
+/* Say in TEXT what the call that has returned means.  TEXT stays empty if it does not matter. */
+static void explain_call(char *text, size_t size)
+{
+    if (is_wait())
+        after_wait(text, size);
+    else if (is_accept(thread->number) && thread->result >= 0)
+        after_accept(text, size);
+    else if (thread->number == SYS_epoll_ctl && thread->result == 0)
+        after_control(text, size);
+    else if (thread->number == SYS_recvfrom)
+        after_recv(text, size);
+    else if (thread->number == SYS_sendto)
+        after_send(text, size);
+    else if (thread->number == SYS_listen)
+        after_listen(text, size);
+    else if (thread->number == SYS_close)
+        after_close(text, size);
+    else if (is_clone(thread->number) && thread->result > 0)
+        snprintf(text, size, "pthread_create() creates %s, with a stack of its own.",
+                 name_of_thread(&threads[1 + (last_accepted - clients)]));
+    else if (thread->number == SYS_exit)
+        snprintf(text, size, "exit() ends the thread. Its stack is no longer in use.");
+}
+
+/* The call in a few words.  TEXT begins with its name, if it has a descriptor. */
+static void shorten_call(const char *text, char *now, size_t size)
+{
+    const int length = (int)strcspn(text, "(");
+
+    if (is_wait() || thread->number == SYS_epoll_ctl)
+        snprintf(now, size, "%s = %ld", name_of_call(), thread->result);
+    else if (is_clone(thread->number) || thread->number == SYS_exit)
+        snprintf(now, size, "%.*s()", length, text);
+    else
+        snprintf(now, size, "%.*s(%d) = %ld", length, text, (int)thread->args[0], thread->result);
+}
+
 /* The server has returned from a call: write a step if a reader wants to see it. */
 static void show_call(void)
 {
-    char text[TEXT] = "", now[80];
+    char text[TEXT] = "", long_text[TEXT + 40], now[40], long_now[80];
+    const char *name = name_of_thread(thread);
 
-    if (is_wait())
-        after_wait(text, sizeof text);
-    else if (is_accept(call.number) && call.result >= 0)
-        after_accept(text, sizeof text);
-    else if (call.number == SYS_epoll_ctl && call.result == 0)
-        after_control(text, sizeof text);
-    else if (call.number == SYS_recvfrom)
-        after_recv(text, sizeof text);
-    else if (call.number == SYS_sendto)
-        after_send(text, sizeof text);
-    else if (call.number == SYS_listen)
-        after_listen(text, sizeof text);
-    else if (call.number != SYS_close || !after_close(text, sizeof text))
+    explain_call(text, sizeof text);
+    if (*text == '\0')
         return;
-    if (is_wait() || call.number == SYS_epoll_ctl)
-        snprintf(now, sizeof now, "%s = %ld", name_of_call(), call.result);
-    else /* The text begins with the name of the call. */
-        snprintf(now, sizeof now, "%.*s(%d) = %ld", (int)strcspn(text, "("), text,
-                 (int)call.args[0], call.result);
-    begin_step(0, now, text);
+    shorten_call(text, now, sizeof now);
+    if (!follows_threads) {
+        begin_step(0, now, text);
+        return;
+    }
+    snprintf(thread->now, sizeof thread->now, "%s", thread->id == 0 ? "has ended" : now);
+    snprintf(long_now, sizeof long_now, "%s: %s", name, now);
+    snprintf(long_text, sizeof long_text, "In %s%s, %s", thread == threads ? "the " : "", name,
+             text);
+    begin_step(0, long_now, long_text);
 }
 
 /* ---- run the server ---- */
 
-/* Ask whether the server has stopped; if so, note where.  Returns false if it runs or sleeps. */
-static bool has_stopped(void)
+static void resume_thread(void)
+{
+    if (ptrace(PTRACE_SYSCALL, thread->id, NULL, NULL) == -1)
+        fail("PTRACE_SYSCALL: %s", strerror(errno));
+    thread->running = true;
+}
+
+/* The server has created a thread, and pthread_create() has not returned yet.  The new thread stays
+ * stopped until the main thread sleeps. */
+static void add_thread(void)
+{
+    struct thread *new = &threads[last_accepted == NULL ? 0 : 1 + (last_accepted - clients)];
+    unsigned long id;
+    int status;
+
+    if (!follows_threads || new == threads || new->id != 0)
+        fail("the server creates a thread, and not for a new client");
+    if (ptrace(PTRACE_GETEVENTMSG, thread->id, NULL, &id) == -1 ||
+        waitpid((pid_t)id, &status, __WALL) != (pid_t)id || !WIFSTOPPED(status))
+        fail("the new thread does not stop");
+    new->id = (pid_t)id;
+    snprintf(new->now, sizeof new->now, "has not run yet");
+}
+
+/* The thread has stopped at the beginning or at the end of a call. */
+static void note_call(void)
 {
     struct __ptrace_syscall_info info;
+
+    if (ptrace(PTRACE_GET_SYSCALL_INFO, thread->id, sizeof info, &info) <= 0)
+        fail("PTRACE_GET_SYSCALL_INFO: %s", strerror(errno));
+    thread->stack = info.stack_pointer;
+    thread->inside = info.op == PTRACE_SYSCALL_INFO_ENTRY;
+    if (thread->inside) {
+        thread->number = info.entry.nr;
+        for (int i = 0; i < 6; i++)
+            thread->args[i] = info.entry.args[i];
+    } else {
+        thread->result = (long)info.exit.rval;
+    }
+}
+
+/* Ask whether the thread has stopped or ended; if so, note where.  Returns false if it runs or
+ * sleeps. */
+static bool has_stopped(void)
+{
     int status = 0;
-    pid_t pid = waitpid(server, &status, WNOHANG);
+    pid_t pid = waitpid(thread->id, &status, WNOHANG | __WALL);
 
     if (pid == 0)
         return false;
-    if (pid != server || !WIFSTOPPED(status) || WSTOPSIG(status) != (SIGTRAP | 0x80))
-        fail("the server ended, or was stopped by a signal (status %#x)", (unsigned)status);
-    if (ptrace(PTRACE_GET_SYSCALL_INFO, server, sizeof info, &info) <= 0)
-        fail("PTRACE_GET_SYSCALL_INFO: %s", strerror(errno));
-    call.running = call.asleep = false;
-    call.inside = info.op == PTRACE_SYSCALL_INFO_ENTRY;
-    if (call.inside) {
-        call.number = info.entry.nr;
-        for (int i = 0; i < 6; i++)
-            call.args[i] = info.entry.args[i];
-    } else {
-        call.result = (long)info.exit.rval;
+    if (pid == thread->id && status >> 8 == (SIGTRAP | PTRACE_EVENT_CLONE << 8)) {
+        add_thread();
+        resume_thread();
+        return false;
     }
+    thread->running = thread->asleep = false;
+    if (pid == thread->id && thread != threads && WIFEXITED(status) && thread->number == SYS_exit) {
+        thread->id = 0;
+        thread->inside = false;
+        return true;
+    }
+    if (pid != thread->id || !WIFSTOPPED(status) || WSTOPSIG(status) != (SIGTRAP | 0x80))
+        fail("the server ended, or was stopped by a signal (status %#x)", (unsigned)status);
+    note_call();
     return true;
 }
 
 /* Can the call that the server is in block? */
 static bool may_sleep(void)
 {
-    return call.inside && call.number != SYS_epoll_ctl && *name_of_call() != '\0';
+    return thread->inside && thread->number != SYS_epoll_ctl && *name_of_call() != '\0';
 }
 
 static bool kernel_says_asleep(void)
 {
     char path[64], state = '?';
 
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)server);
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)thread->id);
     FILE *file = fopen(path, "r");
     if (file == NULL || fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
         fail("%s: %s", path, strerror(errno));
@@ -582,31 +768,36 @@ static bool kernel_says_asleep(void)
     return state == 'S';
 }
 
-static void resume_server(void)
+/* The thread sleeps in a call. */
+static void note_sleep(void)
 {
-    if (ptrace(PTRACE_SYSCALL, server, NULL, NULL) == -1)
-        fail("PTRACE_SYSCALL: %s", strerror(errno));
-    call.running = true;
+    const char *name = name_of_call();
+
+    thread->asleep = true;
+    snprintf(thread->now, sizeof thread->now, "waits in %.*s(%d)", (int)strcspn(name, "("), name,
+             (int)thread->args[0]);
+    if (thread != threads && thread->number == SYS_recvfrom)
+        check_stack();
 }
 
-/* Let the server run until it stops or falls asleep.  Returns false if it sleeps. */
+/* Let the thread run until it stops or falls asleep.  Returns false if it sleeps. */
 static bool run_to_stop(void)
 {
-    if (!call.running && !call.is_new)
-        resume_server();
-    for (int tries = 0; tries < TRIES && !call.is_new; tries++) {
+    if (!thread->running && !thread->is_new)
+        resume_thread();
+    for (int tries = 0; tries < TRIES && !thread->is_new; tries++) {
         bool asleep = may_sleep() && kernel_says_asleep();
-        call.is_new = has_stopped();
-        if (asleep && !call.is_new) {
-            call.asleep = true;
+        thread->is_new = has_stopped();
+        if (asleep && !thread->is_new) {
+            note_sleep();
             return false;
         }
-        if (!call.is_new)
+        if (!thread->is_new)
             pause_ms();
     }
-    if (!call.is_new)
-        fail("the server neither calls the kernel nor sleeps");
-    call.is_new = false;
+    if (!thread->is_new)
+        fail("a thread neither calls the kernel nor sleeps");
+    thread->is_new = false;
     return true;
 }
 
@@ -615,40 +806,88 @@ static void note_write(void)
     char line[200];
     ssize_t n;
 
-    if (call.args[0] == STDERR_FILENO)
+    if (thread->args[0] == STDERR_FILENO)
         add_log_lines();
-    if (call.args[0] != STDOUT_FILENO || (n = read(said_pipe, line, sizeof line - 1)) <= 0)
+    if (thread->args[0] != STDOUT_FILENO || (n = read(said_pipe, line, sizeof line - 1)) <= 0)
         return;
     line[n] = '\0';
     if (sscanf(line, "listening on 127.0.0.1:%u", &server_port) != 1)
         fail("the server printed: %s", line);
 }
 
-/* A client has done something.  If that wakes the server, let it run to the end of its call. */
+/* A client has done something.  If that wakes the thread, let it run to the end of its call. */
 static void finish_call(void)
 {
-    for (int tries = 0; tries < TRIES && call.running && !kernel_says_asleep(); tries++) {
-        call.is_new = has_stopped();
-        if (!call.is_new)
+    for (int tries = 0; tries < TRIES && thread->running && !kernel_says_asleep(); tries++) {
+        thread->is_new = has_stopped();
+        if (!thread->is_new)
             pause_ms();
     }
 }
 
-/* Run the server until it sleeps, or with HOLD until it is about to wait. */
-static void run_server(bool hold)
+/* Run the thread until it sleeps or ends, or with HOLD until it is about to wait. */
+static void run_thread(bool hold)
 {
-    if (hold && !call.running && call.inside)
+    if (hold && !thread->running && thread->inside)
         return; /* It is held already. */
-    for (int stops = 0; run_to_stop(); stops++) {
+    for (int stops = 0; thread->id != 0 && run_to_stop(); stops++) {
         if (stops > 1000)
             fail("the server makes too many calls; does it spin?");
-        if (!call.inside && call.number == SYS_write)
+        if (!thread->inside && thread->number == SYS_write)
             note_write();
-        else if (!call.inside)
+        else if (!thread->inside)
             show_call();
-        if (hold && call.inside && is_wait())
+        if (hold && thread->inside && is_wait())
             return;
     }
+}
+
+/* Stop the thread, which sleeps in a call, so that this call cannot end before the step is written.
+ * The kernel interrupts the call, and starts it again when the thread continues. */
+static void hold_thread(void)
+{
+    const int signals[] = {SIGTRAP | 0x80, SIGSTOP}; /* the end of the call, and the signal */
+    int status;
+
+    if (syscall(SYS_tgkill, server, thread->id, SIGSTOP) == -1)
+        fail("tgkill: %s", strerror(errno));
+    for (int i = 0; i < 2; i++) {
+        if (waitpid(thread->id, &status, __WALL) != thread->id || !WIFSTOPPED(status) ||
+            WSTOPSIG(status) != signals[i])
+            fail("%s cannot be held (status %#x)", name_of_thread(thread), (unsigned)status);
+        if (i == 0)
+            resume_thread();
+    }
+    thread->running = thread->asleep = false;
+}
+
+/* Hold the thread that the action will wake up.  If a client only reads, that is none. */
+static void hold_for(const struct action *action)
+{
+    if (!follows_threads || action->verb == READ)
+        return;
+    thread = action->verb == CONNECT ? threads : &threads[1 + action->client];
+    if (!thread->asleep)
+        fail("%s does not wait", name_of_thread(thread));
+    hold_thread();
+    thread = threads;
+}
+
+/* Run each thread in turn, even one that the main thread creates meanwhile. */
+static void run_server(bool hold)
+{
+    for (thread = threads; thread <= &threads[CLIENTS]; thread++)
+        if (thread->id != 0)
+            run_thread(hold);
+    thread = threads;
+}
+
+static void finish_calls(void)
+{
+    for (thread = threads; thread <= &threads[CLIENTS]; thread++)
+        if (thread->id != 0)
+            finish_call();
+    thread = threads;
 }
 
 /* Use a network namespace of our own, so that /proc/net/tcp is short.  Without one the recorder works,
@@ -700,8 +939,21 @@ static void start_server(char **command)
         exit(2);
     if (!WIFSTOPPED(status))
         fail("%s does not run", command[0]);
-    if (ptrace(PTRACE_SETOPTIONS, server, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) == -1)
+    if (ptrace(PTRACE_SETOPTIONS, server, NULL,
+               PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE) == -1)
         fail("PTRACE_SETOPTIONS: %s", strerror(errno));
+    threads[0].id = server;
+}
+
+/* The server ends, and so does this thread of it; before that, the signal may stop the thread. */
+static void wait_for_end(pid_t id)
+{
+    int status;
+
+    do {
+        if (waitpid(id, &status, __WALL) != id)
+            fail("a thread does not end: %s", strerror(errno));
+    } while (WIFSTOPPED(status));
 }
 
 static void stop_server(void)
@@ -715,6 +967,9 @@ static void stop_server(void)
             ptrace(PTRACE_DETACH, server, NULL, SIGTERM) == -1)
             fail("the server does not stop");
     }
+    for (int i = 1; i <= CLIENTS; i++)
+        if (threads[i].id != 0)
+            wait_for_end(threads[i].id);
     if (waitpid(server, &status, 0) != server || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
         fail("after SIGTERM the server ended with the status %#x", (unsigned)status);
     server = 0;
@@ -752,7 +1007,7 @@ static void read_data(const struct client *client, const char *data)
 
 static void connect_words(const struct client *client, char *text, size_t size)
 {
-    if (call.asleep && is_accept(call.number))
+    if (thread->asleep && is_accept(thread->number))
         snprintf(text, size,
                  "%c connects. The kernel completes the handshake, and accept() can take the "
                  "connection at once.",
@@ -771,7 +1026,7 @@ static void send_words(const struct client *client, const char *data, char *text
 
     snprintf(text, size, "%c sends \u201c%s\u201d, which waits in the receive buffer of %s.%s",
              letter(client), data, where,
-             call.asleep ? "" : " Meanwhile the recorder holds the server.");
+             thread->asleep ? "" : " Meanwhile the recorder holds the server.");
 }
 
 static void act(const struct action *action)
@@ -781,6 +1036,7 @@ static void act(const struct action *action)
     const char *now = what_server_does(); /* before the action changes it */
     char text[TEXT];
 
+    hold_for(action);
     switch (action->verb) {
     case CONNECT:
         connect_client(client);
@@ -801,18 +1057,27 @@ static void act(const struct action *action)
         snprintf(text, sizeof text, "%c closes its connection, and the kernel sends a FIN.", name);
     }
     settle();
-    finish_call();
+    finish_calls();
     begin_step(name, now, text);
+}
+
+/* Returns NULL if there is no such scene. */
+static const struct action *find_scene(const char *name)
+{
+    follows_threads = strcmp(name, "threads") == 0;
+    if (follows_threads)
+        return with_threads;
+    if (strcmp(name, "one") == 0)
+        return one_at_a_time;
+    return strcmp(name, "three") == 0 ? three : NULL;
 }
 
 int main(int argc, char **argv)
 {
-    const struct action *scene = three;
+    const struct action *scene = argc < 3 ? NULL : find_scene(argv[1]);
 
-    if (argc < 3 || (strcmp(argv[1], "one") != 0 && strcmp(argv[1], "three") != 0))
-        fail("usage: record one|three COMMAND [ARGUMENT]...");
-    if (strcmp(argv[1], "one") == 0)
-        scene = one_at_a_time;
+    if (scene == NULL)
+        fail("usage: record one|three|threads COMMAND [ARGUMENT]...");
     emulates_kqueue = strstr(argv[2], "kqueue") != NULL;
     leave_network();
     start_server(argv + 2);

@@ -200,7 +200,7 @@ section() { awk -v title="## $2" '/^```/ { block = !block } /^## / && !block { o
     local before='' page
     grep -oE '\]\([a-z0-9-]+\.md\)' "$SRC/SUMMARY.md" | tr -d ']()' >"$FRESH/pages"
     for page in introduction setting-up 01-blocking 02-select 03-poll 04-epoll 05-kqueue 06-selector 07-nic-to-app 07-way-in \
-        07-being-the-card 07-frames 07-card-and-kernel 07-without-root journey contract claims instructors presenter errors system-calls glossary pitfalls \
+        07-way-back 07-being-the-card 07-frames 07-card-and-kernel 07-without-root journey contract claims instructors presenter errors system-calls glossary pitfalls \
         emulation bsd nic beyond reading; do
         page=$(grep -nx "$page.md" "$FRESH/pages" | cut -d: -f1)
         [ -n "$page" ] || continue # a page that this edition does not have
@@ -559,6 +559,14 @@ hop() { NO_COLOR=1 "$ROOT/07-nic-to-app/trace" replay "$ROOT/07-nic-to-app/recor
     in_order sockets-07 '+19\.9 .*epoll_wait_returned' 'recvmsg_returned' 'TX_ACK_stamp' # "after the read"
     awk '$1 == "sched_wakeup" { exit !($5 >= 20 * $3) }' "$SRC/transcripts/many-07.txt"         # "twenty times as long"
     in_order gro-07 'frame_written  *118' 'of 4 frames' 'tcp_probe  *256 bytes'
+    # The way back: what the client measured, what of it is the way in, and who acknowledges what.
+    grep -q '^42\.2 µs by the client.s own clock' "$SRC/transcripts/back-07.txt"
+    NO_COLOR=1 "$room/trace" replay "$room/recordings/both.txt" --way in --brief >"$FRESH/both-in"
+    grep -q '^28\.1 µs in all' "$FRESH/both-in"
+    in_order back-07 ' tcp_probe  *acknowledged, skb 3, 15 bytes' '^\[the server\]' ' sys_enter_sendto ' ' skb 3' \
+        '^\[the client waits' ' before .*sys_enter_recvfrom' ' client_is_done' '^ 40[0-9]*\.[0-9] .* tcp_probe  *acknowledged, .* 0 bytes'
+    awk '$3 == "tcp_probe" && /acknowledged, skb 3/ { exit !($1 - 28.1 > 4.5 && $1 - 28.1 < 5.5) }' "$SRC/transcripts/back-07.txt" # "5 µs after"
+    NO_COLOR=1 "$room/trace" replay "$room/recordings/both.txt" --way back | grep -A 2 softirq_entry | grep -q "inside the sender's send()"
     in_order life-07 '^-  *char buffer' '^+  *static char buffer' '^ .*receive(' '^+  *unwatch(fd);' '^ }'
     [ "$(grep -c '^[-+]' "$SRC/transcripts/life-07.txt")" = 3 ]
     in_order card-07 ' 55 bytes'                                                # 12 bytes of time stamps make the difference

@@ -46,6 +46,15 @@ exits-with-client half-close exit code 0
 line echoes waits for the end of a line
 full-buffer echoes waits until its buffer is full
 sleeps echoes The wait does not include the listener
+upper echoes Client A received "HELLO"
+whole-lines echoes waits for the end of a line
+swallows-first echoes does not send them back
+slow echoes Something else takes the time
+to-first two The answer goes to another client
+strips pieces In place of the byte 0x0d
+swallows large does not send them back
+lingers half-close if SO_LINGER sets a time of zero
+pauses burst Something else takes the time
 closes-after-one again closes the client after its first message
 strlen pieces stops at a zero byte
 drops-rest late A short write
@@ -72,6 +81,7 @@ shortage-spins shortage The listener stays readable
 never-resumes shortage never resumed
 never-retries retry A shortage may end although no client
 ignores-stop stop The loop goes on after SIGTERM
+ends-with-eintr stop EINTR is not an error
 no-handler stop There is no handler for SIGTERM
 no-reuseaddr restart SO_REUSEADDR is not set
 LINES
@@ -197,6 +207,19 @@ try_change() {
     echo 'failed never-reads 14 20' >"$T/state"
     run "$LADDER" -g 0 -s "$T/state" "$WRONG" line PORT # it breaks every rung; the lowest explains it
     fails_at echoes 'waits for the end of a line'
+}
+
+@test "one rung, with each step, names the cause that the ladder named, when the server has ended too" {
+    run "$LADDER" -g 0 -v -r stop "$WRONG" ends-with-eintr PORT
+    echo "$output"
+    [[ $output == *'It wrote: poll: Interrupted'* ]]
+    [[ $output == *'EINTR is not'* ]]
+    cp -R 03-poll "$T/starter"
+    awk -f tests/lab/cut.awk -v name=server.c tests/lab/tasks/03-poll/build/starter 03-poll/server.c >"$T/starter/server.c"
+    make -s -C "$T/starter" server
+    run "$LADDER" -x -g 3 -v -r starts "$T/starter/server" -p PORT
+    echo "$output"
+    [[ $output == *'A gap is still empty'* ]]
 }
 
 @test "the texts of the tables fit into a report of 12 lines" {

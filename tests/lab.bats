@@ -45,11 +45,24 @@ load support/lab
 
 @test "make lab and make lab-NN fit on a screen" {
     mkdir -p work/.state
+    for task in $(all_tasks); do
+        case $task in
+        */build)
+            mkdir "work/${task%/*}"
+            echo 'failed edge-late 28 29' >"work/.state/${task%/*}.build.rung"
+            ;;
+        esac
+    done
+    run make lab
+    echo "$output"
+    narrow
+    [[ $output == *'(28 of 29)'* ]]
+    [ "$(printf '%s\n' "$output" | wc -l)" -le 23 ] # and the prompt
     for task in $(all_tasks); do touch "work/.state/${task%/*}.${task#*/}.solved"; done
     run make lab
     echo "$output"
     narrow
-    [ "$(printf '%s\n' "$output" | wc -l)" -le 24 ]
+    [ "$(printf '%s\n' "$output" | wc -l)" -le 23 ]
     [[ $output == *'Every task is solved.'* ]]
     for stage in 0*-*; do
         run make "lab-$stage"
@@ -93,6 +106,65 @@ load support/lab
     [ -z "$(ls -d work/.new* 2>/dev/null)" ]
 }
 
+@test "a file or a link in the place of the copy is kept, and start says how to go on" {
+    mkdir -p work
+    echo mine >work/02-select
+    ln -s nowhere work/03-poll
+    for stage in 02-select 03-poll; do
+        run sh tests/commands/targets "start-$stage"
+        echo "$output"
+        [ "$status" -eq 1 ]
+        [[ "${output//$'\n'/ }" == *"is not a folder."*"make reset-${stage%%-*}"* ]]
+        narrow
+        sh tests/commands/targets "reset-$stage" >/dev/null
+        [ -f "work/$stage/server.c" ]
+    done
+    [ "$(cat work/02-select.*)" = mine ]
+    [ -n "$(find work -maxdepth 1 -name '03-poll.*' -type l)" ]
+}
+
+@test "a start that fails or is interrupted leaves nothing behind, and the older copy in its place" {
+    mkdir "$T/bin"
+    sh tests/commands/targets start-02 >/dev/null
+    echo '/* mine */' >>work/02-select/server.c
+    printf '#!/bin/sh\necho cp: No space left on device >&2\nexit 1\n' >"$T/bin/cp"
+    chmod +x "$T/bin/cp"
+    PATH=$T/bin:$PATH run sh tests/commands/targets reset-02
+    echo "$output"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *'could not be made'* ]]
+    printf '#!/bin/sh\nkill -INT $PPID\n' >"$T/bin/cp"
+    PATH=$T/bin:$PATH run sh tests/commands/targets reset-02
+    [ "$status" -eq 130 ]
+    [ -z "$(ls -d work/.new* work/02-select.* 2>/dev/null)" ]
+    grep -q mine work/02-select/server.c
+}
+
+@test "a copy whose files are missing or cannot be read is explained" {
+    sh tests/commands/targets start-02 >/dev/null
+    cp 02-select/server.c work/02-select
+    run sh tests/commands/targets solution
+    echo "$output"
+    [[ "$output" == *'There is no difference'* ]]
+    rm work/02-select/server.c
+    run sh tests/commands/targets solution
+    [[ "$output" == *'+static void serve(void)'* ]]
+    [ "$(id -u)" -ne 0 ] || skip 'Root can read every file. Without root, this test runs.'
+    chmod 000 work/02-select
+    for command in grade see hint solution; do
+        run sh tests/commands/targets "$command"
+        echo "$output"
+        [[ "${output//$'\n'/ }" == *'chmod u+rwx work/02-select' ]]
+    done
+    chmod 700 work/02-select
+    chmod a-w work
+    for command in grade hint reset start-03; do
+        run sh tests/commands/targets "$command"
+        [[ "$output" == 'The lab cannot write to work/'* ]]
+    done
+    chmod u+w work
+}
+
 @test "make watch grades at each save, and a save that changes nothing is one line" {
     sh tests/commands/targets start-03 >/dev/null
     LAB_PATIENCE=3 sh tests/commands/targets watch-03 >"$T/out" 2>&1 3>&- &
@@ -124,6 +196,17 @@ load support/lab
     SERVER=$T/nothing run sh tests/commands/targets grade-04
     [ "$status" -eq 2 ]
     [[ $output == *'there is no such file'* ]]
+    SERVER='sh mine.sh' run sh tests/commands/targets grade-04
+    echo "$output"
+    [ "$status" -eq 2 ]
+    [[ $output == *"make grade SERVER=sh SERVER_ARGS='mine.sh PORT'" ]]
+    cp "$WRONG" "$T/it's mine" # a command with this name can be pasted into a shell
+    SERVER="$T/it's mine" SERVER_ARGS=upper run sh tests/commands/targets grade-04
+    [[ $output == *'received "HELLO"'* ]]
+    command=$(printf '%s\n' "$output" | sed -n '/^  see it/,$p' | sed 's/^  see it  *//; s/^  *//' | tr '\n' ' ')
+    echo "$command"
+    eval "run $command"
+    [[ $output == *'received "HELLO"'* ]]
 }
 
 @test "on another system, a task that needs Linux says so" {
@@ -133,8 +216,8 @@ load support/lab
     PATH=$T/bin:$PATH run make lab
     echo "$output"
     narrow
-    [[ $output == *'04  - build 45 |  - '* ]]
-    [[ $output == *'03  . build 40'* ]]
+    [[ $output == *'04 - build 45 | - '* ]]
+    [[ $output == *'03 . build 40'* ]]
     PATH=$T/bin:$PATH run make start-04
     [ "$status" -ne 0 ]
     [[ $output == *'needs Linux, and this is Darwin'* ]]
@@ -151,6 +234,28 @@ load support/lab
         [ "$(printf '%s\n' "$output" | grep -vc '^make')" -eq 1 ]
         [ ! -d work/06-selector ]
     done
+}
+
+@test "a wrong name is answered with the command that was meant" {
+    answers() { # COMMAND TEXT
+        # shellcheck disable=SC2086 # words
+        run make -s $1
+        echo "$output"
+        [ "$status" -ne 0 ] && [[ "$(printf '%s' "$output" | tr '\n' ' ')" == *"$2"* ]] && narrow
+    }
+    answers 'start TASK=newest' 'make start-03 TASK=newest'
+    answers 'hint-02 TASK=newest' 'make hint-03 TASK=newest'
+    answers 'start-newest' 'make start-03 TASK=newest'
+    answers 'start-03 TASK=newets' 'Did you mean "newest"?'
+    answers 'see SERVER=./README.md' 'is not executable'
+    answers 'see SERVER=/bin/true' "make grade SERVER='/bin/true'"
+    answers "grade SERVER=/bin/true SERVER_ARGS='" 'a quote is missing'
+    : >work/.current # as a full disk leaves it
+    answers hint 'make hint-04'
+    make -s start-06
+    run make -s start-06 BACKEND=epoll
+    narrow
+    [[ "$output" == *'make reset-06 BACKEND=epoll'* ]]
 }
 
 @test "every shell here runs the lab" {
@@ -200,9 +305,26 @@ sleeping_server() {
         extend) [ -f "$folder/solution.patch" ] && [ -f "$folder/see" ] && [ -f "$folder/check" ] ;;
         *) false ;;
         esac
+        if [ "$(header "$task" Kind)" = find ]; then # after success: the manual page
+            grep -q '[a-z_]([2-8])' "$folder/explanation"
+        fi
         for file in task hint1 hint2 hint3 explanation; do
             [ -s "$folder/$file" ]
             awk -v file="$folder/$file" 'length > 80 { print file ": over 80 columns: " $0; bad = 1 } END { exit bad }' "$folder/$file"
         done
     done
+}
+
+@test "every section that an explanation names is in the book" {
+    local book=$ROOT/book/src
+    for file in tests/lab/tasks/*/*/explanation; do
+        tr '\n' ' ' <"$file" | grep -o 'hapter [0-9], "[^"]*"' | sed 's/^/c/' || :
+    done | sort -u >"$T/sections"
+    [ "$(wc -l <"$T/sections")" -gt 15 ]
+    while read -r section; do
+        title=${section#*\"}
+        pages=$book/0${section#chapter }
+        pages=${pages%%,*}
+        grep -qx -e "##* ${title%\"}" "$pages"*.md || { echo "not in the book: $section"; return 1; }
+    done <"$T/sections"
 }

@@ -13,7 +13,7 @@ setup() {
 teardown() { rm -rf "$T"; }
 
 runs() { "$ROOT/book/tools/record" --list; }
-stages() { runs | grep '^[0-9]'; }
+servers() { runs | grep '^[0-9]'; }
 need_linux() { [ "$(uname -s)" = Linux ] || skip "the runs are recorded on Linux; to run it: a Linux machine"; }
 # record DIRECTORY ARGUMENT...: book/tools/record of that checkout; its output is in $T/record.
 record() {
@@ -26,13 +26,14 @@ record() {
 # The steps of a run, one per line.
 steps() { sed -n 's/^\({.*}\),\{0,1\}$/\1/p' "$DATA/$1.json" | grep -v '^{"steps"'; }
 
-@test "each stage has a recorded run, and its chapter includes it once" {
+@test "each stage has a recorded run, stage 01 also has one with threads, and the chapter includes each once" {
     local name page
-    [ "$(stages | tr '\n' ' ')" = "$(cd "$ROOT" && printf '%.2s ' 0[1-9]-*/)" ]
+    [ "$(servers | grep -v threads | tr '\n' ' ')" = "$(cd "$ROOT" && printf '%.2s ' 0[1-9]-*/)" ]
+    [ "$(servers | grep threads)" = 01-threads ]
     for name in $(runs); do
         case $name in
         journey) page=$SRC/journey.md ;;
-        *) page=$(cd "$ROOT" && echo "$name"-*/) && page=$SRC/${page%/}.md ;;
+        *) page=$(cd "$ROOT" && echo "${name%-threads}"-*/) && page=$SRC/${page%/}.md ;;
         esac
         [ "$(grep -cx "{{#include player/$name.html}}" "$page")" = 1 ] || { echo "${page##*/} does not include player/$name.html once"; return 1; }
     done
@@ -61,6 +62,29 @@ steps() { sed -n 's/^\({.*}\),\{0,1\}$/\1/p' "$DATA/$1.json" | grep -v '^{"steps
     run record "$T/copy" --check 02
     [ "$status" -eq 1 ]
     grep -q '"now":"recv(7) = 2".*receive buffer at the server: 1 B' "$T/record"
+}
+
+@test "and a server whose threads have no stacks of their own is noticed" {
+    need_linux
+    local change
+    mkdir -p "$T/copy/tests" "$T/copy/book/src"
+    cp -R "$ROOT/Makefile" "$ROOT/01-blocking" "$T/copy/"
+    cp -R "$ROOT/tests/commands" "$ROOT/tests/support" "$T/copy/tests/"
+    cp -R "$ROOT/book/tools" "$ROOT/book/record.c" "$T/copy/book/"
+    cp -R "$DATA" "$T/copy/book/src/"
+    # One buffer for all threads; and threads that are created although no client has connected.
+    for change in 's/^    char buffer.BUFFER_SIZE.;/    static char buffer[BUFFER_SIZE];/' 's/^    serve();/    start_client_thread(0);\n    serve();/'; do
+        cp "$ROOT/01-blocking/server.c" "$T/copy/01-blocking/"
+        rm -f "$T/copy/01-blocking/server"
+        record "$T/copy" --check 01-threads || { cat "$T/record"; return 1; }
+        sed -i.bak "$change" "$T/copy/01-blocking/server.c"
+        ! cmp -s "$ROOT/01-blocking/server.c" "$T/copy/01-blocking/server.c" || return 1
+        run record "$T/copy" --check 01-threads
+        [ "$status" -eq 1 ]
+        cat "$T/record" >>"$T/records"
+    done
+    grep -q "^record: the buffer of A's thread is not on its stack" "$T/records"
+    grep -q '^record: the server creates a thread, and not for a new client' "$T/records"
 }
 
 @test "the recorder is compiled without a warning" {
@@ -103,9 +127,12 @@ steps() { sed -n 's/^\({.*}\),\{0,1\}$/\1/p' "$DATA/$1.json" | grep -v '^{"steps
 squeezed() { sed 's/^ *//; s/  */ /g'; }
 @test "a run has the log lines of the tour" {
     local name
-    for name in $(stages); do
-        # the first scene, without its heading and what the clients do
-        awk '/^---- / && scenes++ { exit } /^(----|Notice:|Limit:|>|call returned|$)/ { next } { print }' "$SRC/transcripts/tour-$name.txt" | squeezed >"$T/tour"
+    for name in $(servers); do
+        # the first scene, or the second one with threads, without its heading and what the clients do
+        awk -v scene="$([ "$name" = 01-threads ] && echo 2 || echo 1)" '
+            /^---- / { scenes++ }
+            /^(----|Notice:|Limit:|>|call returned|$)/ || scenes != scene { next }
+            { print }' "$SRC/transcripts/tour-${name%-threads}.txt" | squeezed >"$T/tour"
         steps "$name" | sed -n 's/^.*"log":\["\(.*\)"\]}$/\1/p' | awk '{ gsub(/","/, "\n") } 1' | squeezed >"$T/run"
         diff "$T/tour" "$T/run" || { echo "stage $name: <: the tour, >: the run"; return 1; }
         [ "$(wc -l <"$T/run")" -ge 8 ]
@@ -114,7 +141,7 @@ squeezed() { sed 's/^ *//; s/  */ /g'; }
 
 @test "in each step, the kernel's figures agree with one another" {
     local name
-    for name in $(stages); do
+    for name in $(servers); do
         steps "$name" | awk -v name="$name" '
             function wrong(what) { print "stage " name ", step " NR ": " what; bad = 1 }
             function number(field) { match($0, "\"" field "\":[0-9]+"); return substr($0, RSTART + length(field) + 3, RLENGTH - length(field) - 3) + 0 }
@@ -128,6 +155,40 @@ squeezed() { sed 's/^ *//; s/  */ /g'; }
             sum != under_way { wrong(under_way " bytes are under way, but " sum " were found") }
             END { if (moves < 5) { print "only " moves + 0 " transfers"; bad = 1 } exit bad }'
     done
+}
+
+@test "with threads: in each step at most one thread runs, and each waits in a call for its own client" {
+    steps 01-threads | awk '
+        function wrong(what) { print "step " NR ": " what; bad = 1 }
+        # what follows "NAME": in the part of the step that begins with START
+        function value(start, name) { text = substr($0, index($0, start)); text = substr(text, index(text, "\"" name "\":") + length(name) + 3); sub(/^"/, "", text); sub(/[",}].*/, "", text); return text }
+        {
+            alive = running = sum = 0
+            for (i = 1; i <= 4; i++) {
+                name = substr(" ABC", i, 1)
+                start = "{\"name\":\"" (i == 1 ? "main thread" : name "\047s thread") "\""
+                if (!index($0, start)) { wrong("no " start); continue }
+                now = value(start, "now"); held = value(start, "held") + 0; at = i == 1 ? "fd 3" : value("{\"name\":\"" name "\",\"at\"", "at")
+                sum += held
+                if (now == "" || now == "has ended") { gone[i] += now != ""; if (held) wrong("no thread has " held " bytes"); continue }
+                alive++
+                if (now ~ /^waits in /) {
+                    if (now != "waits in " (i == 1 ? "accept(" : "recv(") substr(at, 4) ")") wrong(name " is at " at ", and its thread " now)
+                    waits[i]++
+                } else if (now != "has not run yet") running++
+            }
+            count = value("\"count\":", "count") + 0; total = value("\"held\":", "held") + 0
+            by = value("{", "by") # empty for a step of the server; after exit() its thread no longer runs
+            if (count != alive) wrong("the kernel counts " count " threads, and the picture has " alive)
+            if (running != (by == "" && !/"now":"[BC].s thread: exit\(\)"/)) wrong("running threads: " running "; the step is " (by == "" ? "of the server" : "of " by))
+            if (sum != total) wrong("the threads have " sum " bytes, and the server " total)
+            most = count > most ? count : most
+        }
+        # At the end B and C have disconnected, and the thread of A, which has sent nothing, is still there.
+        END {
+            if (most != 4 || count != 2 || !waits[1] || waits[2] < 20 || !gone[3] || !gone[4]) { print "at most " most " threads, and " count " at the end"; bad = 1 }
+            exit bad
+        }'
 }
 
 @test "the journey has the hops that trace shows" {

@@ -191,7 +191,9 @@ for name in glob.glob(sys.argv[1] + "/*.svg"): xml.dom.minidom.parse(name)' "$TM
         "-b 127.0.0.1" "--device lo" "--watch --device moon0" "attach 1 --via veth" "attach 1 --cpu 0" \
         "attach 1 --server x" "attach 1 --device eth0" "attach 1 -b ::g" "--cpu 1023" "-p 9" "--via rps --cpu 1" \
         "--watch --via veth" "replay $ROOM/recordings/lo.txt --via tap" "replay $ROOM/recordings/lo.txt --watch" \
-        "explain send --json $TMP/x" "--json $TMP/x --svg $TMP/x" "attach 1 --brief -p 2"; do
+        "explain send --json $TMP/x" "--json $TMP/x --svg $TMP/x" "attach 1 --brief -p 2" \
+        "--way" "--way moon" "--way both --via tap" "--way back --via gro" "--way both --watch" \
+        "attach 1 --way back --watch" "explain send --way in"; do
         code=0
         # shellcheck disable=SC2086
         trace $words >"$TMP/out" 2>"$TMP/err" || code=$?
@@ -230,6 +232,132 @@ for name in glob.glob(sys.argv[1] + "/*.svg"): xml.dom.minidom.parse(name)' "$TM
     grep -q '^1000 journeys: .*; 0 events lost' "$TMP/out"
     [ "$(figure "$TMP/out" complete)" -ge 990 ]
     nothing_left
+}
+
+# round_trips FILE: of each packet in a recording, in the order of time: the client's clock, its send(), the
+# server's TCP, its recv() and its send(), the client's TCP, the end of its recv() and its clock.  Prints how
+# many there are, and how long the last one took by the client's clock, in ns.  It does not use the stitcher.
+round_trips() {
+    awk '
+        $1 == "port" { port = $2 }
+        $1 == "peer" { peer = $2 }
+        $5 == "client_starts" { client = $3; began = $1; at = 1 }
+        $5 ~ /^sys_enter_send/ && $3 == client && at == 1 { at = 2 }
+        $5 == "tcp_probe" && $0 ~ " port=" port && !/ len=0 / && at == 2 { at = 3 }
+        $5 ~ /^sys_exit_(recv|read)/ && $3 != client && at == 3 { at = 4 }
+        $5 ~ /^sys_enter_(send|write)/ && $3 != client && at == 4 { at = 5 }
+        $5 == "tcp_probe" && $0 ~ " port=" peer && !/ len=0 / && at == 5 { at = 6 }
+        $5 ~ /^sys_exit_recv/ && $3 == client && at >= 6 { at = 7 }
+        $5 == "sched_switch" && $0 ~ " from=" client " " && at == 7 { at = 0 } # its clock came too late
+        $5 == "client_is_done" { trips += at == 7; took = $1 - began; at = 0 }
+        END { print trips + 0, took }' "$1"
+}
+# adds_up FILE NS: the shares in this output add up to this time, which is also the total, but for rounding.
+adds_up() {
+    LC_ALL=C awk -v took="$2" '
+        / µs by the client/ { total = $1 }
+        / µs +[0-9]+ %  / { sum += $1; percent += $3 }
+        END {
+            printf "shares: %.1f µs, %d %%; total: %.1f µs; the clock: %.1f µs\n", sum, percent, total, took / 1000
+            exit !(sum - total < 0.6 && total - sum < 0.6 && total - took / 1000 < 0.06 && took / 1000 - total < 0.06 && percent > 94 && percent < 106)
+        }' "$1"
+}
+
+@test "there and back: both ways, hop by hop, as long as the client's own clock says" {
+    need_tracefs
+    rule "the round trip that a client measures is followed whole" "the reply taken for another packet" "chapter 7"
+    local way
+    trace_server --way both --record "$TMP/recorded" --json "$TMP/json" --svg "$TMP/svg" >"$TMP/out"
+    cat "$TMP/out"
+    narrow "$TMP/out"
+    [ "$(round_trips "$TMP/recorded" | cut -d' ' -f1)" -ge 1 ] # of two, of which the second one is shown
+    adds_up "$TMP/out" "$(round_trips "$TMP/recorded" | cut -d' ' -f2)"
+    # in the order of time, but for the acknowledgements, which have no time since the hop before
+    LC_ALL=C awk '$1 ~ /^[0-9]+\.[0-9]$/ && $2 ~ /^\+/ { if ($1 < last) bad = 1; last = $1; n++ } END { exit bad || n < 28 }' "$TMP/out"
+    grep -q '^\[the client reads\]' "$TMP/out"
+    grep -q '^  before .* sys_enter_recvfrom .* = socket ' "$TMP/out" # the client sleeps in its recv()
+    tr -s '\n ' ' ' <"$TMP/out" | grep -q ' It came with the reply (a piggybacked acknowledgement)'
+    grep -q ' tcp_probe  *acknowledged, .* 0 bytes' "$TMP/out" # that of the reply, 40 ms later
+    trace replay "$TMP/recorded" | sed 1d | diff <(grep -v '^written' "$TMP/out") -
+    for way in in back; do
+        trace replay "$TMP/recorded" --way $way >"$TMP/$way"
+        narrow "$TMP/$way"
+    done
+    if grep -q '^\[the client' "$TMP/in"; then false; fi
+    grep -q '^One packet with 15 bytes of data over lo to ' "$TMP/in"
+    grep -q '^One reply with 15 bytes of data over lo from ' "$TMP/back"
+    if grep -q '_epoll\|^\[.*epoll\|^\[your code' "$TMP/back"; then false; fi
+    grep -q 'The server.s code calls send() with its reply' "$TMP/back"
+    ! command -v python3 >/dev/null || python3 -c 'import json, sys, xml.dom.minidom
+arrows = [event["ph"] for event in json.load(open(sys.argv[1]))["traceEvents"] if event["ph"] in "stf"]
+assert arrows.count("s") == arrows.count("f") == 1 and len(arrows) > 28, arrows
+xml.dom.minidom.parse(sys.argv[2])' "$TMP/json" "$TMP/svg"
+    grep -q '>the client reads<' "$TMP/svg"
+    nothing_left
+}
+
+@test "there and back, -n 1000: all of them in causal order, no event lost, every request acknowledged by its reply" {
+    need_tracefs
+    rule "nothing is lost on the way back either" "rings that are too small" "chapter 7"
+    trace_server --way both -n 1000 --record "$TMP/recorded" >"$TMP/out"
+    cat "$TMP/out"
+    narrow "$TMP/out"
+    [ "$(round_trips "$TMP/recorded" | cut -d' ' -f1)" -ge 990 ]
+    grep -q '^1000 round trips: .*; 0 events lost' "$TMP/out"
+    [ "$(figure "$TMP/out" incomplete)" -le 10 ]
+    [ "$(figure "$TMP/out" complete)" -ge 900 ] # another task may come between the client's send() and its recv()
+    [ "$(sed -n 's/^Requests: \([0-9]*\) acknowledged with the reply.*/\1/p' "$TMP/out")" -ge 990 ]
+    [ "$(awk '$1 == "client_is_done" { print $2 }' "$TMP/out")" = 1000 ]
+    nothing_left
+}
+
+@test "there and back over veth and rps, and to servers that send in other ways" {
+    need_tracefs
+    rule "the way back of any server is followed" "send() taken for the only call that sends" "chapter 7"
+    local mode
+    for mode in write sendmsg halves late; do
+        odd $mode
+        trace --server "$TMP/odd" --way both >"$TMP/$mode"
+        cat "$TMP/$mode"
+        narrow "$TMP/$mode"
+        tr -s '\n ' ' ' <"$TMP/$mode" >"$TMP/$mode.words"
+        if sed '/^The way back/,$!d' "$TMP/$mode" | grep -v 'sched_switch\|switch$' | grep -q 'Not seen: '; then false; fi
+    done
+    grep -q ' sys_enter_write ' "$TMP/write"
+    grep -q ' sys_enter_sendmsg ' "$TMP/sendmsg"
+    grep -q 'The reply came in several segments' "$TMP/halves.words"
+    sed '/^The way back/,$d' "$TMP/late" | grep -q ' tcp_probe  *acknowledged, .* 0 bytes' # it was acknowledged before the reply
+    for mode in veth rps; do
+        [ $mode != rps ] || [ "$(nproc)" -ge 2 ] || continue
+        trace_server --way both --via $mode >"$TMP/$mode"
+        cat "$TMP/$mode"
+        grep -q '^\(Next best\|.*cannot be created\)' "$TMP/$mode" && skip "the path $mode cannot be created here; to run it: root on a machine of your own"
+        grep -q ' by the client.s own clock' "$TMP/$mode"
+        [ "$(grep -c ' netif_rx ' "$TMP/$mode")" = 2 ]
+    done
+    SERVER=$(traced) OURS=1 VARIANT_ARGS='' start_server
+    trace attach "$PORT" --way back >"$TMP/out"
+    stop_server
+    cat "$TMP/out"
+    grep -q '^\[the client reads\]' "$TMP/out"
+    nothing_left
+}
+
+@test "only the way in was recorded, or can be seen: --way says so" {
+    need_trace
+    rule "an option that has no effect is not ignored" "" "chapter 7"
+    local code=0
+    trace replay "$ROOM/recordings/lo.txt" --way in >"$TMP/in"
+    trace replay "$ROOM/recordings/lo.txt" | diff - "$TMP/in"
+    trace replay "$ROOM/recordings/lo.txt" --way both >"$TMP/out" 2>"$TMP/err" || code=$?
+    [ $code = 1 ]
+    [ ! -s "$TMP/out" ]
+    grep -q 'lo.txt: only the way in was recorded' "$TMP/err"
+    [ "$(wc -l <"$TMP/err")" = 1 ]
+    [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] || return 0
+    as_nobody --way both >"$TMP/out"
+    tr -s '\n ' ' ' <"$TMP/out" | grep -q 'your options for these have no effect'
+    grep -q ' recvmsg_returned ' "$TMP/out"
 }
 
 @test "the ways: veth, tap, gro, rps" {
@@ -298,7 +426,17 @@ if MODE.startswith("threads"):
 print("listening on %s:%d" % listener.getsockname(), flush=True)
 def serve(client):
     while data := client.recv(4096):
-        client.sendall(data)
+        if MODE == "late":  # later than the kernel waits before it acknowledges: 40 ms
+            time.sleep(0.1)
+        if MODE == "halves":
+            client.sendall(data[:5])
+            data = data[5:]
+        if MODE == "write":
+            os.write(client.fileno(), data)
+        elif MODE == "sendmsg":
+            client.sendmsg([data])
+        else:
+            client.sendall(data)
         if MODE == "chatty":
             print(data, flush=True)
 while True:

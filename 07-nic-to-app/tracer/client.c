@@ -10,8 +10,10 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -21,7 +23,7 @@
 
 #define ANSWER_SECONDS 5 /* then the server is taken not to answer */
 
-static int connect_to(const char *address, unsigned port)
+int client_connect(const char *address, unsigned port)
 {
     struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
@@ -41,12 +43,13 @@ static int connect_to(const char *address, unsigned port)
     return fd;
 }
 
-/* Send one message and wait for its echo. */
-static bool echo(int fd)
+bool client_echo(int fd, struct turn *turn)
 {
     char answer[MESSAGE_SIZE];
     size_t have = 0;
 
+    turn->start_cpu = sched_getcpu();
+    turn->start = run_now_ns();
     if (send(fd, MESSAGE, MESSAGE_SIZE, 0) != (ssize_t)MESSAGE_SIZE)
         return false;
     while (have < MESSAGE_SIZE) {
@@ -58,6 +61,8 @@ static bool echo(int fd)
             return false;
         have += (size_t)got;
     }
+    turn->done = run_now_ns();
+    turn->done_cpu = sched_getcpu();
     return true;
 }
 
@@ -75,37 +80,36 @@ static void report(int to, char word, int number)
     (void)written;
 }
 
-static int local_port(int fd)
+static bool echo_all(int fd, size_t packets, struct turn *turn)
 {
-    struct sockaddr_in6 name = {0}; /* the port is in the same place for IPv4 */
-    socklen_t size = sizeof name;
-
-    return getsockname(fd, (struct sockaddr *)&name, &size) == 0 ? ntohs(name.sin6_port) : 0;
-}
-
-static bool echo_all(int fd, unsigned packets)
-{
-    for (unsigned i = 0; i < packets; i++) {
-        if (!echo(fd))
+    for (size_t i = 0; i < packets; i++) {
+        if (!client_echo(fd, &turn[i]))
             return false;
         client_pause();
     }
     return true;
 }
 
-static void be_client(const struct path *path, unsigned port, unsigned packets, int tracer)
+/* The connection stays open until the tracer ends the client: a FIN would acknowledge the reply. */
+static void be_client(const struct client *client, const struct path *path, unsigned port,
+                      int tracer)
 {
+    struct turn warm_up[WARM_UP];
+    struct sockaddr_in6 name = {0}; /* the port is in the same place for IPv4 */
+    socklen_t size = sizeof name;
     char byte;
-    int fd = path_enter(path, path->client_netns) ? connect_to(path->server_address, port) : -1;
+    int fd = path_enter(path, path->client_netns) ? client_connect(path->server_address, port) : -1;
 
     if (fd == -1) {
         report(tracer, 'c', errno);
-    } else if (!echo_all(fd, WARM_UP)) {
+    } else if (!echo_all(fd, WARM_UP, warm_up)) {
         report(tracer, 'n', 0);
     } else {
-        report(tracer, 'r', local_port(fd));
-        bool done = read(tracer, &byte, 1) == 1 && echo_all(fd, packets + SKIPPED);
+        getsockname(fd, (struct sockaddr *)&name, &size);
+        report(tracer, 'r', ntohs(name.sin6_port));
+        bool done = read(tracer, &byte, 1) == 1 && echo_all(fd, client->turns, client->turn);
         report(tracer, done ? 'd' : 'n', 0);
+        pause();
     }
 }
 
@@ -135,14 +139,17 @@ bool client_start(struct client *client, const struct path *path, unsigned port,
 {
     int ends[2];
 
-    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == -1)
+    client->turns = packets + SKIPPED;
+    client->turn = mmap(NULL, client->turns * sizeof *client->turn, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (client->turn == MAP_FAILED || socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == -1)
         return false;
     client->fd = ends[0];
     client->pid = child_start();
     if (client->pid == 0) {
         prctl(PR_SET_NAME, "client"); /* events should not call it "trace", like the tracer */
         close(ends[0]);
-        be_client(path, port, packets, ends[1]);
+        be_client(client, path, port, ends[1]);
         _exit(0);
     }
     close(ends[1]);
@@ -165,6 +172,19 @@ void client_go(const struct client *client)
     ssize_t written = write(client->fd, "g", 1);
 
     (void)written; /* If this fails, the client has ended, and there will be no report. */
+}
+
+bool client_stamps(const struct client *client, struct recording *recording)
+{
+    bool room = true;
+
+    for (const struct turn *turn = client->turn; room && turn < client->turn + client->turns;
+         turn++)
+        room = recording_stamp(recording, "client_starts", turn->start, client->pid,
+                               turn->start_cpu) != NULL &&
+               recording_stamp(recording, "client_is_done", turn->done, client->pid,
+                               turn->done_cpu) != NULL;
+    return room;
 }
 
 void client_end(struct client *client)

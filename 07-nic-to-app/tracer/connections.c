@@ -132,15 +132,15 @@ static void decide(struct connections *connections)
  * names only the socket's address proves nothing: once a connection has ended, the kernel uses its
  * memory again, and the next socket there may be a client's. */
 static void learn_reader(struct connections *connections, const struct recording *recording,
-                         size_t copy)
+                         const struct event *copy)
 {
-    size_t tcp = search(recording, copy, BACK, HOP_TCP, SKB_REUSED, BIT(SLOT_SKB));
+    const struct event *tcp = search(recording, copy, BACK, HOP_TCP, SKB_REUSED, BIT(SLOT_SKB));
 
-    if (tcp == NOWHERE)
+    if (tcp == NULL)
         return;
-    struct connection *connection = find(connections, recording->events[tcp].value[SLOT_COOKIE]);
+    struct connection *connection = find(connections, tcp->value[SLOT_COOKIE]);
     if (connection != NULL && connection->reader == 0)
-        connection->reader = recording->events[copy].pid;
+        connection->reader = copy->pid;
 }
 
 bool connections_learn(struct connections *connections, struct recording *recording, uint64_t until)
@@ -152,7 +152,7 @@ bool connections_learn(struct connections *connections, struct recording *record
     for (; i < recording->count && recording->events[i].ns < until; i++) {
         const struct event *event = &recording->events[i];
         if (event_kind(event) == HOP_COPY)
-            learn_reader(connections, recording, i);
+            learn_reader(connections, recording, event);
         if (event_kind(event) != HOP_TCP)
             continue;
         struct connection *connection = find(connections, event->value[SLOT_COOKIE]);

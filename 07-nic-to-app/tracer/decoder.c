@@ -46,13 +46,6 @@ static uint64_t number_at(const unsigned char *bytes, unsigned size)
     return value;
 }
 
-static uint64_t sign_extend(uint64_t value, unsigned size)
-{
-    if (size >= 8 || (value >> (size * 8 - 1) & 1) == 0)
-        return value;
-    return value | UINT64_MAX << (size * 8);
-}
-
 /* Read a name: from its place, or, for a __data_loc field, from where the value of that field
  * points (the size and the offset, 16 bits each). */
 static void decode_name(struct event *event, const struct place *place, const unsigned char *data,
@@ -113,8 +106,8 @@ static void decode_places(const struct event_format *format, struct event *event
         uint64_t value = place->size == SOCKET_ADDRESS
                              ? decode_address(data + place->offset)
                              : number_at(data + place->offset, place->size);
-        if (place->is_signed)
-            value = sign_extend(value, place->size);
+        if (place->is_signed && place->size < 8 && (value >> (place->size * 8 - 1) & 1) != 0)
+            value |= UINT64_MAX << (place->size * 8);
         event_set(event, place->slot, value);
     }
 }

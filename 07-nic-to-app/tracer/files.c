@@ -12,57 +12,52 @@
 
 #define PATH_SIZE 600
 
-static int open_file(int flags, const char *format, va_list values)
-{
-    char path[PATH_SIZE];
+/* Declare `path`, which is filled in as by printf(). */
+#define FILL_PATH(format)                                                                          \
+    char path[PATH_SIZE];                                                                          \
+    va_list values;                                                                                \
+    va_start(values, format);                                                                      \
+    vsnprintf(path, sizeof path, format, values);                                                  \
+    va_end(values)
 
-    vsnprintf(path, sizeof path, format, values);
-    return open(path, flags | O_CLOEXEC);
+void file_close(int fd)
+{
+    int error = errno;
+
+    if (fd != -1)
+        close(fd);
+    errno = error;
 }
 
 bool file_read(char *text, size_t size, const char *format, ...)
 {
-    va_list values;
+    FILL_PATH(format);
     size_t length = 0;
     ssize_t got = 1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-    va_start(values, format);
-    int fd = open_file(O_RDONLY, format, values);
-    va_end(values);
     while (fd != -1 && got > 0 && length < size - 1) {
         got = read(fd, text + length, size - 1 - length);
         length += got > 0 ? (size_t)got : 0;
     }
     text[length] = '\0';
-    if (fd != -1)
-        close(fd);
+    file_close(fd);
     return fd != -1 && got >= 0;
 }
 
 /* With O_TRUNC, a write to kprobe_events would remove all existing probes. */
 bool file_write(const char *text, const char *format, ...)
 {
-    va_list values;
-
-    va_start(values, format);
-    int fd = open_file(O_WRONLY | O_APPEND, format, values);
-    va_end(values);
+    FILL_PATH(format);
+    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
     bool done = fd != -1 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-    int error = errno;
-    if (fd != -1)
-        close(fd);
-    errno = error;
+    file_close(fd);
     return done;
 }
 
 DIR *folder_open(const char *format, ...)
 {
-    char path[PATH_SIZE];
-    va_list values;
-
-    va_start(values, format);
-    vsnprintf(path, sizeof path, format, values);
-    va_end(values);
+    FILL_PATH(format);
     return opendir(path);
 }
 

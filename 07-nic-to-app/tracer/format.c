@@ -30,18 +30,6 @@ static bool declares(const char *line, const char *name)
            end[-(ptrdiff_t)length - 1] == ' ';
 }
 
-static void add_place(struct event_format *format, const char *line, enum slot slot)
-{
-    struct place place = {.offset = format_number(line, "offset:"),
-                          .size = format_number(line, "size:"),
-                          .slot = slot,
-                          .is_signed = format_number(line, "signed:") == 1,
-                          .is_data_loc = strncmp(line, "\tfield:__data_loc", 17) == 0};
-
-    if (format->places < MAX_FIELDS)
-        format->place[format->places++] = place;
-}
-
 bool format_parse_event(char *text, const struct event_type *type, struct event_format *format)
 {
     char *rest = NULL;
@@ -52,26 +40,27 @@ bool format_parse_event(char *text, const struct event_type *type, struct event_
         if (strncmp(line, "ID: ", 4) == 0)
             format->id = (unsigned)strtoul(line + 4, NULL, 10);
         for (unsigned i = 0; i < MAX_FIELDS && type->field[i].name != NULL; i++)
-            if (declares(line, type->field[i].name))
-                add_place(format, line, type->field[i].slot);
+            if (declares(line, type->field[i].name) && format->places < MAX_FIELDS)
+                format->place[format->places++] =
+                    (struct place){.offset = format_number(line, "offset:"),
+                                   .size = format_number(line, "size:"),
+                                   .slot = type->field[i].slot,
+                                   .is_signed = format_number(line, "signed:") == 1,
+                                   .is_data_loc = strncmp(line, "\tfield:__data_loc", 17) == 0};
     }
     return format->id != 0;
 }
 
-bool format_parse_page(char *text, struct page_format *format)
+bool format_parse_page(const char *text, struct page_format *format)
 {
-    char *rest = NULL;
+    const char *commit = strstr(text, " commit;"), *data = strstr(text, " data;");
 
     *format = (struct page_format){0};
-    for (char *line = strtok_r(text, "\n", &rest); line != NULL;
-         line = strtok_r(NULL, "\n", &rest)) {
-        if (strstr(line, " commit;") != NULL)
-            format->commit_size = format_number(line, "size:");
-        if (strstr(line, " data;") != NULL) {
-            format->data_offset = format_number(line, "offset:");
-            format->page_size = format->data_offset + format_number(line, "size:");
-        }
-    }
+    if (commit == NULL || data == NULL)
+        return false;
+    format->commit_size = format_number(commit, "size:");
+    format->data_offset = format_number(data, "offset:");
+    format->page_size = format->data_offset + format_number(data, "size:");
     return (format->commit_size == 4 || format->commit_size == 8) && format->data_offset >= 12 &&
            format->page_size > format->data_offset;
 }

@@ -11,235 +11,212 @@
     (BIT(HOP_TCP) | BIT(HOP_READY) | BIT(HOP_RECEIVE) | BIT(KIND_SOFTIRQ_END) | BIT(HOP_SWITCH) |  \
      THREAD_CALLS)
 
-static void find_ready(struct draft *draft)
-{
-    bool has_socket = event_has(draft_event(draft, HOP_TCP), SLOT_SOCK);
-
-    draft_find(draft, HOP_READY, HOP_TCP, FORWARD, BIT(HOP_TCP),
-               SAME_CPU | (has_socket ? BIT(SLOT_SOCK) : 0));
-}
-
 /* The hop after which the kernel notifies whoever waits for the socket. */
-static enum hop notifying_hop(const struct draft *draft)
+static enum hop notifying_hop(const struct journey *journey)
 {
-    return draft_event(draft, HOP_READY) != NULL ? HOP_READY : HOP_TCP;
+    return journey->at[HOP_READY] != NULL ? HOP_READY : HOP_TCP;
 }
 
 /* The first event of this kind on the same CPU, in the same context, before that CPU turns to
  * anything else that is traced. */
-static void find_notification(struct draft *draft, enum hop kind, uint32_t end)
+static void find_notification(struct journey *journey, enum hop kind, uint32_t end)
 {
-    enum hop hop = notifying_hop(draft);
-    size_t at = search(draft->recording, draft->at[hop], FORWARD, kind, end, SAME_CPU);
+    enum hop hop = notifying_hop(journey);
+    const struct event *at =
+        search(journey->recording, journey->at[hop], FORWARD, kind, end, SAME_CPU);
 
-    if (at != NOWHERE && draft->recording->events[at].context == draft_event(draft, hop)->context)
-        draft_set(draft, kind, at);
+    if (at != NULL && at->context == journey->at[hop]->context)
+        journey_set(journey, kind, at);
 }
 
 /* epoll's callback runs whether or not a thread sleeps.  The thread that is woken, and when it gets
  * the CPU; no waking: the server was awake. */
-static void find_wake_up(struct draft *draft)
+static void find_wake_up(struct journey *journey)
 {
-    find_notification(draft, HOP_CALLBACK, NEXT_WORK | BIT(HOP_WAKING));
-    if (draft_event(draft, HOP_CALLBACK) != NULL)
-        draft->journey->waiting = WAITS_EPOLL;
-    find_notification(draft, HOP_WAKING, NEXT_WORK);
-    draft_find(draft, HOP_WAKEUP, HOP_WAKING, FORWARD, BIT(HOP_WAKING), BIT(SLOT_TASK));
-    enum hop from = draft->at[HOP_WAKEUP] != NOWHERE ? HOP_WAKEUP : HOP_WAKING;
-    draft_find(draft, HOP_SWITCH, from, FORWARD, BIT(HOP_WAKING), BIT(SLOT_TASK));
+    find_notification(journey, HOP_CALLBACK, NEXT_WORK | BIT(HOP_WAKING));
+    if (journey->at[HOP_CALLBACK] != NULL)
+        journey->waiting = WAITS_EPOLL;
+    find_notification(journey, HOP_WAKING, NEXT_WORK);
+    journey_find(journey, HOP_WAKEUP, HOP_WAKING, FORWARD, BIT(HOP_WAKING), BIT(SLOT_TASK));
+    enum hop from = journey->at[HOP_WAKEUP] != NULL ? HOP_WAKEUP : HOP_WAKING;
+    journey_find(journey, HOP_SWITCH, from, FORWARD, BIT(HOP_WAKING), BIT(SLOT_TASK));
 }
 
 /* TCP may append the bytes to an skb that is already in the receive queue, and free this one.  The
  * next call that reads from the socket then gets them with that skb. */
-static void find_merged_copy(struct draft *draft)
+static void find_merged_copy(struct journey *journey)
 {
-    size_t tcp = draft->at[HOP_TCP];
-    size_t end = search(draft->recording, tcp, FORWARD, KIND_LENGTH, 0, BIT(SLOT_SOCK));
-    size_t copy =
-        search(draft->recording, end, BACK, HOP_COPY, BIT(HOP_RECV) | BIT(HOP_RETURN), SAME_THREAD);
+    const struct event *tcp = journey->at[HOP_TCP];
+    const struct event *end =
+        search(journey->recording, tcp, FORWARD, KIND_LENGTH, 0, BIT(SLOT_SOCK));
+    const struct event *copy = search(journey->recording, end, BACK, HOP_COPY,
+                                      BIT(HOP_RECV) | BIT(HOP_RETURN), SAME_THREAD);
 
-    if (copy == NOWHERE || copy < tcp)
+    if (copy == NULL || copy < tcp)
         return;
-    draft_set(draft, HOP_COPY, copy);
-    draft->journey->state[HOP_COPY] = MERGED;
+    journey_set(journey, HOP_COPY, copy);
+    journey->state[HOP_COPY] = MERGED;
 }
 
 /* The copy of the skb's bytes, and the call around it. */
-static void find_copy(struct draft *draft)
+static void find_copy(struct journey *journey)
 {
-    enum hop from = event_has(draft_event(draft, HOP_TCP), SLOT_SKB) ? HOP_TCP : HOP_RECEIVE;
+    enum hop from = event_has(journey->at[HOP_TCP], SLOT_SKB) ? HOP_TCP : HOP_RECEIVE;
 
-    draft_find(draft, HOP_COPY, from, FORWARD, SKB_REUSED | BIT(HOP_TCP), BIT(SLOT_SKB));
-    if (draft_event(draft, HOP_COPY) == NULL)
-        find_merged_copy(draft);
-    draft_find(draft, HOP_RETURN, HOP_COPY, FORWARD, BIT(HOP_RECV), SAME_THREAD);
-    draft_find(draft, HOP_RECV, HOP_COPY, BACK, BIT(HOP_RETURN), SAME_THREAD);
-}
-
-/* Where this thread returns from the call in which it is; thread 0: the next return of any. */
-static size_t next_return(const struct recording *recording, size_t from, int thread)
-{
-    for (size_t i = from + 1; i < recording->count; i++) {
-        const struct event *event = &recording->events[i];
-        if (thread != 0 && event->pid != thread)
-            continue;
-        if (event_kind(event) == HOP_RETURN)
-            return i;
-        if (thread != 0 && event_kind(event) == HOP_RECV)
-            break;
-    }
-    return NOWHERE;
+    journey_find(journey, HOP_COPY, from, FORWARD, SKB_REUSED | BIT(HOP_TCP), BIT(SLOT_SKB));
+    if (journey->at[HOP_COPY] == NULL)
+        find_merged_copy(journey);
+    journey_find(journey, HOP_RETURN, HOP_COPY, FORWARD, BIT(HOP_RECV), SAME_THREAD);
+    journey_find(journey, HOP_RECV, HOP_COPY, BACK, BIT(HOP_RETURN), SAME_THREAD);
 }
 
 /* splice() moves the bytes to a pipe without copying them, and its events do not name the socket.
  * The call of the thread that this packet woke is the one that got them.  If no thread was woken, a
  * later call may have got them. */
-static void find_splice(struct draft *draft)
+static void find_splice(struct journey *journey)
 {
-    const struct event *waking = draft_event(draft, HOP_WAKING);
-    size_t from = draft->at[waking != NULL ? HOP_WAKING : notifying_hop(draft)];
+    const struct recording *recording = journey->recording;
+    const struct event *waking = journey->at[HOP_WAKING];
+    const struct event *event = waking != NULL ? waking : journey->at[notifying_hop(journey)];
+    int task = waking != NULL ? (int)waking->value[SLOT_TASK] : 0;
+    enum hop_state state = waking != NULL ? NOT_ON_PATH : UNKNOWN;
 
-    if (draft_event(draft, HOP_COPY) != NULL)
+    if (journey->at[HOP_COPY] != NULL)
         return;
-    size_t end =
-        next_return(draft->recording, from, waking != NULL ? (int)waking->value[SLOT_TASK] : 0);
-    if (end == NOWHERE || strstr(event_label(&draft->recording->events[end]), "splice") == NULL)
+    for (event++; event < recording->events + recording->count; event++)
+        if ((task == 0 || event->pid == task) &&
+            (event_kind(event) == HOP_RETURN || (task != 0 && event_kind(event) == HOP_RECV)))
+            break;
+    if (event == recording->events + recording->count || event_kind(event) != HOP_RETURN ||
+        strstr(event_label(event), "splice") == NULL)
         return;
-    draft_clear(draft, HOP_COPY, waking != NULL ? NOT_ON_PATH : UNKNOWN);
-    if (waking == NULL) {
-        draft_clear(draft, HOP_RECV, UNKNOWN);
-        draft_clear(draft, HOP_RETURN, UNKNOWN);
+    for (int hop = waking != NULL ? HOP_COPY : HOP_RECV; hop <= HOP_RETURN; hop++)
+        journey_clear(journey, (enum hop)hop, state);
+    if (waking == NULL)
         return;
-    }
-    draft_set(draft, HOP_RETURN, end);
-    draft_find(draft, HOP_RECV, HOP_RETURN, BACK, 0, SAME_THREAD);
+    journey_set(journey, HOP_RETURN, event);
+    journey_find(journey, HOP_RECV, HOP_RETURN, BACK, 0, SAME_THREAD);
 }
 
 /* ---- how the server waited ---- */
 
 /* The last wait of this thread that returned a ready descriptor.  A wait that returned an error
  * does not count: EINTR comes when a tracer attaches or a stopped process continues. */
-static size_t last_wait(const struct draft *draft)
+static const struct event *last_wait(const struct journey *journey)
 {
-    size_t at = draft->at[HOP_RECV];
+    const struct event *at = journey->at[HOP_RECV];
 
     do
-        at = search(draft->recording, at, BACK, HOP_WAIT, 0, SAME_THREAD);
-    while (at != NOWHERE && (int64_t)draft->recording->events[at].value[SLOT_RET] <= 0);
+        at = search(journey->recording, at, BACK, HOP_WAIT, 0, SAME_THREAD);
+    while (at != NULL && (int64_t)at->value[SLOT_RET] <= 0);
     return at;
 }
 
 /* The wait from which the thread returned before it read.  If it returned before the socket became
  * ready, it returned for another client. */
-static void find_wait(struct draft *draft, size_t ready)
+static void find_wait(struct journey *journey, const struct event *ready)
 {
-    size_t wait = last_wait(draft);
+    const struct event *wait = last_wait(journey);
 
-    if (wait == NOWHERE)
+    if (wait == NULL)
         return;
-    const char *call = event_label(&draft->recording->events[wait]);
-    draft->journey->waiting = strstr(call, "epoll") != NULL ? WAITS_EPOLL
-                              : strstr(call, "sig") != NULL ? WAITS_SIGNAL
-                                                            : WAITS_SCAN;
-    draft_set(draft, HOP_WAIT, wait);
+    const char *call = event_label(wait);
+    journey->waiting = strstr(call, "epoll") != NULL ? WAITS_EPOLL
+                       : strstr(call, "sig") != NULL ? WAITS_SIGNAL
+                                                     : WAITS_SCAN;
+    journey_set(journey, HOP_WAIT, wait);
     if (wait < ready)
-        draft_clear(draft, HOP_WAIT, draft->recording->lost > 0 ? NOT_SEEN : NOT_NEEDED);
-}
-
-/* Whether the thread slept in recv() itself: it did not wait for readiness before, or it is the one
- * that this packet woke. */
-static bool slept_in_recv(const struct draft *draft)
-{
-    int reader = draft_event(draft, HOP_RECV)->pid;
-    const struct event *waking = draft_event(draft, HOP_WAKING);
-
-    return last_wait(draft) == NOWHERE ||
-           (waking != NULL && waking->value[SLOT_TASK] == (uint64_t)reader);
+        journey_clear(journey, HOP_WAIT, journey->recording->lost > 0 ? NOT_SEEN : NOT_NEEDED);
 }
 
 /* Whether the thread had asked for bytes just before, and had been told that there are none.  If it
  * was woken, it slept meanwhile, in a call that is not known. */
-static bool asks_again(const struct draft *draft)
+static bool asks_again(const struct journey *journey)
 {
-    if (draft->journey->state[HOP_WAIT] != NOT_SEEN || draft_event(draft, HOP_WAKING) != NULL)
+    if (journey->state[HOP_WAIT] != NOT_SEEN || journey->at[HOP_WAKING] != NULL)
         return false;
-    size_t before =
-        search(draft->recording, draft->at[HOP_RECV], BACK, HOP_RETURN, BIT(HOP_WAIT), SAME_THREAD);
-    return before != NOWHERE && (int64_t)draft->recording->events[before].value[SLOT_RET] == -11;
+    const struct event *before = search(journey->recording, journey->at[HOP_RECV], BACK, HOP_RETURN,
+                                        BIT(HOP_WAIT), SAME_THREAD);
+    return before != NULL && (int64_t)before->value[SLOT_RET] == -11;
 }
 
 /* A server without epoll has no callback; and without a call that waits for readiness, no wait and
  * no loop that looks for what is ready. */
-static void drop_absent(struct draft *draft)
+static void drop_absent(struct journey *journey)
 {
     static const enum hop absent[] = {HOP_WAIT, HOP_LOOP, HOP_RESUME};
-    enum waiting waiting = draft->journey->waiting;
+    enum waiting waiting = journey->waiting;
 
     if (waiting == WAITS_EPOLL || waiting == WAITS_UNKNOWN)
         return;
-    draft_clear(draft, HOP_CALLBACK, NOT_ON_PATH);
+    journey_clear(journey, HOP_CALLBACK, NOT_ON_PATH);
     for (size_t i = 0; waiting != WAITS_SCAN && i < sizeof absent / sizeof *absent; i++)
-        if (draft_event(draft, absent[i]) == NULL)
-            draft_clear(draft, absent[i], NOT_ON_PATH);
+        if (journey->at[absent[i]] == NULL)
+            journey_clear(journey, absent[i], NOT_ON_PATH);
 }
 
 /* Unknown is not "no": a server that was busy may wait with any of the calls, and one that slept
  * may have slept in a call that is not traced. */
-static void admit_unknown(struct draft *draft)
+static void admit_unknown(struct journey *journey)
 {
-    struct journey *journey = draft->journey;
 
-    if (journey->waiting != WAITS_UNKNOWN || draft->recording->lost > 0)
+    if (journey->waiting != WAITS_UNKNOWN || journey->recording->lost > 0)
         return;
     if (journey->state[HOP_WAIT] == NOT_SEEN && journey->state[HOP_RETURN] != NOT_SEEN)
         journey->state[HOP_WAIT] = UNKNOWN;
-    journey->state[HOP_CALLBACK] = UNKNOWN;
+    if (journey->state[HOP_CALLBACK] != NOT_ON_PATH)
+        journey->state[HOP_CALLBACK] = UNKNOWN;
 }
 
-static void find_way_of_waiting(struct draft *draft)
+static void find_way_of_waiting(struct journey *journey)
 {
-    size_t ready = draft->at[notifying_hop(draft)];
-    struct journey *journey = draft->journey;
-    const struct event *recv = draft_event(draft, HOP_RECV);
+    const struct event *ready = journey->at[notifying_hop(journey)];
+    const struct event *recv = journey->at[HOP_RECV], *waking = journey->at[HOP_WAKING];
 
     if (recv == NULL)
         return;
-    bool began_before = draft->at[HOP_RECV] <= ready;
+    /* It slept in recv() if it did not wait before, or if it is the one that this packet woke. */
+    bool began_before = recv <= ready;
+    bool slept = last_wait(journey) == NULL ||
+                 (waking != NULL && waking->value[SLOT_TASK] == (uint64_t)recv->pid);
     if (strstr(event_label(recv), "io_uring") != NULL)
         journey->waiting = WAITS_RING;
     else
-        find_wait(draft, ready);
-    if (journey->waiting == WAITS_UNKNOWN && asks_again(draft))
+        find_wait(journey, ready);
+    if (journey->waiting == WAITS_UNKNOWN && asks_again(journey))
         journey->waiting = WAITS_NOT;
-    else if (began_before && journey->waiting != WAITS_RING && slept_in_recv(draft))
+    else if (began_before && journey->waiting != WAITS_RING && slept)
         journey->waiting = WAITS_BLOCKED;
-    if (began_before) {
+    if (began_before)
         journey->state[HOP_RECV] = BEGAN_BEFORE;
-        draft->at[HOP_RECV] = NOWHERE;
-    }
 }
 
 /* The stamps that the server wrote between its wait and its call. */
-static void find_stamps(struct draft *draft)
+static void find_stamps(struct journey *journey)
 {
     static const enum hop stamps[] = {HOP_RESUME, HOP_LOOP};
-    const size_t *at = draft->at;
+    const struct event *const *at = journey->at;
+    bool waited = at[HOP_WAIT] != NULL && journey->state[HOP_RECV] == SEEN;
 
-    for (size_t i = 0; at[HOP_WAIT] != NOWHERE && i < sizeof stamps / sizeof *stamps; i++) {
-        size_t found = search(draft->recording, at[HOP_RECV], BACK, stamps[i], 0, BIT(SLOT_FD));
-        if (found != NOWHERE && found > at[HOP_WAIT])
-            draft_set(draft, stamps[i], found);
+    for (size_t i = 0; waited && i < sizeof stamps / sizeof *stamps; i++) {
+        const struct event *found =
+            search(journey->recording, at[HOP_RECV], BACK, stamps[i], 0, BIT(SLOT_FD));
+        if (found != NULL && found > at[HOP_WAIT])
+            journey_set(journey, stamps[i], found);
     }
 }
 
-void trace_forward(struct draft *draft)
+void trace_forward(struct journey *journey)
 {
-    find_ready(draft);
-    find_wake_up(draft);
-    find_copy(draft);
-    find_splice(draft);
-    find_way_of_waiting(draft);
-    drop_absent(draft);
-    admit_unknown(draft);
-    find_stamps(draft);
+    uint32_t socket = event_has(journey->at[HOP_TCP], SLOT_SOCK) ? BIT(SLOT_SOCK) : 0;
+
+    journey_find(journey, HOP_READY, HOP_TCP, FORWARD, BIT(HOP_TCP), SAME_CPU | socket);
+    find_wake_up(journey);
+    find_copy(journey);
+    find_splice(journey);
+    find_way_of_waiting(journey);
+    drop_absent(journey);
+    admit_unknown(journey);
+    find_stamps(journey);
+    journey_find(journey, HOP_DONE, HOP_RETURN, FORWARD, BIT(HOP_START), SAME_THREAD);
 }

@@ -36,6 +36,9 @@ const char *const share_names[SHARES] = {"sending", "stack", "wake-up", "schedul
     ROW("readv", "fd"), ROW("recvmmsg", "fd"), ROW("splice", "fd_in"), ROW("io_uring_enter", "fd")
 #define ENTER(call, fd) \
     {"syscalls/sys_enter_" call, HOP_RECV, TRACEPOINT, FILTER_RUNNING, {{fd, SLOT_FD}}, NULL}
+#define SENDS(call) \
+    {"syscalls/sys_enter_" call, HOP_SEND, TRACEPOINT, FILTER_REPLY, {{"fd", SLOT_FD}}, NULL}, \
+    {"syscalls/sys_exit_" call, KIND_SEND_END, TRACEPOINT, FILTER_REPLY, CALL_EXIT}
 #define EXIT(call, fd) \
     {"syscalls/sys_exit_" call, HOP_RETURN, TRACEPOINT, FILTER_RUNNING, CALL_EXIT}
 #define WAITS(call) {"syscalls/sys_exit_" call, HOP_WAIT, TRACEPOINT, FILTER_RUNNING, CALL_EXIT}
@@ -59,6 +62,7 @@ const char *const share_names[SHARES] = {"sending", "stack", "wake-up", "schedul
 const struct event_type event_types[] = {
     {"syscalls/sys_enter_sendto",      HOP_SEND,         TRACEPOINT, FILTER_CLIENT,   SENDING},
     {"syscalls/sys_exit_sendto",       KIND_SEND_END,    TRACEPOINT, FILTER_CLIENT,   CALL_EXIT},
+    SENDS("sendmsg"), SENDS("write"),
     {"net/net_dev_queue",              HOP_QUEUE,        TRACEPOINT, FILTER_DEVICE,   DEVICE_SKB},
     {"net/net_dev_start_xmit",         HOP_DRIVER,       TRACEPOINT, FILTER_DEVICE,   DEVICE_SKB},
     {"irq/irq_handler_entry",          HOP_IRQ,          TRACEPOINT, FILTER_IRQ,      IRQ},
@@ -94,6 +98,9 @@ const struct event_type event_types[] = {
     /* the tracer's own stamps, where it plays the network card */
     {"frame_written",                  HOP_FRAME,        FRAME_STAMP,  FILTER_NONE,   NO_FIELDS},
     {"frame_taken",                    KIND_FRAME_END,   FRAME_STAMP,  FILTER_NONE,   NO_FIELDS},
+    /* the tracer's client reads its clock before its send() and after its last recv() */
+    {"client_starts",                  HOP_START,        CLIENT_STAMP, FILTER_NONE,   NO_FIELDS},
+    {"client_is_done",                 HOP_DONE,         CLIENT_STAMP, FILTER_NONE,   NO_FIELDS},
     /* what the sockets of an unprivileged user show */
     {"send",                           HOP_SEND,         SOCKET_STAMP, FILTER_NONE,   NO_FIELDS},
     {"TX_SCHED_stamp",                 HOP_QUEUE,        SOCKET_STAMP, FILTER_NONE,   NO_FIELDS},
@@ -109,55 +116,63 @@ const size_t event_type_count = sizeof event_types / sizeof *event_types;
     "this server uses splice(), which copies nothing, and whose events do not name the socket"
 
 const struct hop_info hops[HOPS] = {
+    [HOP_START] = {.name = "start", .box = BOX_SENDER, .share = SHARE_SENDER,
+        .link = "the calling thread; stamped by the client",
+        .why[WAITS_EPOLL] = "The tracer's client reads its clock right before it calls send(): its "
+            "measurement of the round trip begins. This is traced only with --way."},
     [HOP_SEND] = {.name = "send", .box = BOX_SENDER, .share = SHARE_SENDER,
         .link = "the calling thread: packets queued before the call returns belong to this call",
         .why[WAITS_EPOLL] = "A client hands its bytes to its own kernel. When the call returns, "
             "the kernel has a copy of them. That does not mean that they have arrived.",
-        .not_seen = "the sender is not on this machine, or its calls were not traced",
-        .not_asked = "the sender's calls were not traced"},
+        .why_back = "The server's code calls send() with its reply. The segment that results also "
+            "has a field for an acknowledgement, so it acknowledges the request, too, unless a "
+            "segment of its own has done so (see ack).",
+        .absent[NOT_SEEN] = "the sender is not on this machine, or its calls were not traced",
+        .absent[NOT_ASKED] = "the sender's calls were not traced"},
     [HOP_QUEUE] = {.name = "queue", .box = BOX_SENDER, .share = SHARE_SENDER,
         .link = "the skb's address; back to send, the thread",
         .why[WAITS_EPOLL] = "The packet now consists of the bytes and three headers in front of "
             "them: TCP's (20 to 60 bytes), IP's (20; IPv6: 40) and Ethernet's (14). It goes to the "
             "device in an skb, the kernel's record of one packet. It may have to queue for a card; "
             "lo (loopback) and veth (a virtual Ethernet pair) have no queue.",
-        .not_seen = "the packet was sent from another machine, or the kernel made it and others of "
-            "a larger skb (GSO)"},
+        .absent[NOT_SEEN] = "the packet was sent from another machine, or the kernel made it and "
+            "others of a larger skb (GSO)"},
     [HOP_DRIVER] = {.name = "driver", .box = BOX_SENDER, .share = SHARE_SENDER,
         .link = "the skb's address",
         .why[WAITS_EPOLL] = "The device's driver gets the skb. A card's driver would tell the card "
             "where the bytes are, so that it can fetch and send them. lo and veth have no wire: "
             "their drivers pass the skb to the receiving side, as if it had just arrived.",
-        .not_seen = "the packet was sent from another machine"},
+        .absent[NOT_SEEN] = "the packet was sent from another machine"},
     [HOP_FRAME] = {.name = "frame", .box = BOX_CARD, .share = SHARE_SENDER,
         .link = "time: the last frame written before the kernel took one",
         .why[WAITS_EPOLL] = "Here the tracer itself takes the place of the network card. It writes "
             "an Ethernet frame, which it has built itself, into a TAP device: a network device "
             "whose wire is a file descriptor. The kernel treats the frame as received.",
-        .not_seen = "only --via tap and gro write frames"},
+        .absent[NOT_SEEN] = "only --via tap and gro write frames"},
     [HOP_IRQ] = {.name = "irq", .box = BOX_CARD, .share = SHARE_STACK,
         .link = "CPU and nesting: its handler raised NET_RX, which ran next",
         .why[WAITS_EPOLL] = "The card has written frames into memory by itself (DMA) and "
             "interrupts this CPU. The driver's handler touches no packet. It schedules NET_RX, the "
             "softirq that receives packets (see below), and turns the card's interrupts off until "
             "NET_RX has caught up.",
-        .not_seen = "there is no event of a handler that scheduled this work",
-        .not_needed = "no hardware interrupt scheduled this work: NET_RX had rescheduled itself"},
+        .absent[NOT_SEEN] = "there is no event of a handler that scheduled this work",
+        .absent[NOT_NEEDED] = "no hardware interrupt scheduled this work: NET_RX had rescheduled "
+            "itself"},
     [HOP_BACKLOG] = {.name = "backlog", .box = BOX_CARD, .share = SHARE_STACK,
         .link = "the skb's address",
         .why[WAITS_EPOLL] = "This path has no card. The driver still runs for the sender, most "
             "often inside send(), so it only puts the skb into a CPU's backlog, a queue in memory, "
             "and schedules NET_RX, which will empty the queue. The Ethernet header has been read, "
             "and the length shown from here on does not include it.",
-        .not_seen = "this device does not use the CPU's backlog"},
+        .absent[NOT_SEEN] = "this device does not use the CPU's backlog"},
     [HOP_SOFTIRQ] = {.name = "softirq", .box = BOX_STACK, .share = SHARE_STACK,
         .link = "CPU and nesting: it has begun and not ended when the skb is received",
         .why[WAITS_EPOLL] = "NET_RX (network receive) begins on this CPU. It is a softirq: kernel "
             "code for work that an interrupt or a driver has deferred, run with interrupts "
             "enabled. It takes packets from the card or the backlog in a loop (NAPI), until none "
             "is left, or until it has used up its budget and must continue later.",
-        .not_seen = "no NET_RX was seen around it on this CPU",
-        .not_needed = "NET_RX was already running, for another packet"},
+        .absent[NOT_SEEN] = "no NET_RX was seen around it on this CPU",
+        .absent[NOT_NEEDED] = "NET_RX was already running, for another packet"},
     [HOP_GRO] = {.name = "gro", .box = BOX_STACK, .share = SHARE_STACK,
         .link = "the skb's address; its device",
         .why[WAITS_EPOLL] = "The driver has put the frame into an skb, the kernel's record of one "
@@ -181,20 +196,23 @@ const struct hop_info hops[HOPS] = {
             "socket's receive queue. The socket also has a wait queue, the list of everything that "
             "waits for it. Each entry names a callback function, and the kernel now calls it. The "
             "server's own code takes no part in this.",
-        .not_seen = "there is no event for this socket: the bytes came out of order, or fewer "
-            "bytes wait than its low-water mark (SO_RCVLOWAT)"},
+        .why_back = "These bytes were the next in order. The skb is linked into the receive queue "
+            "of the client's socket. The kernel now calls the callback of each entry in the "
+            "socket's wait queue. The client's own code takes no part in this.",
+        .absent[NOT_SEEN] = "there is no event for this socket: the bytes came out of order, or "
+            "fewer bytes wait than its low-water mark (SO_RCVLOWAT)"},
     [HOP_CALLBACK] = {.name = "callback", .box = BOX_WATCH, .share = SHARE_WAKE,
         .link = "CPU and time: the first one after ready",
         .why[WAITS_EPOLL] = "epoll_ctl() put an entry into the socket's wait queue. The kernel "
             "calls the entry's callback with the events that have happened. If the server "
             "registered one of them, the callback puts the descriptor on epoll's ready list. Until "
             "the callback runs, no epoll code looks at the socket.",
-        .not_seen = "there is no event after this socket became ready",
-        .not_needed = "epoll did not watch this socket yet: the bytes came before the connection "
-            "was accepted",
-        .not_available = "this event needs a kprobe, a breakpoint in the kernel, and none could "
-            "be created",
-        .unknown = "whether epoll watches this socket is not known"},
+        .absent[NOT_SEEN] = "there is no event after this socket became ready",
+        .absent[NOT_NEEDED] = "epoll did not watch this socket yet: the bytes came before the "
+            "connection was accepted",
+        .absent[NOT_AVAILABLE] = "this event needs a kprobe, a breakpoint in the kernel, and none "
+            "could be created",
+        .absent[UNKNOWN] = "whether epoll watches this socket is not known"},
     [HOP_WAKING] = {.name = "waking", .box = BOX_WATCH, .share = SHARE_WAKE,
         .link = "CPU and time: the first one after ready; it names the thread",
         .why[WAITS_EPOLL] = "epoll has a wait queue of its own, for the threads that sleep in "
@@ -207,20 +225,20 @@ const struct hop_info hops[HOPS] = {
         .why[WAITS_UNKNOWN] = "The callback of an entry in the wait queue asks the scheduler to "
             "wake a thread. What the thread slept in decides which entry it is: poll, io_uring and "
             "a blocking read each have one of their own, and a signal needs none.",
-        .not_seen = "the kernel wrote no event",
-        .not_needed = "no thread had to be woken: the server was awake"},
+        .absent[NOT_SEEN] = "the kernel wrote no event",
+        .absent[NOT_NEEDED] = "no thread had to be woken: the server was awake"},
     [HOP_WAKEUP] = {.name = "wakeup", .box = BOX_WAKE, .share = SHARE_WAKE,
         .link = "the thread",
         .why[WAITS_EPOLL] = "The thread is in a CPU's run queue, with the other threads that are "
             "ready to run there. It runs when that CPU's scheduler next picks it.",
-        .not_seen = "the kernel wrote no event",
-        .not_needed = "no thread had to be woken: the server was awake"},
+        .absent[NOT_SEEN] = "the kernel wrote no event",
+        .absent[NOT_NEEDED] = "no thread had to be woken: the server was awake"},
     [HOP_SWITCH] = {.name = "switch", .box = BOX_WAKE, .share = SHARE_SCHEDULER,
         .link = "the thread",
         .why[WAITS_EPOLL] = "The scheduler gives this CPU to the thread, which continues inside "
             "the call in which it slept.",
-        .not_seen = "there is no event of a switch to the thread",
-        .not_needed = "the server was still on its CPU"},
+        .absent[NOT_SEEN] = "there is no event of a switch to the thread",
+        .absent[NOT_NEEDED] = "the server was still on its CPU"},
     [HOP_WAIT] = {.name = "wait", .box = BOX_WAKE, .share = SHARE_SCHEDULER,
         .link = "the thread",
         .why[WAITS_EPOLL] = "An entry on the ready list is only a hint, so the call has checked "
@@ -231,27 +249,27 @@ const struct hop_info hops[HOPS] = {
             "which.",
         .why[WAITS_SIGNAL] = "A signal told the server that something has changed. The kernel "
             "sends it when a descriptor that asked for it (O_ASYNC) becomes ready.",
-        .not_seen = "the call did not return while the tracer was running",
-        .not_needed = "it had returned earlier, for other clients, or the server was busy and came "
-            "to this one later",
-        .not_asked = "the tracer did not ask for the calls in which servers wait",
-        .unknown = "none of the calls in which servers wait returned before these bytes were read. "
-            "The server waits in a way that trace does not know, or not at all"},
+        .absent[NOT_SEEN] = "the call did not return while the tracer was running",
+        .absent[NOT_NEEDED] = "it had returned earlier, for other clients, or the server was busy "
+            "and came to this one later",
+        .absent[NOT_ASKED] = "the tracer did not ask for the calls in which servers wait",
+        .absent[UNKNOWN] = "none of the calls in which servers wait returned before these bytes "
+            "were read. The server waits in a way that trace does not know, or not at all"},
     [HOP_LOOP] = {.name = "loop", .box = BOX_LOOP, .share = SHARE_CODE,
         .link = "the descriptor; stamped by the server",
         .why[WAITS_EPOLL] = "The event loop has taken this descriptor from the array that "
             "epoll_wait() filled, and looks up its client.",
-        .not_seen = "the server wrote no stamp between its wait and this call",
-        .not_available = "this server does not record the time here",
-        .not_asked = "only a server that trace itself starts can record the time here"},
+        .absent[NOT_SEEN] = "the server wrote no stamp between its wait and this call",
+        .absent[NOT_AVAILABLE] = "this server does not record the time here",
+        .absent[NOT_ASKED] = "only a server that trace itself starts can record the time here"},
     [HOP_RESUME] = {.name = "resume", .box = BOX_LOOP, .share = SHARE_CODE,
         .link = "the descriptor; stamped by the server",
         .why[WAITS_EPOLL] = "The server's code for this client is a coroutine, a function with a "
             "call stack of its own. The loop switches to that stack, and the function continues "
             "from the point where it yielded. The kernel is not involved.",
-        .not_seen = "the server wrote no stamp between its wait and this call",
-        .not_available = "this server does not record the time here",
-        .not_asked = "only a server that trace itself starts can record the time here"},
+        .absent[NOT_SEEN] = "the server wrote no stamp between its wait and this call",
+        .absent[NOT_AVAILABLE] = "this server does not record the time here",
+        .absent[NOT_ASKED] = "only a server that trace itself starts can record the time here"},
     [HOP_RECV] = {.name = "recv", .box = BOX_CODE, .share = SHARE_CODE,
         .link = "the thread: the call during which the bytes are copied",
         .why[WAITS_EPOLL] = "Your code asks to read from this descriptor. The number is an index "
@@ -260,33 +278,40 @@ const struct hop_info hops[HOPS] = {
         .why[WAITS_RING] = "In this call, the thread hands its requests to the kernel by a ring, a "
             "queue in shared memory, and waits for results. A request to read was among them, or "
             "had been made earlier.",
-        .not_seen = "there is no event of the call", .unknown = SPLICE_UNKNOWN},
+        .absent[NOT_SEEN] = "there is no event of the call", .absent[UNKNOWN] = SPLICE_UNKNOWN},
     [HOP_COPY] = {.name = "copy", .box = BOX_CODE, .share = SHARE_CODE,
         .link = "the skb's address, until the skb is freed or copied",
         .why[WAITS_EPOLL] = "The kernel begins to copy the bytes from the skb into your buffer. "
             "When the whole skb has been read, the kernel frees it.",
-        .not_seen = "the bytes were not copied to a program while the tracer was running (splice() "
-            "copies none)", .unknown = SPLICE_UNKNOWN},
+        .absent[NOT_SEEN] = "the bytes were not copied to a program while the tracer was running "
+            "(splice() copies none)", .absent[UNKNOWN] = SPLICE_UNKNOWN},
     [HOP_RETURN] = {.name = "return", .box = BOX_CODE, .share = SHARE_CODE,
         .link = "the thread",
         .why[WAITS_EPOLL] = "The call returns the number of bytes, which are now in your buffer.",
         .why[WAITS_RING] = "The call returns. The result of the read, the number of bytes, is in "
             "the ring.",
-        .not_seen = "the call did not return while the tracer was running",
-        .unknown = SPLICE_UNKNOWN},
+        .absent[NOT_SEEN] = "the call did not return while the tracer was running",
+        .absent[UNKNOWN] = SPLICE_UNKNOWN},
+    [HOP_DONE] = {.name = "done", .box = BOX_CODE, .share = SHARE_CODE,
+        .link = "the calling thread; stamped by the client",
+        .why[WAITS_EPOLL] = "The tracer's client has all bytes of the reply and reads its clock "
+            "once more. The time since it did so before its send() is the round trip, as a client "
+            "measures it."},
     [HOP_ACK] = {.name = "ack", .box = BOX_SENDER, .share = SHARE_SENDER,
-        .link = "the position of the bytes in the stream",
+        .link = "the position of the bytes in the stream; with --way, the socket: it is the next "
+            "segment that the sender gets",
         .why[WAITS_EPOLL] = "The sender's TCP has received the acknowledgement, so it no longer "
             "has to keep a copy of the bytes. The acknowledgement means that the receiving kernel "
             "has the bytes, not that a program has read them. The acknowledgement is therefore not "
             "part of the packet's path to the reader, and the total does not include it.",
-        .not_seen = "there is no stamp of an acknowledgement"},
+        .absent[NOT_SEEN] = "no acknowledgement was seen before the trace ended"},
 };
 // clang-format on
 
-#define FROM_STACK (BIT(HOP_ACK) - BIT(HOP_RECEIVE)) /* all hops from receive to return */
+#define FROM_STACK (BIT(HOP_DONE) - BIT(HOP_RECEIVE)) /* all hops from receive to return */
 #define FROM_HERE                                                                                  \
-    (BIT(HOP_SEND) | BIT(HOP_QUEUE) | BIT(HOP_DRIVER) | BIT(HOP_BACKLOG) | BIT(HOP_SOFTIRQ))
+    (BIT(HOP_START) | BIT(HOP_DONE) | BIT(HOP_SEND) | BIT(HOP_QUEUE) | BIT(HOP_DRIVER) |           \
+     BIT(HOP_BACKLOG) | BIT(HOP_SOFTIRQ))
 
 #define NO_IRQ "irq (a virtual device raises no interrupt)"
 
@@ -338,11 +363,6 @@ const char *event_type_name(size_t type)
     const char *slash = strchr(event_types[type].event, '/');
 
     return slash != NULL ? slash + 1 : event_types[type].event;
-}
-
-const char *event_label(const struct event *event)
-{
-    return event_type_name(event->type);
 }
 
 const char *box_title(enum box box, enum waiting waiting)

@@ -33,6 +33,7 @@ struct recording {
     uint64_t lost;              /* how many events the kernel had no room for */
     enum via via;
     unsigned port;
+    unsigned peer; /* the client's port, if the replies were traced; otherwise 0 */
     unsigned skip; /* how many packets at the beginning only prepared the server */
     bool replayed;
     char server[64], kernel[64];
@@ -62,7 +63,6 @@ bool recording_read(struct recording *recording, FILE *stream, char *problem, si
 
 /* ---- stitch.c: searching a recording for the event that continues a trail ---- */
 
-#define NOWHERE SIZE_MAX
 #define MAX_DISTANCE_NS 10000000000U /* an event further away belongs to something else */
 /* After one of these events, the skb's address is another packet's. */
 #define SKB_REUSED                                                                                 \
@@ -74,31 +74,18 @@ enum direction { BACK = -1, FORWARD = 1 };
  * BIT(slot) for the value of a slot. */
 enum { SAME_THREAD = 1 << 30, SAME_CPU = 1 << 29 };
 
-/* Find the event of this kind that is nearest to the one at `from`, unless an event of one of the
- * kinds in `end` comes first.  Only events that are the `same` are considered.  NOWHERE: there is
- * none, or `from` is NOWHERE, or the event at `from` does not have one of the slots. */
-size_t search(const struct recording *recording, size_t from, enum direction direction,
-              enum hop kind, uint32_t end, uint32_t same);
+/* Find the event of this kind that is nearest to `from`, unless an event of one of the kinds in
+ * `end` comes first.  Only events that are the `same` are considered.  NULL: there is none, or
+ * `from` is NULL or does not have one of the slots. */
+const struct event *search(const struct recording *recording, const struct event *from,
+                           enum direction direction, enum hop kind, uint32_t end, uint32_t same);
 
 /* ---- stitch.c: one packet's journey: for each hop whether it was seen, and its event ---- */
-
-/* What is known about a hop.  Only SEEN, BEGAN_BEFORE and MERGED have an event; a missing event is
- * never filled in. */
-enum hop_state {
-    NOT_ON_PATH,   /* packets on this path do not pass this hop */
-    SEEN,          /* there is an event of it */
-    BEGAN_BEFORE,  /* a call that began before the packet came and returned with its bytes */
-    MERGED,        /* the bytes were copied as part of another skb */
-    NOT_NEEDED,    /* this packet did not need it: what it would have started was already running */
-    NOT_SEEN,      /* the packet must have passed it, and the kernel wrote no event */
-    NOT_ASKED,     /* the event exists, and the tracer did not ask for it */
-    NOT_AVAILABLE, /* this kernel, or this server, has no such event */
-    UNKNOWN        /* the recording does not say whether the event was available */
-};
 
 enum outcome { COMPLETE, BATCHED, INCOMPLETE, OUTCOMES };
 
 struct journey {
+    const struct recording *recording;
     const struct event *at[HOPS];
     enum hop_state state[HOPS];
     enum waiting waiting;
@@ -108,9 +95,13 @@ struct journey {
     uint64_t size;   /* the bytes of data */
     bool size_wraps; /* ... to which a multiple of 65,536 may have to be added */
     enum { BY_INTERRUPT, BY_THREAD, BY_TIMER } raised; /* what scheduled NET_RX */
-    const char *raiser; /* the kernel's thread that scheduled NET_RX; or NULL */
-    const char *worker; /* the kernel's thread in which the packet was received; or NULL */
-    bool inside_send;   /* the packet was received before the sender's call returned */
+    const char *raiser;    /* the kernel's thread that scheduled NET_RX; or NULL */
+    const char *worker;    /* the kernel's thread in which the packet was received; or NULL */
+    bool inside_send;      /* the packet was received before the sender's call returned */
+    bool back;             /* this is a reply: the server sends and the client receives */
+    unsigned segments;     /* in how many segments the reply came; this is the last of them */
+    struct journey *reply; /* that of the reply, if both ways are wanted */
+    const struct journey *request; /* in a reply: that of the request, if both ways are wanted */
 };
 
 /* The steps of a journey are the hops that are in order of time: not those that began before, and
@@ -119,21 +110,27 @@ static inline bool journey_is_step(const struct journey *journey, int hop)
 {
     return hop != HOP_ACK && journey->at[hop] != NULL && journey->state[hop] != BEGAN_BEFORE;
 }
+/* With both ways, the first step is the request's, and the last one is the reply's. */
 const struct event *journey_first(const struct journey *journey);
 const struct event *journey_last(const struct journey *journey);
 const struct event *journey_before(const struct journey *journey, enum hop hop);
-/* How much of the time between the first step and the last belongs to each share; and the total. */
+/* How much of the time up to the last step belongs to each share; and the total.  The time of a
+ * reply begins with the last step of its request. */
 uint64_t journey_shares(const struct journey *journey, uint64_t ns[SHARES]);
 
 /* ---- stitch.c: events in, journeys out ---- */
 
 struct journeys {
-    struct journey *list;
+    struct journey *list, *other; /* other: the replies, or with WAY_BACK the requests */
     size_t count;
     size_t outcomes[OUTCOMES];
 };
 
-bool stitch(const struct recording *recording, struct journeys *journeys); /* false: no memory */
+enum way { WAY_IN, WAY_BACK, WAY_BOTH, WAYS };
+extern const char *const way_names[WAYS];
+
+/* WAYS: as much as there is.  The way back needs a recording with a `peer`.  False: no memory. */
+bool stitch(const struct recording *recording, enum way way, struct journeys *journeys);
 void journeys_free(struct journeys *journeys);
 /* The one journey that is shown if only one is wanted: the first that is complete; if none is, the
  * first of all.  The recording must have at least one. */
@@ -144,34 +141,22 @@ const struct journey *journeys_typical(const struct journeys *journeys);
 #define MIN_HEADERS 40  /* of IP and TCP together */
 #define MAX_HEADERS 120 /* the same; so a longer skb carries data */
 
-struct draft {
-    const struct recording *recording;
-    struct journey *journey;
-    size_t at[HOPS]; /* the index of each hop's event in the recording, or NOWHERE */
-};
-
-void draft_begin(struct draft *draft);
-/* Set the hop's event to the one at this index and its state to SEEN.  NOWHERE: there is none. */
-void draft_set(struct draft *draft, enum hop hop, size_t at);
+/* Set the hop's event and, unless it is NULL, the hop's state to SEEN. */
+void journey_set(struct journey *journey, enum hop hop, const struct event *event);
 /* Find the hop's event by a search that starts at the event of the hop `from`, as search() does. */
-void draft_find(struct draft *draft, enum hop hop, enum hop from, enum direction direction,
-                uint32_t end, uint32_t same);
+void journey_find(struct journey *journey, enum hop hop, enum hop from, enum direction direction,
+                  uint32_t end, uint32_t same);
 /* The hop has no event in this journey, for the reason that `state` gives. */
-void draft_clear(struct draft *draft, enum hop hop, enum hop_state state);
+void journey_clear(struct journey *journey, enum hop hop, enum hop_state state);
 
 /* back.c: from tcp_probe back to where the packet came from. */
-void trace_back(struct draft *draft);
+void trace_back(struct journey *journey);
 /* forward.c: from tcp_probe to the thread that reads the bytes. */
-void trace_forward(struct draft *draft);
+void trace_forward(struct journey *journey);
 /* verdict.c: explain the hops that have no event, and judge the journey as a whole. */
-void explain_missing(struct draft *draft);
+void explain_missing(struct journey *journey);
 void drop_disorder(struct journey *journey);
 enum outcome journey_outcome(const struct journey *journey);
-
-static inline const struct event *draft_event(const struct draft *draft, enum hop hop)
-{
-    return draft->journey->at[hop];
-}
 
 /* ---- show_*.c ----
  * How journeys are shown: on a terminal, as a drawing, and as a trace for Perfetto. */
@@ -186,9 +171,15 @@ const char *show_absence(const struct journey *journey, enum hop hop);
 /* What is special about this hop in this journey, or NULL. */
 const char *show_remark(const struct journey *journey, enum hop hop);
 const char *show_box(const struct journey *journey, enum box box);
-const char *show_share(const struct recording *recording, enum share share);
-void show_title(const struct recording *recording, const struct journey *journey, char *text,
-                size_t size);
+const char *show_share(const struct recording *recording, const struct journey *journey,
+                       enum share share);
+/* What the hop means in this journey. */
+const char *show_why(const struct journey *journey, enum hop hop);
+/* `count`: the journey is the first of so many. */
+void show_title(const struct recording *recording, const struct journey *journey, size_t count,
+                char *text, size_t size);
+/* Write text, with an escape in place of each special character, and without control characters. */
+void show_escaped(FILE *stream, const char *words, const char *special, const char *const *escape);
 static inline double show_us(uint64_t ns)
 {
     return (double)ns / 1000;

@@ -68,7 +68,7 @@ static void show(const struct output *output, const struct recording *recording)
 {
     struct journeys journeys;
 
-    if (!stitch(recording, &journeys))
+    if (!stitch(recording, output->way, &journeys))
         output_fail("stitching", strerror(ENOMEM));
     if (journeys.count == 0)
         output_fail("nothing to show", "no packet for this port was seen");
@@ -94,6 +94,8 @@ int replay(const char *file, const struct output *output)
     fclose(stream);
     if (!good)
         output_fail(file, problem);
+    if (recording.peer == 0 && output->way != WAY_IN && output->way != WAYS)
+        output_fail(file, "only the way in was recorded");
     show(output, &recording);
     recording_free(&recording);
     return 0;
@@ -117,6 +119,7 @@ int trace_with_best_source(const struct plan *plan, bool was_specific, const cha
                            const struct output *output)
 {
     struct recording recording;
+    struct output rest = *output; /* for a source that has the way in only */
     char why[WHY_SIZE];
 
     run_catch_signals();
@@ -129,19 +132,20 @@ int trace_with_best_source(const struct plan *plan, bool was_specific, const cha
         show_text(0, "%s", why);
         puts("Next best: what the sockets of an unprivileged user show.\n");
         if (was_specific || plan->server == NULL)
-            show_text(0,
-                      "The packets therefore go over lo, to a receiver that trace starts, on any "
-                      "CPU: your options for these have no effect.\n");
+            show_text(
+                0, "The packets therefore go over lo, to a receiver that trace starts, on any "
+                   "CPU, and only the way in is shown: your options for these have no effect.\n");
         fflush(stdout); /* many packets take some time */
+        rest.way = WAYS;
         result = run_sockets(plan->packets, &recording, why);
     }
     int code = 0;
     if (result == RUN_UNAVAILABLE) {
         show_text(0, "%s", why);
         puts("Next best: a recorded run. Nothing below was measured here.\n");
-        code = replay(last_resort, output);
+        code = replay(last_resort, &rest);
     } else {
-        code = report(result, &recording, why, output);
+        code = report(result, &recording, why, &rest);
     }
     recording_free(&recording);
     return code;

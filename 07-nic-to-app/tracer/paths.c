@@ -52,8 +52,7 @@ enum via device_kind(const char *device)
     snprintf(request.ifr_name, sizeof request.ifr_name, "%s", device);
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     bool known = fd != -1 && ioctl(fd, SIOCETHTOOL, &request) == 0;
-    if (fd != -1)
-        close(fd);
+    file_close(fd);
     for (size_t i = 0; known && i < sizeof kinds / sizeof *kinds; i++)
         if (strcmp(info.driver, kinds[i].driver) == 0)
             return kinds[i].via;
@@ -80,8 +79,7 @@ static bool device_up(const char *device, const char *address)
     done = done && ioctl(fd, SIOCGIFFLAGS, &request) == 0;
     request.ifr_flags = (short)(request.ifr_flags | IFF_UP);
     done = done && ioctl(fd, SIOCSIFFLAGS, &request) == 0;
-    if (fd != -1)
-        close(fd);
+    file_close(fd);
     return done;
 }
 
@@ -110,11 +108,6 @@ struct veth_request {
         } data;
     } info;
 };
-#define ATTRIBUTE(type, size)                                                                      \
-    {                                                                                              \
-        (unsigned short)(size), type                                                               \
-    }
-#define VALUE(type, size) ATTRIBUTE(type, sizeof(struct rtattr) + (size))
 
 /* Send the request and wait for its acknowledgement.  False: errno says why it failed. */
 static bool create_veth(int netns)
@@ -123,17 +116,18 @@ static bool create_veth(int netns)
         .head = {.nlmsg_len = sizeof request,
                  .nlmsg_type = RTM_NEWLINK,
                  .nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK},
-        .name_is = VALUE(IFLA_IFNAME, 8),
+        .name_is = {sizeof(struct rtattr) + 8, IFLA_IFNAME},
         .name = "client0",
-        .info = {.is = ATTRIBUTE(IFLA_LINKINFO, sizeof(struct veth_info)),
-                 .kind_is = VALUE(IFLA_INFO_KIND, 4),
-                 .kind = {'v', 'e', 't', 'h'},
-                 .data = {.is = ATTRIBUTE(IFLA_INFO_DATA, sizeof(struct veth_data)),
-                          .peer = {.is = ATTRIBUTE(VETH_INFO_PEER, sizeof(struct veth_peer)),
-                                   .name_is = VALUE(IFLA_IFNAME, 8),
-                                   .name = "server0",
-                                   .netns_is = VALUE(IFLA_NET_NS_FD, sizeof netns),
-                                   .netns = netns}}}};
+        .info = {
+            .is = {sizeof(struct veth_info), IFLA_LINKINFO},
+            .kind_is = {sizeof(struct rtattr) + 4, IFLA_INFO_KIND},
+            .kind = {'v', 'e', 't', 'h'},
+            .data = {.is = {sizeof(struct veth_data), IFLA_INFO_DATA},
+                     .peer = {.is = {sizeof(struct veth_peer), VETH_INFO_PEER},
+                              .name_is = {sizeof(struct rtattr) + 8, IFLA_IFNAME},
+                              .name = "server0",
+                              .netns_is = {sizeof(struct rtattr) + sizeof netns, IFLA_NET_NS_FD},
+                              .netns = netns}}}};
     struct {
         struct nlmsghdr head;
         struct nlmsgerr error;
@@ -200,8 +194,8 @@ static bool open_rps(struct path *path)
     path->server_netns = path->client_netns = enter_new_netns();
     path->cpu = 0;
     strcpy(path->devices[0], "lo");
-    if (access("/sys/devices/system/cpu/cpu1/topology", F_OK) ==
-        -1) { /* this folder exists while the CPU is online */
+    /* This folder exists while the CPU is online. */
+    if (access("/sys/devices/system/cpu/cpu1/topology", F_OK) == -1) {
         errno = ENODEV;
         return false;
     }
@@ -250,16 +244,12 @@ bool path_open(struct path *path, enum via via, int cpu, char why[WHY_SIZE])
     bool done = home != -1 && (via == VIA_VETH  ? open_veth(path)
                                : via == VIA_RPS ? open_rps(path)
                                                 : open_tap(path));
-    int error = errno;
-    if (home != -1 && setns(home, CLONE_NEWNET) == -1 && done) {
+    if (home != -1 && setns(home, CLONE_NEWNET) == -1)
         done = false;
-        error = errno;
-    }
-    if (home != -1)
-        close(home);
+    file_close(home);
     if (!done) {
         snprintf(why, WHY_SIZE, "The path %s cannot be created: %s.", vias[via].name,
-                 reason(error, via));
+                 reason(errno, via));
         path_close(path);
     }
     return done;
@@ -267,12 +257,10 @@ bool path_open(struct path *path, enum via via, int cpu, char why[WHY_SIZE])
 
 void path_close(struct path *path)
 {
-    if (path->tap != -1)
-        close(path->tap);
+    file_close(path->tap);
     if (path->client_netns != -1 && path->client_netns != path->server_netns)
         close(path->client_netns);
-    if (path->server_netns != -1)
-        close(path->server_netns);
+    file_close(path->server_netns);
     path->tap = path->client_netns = path->server_netns = -1;
 }
 

@@ -5,6 +5,7 @@
  *     server 04-epoll/server               the program that was traced
  *     via lo
  *     port 5566
+ *     peer 40000                           the client's port, if the replies were traced, too
  *     skip 0                               how many packets at the beginning do not count
  *     start 12170156193000                 CLOCK_MONOTONIC in ns at time 0 below
  *     note the kernel held 768 bytes       a sentence for the reader; there may be several
@@ -225,6 +226,8 @@ bool recording_write(const struct recording *recording, FILE *stream)
             "%s\nkernel %s\nserver %s\nvia %s\nport %u\nskip %u\nstart %" PRIu64 "\nlost %" PRIu64,
             HEADER, recording->kernel, recording->server, vias[recording->via].name,
             recording->port, recording->skip, recording->start, recording->lost);
+    if (recording->peer != 0)
+        fprintf(stream, "\npeer %u", recording->peer);
     for (size_t i = 0; i < NOTES && recording->note[i][0] != '\0'; i++)
         fprintf(stream, "\nnote %s", recording->note[i]);
     for (size_t i = 0; i < MAX_THREADS && recording->thread[i].pid != 0; i++)
@@ -382,6 +385,8 @@ static bool read_number(struct reader *reader, const char *key, const char *valu
         return reject(reader, "not a number:", value);
     if (strcmp(key, "port") == 0 && number <= 65535)
         recording->port = (unsigned)number;
+    else if (strcmp(key, "peer") == 0 && number <= 65535)
+        recording->peer = (unsigned)number;
     else if (strcmp(key, "skip") == 0 && number <= MAX_EVENTS)
         recording->skip = (unsigned)number;
     else if (strcmp(key, "start") == 0 && recording->count == 0)

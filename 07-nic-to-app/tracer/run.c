@@ -51,6 +51,7 @@ enum run_result run_sockets(unsigned packets, struct recording *recording, char 
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -117,9 +118,13 @@ static enum run_result find_server(struct run *run)
         if (plan->address != NULL)
             snprintf(path->server_address, sizeof path->server_address, "%s", plan->address);
     }
-    if (plan->server != NULL)
-        return target_start(&run->target, plan->server, path, plan->port, run->why) ? RUN_DONE
-                                                                                    : RUN_FAILED;
+    if (plan->server != NULL) {
+        if (!target_start(&run->target, plan->server, path, plan->port, run->why))
+            return RUN_FAILED;
+        if (plan->both_ways) /* or it might run before the client has slept in its recv() */
+            sched_setscheduler(run->target.pid, SCHED_BATCH, &(struct sched_param){0});
+        return RUN_DONE;
+    }
     if (plan->address == NULL) {
         address[0] = "127.0.0.1";
         address[1] = "::1";
@@ -182,6 +187,7 @@ static enum run_result enable_events(struct run *run)
     struct scope scope = {.port = run->target.port,
                           .peer_port = run->client_port,
                           .client = run->client.pid,
+                          .both_ways = run->plan->both_ways,
                           .can_interrupt = run->path.via == VIA_CARD};
 
     memcpy(scope.devices, run->path.devices, sizeof scope.devices);
@@ -197,8 +203,7 @@ static enum run_result enable_events(struct run *run)
 }
 
 /* Others send.  Drain the rings until there are enough packets, and a moment longer, so that the
- * server can read the last one.  Events from long before the first packet are dropped, because a
- * busy machine produces many. */
+ * server can read the last one.  Drop events from long before the first packet: there are many. */
 static enum run_result watch(struct run *run)
 {
     struct connections *connections = &run->connections;
@@ -246,6 +251,8 @@ static enum run_result wait_for_client(struct run *run)
             return fail(run, "There is not enough memory.");
         stalled = run->recording->count > before ? 0 : stalled + DRAIN_MS;
     }
+    if (run->plan->both_ways)
+        poll(NULL, 0, 60); /* A delayed acknowledgement takes 40 ms. */
     return report.word == 'd' ? RUN_DONE : fail(run, "The server does not echo what it receives.");
 }
 
@@ -376,12 +383,19 @@ static enum run_result finish(struct run *run)
     recording->via = run->path.via;
     recording->port = run->target.port;
     recording->skip = run->plan->watch ? 0 : SKIPPED;
+    recording->peer = run->plan->both_ways ? run->client_port : 0;
+    if (run->plan->both_ways && run->target.ours)
+        recording_note(recording,
+                       "The server ran as SCHED_BATCH: it does not interrupt the client between "
+                       "send() and recv().");
     if (run->path.cpu != -1 && run->tap == NULL)
         recording_note(recording,
                        "The client and the server were kept on cpu%d (--cpu any allows all CPUs).",
                        run->path.cpu);
     name_server(run, recording->server, sizeof recording->server);
-    if (!target_stamps(&run->target, recording) || !recording_finish(recording) ||
+    if (!target_stamps(&run->target, recording) ||
+        (run->plan->both_ways && !client_stamps(&run->client, recording)) ||
+        !recording_finish(recording) ||
         (run->plan->watch && !connections_learn(&run->connections, recording, UINT64_MAX)))
         return fail(run, "There is not enough memory.");
     if (!run->plan->watch)

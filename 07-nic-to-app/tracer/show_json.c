@@ -27,21 +27,16 @@ struct slices {
     size_t count;
 };
 
-static uint64_t begin_of_next(const struct journey *journey, int hop)
-{
-    for (int next = hop + 1; next < HOPS; next++)
-        if (journey_is_step(journey, next))
-            return journey->at[next]->ns;
-    return journey->at[hop]->ns + SHORTEST;
-}
-
 /* A slice on the track of the CPU and, in a thread's context, one on the track of the thread. */
 static void add_hop(struct slices *slices, const struct journey *journey, size_t number, int hop)
 {
     const struct event *event = journey->at[hop];
     struct slice slice = {journey, number, (enum hop)hop, CPUS, STAMP_TRACK, event->ns, 0};
 
-    slice.end = begin_of_next(journey, hop);
+    slice.end = event->ns + SHORTEST;
+    for (int next = HOPS - 1; next > hop; next--)
+        if (journey_is_step(journey, next))
+            slice.end = journey->at[next]->ns;
     if (event->cpu >= 0)
         slice.track = CPU_TRACK + event->cpu;
     if (event->cpu >= 0 || event->pid == 0)
@@ -85,13 +80,10 @@ static void cut_overlaps(struct slices *slices)
 
 static void write_string(FILE *stream, const char *words)
 {
+    static const char *const escape[] = {"\\\"", "\\\\"};
+
     fputc('"', stream);
-    for (; *words != '\0'; words++) {
-        if (*words == '"' || *words == '\\')
-            fputc('\\', stream);
-        if ((unsigned char)*words >= ' ')
-            fputc(*words, stream);
-    }
+    show_escaped(stream, words, "\"\\", escape);
     fputc('"', stream);
 }
 
@@ -111,7 +103,7 @@ static void write_slice(FILE *stream, const struct slice *slice, uint64_t start)
     fputs(",\"carries\":", stream);
     write_string(stream, fields);
     fputs(",\"why\":", stream);
-    write_string(stream, hop_why(slice->hop, slice->journey->waiting));
+    write_string(stream, show_why(slice->journey, slice->hop));
     fputs("}}", stream);
 }
 
@@ -145,8 +137,8 @@ static void write_track(FILE *stream, const struct slice *slice)
         snprintf(name, sizeof name, "the kernel's stamps");
     else if (slice->group == CPUS)
         snprintf(name, sizeof name, "cpu%d", slice->track - CPU_TRACK);
-    else if (slice->hop == HOP_SEND || slice->hop == HOP_QUEUE)
-        snprintf(name, sizeof name, "the client");
+    else if (slice->hop < HOP_DRIVER)
+        snprintf(name, sizeof name, slice->journey->back ? "the server" : "the client");
     else if (waking != NULL && (int)waking->value[SLOT_TASK] == slice->track)
         snprintf(name, sizeof name, "%s", waking->name);
     fprintf(stream,
@@ -170,15 +162,16 @@ static void write_head(FILE *stream, const struct recording *recording, uint64_t
 
 bool show_json(FILE *stream, const struct recording *recording, const struct journeys *journeys)
 {
-    struct slices slices = {calloc(journeys->count * HOPS * 2 + 1, sizeof *slices.list), 0};
+    struct slices slices = {calloc(journeys->count * HOPS * 4 + 1, sizeof *slices.list), 0};
     uint64_t start = recording->count > 0 ? recording->events[0].ns : 0;
 
     if (slices.list == NULL)
         return false;
     for (size_t i = 0; i < journeys->count; i++)
-        for (int hop = 0; hop < HOPS; hop++)
-            if (journey_is_step(&journeys->list[i], hop))
-                add_hop(&slices, &journeys->list[i], i, hop);
+        for (const struct journey *leg = &journeys->list[i]; leg != NULL; leg = leg->reply)
+            for (int hop = 0; hop < HOPS; hop++)
+                if (journey_is_step(leg, hop))
+                    add_hop(&slices, leg, i, hop);
     qsort(slices.list, slices.count, sizeof *slices.list, by_track);
     cut_overlaps(&slices);
     write_head(stream, recording, start);

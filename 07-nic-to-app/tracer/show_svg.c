@@ -33,22 +33,11 @@ struct svg {
     double y;
 };
 
-/* Write text for XML: escape the characters that have a meaning there, leave out control
- * characters. */
 static void write_text(FILE *stream, const char *words)
 {
-    for (; *words != '\0'; words++) {
-        if (*words == '<')
-            fputs("&lt;", stream);
-        else if (*words == '>')
-            fputs("&gt;", stream);
-        else if (*words == '&')
-            fputs("&amp;", stream);
-        else if (*words == '"')
-            fputs("&quot;", stream);
-        else if ((unsigned char)*words >= ' ')
-            fputc(*words, stream);
-    }
+    static const char *const escape[] = {"&lt;", "&gt;", "&amp;", "&quot;"};
+
+    show_escaped(stream, words, "<>&\"", escape);
 }
 
 static void put_text(const struct svg *svg, const char *style, double x, double y,
@@ -81,7 +70,7 @@ static double gap(const struct journey *journey, enum hop hop)
 {
     const struct event *before = journey_before(journey, hop), *last = journey_last(journey);
 
-    if (before == NULL || !journey_is_step(journey, (int)hop) ||
+    if (before == NULL || journey->at[hop] == NULL || !journey_is_step(journey, (int)hop) ||
         journey->at[hop]->ns <= before->ns || last->ns <= before->ns)
         return 0;
     uint64_t whole = last->ns - journey_first(journey)->ns;
@@ -141,7 +130,7 @@ static void draw_hop(struct svg *svg, enum hop hop)
 
     svg->y += gap(journey, hop) + 12;
     fputs("<g><title>", svg->front);
-    write_text(svg->front, has_event ? hop_why(hop, journey->waiting) : show_absence(journey, hop));
+    write_text(svg->front, has_event ? show_why(journey, hop) : show_absence(journey, hop));
     fprintf(svg->front, "</title>\n<path d=\"M%d %.1fV%.1f\" stroke=\"%s\" stroke-width=\"3\"/>\n",
             LINE_X, from, svg->y + ROW - 12, dark);
     fprintf(
@@ -164,7 +153,10 @@ static void draw_shares(struct svg *svg)
     double x = 18;
 
     svg->y += 34;
-    put_text(svg, "box", 18, svg->y, "%.1f µs in all, and where they went", show_us(total));
+    put_text(svg, "box", 18, svg->y, "%.1f µs %s, and where they went", show_us(total),
+             svg->journey->request != NULL ? "for the way back"
+             : svg->journey->reply != NULL ? "for the way in"
+                                           : "in all");
     svg->y += 12;
     for (int i = 0; total > 0 && i < SHARES; i++) {
         double width = (double)ns[i] / (double)total * (WIDTH - 36);
@@ -181,7 +173,8 @@ static void draw_shares(struct svg *svg)
         svg->y += 17;
         fprintf(svg->front, "<rect x=\"18\" y=\"%.1f\" width=\"11\" height=\"11\" fill=\"%s\"/>\n",
                 svg->y - 10, share_colours[i]);
-        put_text(svg, "event", 36, svg->y, "%s", show_share(svg->recording, (enum share)i));
+        put_text(svg, "event", 36, svg->y, "%s",
+                 show_share(svg->recording, svg->journey, (enum share)i));
         put_text(svg, "figure", WIDTH - 64, svg->y, "%.1f µs", show_us(ns[i]));
         put_text(svg, "figure", WIDTH - 18, svg->y, "%.0f %%", 100 * (double)ns[i] / (double)total);
     }
@@ -206,24 +199,18 @@ static void write_head(FILE *stream, const struct svg *svg)
         "width=\"480\" aria-labelledby=\"title\" font-size=\"13\" "
         "style=\"max-width:100%%;height:auto;display:block;margin:auto\">\n<title id=\"title\">",
         WIDTH, svg->y);
-    show_title(svg->recording, svg->journey, words, sizeof words);
+    show_title(svg->recording, svg->journey, 1, words, sizeof words);
     write_text(stream, words);
     fprintf(stream, "</title>\n<rect width=\"%d\" height=\"%.0f\" fill=\"#fff\"/>\n%s", WIDTH,
             svg->y, style);
 }
 
 /* The acknowledgement is not drawn: it travels back. */
-static void draw(struct svg *svg)
+static void draw_way(struct svg *svg)
 {
-    const struct recording *recording = svg->recording;
     int box = -1, above = -1;
     double top = 0;
 
-    put_text(svg, "title", 14, 30, "The journey of one packet");
-    put_text(svg, "about", 14, 50, "over %s to %s", vias[recording->via].about, recording->server);
-    put_text(svg, "about", 14, 66, "%s Linux %s",
-             recording->replayed ? "Recorded on" : "Measured on", recording->kernel);
-    put_text(svg, "about", 14, 82, "A longer gap means more time (square-root scale).");
     for (int hop = 0; hop < HOP_ACK; hop++) {
         if (svg->journey->state[hop] == NOT_ON_PATH)
             continue;
@@ -241,6 +228,23 @@ static void draw(struct svg *svg)
     svg->y += 30;
 }
 
+static void draw(struct svg *svg)
+{
+    const struct recording *recording = svg->recording;
+    const struct journey *first = svg->journey;
+
+    put_text(svg, "title", 14, 30, "The journey of one packet%s",
+             first->reply != NULL ? ", and of its reply" : "");
+    put_text(svg, "about", 14, 50, "over %s %s %s", vias[recording->via].about,
+             first->back ? "from" : "to", recording->server);
+    put_text(svg, "about", 14, 66, "%s Linux %s",
+             recording->replayed ? "Recorded on" : "Measured on", recording->kernel);
+    put_text(svg, "about", 14, 82, "A longer gap means more time (square-root scale).");
+    for (; svg->journey != NULL; svg->journey = svg->journey->reply)
+        draw_way(svg);
+    svg->journey = first;
+}
+
 bool show_svg(FILE *stream, const struct recording *recording, const struct journey *journey)
 {
     char *boxes = NULL, *front = NULL;
@@ -248,12 +252,14 @@ bool show_svg(FILE *stream, const struct recording *recording, const struct jour
     struct svg svg = {open_memstream(&boxes, &size), open_memstream(&front, &size), recording,
                       journey, TOP};
 
-    if (svg.boxes == NULL || svg.front == NULL)
-        return false;
-    draw(&svg);
-    bool done = fclose(svg.boxes) == 0 && fclose(svg.front) == 0;
-    write_head(stream, &svg);
-    fprintf(stream, "%s%s</svg>\n", boxes, front);
+    if (svg.boxes != NULL && svg.front != NULL)
+        draw(&svg);
+    bool done = svg.boxes != NULL && fclose(svg.boxes) == 0;
+    done = svg.front != NULL && fclose(svg.front) == 0 && done;
+    if (done) {
+        write_head(stream, &svg);
+        fprintf(stream, "%s%s</svg>\n", boxes, front);
+    }
     free(boxes);
     free(front);
     return done && fflush(stream) == 0 && !ferror(stream);

@@ -51,18 +51,18 @@ static size_t show_width(void)
     return width < LEAST_WIDTH ? LEAST_WIDTH : (size_t)width;
 }
 
-static bool show_is_narrow(void)
-{
-    return show_width() < MOST_WIDTH;
-}
-
-/* How many columns a text takes.  Bytes that continue a UTF-8 character take none. */
+/* How many columns a text takes.  Bytes that continue a UTF-8 character take none, and neither does
+ * a colour, which ends with the letter m. */
 static size_t columns(const char *text, size_t bytes)
 {
     size_t count = 0;
+    bool in_colour = false;
 
-    for (size_t i = 0; i < bytes; i++)
-        count += ((unsigned char)text[i] & 0xc0) != 0x80;
+    for (size_t i = 0; i < bytes; i++) {
+        in_colour |= text[i] == '\033';
+        count += !in_colour && ((unsigned char)text[i] & 0xc0) != 0x80;
+        in_colour &= text[i] != 'm';
+    }
     return count;
 }
 
@@ -70,6 +70,7 @@ static void wrap(const char *text, size_t indent)
 {
     size_t column = 0, most = show_width();
 
+    text += strspn(text, " ");
     while (*text != '\0') {
         size_t length = strcspn(text, " ");
         size_t width = columns(text, length);
@@ -96,9 +97,14 @@ void show_text(size_t indent, const char *format, ...)
     va_start(values, format);
     vsnprintf(text, sizeof text, format, values);
     va_end(values);
-    size_t breaks = strspn(text, "\n");
+    size_t breaks = strspn(text, "\n"), length = strlen(text);
+    while (length > breaks && text[length - 1] == ' ')
+        text[--length] = '\0';
     printf("%.*s", (int)breaks, text);
-    wrap(text + breaks, indent);
+    if (indent + columns(text + breaks, length - breaks) > show_width())
+        wrap(text + breaks, indent);
+    else
+        printf("%*s%s\n", (int)indent, "", text + breaks);
 }
 
 bool show_begins_box(int hop, int *box)
@@ -111,15 +117,21 @@ bool show_begins_box(int hop, int *box)
 
 static void show_box_title(const char *title)
 {
-    fputs(colour.bold, stdout);
-    show_text(0, "[%s]", title);
-    fputs(colour.off, stdout);
+    show_text(0, "%s[%s]%s", colour.bold, title, colour.off);
 }
 
-static void show_origin(const struct recording *recording)
+/* What follows, and the names of the columns. */
+static void show_head(const struct recording *recording, const struct journey *journey,
+                      size_t count, const char *names)
 {
+    char title[160];
+
+    colour = show_colours();
     if (recording->replayed)
         show_text(0, "RECORDED, not measured now: on Linux %s", recording->kernel);
+    show_title(recording, journey, count, title, sizeof title);
+    show_text(0, "%s", title);
+    show_text(0, "\n%s%s%s", colour.dim, names, colour.off);
 }
 
 static void show_notes(const struct recording *recording)
@@ -133,27 +145,22 @@ static void show_notes(const struct recording *recording)
 
 /* ---- one journey ---- */
 
-/* On a narrow terminal: the time and the event on one line, the other columns below them. */
 static void show_row(const char *at, const char *since, const char *cpu, const char *name,
                      const char *details)
 {
-    bool narrow = show_is_narrow(), alone = narrow || details[0] == '\0';
-
-    printf("%8s ", at);
-    if (!narrow)
-        printf("%8s  %-5s ", since, cpu);
-    printf("%s%-*s%s%s%s\n", colour.blue, alone ? 0 : 23, name, colour.off, alone ? "" : " ",
-           alone ? "" : details);
-    if (narrow && (since[0] != '\0' || details[0] != '\0'))
-        show_text(9, "%s%s%s%s%s", since, since[0] != '\0' ? " " : "", cpu,
-                  cpu[0] != '\0' ? " " : "", details);
+    show_text(0, "%8s %8s  %-5s %s%-23s%s %s", at, since, cpu, colour.blue, name, colour.off,
+              details);
 }
 
-static void show_dim(const char *text)
+/* What the hop means, unless the same has been said of the request. */
+static void show_meaning(const struct journey *journey, enum hop hop)
 {
-    fputs(colour.dim, stdout);
-    show_text(8, "%s", text);
-    fputs(colour.off, stdout);
+    const struct journey *request = journey->request;
+    const char *why = show_why(journey, hop);
+
+    if (request != NULL && request->state[hop] != NOT_ON_PATH && why == show_why(request, hop))
+        return;
+    show_text(8, "%s%s%s", colour.dim, why, colour.off);
 }
 
 static void show_hop(const struct journey *journey, enum hop hop, bool whys)
@@ -173,7 +180,7 @@ static void show_hop(const struct journey *journey, enum hop hop, bool whys)
     if (whys && remark != NULL)
         show_text(8, "%s", remark);
     if (whys)
-        show_dim(hop_why(hop, journey->waiting));
+        show_meaning(journey, hop);
 }
 
 /* A hop that this packet needed has its explanation even without an event.  The boxes of the loop
@@ -188,7 +195,7 @@ static void show_absent(const struct journey *journey, enum hop hop, bool whys)
     show_text(8, "%c%s: %s.", toupper((unsigned char)state[0]), state + 1,
               show_absence(journey, hop));
     if (journey->state[hop] != NOT_NEEDED && hops[hop].box != BOX_LOOP)
-        show_dim(hop_why(hop, journey->waiting));
+        show_meaning(journey, hop);
 }
 
 /* The event with which a share of the time ends. */
@@ -202,26 +209,40 @@ static const char *share_end(const struct journey *journey, enum share share)
     return label;
 }
 
-static void show_shares(const struct recording *recording, const struct journey *journey)
+static void show_shares_of(const struct recording *recording, const struct journey *journey,
+                           uint64_t total)
 {
     bool sockets = recording->via == VIA_SOCKETS; /* whose shares have longer names */
     int widest = sockets ? BAR / 2 : BAR, end_width = sockets ? 19 : 22;
-    uint64_t ns[SHARES], total = journey_shares(journey, ns);
+    uint64_t ns[SHARES];
 
-    printf("\n%s%.1f µs in all, and where they went%s\n", colour.bold, show_us(total), colour.off);
+    journey_shares(journey, ns);
     for (int i = 0; i < SHARES; i++) {
-        const char *name = show_share(recording, (enum share)i);
+        const char *name = show_share(recording, journey, (enum share)i);
         const char *end = share_end(journey, (enum share)i);
         double us = show_us(ns[i]), part = total > 0 ? (double)ns[i] / (double)total : 0;
         int bar = (int)(part * widest + 0.5);
         if (ns[i] == 0)
             continue;
-        if (show_is_narrow())
-            show_text(2, "%.1f µs, %.0f %%: %s, to %s", us, 100 * part, name, end);
-        else
-            printf("%8.1f µs %4.0f %%  %-*s  to %-*s%s%s%.*s%s\n", us, 100 * part, sockets ? 25 : 9,
-                   name, bar == 0 ? 0 : end_width, end, bar > 0 ? " " : "", colour.blue, bar,
-                   "####################", colour.off);
+        show_text(0, "%8.1f µs %4.0f %%  %-*s  to %-*s %s%.*s%s", us, 100 * part, sockets ? 25 : 9,
+                  name, end_width, end, colour.blue, bar, "####################", colour.off);
+    }
+}
+
+static void show_shares(const struct recording *recording, const struct journey *journey)
+{
+    uint64_t ns[SHARES], total = journey_shares(journey, ns);
+
+    if (journey->reply != NULL)
+        total += journey_shares(journey->reply, ns);
+    bool by_client = journey->reply != NULL && journey->at[HOP_START] != NULL &&
+                     journey->reply->at[HOP_DONE] != NULL;
+    show_text(0, "\n%s%.1f µs %s, and where they went%s", colour.bold, show_us(total),
+              by_client ? "by the client's own clock" : "in all", colour.off);
+    for (const struct journey *leg = journey; leg != NULL; leg = leg->reply) {
+        if (journey->reply != NULL)
+            puts(leg->back ? "the way back:" : "the way in:");
+        show_shares_of(recording, leg, total);
     }
 }
 
@@ -245,19 +266,13 @@ static void show_hops(const struct journey *journey, bool whys)
 
 void show_journey(const struct recording *recording, const struct journey *journey, bool whys)
 {
-    char title[160];
-
-    colour = show_colours();
-    show_origin(recording);
-    show_title(recording, journey, title, sizeof title);
-    show_text(0, "%s", title);
-    printf("\n%s", colour.dim);
-    if (show_is_narrow())
-        fputs("   at µs event\n         + µs CPU details\n", stdout);
-    else
-        printf("   at µs     + µs  CPU   %-23s %s\n", "event", "details");
-    fputs(colour.off, stdout);
+    show_head(recording, journey, 1, "   at µs     + µs  CPU   event                   details");
     show_hops(journey, whys);
+    if (journey->reply != NULL && whys)
+        show_text(0, "\nThe way back. The server is now the sender, and the client the receiver. "
+                     "Only what differs from the way in is explained.");
+    if (journey->reply != NULL)
+        show_hops(journey->reply, whys);
     show_shares(recording, journey);
     if (recording->lost > 0)
         show_text(0, "\n%" PRIu64 " events were lost; a hop that was not seen may be among them.",
@@ -280,29 +295,26 @@ static int compare(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-static double percentile(const uint64_t *sorted, size_t count, size_t percent)
-{
-    return show_us(sorted[(count * percent + 99) / 100 - 1]); /* the nearest rank */
-}
-
 /* One row: how many journeys passed this hop, and how long it took since the hop before. */
 static void show_percentiles(const char *label, size_t seen, uint64_t *ns, size_t count)
 {
-    bool narrow = show_is_narrow();
-    printf("  %-*s%s", narrow ? 0 : 24, label, narrow ? "\n  " : " ");
-    if (count == 0) {
-        printf("%6zu %9s %9s %9s\n", seen, "-", "-", "-");
-        return;
-    }
+    static const size_t percent[3] = {50, 90, 99};
+    char cell[3][24];
+
     qsort(ns, count, sizeof *ns, compare);
-    printf("%6zu %9.1f %9.1f %9.1f\n", seen, percentile(ns, count, 50), percentile(ns, count, 90),
-           percentile(ns, count, 99));
+    for (int i = 0; i < 3; i++) {
+        size_t rank = (count * percent[i] + 99) / 100; /* the nearest one */
+        snprintf(cell[i], sizeof cell[i], count > 0 ? "%.1f" : "-",
+                 count > 0 ? show_us(ns[rank - 1]) : 0);
+    }
+    show_text(0, "  %-24s %6zu %9s %9s %9s", label, seen, cell[0], cell[1], cell[2]);
 }
 
-static bool belongs(const struct journeys *journeys, int hop)
+/* `leg` is one way of each journey: those that are listed, or their replies. */
+static bool belongs(const struct journeys *journeys, const struct journey *leg, int hop)
 {
     for (size_t i = 0; i < journeys->count; i++)
-        if (journeys->list[i].state[hop] != NOT_ON_PATH)
+        if (leg[i].state[hop] != NOT_ON_PATH)
             return true;
     return false;
 }
@@ -313,13 +325,14 @@ static bool is_timed(const struct journeys *journeys, size_t i)
     return journeys->list[i].outcome == COMPLETE || journeys->outcomes[COMPLETE] == 0;
 }
 
-static void show_hop_of_many(const struct journeys *journeys, enum hop hop, uint64_t *ns)
+static void show_hop_of_many(const struct journeys *journeys, const struct journey *leg,
+                             enum hop hop, uint64_t *ns)
 {
     const char *label = hops[hop].name;
     size_t seen = 0, count = 0;
 
     for (size_t i = 0; i < journeys->count; i++) {
-        const struct journey *journey = &journeys->list[i];
+        const struct journey *journey = &leg[i];
         const struct event *before = journey_before(journey, hop);
         if (journey->at[hop] == NULL)
             continue;
@@ -333,53 +346,80 @@ static void show_hop_of_many(const struct journeys *journeys, enum hop hop, uint
 
 static void show_total_of_many(const struct journeys *journeys, uint64_t *ns)
 {
+    const struct journey *last = journeys->list[0].reply != NULL ? journeys->other : journeys->list;
     size_t count = 0;
 
-    for (size_t i = 0; i < journeys->count; i++) {
-        const struct journey *journey = &journeys->list[i];
-        if (journey->at[HOP_RETURN] != NULL && is_timed(journeys, i))
-            ns[count++] = journey->at[HOP_RETURN]->ns - journey_first(journey)->ns;
-    }
+    for (size_t i = 0; i < journeys->count; i++)
+        if (last[i].at[HOP_RETURN] != NULL && is_timed(journeys, i))
+            ns[count++] =
+                journey_last(&journeys->list[i])->ns - journey_first(&journeys->list[i])->ns;
     putchar('\n');
     show_percentiles("first to last", count, ns, count);
 }
 
+static void show_acknowledgements(const struct journeys *journeys, const struct journey *leg)
+{
+    size_t alone = 0, seen = 0;
+
+    for (size_t i = 0; i < journeys->count; i++) {
+        const struct event *ack = leg[i].at[HOP_ACK];
+        seen += ack != NULL;
+        alone += ack != NULL && ack->value[SLOT_LEN] == 0;
+    }
+    show_text(0, "%s: %zu acknowledged with the %s, %zu in segments without data, %zu not seen",
+              leg->back ? "Replies" : "Requests", seen - alone,
+              leg->back ? "next request" : "reply", alone, journeys->count - seen);
+}
+
 static void show_outcomes(const struct recording *recording, const struct journeys *journeys)
 {
-    show_text(0,
-              "\n%zu journeys: %zu complete, %zu batched, %zu incomplete; %" PRIu64 " events lost",
-              journeys->count, journeys->outcomes[COMPLETE], journeys->outcomes[BATCHED],
-              journeys->outcomes[INCOMPLETE], recording->lost);
+    bool both = journeys->list[0].reply != NULL;
+
+    show_text(0, "\n%zu %s: %zu complete, %zu batched, %zu incomplete; %" PRIu64 " events lost",
+              journeys->count, both ? "round trips" : "journeys", journeys->outcomes[COMPLETE],
+              journeys->outcomes[BATCHED], journeys->outcomes[INCOMPLETE], recording->lost);
+    if (recording->peer != 0)
+        show_acknowledgements(journeys, journeys->list);
+    if (both)
+        show_acknowledgements(journeys, journeys->other);
     show_text(
         0,
         "Times are since the hop before, in complete journeys. p50: half of them took no longer; "
         "p90, p99: 90 %% and 99 %% took no longer. Percentiles do not add up to the last line.");
     show_text(0,
               "Complete: every hop for which this kernel and this server have an event was seen. "
-              "Batched: a hop was not needed, because the server was already awake or NET_RX was "
-              "already running. Incomplete: a hop that this packet must have passed was not seen.");
+              "Batched: a hop was not needed, because the %s was already awake or NET_RX was "
+              "already running. Incomplete: a hop that this packet must have passed was not seen.",
+              both ? "one that reads" : "server");
+}
+
+static void show_hops_of_many(const struct journeys *journeys, const struct journey *leg,
+                              uint64_t *ns)
+{
+    const struct journey *typical = leg + (journeys_typical(journeys) - journeys->list);
+    int box = -1;
+
+    for (int hop = 0; hop < HOP_ACK; hop++) {
+        if (!belongs(journeys, leg, hop))
+            continue;
+        if (show_begins_box(hop, &box))
+            show_box_title(show_box(typical, hops[hop].box));
+        show_hop_of_many(journeys, leg, (enum hop)hop, ns);
+    }
 }
 
 void show_many(const struct recording *recording, const struct journeys *journeys)
 {
     uint64_t *ns = calloc(journeys->count + 1, sizeof *ns);
-    int box = -1;
 
-    colour = show_colours();
-    show_origin(recording);
-    show_text(0, "%zu packets over %s to %s on port %u", journeys->count,
-              vias[recording->via].about, recording->server, recording->port);
-    printf("\n%s  event%s    seen    p50 µs    p90 µs    p99 µs%s\n", colour.dim,
-           show_is_narrow() ? "\n" : "                  ", colour.off);
-    for (int hop = 0; ns != NULL && hop < HOP_ACK; hop++) {
-        if (!belongs(journeys, hop))
-            continue;
-        if (show_begins_box(hop, &box))
-            show_box_title(show_box(journeys_typical(journeys), hops[hop].box));
-        show_hop_of_many(journeys, (enum hop)hop, ns);
-    }
-    if (ns != NULL)
-        show_total_of_many(journeys, ns);
+    show_head(recording, journeys->list, journeys->count,
+              "  event                      seen    p50 µs    p90 µs    p99 µs");
+    if (ns == NULL)
+        return;
+    show_hops_of_many(journeys, journeys->list, ns);
+    if (journeys->list[0].reply != NULL)
+        show_hops_of_many(journeys, journeys->other, ns);
+    show_total_of_many(journeys, ns);
     free(ns);
     show_outcomes(recording, journeys);
     show_notes(recording);
@@ -387,26 +427,22 @@ void show_many(const struct recording *recording, const struct journeys *journey
 
 /* ---- explanations ---- */
 
-static void append(char *text, size_t size, const char *word)
-{
-    size_t length = strlen(text);
-
-    snprintf(text + length, size - length, "%s%s", text[length - 1] == ' ' ? "" : ", ", word);
-}
-
 static void show_events_and_paths(enum hop hop)
 {
-    char events[400] = "Reported by: ", paths[200] = "On the paths: ";
+    char events[400] = "", paths[200] = "";
+    size_t event = 0, path = 0; /* the lengths */
 
     for (size_t i = 0; i < event_type_count; i++)
         if (event_types[i].kind == hop)
-            append(events, sizeof events, event_types[i].event);
+            event += (size_t)snprintf(events + event, sizeof events - event, "%s%s",
+                                      event > 0 ? ", " : "", event_types[i].event);
     for (size_t i = 0; i < VIAS; i++)
         if ((vias[i].hops >> hop & 1U) != 0)
-            append(paths, sizeof paths, vias[i].name);
-    show_text(4, "%s", events);
+            path += (size_t)snprintf(paths + path, sizeof paths - path, "%s%s",
+                                     path > 0 ? ", " : "", vias[i].name);
+    show_text(4, "Reported by: %s", events);
     show_text(4, "Linked to its neighbours by: %s", hops[hop].link);
-    show_text(4, "%s", paths);
+    show_text(4, "On the paths: %s", paths);
 }
 
 /* The usual event of a hop; the others are for other kernels and other servers. */
@@ -428,8 +464,8 @@ static void explain_hop(enum hop hop)
                                        "Without a wait: ",
                                        "With anything else: "};
 
-    printf("%s%s%s,%s", colour.bold, hops[hop].name, colour.off, show_is_narrow() ? "\n" : " ");
-    show_text(0, "in [%s]", box_title(hops[hop].box, WAITS_EPOLL));
+    show_text(0, "%s%s%s, in [%s]", colour.bold, hops[hop].name, colour.off,
+              box_title(hops[hop].box, WAITS_EPOLL));
     for (int way = 0; way < WAYS_TO_WAIT; way++)
         if (hops[hop].why[way] != NULL)
             show_text(4, "%s%s", with[way], hops[hop].why[way]);
@@ -463,9 +499,8 @@ bool show_explain(const char *name)
             fputs(hop > 0 ? "\n" : "", stdout);
             show_box_title(box_title(hops[hop].box, WAITS_EPOLL));
         }
-        printf("  %s%s%s,%s", colour.blue, hops[hop].name, colour.off,
-               show_is_narrow() ? "\n    " : " ");
-        printf("reported by %s\n", usual_event(hop));
+        show_text(2, "%s%s%s, reported by %s", colour.blue, hops[hop].name, colour.off,
+                  usual_event(hop));
         show_text(8, "%s", hops[hop].why[WAITS_EPOLL]);
     }
     return true;

@@ -6,20 +6,29 @@
 
 #include <string.h>
 
+void show_escaped(FILE *stream, const char *words, const char *special, const char *const *escape)
+{
+    for (; *words != '\0'; words++) {
+        const char *found = strchr(special, *words);
+        if (found != NULL)
+            fputs(escape[found - special], stream);
+        else if ((unsigned char)*words >= ' ')
+            fputc(*words, stream);
+    }
+}
+
 /* What a hop's event says: {slot} stands for a value and {name} for the event's name.  What is in
  * brackets is left out if the event has no such value. */
-static const char *const templates[HOPS] = {[HOP_SEND] = "{len} bytes[, fd {fd}]",
-                                            [HOP_QUEUE] = "[{name}, ][{len} bytes][, skb {skb}]",
-                                            [HOP_IRQ] = "irq {irq}, {name}",
-                                            [HOP_TCP] = "[, skb {skb}][, socket {cookie}]",
-                                            [HOP_WAKING] = "{name} {task}, last on cpu{to_cpu}",
-                                            [HOP_WAKEUP] = "{name} {task}, for cpu{to_cpu}",
-                                            [HOP_SWITCH] = "to {task}, from {name}",
-                                            [HOP_WAIT] = "{ret} ready",
-                                            [HOP_LOOP] = "fd {fd}",
-                                            [HOP_RESUME] = "fd {fd}, coroutine {coroutine}",
-                                            [HOP_RECV] = "fd {fd}",
-                                            [HOP_RETURN] = "{ret} bytes"};
+// clang-format off
+static const char *const templates[HOPS] = {
+    [HOP_SEND] = "{len} bytes[, fd {fd}]", [HOP_QUEUE] = "[{name}, ][{len} bytes][, skb {skb}]",
+    [HOP_IRQ] = "irq {irq}, {name}", [HOP_TCP] = "[, skb {skb}][, socket {cookie}]",
+    [HOP_WAKING] = "{name} {task}, last on cpu{to_cpu}",
+    [HOP_WAKEUP] = "{name} {task}, for cpu{to_cpu}", [HOP_SWITCH] = "to {task}, from {name}",
+    [HOP_WAIT] = "{ret} ready", [HOP_LOOP] = "fd {fd}",
+    [HOP_RESUME] = "fd {fd}, coroutine {coroutine}", [HOP_RECV] = "fd {fd}",
+    [HOP_RETURN] = "{ret} bytes", [HOP_ACK] = "[acknowledged, skb {skb}, ]{len} bytes"};
+// clang-format on
 
 /* Append the value that the word before the brace names.  False: the event does not have it. */
 static bool append_value(const struct event *event, const char *word, char *text, size_t size)
@@ -124,47 +133,38 @@ void show_fields(const struct journey *journey, enum hop hop, char *text, size_t
 
 const char *show_state(enum hop_state state)
 {
-    static const char *const words[] = {[NOT_ON_PATH] = "not on this path",
-                                        [SEEN] = "seen",
-                                        [BEGAN_BEFORE] = "before",
-                                        [MERGED] = "merged",
-                                        [NOT_NEEDED] = "not needed",
-                                        [NOT_SEEN] = "not seen",
-                                        [NOT_ASKED] = "not asked for",
-                                        [NOT_AVAILABLE] = "not available",
-                                        [UNKNOWN] = "unknown"};
+    static const char *const words[HOP_STATES] = {"not on this path", "seen",          "before",
+                                                  "merged",           "not needed",    "not seen",
+                                                  "not asked for",    "not available", "unknown"};
 
     return words[state];
 }
 
 const char *show_absence(const struct journey *journey, enum hop hop)
 {
-    const struct hop_info *info = &hops[hop];
-    const char *not_seen =
-        info->not_seen != NULL ? info->not_seen : "there is no event for this skb";
+    static const char *const usual[HOP_STATES] = {
+        [NOT_SEEN] = "there is no event for this skb",
+        [NOT_ASKED] = "the tracer did not ask for this event",
+        [NOT_AVAILABLE] = "this kernel has no such event",
+        [UNKNOWN] = "the recording does not say whether this event was available"};
+    enum hop_state state = journey->state[hop];
+    if (journey->back && state == NOT_NEEDED && hop >= HOP_WAKING)
+        return "the client was awake, because it had not slept in its recv() yet";
+    const char *own = hops[hop].absent[state];
 
-    switch (journey->state[hop]) {
-    case NOT_SEEN:
-        return not_seen;
-    case NOT_NEEDED:
-        return info->not_needed != NULL ? info->not_needed : not_seen;
-    case NOT_AVAILABLE:
-        return info->not_available != NULL ? info->not_available : "this kernel has no such event";
-    case NOT_ASKED:
-        return info->not_asked != NULL ? info->not_asked : "the tracer did not ask for this event";
-    case UNKNOWN:
-        return info->unknown != NULL && (journey->waiting == WAITS_UNKNOWN || hop >= HOP_RECV)
-                   ? info->unknown
-                   : "the recording does not say whether this event was available";
-    default:
-        return NULL;
-    }
+    if (state == UNKNOWN && journey->waiting != WAITS_UNKNOWN && hop < HOP_RECV)
+        own = NULL;
+    return own != NULL ? own : usual[state];
 }
 
 /* Whether the server has coroutines is known only from its stamps.  Only a driver without a card
  * puts a received packet into a CPU's backlog. */
 const char *show_box(const struct journey *journey, enum box box)
 {
+    if (journey->back && (box == BOX_SENDER || box == BOX_WATCH || box == BOX_CODE))
+        return box == BOX_SENDER  ? "the server"
+               : box == BOX_WATCH ? "the client waits on this socket"
+                                  : "the client reads";
     if (box == BOX_CARD && journey->at[HOP_BACKLOG] != NULL)
         return "NIC hardware: none on this path";
     if (box == BOX_WATCH && journey->waiting == WAITS_UNKNOWN &&
@@ -178,6 +178,15 @@ const char *show_box(const struct journey *journey, enum box box)
 /* Where another thread or an unusual event did the work. */
 static const char *remark_on_worker(const struct journey *journey, enum hop hop)
 {
+    if (hop == HOP_ACK && event_kind(journey->at[hop]) == HOP_TCP)
+        return journey->at[hop]->value[SLOT_LEN] == 0
+                   ? "This segment has no data. The receiver had none to send, and waited for some "
+                     "(delayed acknowledgement, 40 ms), or had a reason to answer at once."
+               : journey->back ? "It came with the next request (a piggybacked acknowledgement)."
+                               : "It came with the reply (a piggybacked acknowledgement).";
+    if (hop == HOP_TCP && journey->segments > 1)
+        return "The reply came in several segments. This is the last one, for which the client "
+               "waits.";
     if (hop == HOP_TCP && journey->size_wraps)
         return "The packet had waited in the socket's backlog, because a call held the socket's "
                "lock, and other segments were joined to it. The thread of that call works on the "
@@ -232,8 +241,11 @@ const char *show_remark(const struct journey *journey, enum hop hop)
 }
 
 /* Sockets show fewer hops, so their shares are different ones. */
-const char *show_share(const struct recording *recording, enum share share)
+const char *show_share(const struct recording *recording, const struct journey *journey,
+                       enum share share)
 {
+    if (journey->back && (share == SHARE_CODE || share == SHARE_SENDER))
+        return share == SHARE_CODE ? "client" : "answering";
     if (recording->via == VIA_SOCKETS && share == SHARE_STACK)
         return "backlog, NET_RX, some IP";
     if (recording->via == VIA_SOCKETS && share == SHARE_SCHEDULER)
@@ -241,18 +253,31 @@ const char *show_share(const struct recording *recording, enum share share)
     return share_names[share];
 }
 
-void show_title(const struct recording *recording, const struct journey *journey, char *text,
-                size_t size)
+const char *show_why(const struct journey *journey, enum hop hop)
 {
+    bool back = journey->back && hops[hop].why_back != NULL;
+
+    return back ? hops[hop].why_back : hop_why(hop, journey->waiting);
+}
+
+void show_title(const struct recording *recording, const struct journey *journey, size_t count,
+                char *text, size_t size)
+{
+    static const char *const nouns[3][2] = {
+        {"packet", "packets"}, {"round trip", "round trips"}, {"reply", "replies"}};
     const struct event *tcp = journey->at[HOP_TCP], *got = journey->at[HOP_RETURN];
     long length = tcp != NULL ? (long)journey->size : got != NULL ? (long)got->value[SLOT_RET] : 0;
-    char bytes[40] = "";
+    const char *noun = nouns[journey->back ? 2 : journey->reply != NULL][count > 1];
+    bool one_by_sockets = recording->via == VIA_SOCKETS && count == 1;
+    char number[24] = "One", bytes[40] = "", end[110] = ", as an ordinary user's sockets see it";
 
-    if (length > 0)
+    if (count > 1)
+        snprintf(number, sizeof number, "%zu", count);
+    else if (length > 0)
         snprintf(bytes, sizeof bytes, " with %ld byte%s of data", length, length == 1 ? "" : "s");
-    if (recording->via == VIA_SOCKETS)
-        snprintf(text, size, "One packet%s over lo, as an ordinary user's sockets see it", bytes);
-    else
-        snprintf(text, size, "One packet%s over %s to %s on port %u", bytes,
-                 vias[recording->via].about, recording->server, recording->port);
+    if (!one_by_sockets)
+        snprintf(end, sizeof end, " %s %s on port %u", journey->back ? "from" : "to",
+                 recording->server, recording->port);
+    snprintf(text, size, "%s %s%s over %s%s", number, noun, bytes,
+             one_by_sockets ? "lo" : vias[recording->via].about, end);
 }

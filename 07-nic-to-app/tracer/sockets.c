@@ -16,11 +16,10 @@
 #include <errno.h>
 #include <linux/errqueue.h>
 #include <linux/net_tstamp.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -69,8 +68,8 @@ static uint64_t stamp_in(struct msghdr *message)
     return 0;
 }
 
-/* Wait for a message, read it, echo it and report it. */
-static bool echo_and_report(int fd, int epoll, int to)
+/* Wait for a message, read it, report it and echo it. */
+static bool echo_and_report(int fd, int epoll, struct report *report)
 {
     char bytes[MESSAGE_SIZE], control[256];
     struct iovec place = {bytes, sizeof bytes};
@@ -79,32 +78,31 @@ static bool echo_and_report(int fd, int epoll, int to)
                              .msg_control = control,
                              .msg_controllen = sizeof control};
     struct epoll_event event;
-    struct report report = {.stamp_cpu = -1};
-    socklen_t size = sizeof report.stamp_cpu;
+    socklen_t size = sizeof report->stamp_cpu;
 
     int ready;
     do
         ready = epoll_wait(epoll, &event, 1, WAIT_MS);
     while (ready == -1 && errno == EINTR); /* the process was stopped and continued */
-    report.woken = run_now_ns();
+    report->woken = run_now_ns();
     if (ready != 1 || recvmsg(fd, &message, 0) != (ssize_t)MESSAGE_SIZE)
         return false;
-    report.read = run_now_ns();
-    report.cpu = sched_getcpu();
-    report.stamp = stamp_in(&message);
-    getsockopt(fd, SOL_SOCKET, SO_INCOMING_CPU, &report.stamp_cpu, &size);
-    return send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) == (ssize_t)sizeof bytes &&
-           write(to, &report, sizeof report) == (ssize_t)sizeof report;
+    report->read = run_now_ns();
+    report->cpu = sched_getcpu();
+    report->stamp = stamp_in(&message);
+    report->stamp_cpu = -1;
+    getsockopt(fd, SOL_SOCKET, SO_INCOMING_CPU, &report->stamp_cpu, &size);
+    return send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) == (ssize_t)sizeof bytes;
 }
 
-static void run_receiver(int fd, int to)
+static void run_receiver(int fd, struct report *report)
 {
     struct epoll_event event = {.events = EPOLLIN};
     int epoll = epoll_create1(EPOLL_CLOEXEC);
 
     if (epoll == -1 || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == -1)
         _exit(1);
-    while (echo_and_report(fd, epoll, to))
+    while (echo_and_report(fd, epoll, report))
         continue;
     _exit(0);
 }
@@ -112,7 +110,8 @@ static void run_receiver(int fd, int to)
 /* ---- the sender ---- */
 
 struct pair {
-    int client, server, from; /* from: the receiver's reports */
+    int client, server;
+    struct report *report; /* in memory that the receiver shares */
     pid_t receiver;
     uint64_t clock_offset;
     unsigned port;
@@ -123,69 +122,36 @@ static bool connect_pair(struct pair *pair)
 {
     struct sockaddr_in name = {.sin_family = AF_INET};
     socklen_t size = sizeof name;
-    int on = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     unsigned incoming = SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE;
     unsigned outgoing = SOF_TIMESTAMPING_TX_SCHED | SOF_TIMESTAMPING_TX_SOFTWARE |
                         SOF_TIMESTAMPING_TX_ACK | SOF_TIMESTAMPING_SOFTWARE |
                         SOF_TIMESTAMPING_OPT_ID | SOF_TIMESTAMPING_OPT_TSONLY;
 
     name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    pair->client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     bool done =
-        listener != -1 && pair->client != -1 &&
-        bind(listener, (struct sockaddr *)&name, sizeof name) == 0 && listen(listener, 1) == 0 &&
-        getsockname(listener, (struct sockaddr *)&name, &size) == 0 &&
-        connect(pair->client, (struct sockaddr *)&name, sizeof name) == 0 &&
+        listener != -1 && bind(listener, (struct sockaddr *)&name, sizeof name) == 0 &&
+        listen(listener, 1) == 0 && getsockname(listener, (struct sockaddr *)&name, &size) == 0 &&
+        (pair->client = client_connect("127.0.0.1", ntohs(name.sin_port))) != -1 &&
         (pair->server = accept(listener, NULL, NULL)) != -1 &&
-        setsockopt(pair->client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0 &&
         setsockopt(pair->server, SOL_SOCKET, SO_TIMESTAMPING, &incoming, sizeof incoming) == 0 &&
         setsockopt(pair->client, SOL_SOCKET, SO_TIMESTAMPING, &outgoing, sizeof outgoing) == 0;
-    if (listener != -1)
-        close(listener);
+    file_close(listener);
     pair->port = ntohs(name.sin_port);
     return done;
 }
 
 static bool start_receiver(struct pair *pair)
 {
-    int ends[2];
-
-    if (pipe(ends) == -1)
-        return false;
-    pair->receiver = child_start();
+    pair->report =
+        mmap(NULL, sizeof *pair->report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pair->receiver = pair->report != MAP_FAILED ? child_start() : -1;
     if (pair->receiver == 0) {
         close(pair->client);
-        close(ends[0]);
-        run_receiver(pair->server, ends[1]);
+        run_receiver(pair->server, pair->report);
     }
-    close(ends[1]);
     close(pair->server);
-    pair->from = ends[0];
     return pair->receiver != -1;
-}
-
-static bool wait_for(int fd, short events)
-{
-    struct pollfd poller = {.fd = fd, .events = events};
-    int ready;
-
-    do
-        ready = poll(&poller, 1, WAIT_MS);
-    while (ready == -1 && errno == EINTR && !run_stopped());
-    return ready == 1;
-}
-
-static bool read_echo(int fd)
-{
-    char bytes[MESSAGE_SIZE];
-
-    for (size_t have = 0; have < sizeof bytes;) {
-        ssize_t got = wait_for(fd, POLLIN) ? recv(fd, bytes + have, sizeof bytes - have, 0) : -1;
-        if (got <= 0)
-            return false;
-        have += (size_t)got;
-    }
-    return true;
 }
 
 /* ---- events ---- */
@@ -235,27 +201,24 @@ static bool read_stamp(const struct pair *pair)
 /* Send one message, receive its echo, and record all stamps and reports. */
 static bool exchange(const struct pair *pair, uint64_t packet)
 {
-    struct report report;
-    uint64_t sent = run_now_ns();
+    const struct report *report = pair->report;
+    struct turn turn;
     int cpu = sched_getcpu();
 
-    if (send(pair->client, MESSAGE, MESSAGE_SIZE, MSG_NOSIGNAL) != (ssize_t)MESSAGE_SIZE ||
-        !read_echo(pair->client) || !wait_for(pair->from, POLLIN) ||
-        read(pair->from, &report, sizeof report) != (ssize_t)sizeof report ||
-        !add(pair, packet, "send", sent, getpid(), cpu))
+    if (!client_echo(pair->client, &turn) || !add(pair, packet, "send", turn.start, getpid(), cpu))
         return false;
     while (read_stamp(pair))
         continue;
-    uint64_t stamp = report.stamp - pair->clock_offset;
-    return (report.stamp == 0 ||
-            add(pair, packet, "RX_SOFTWARE_stamp", stamp, 0, report.stamp_cpu)) &&
-           add(pair, packet, "epoll_wait_returned", report.woken, pair->receiver, report.cpu) &&
-           add(pair, packet, "recvmsg_returned", report.read, pair->receiver, report.cpu);
+    uint64_t stamp = report->stamp - pair->clock_offset;
+    return (report->stamp == 0 ||
+            add(pair, packet, "RX_SOFTWARE_stamp", stamp, 0, report->stamp_cpu)) &&
+           add(pair, packet, "epoll_wait_returned", report->woken, pair->receiver, report->cpu) &&
+           add(pair, packet, "recvmsg_returned", report->read, pair->receiver, report->cpu);
 }
 
 enum run_result run_sockets(unsigned packets, struct recording *recording, char why[WHY_SIZE])
 {
-    struct pair pair = {.client = -1, .server = -1, .from = -1, .recording = recording};
+    struct pair pair = {.client = -1, .server = -1, .recording = recording};
 
     *recording = (struct recording){.via = VIA_SOCKETS, .server = "a receiver of our own"};
     bool done = connect_pair(&pair) && start_receiver(&pair);
@@ -270,10 +233,7 @@ enum run_result run_sockets(unsigned packets, struct recording *recording, char 
     int error = errno;
     recording_lacks_rest(recording, SOCKET_STAMP); /* the kernel wrote none */
     recording->port = pair.port;
-    if (pair.client != -1)
-        close(pair.client);
-    if (pair.from != -1)
-        close(pair.from);
+    file_close(pair.client);
     child_end(pair.receiver);
     if (run_stopped())
         return RUN_STOPPED;

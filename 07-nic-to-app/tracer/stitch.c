@@ -21,57 +21,57 @@ static bool is_same(const struct event *event, const struct event *begin, uint32
     return true;
 }
 
-size_t search(const struct recording *recording, size_t from, enum direction direction,
-              enum hop kind, uint32_t end, uint32_t same)
+const struct event *search(const struct recording *recording, const struct event *from,
+                           enum direction direction, enum hop kind, uint32_t end, uint32_t same)
 {
     uint32_t slots = same & (BIT(SLOTS) - 1);
 
-    if (from == NOWHERE || (recording->kinds & BIT(kind)) == 0 ||
-        (recording->events[from].has & slots) != slots)
-        return NOWHERE;
-    const struct event *begin = &recording->events[from];
+    if (from == NULL || (recording->kinds & BIT(kind)) == 0 || (from->has & slots) != slots)
+        return NULL;
     size_t step = (size_t)(int)direction; /* for BACK the addition wraps around: minus one */
-    for (size_t i = from + step; i < recording->count; i += step) {
+    for (size_t i = (size_t)(from - recording->events) + step; i < recording->count; i += step) {
         const struct event *event = &recording->events[i];
-        uint64_t distance = direction == FORWARD ? event->ns - begin->ns : begin->ns - event->ns;
-        if (distance > MAX_DISTANCE_NS)
-            return NOWHERE;
         enum hop found = event_kind(event);
-        if ((found != kind && (end >> found & 1U) == 0) || !is_same(event, begin, same))
-            continue;
-        return found == kind ? i : NOWHERE;
+        uint64_t distance = direction == FORWARD ? event->ns - from->ns : from->ns - event->ns;
+        if (distance > MAX_DISTANCE_NS)
+            return NULL;
+        if ((found == kind || (end >> found & 1U) != 0) && is_same(event, from, same))
+            return found == kind ? event : NULL;
     }
-    return NOWHERE;
+    return NULL;
 }
 
-void draft_set(struct draft *draft, enum hop hop, size_t at)
+void journey_set(struct journey *journey, enum hop hop, const struct event *event)
 {
-    draft->at[hop] = at;
-    if (at == NOWHERE)
-        return;
-    draft->journey->at[hop] = &draft->recording->events[at];
-    draft->journey->state[hop] = SEEN;
+    journey->at[hop] = event;
+    if (event != NULL)
+        journey->state[hop] = SEEN;
 }
 
-void draft_find(struct draft *draft, enum hop hop, enum hop from, enum direction direction,
-                uint32_t end, uint32_t same)
+void journey_find(struct journey *journey, enum hop hop, enum hop from, enum direction direction,
+                  uint32_t end, uint32_t same)
 {
-    draft_set(draft, hop, search(draft->recording, draft->at[from], direction, hop, end, same));
+    journey_set(journey, hop,
+                search(journey->recording, journey->at[from], direction, hop, end, same));
 }
 
-void draft_clear(struct draft *draft, enum hop hop, enum hop_state state)
+void journey_clear(struct journey *journey, enum hop hop, enum hop_state state)
 {
-    draft->at[hop] = NOWHERE;
-    draft->journey->at[hop] = NULL;
-    draft->journey->state[hop] = state;
+    journey->at[hop] = NULL;
+    journey->state[hop] = state;
 }
 
 /* What is known of a hop before any of its events is found. */
-static enum hop_state initial_state(const struct recording *recording, int hop)
+static enum hop_state initial_state(const struct recording *recording, bool back, int hop)
 {
-    bool exists = false;
+    bool exists = false, both = recording->peer != 0;
+    /* The tracer's own client sleeps in its recv(), without any loop. */
+    bool only_in_server = hop == HOP_CALLBACK || hop == HOP_WAIT || hops[hop].box == BOX_LOOP;
 
-    if ((vias[recording->via].hops >> hop & 1U) == 0)
+    if (both && (hop == HOP_ACK || hop == (back ? HOP_DONE : HOP_START)))
+        return NOT_SEEN;
+    if ((vias[recording->via].hops >> hop & 1U) == 0 || (back && only_in_server) ||
+        hop == HOP_START || hop == HOP_DONE)
         return NOT_ON_PATH;
     for (size_t type = 0; type < event_type_count; type++) {
         bool sockets = event_types[type].provider == SOCKET_STAMP;
@@ -88,88 +88,136 @@ static enum hop_state initial_state(const struct recording *recording, int hop)
     return exists ? NOT_ASKED : NOT_AVAILABLE;
 }
 
-void draft_begin(struct draft *draft)
-{
-    for (int hop = 0; hop < HOPS; hop++) {
-        draft->at[hop] = NOWHERE;
-        draft->journey->state[hop] = initial_state(draft->recording, hop);
-    }
-    draft->journey->frames = 1;
-    draft->journey->waiting = draft->recording->via == VIA_SOCKETS ? WAITS_EPOLL : WAITS_UNKNOWN;
-}
-
 static bool same_packet(const struct event *event, const struct event *other)
 {
     return event_has(event, SLOT_PACKET) && event->value[SLOT_PACKET] == other->value[SLOT_PACKET];
 }
 
+const char *const way_names[WAYS] = {"in", "back", "both"};
+
 /* Events from sockets carry the number of their packet.  The echo of one packet arrives before the
  * next is sent, so the events of a packet are adjacent. */
-static void collect(struct draft *draft, size_t last)
+static void collect(struct journey *journey, const struct event *last)
 {
-    const struct event *events = draft->recording->events;
-    size_t at = last;
+    const struct event *at = last, *first = journey->recording->events;
+    const struct event *end = first + journey->recording->count;
 
-    while (at > 0 && same_packet(&events[at - 1], &events[last]))
+    while (at > first && same_packet(at - 1, last))
         at--;
-    for (; at < draft->recording->count && same_packet(&events[at], &events[last]); at++)
-        if (event_kind(&events[at]) < HOPS)
-            draft_set(draft, event_kind(&events[at]), at);
+    for (; at < end && same_packet(at, last); at++)
+        if (event_kind(at) < HOPS)
+            journey_set(journey, event_kind(at), at);
 }
 
-/* Whether the packet is for the server, which is so unless the recording marks it as another's, and
- * carries data.  The size has 16 bits, so 0 may be 65,536; the skb's length then tells. */
-static bool is_for_server(const struct recording *recording, size_t i)
+/* Whether the packet carries data.  The size has 16 bits, so 0 may be 65,536; the skb's length then
+ * tells. */
+static bool has_data(const struct recording *recording, const struct event *event)
 {
-    const struct event *event = &recording->events[i];
-
-    if (event_has(event, SLOT_PORT) && event->value[SLOT_PORT] != recording->port)
-        return false;
     if (event_kind(event) != HOP_TCP || event->value[SLOT_LEN] != 0)
         return true;
-    size_t receive =
-        search(recording, i, BACK, HOP_RECEIVE, BIT(HOP_TCP) | BIT(HOP_COPY), BIT(SLOT_SKB));
-    return receive != NOWHERE && recording->events[receive].value[SLOT_LEN] > MAX_HEADERS;
+    const struct event *receive =
+        search(recording, event, BACK, HOP_RECEIVE, BIT(HOP_TCP) | BIT(HOP_COPY), BIT(SLOT_SKB));
+    return receive != NULL && receive->value[SLOT_LEN] > MAX_HEADERS;
+}
+
+/* Assemble the journey with this event in its middle.  NULL: none of its events was seen. */
+static void follow(const struct recording *recording, const struct event *middle,
+                   struct journey *journey)
+{
+    bool sockets = recording->via == VIA_SOCKETS;
+
+    journey->recording = recording;
+    journey->frames = 1;
+    journey->waiting = sockets ? WAITS_EPOLL : WAITS_UNKNOWN;
+    for (int hop = 0; hop < HOPS; hop++)
+        journey->state[hop] = initial_state(recording, journey->back, hop);
+    if (middle == NULL)
+        return;
+    if (sockets) {
+        collect(journey, middle);
+    } else {
+        journey_set(journey, HOP_TCP, middle);
+        trace_back(journey);
+        trace_forward(journey);
+        explain_missing(journey);
+    }
+    drop_disorder(journey);
+}
+
+/* The packet is a request: a journey of its own, and one for the reply that is to come. */
+static void add_request(struct journeys *journeys, const struct recording *recording,
+                        const struct event *middle, bool both)
+{
+    struct journey *request = &journeys->list[journeys->count];
+    struct journey *reply = &journeys->other[journeys->count++];
+
+    *reply = (struct journey){.back = true, .request = both ? request : NULL};
+    request->reply = both ? reply : NULL;
+    follow(recording, middle, request);
+    follow(recording, NULL, reply);
+}
+
+/* If a reply comes in several segments, the client waits for the last one, so that is followed. */
+static void add_reply(struct journey *reply, const struct event *middle)
+{
+    const struct recording *recording = reply->recording;
+
+    *reply =
+        (struct journey){.back = true, .request = reply->request, .segments = reply->segments + 1};
+    follow(recording, middle, reply);
+}
+
+static void stitch_packets(const struct recording *recording, bool both, struct journeys *journeys)
+{
+    enum hop middle = recording->via == VIA_SOCKETS ? HOP_RETURN : HOP_TCP;
+    unsigned skip = recording->skip;
+
+    for (size_t i = 0; i < recording->count; i++) {
+        const struct event *event = &recording->events[i];
+        uint64_t port = event_has(event, SLOT_PORT) ? event->value[SLOT_PORT] : recording->port;
+        bool back = recording->peer != 0 && port == recording->peer, first = journeys->count == 0;
+        size_t last = journeys->count - 1; /* unless there is none */
+        if (event_kind(event) != middle || (!back && port != recording->port) || (back && first))
+            continue;
+        /* What the sender's socket gets next acknowledges: each segment has a field for that. */
+        struct journey *sent = first ? NULL : back ? &journeys->list[last] : &journeys->other[last];
+        if (sent != NULL && sent->state[HOP_ACK] == NOT_SEEN && sent->at[HOP_TCP] != NULL)
+            journey_set(sent, HOP_ACK, event);
+        if (!has_data(recording, event))
+            continue;
+        if (back)
+            add_reply(&journeys->other[last], event);
+        else if (skip > 0)
+            skip--;
+        else
+            add_request(journeys, recording, event, both);
+    }
 }
 
 /* There is at most one journey for each event with which one is found. */
-static size_t count_kind(const struct recording *recording, enum hop kind)
+bool stitch(const struct recording *recording, enum way way, struct journeys *journeys)
 {
-    size_t count = 0;
+    size_t most = 1;
 
     for (size_t i = 0; i < recording->count; i++)
-        count += event_kind(&recording->events[i]) == kind;
-    return count;
-}
-
-bool stitch(const struct recording *recording, struct journeys *journeys)
-{
-    bool sockets = recording->via == VIA_SOCKETS;
-    enum hop middle = sockets ? HOP_RETURN : HOP_TCP;
-    unsigned skip = recording->skip;
-
-    *journeys = (struct journeys){
-        .list = calloc(count_kind(recording, middle) + 1, sizeof(struct journey))};
-    for (size_t i = 0; journeys->list != NULL && i < recording->count; i++) {
-        if (event_kind(&recording->events[i]) != middle || !is_for_server(recording, i) ||
-            (skip > 0 && skip-- > 0))
-            continue;
-        struct journey *journey = &journeys->list[journeys->count++];
-        struct draft draft = {.recording = recording, .journey = journey};
-        draft_begin(&draft);
-        if (sockets) {
-            collect(&draft, i);
-        } else {
-            draft_set(&draft, HOP_TCP, i);
-            trace_back(&draft);
-            trace_forward(&draft);
-            explain_missing(&draft);
-        }
-        drop_disorder(journey);
+        most += event_kind(&recording->events[i]) ==
+                (recording->via == VIA_SOCKETS ? HOP_RETURN : HOP_TCP);
+    *journeys = (struct journeys){.list = calloc(most, sizeof(struct journey)),
+                                  .other = calloc(most, sizeof(struct journey))};
+    if (journeys->list == NULL || journeys->other == NULL)
+        return false;
+    stitch_packets(recording, way == WAY_BOTH || (way == WAYS && recording->peer != 0), journeys);
+    if (way == WAY_BACK) {
+        struct journey *requests = journeys->list;
+        journeys->list = journeys->other;
+        journeys->other = requests;
+    }
+    for (size_t i = 0; i < journeys->count; i++) {
+        struct journey *journey = &journeys->list[i];
         journey->outcome = journey_outcome(journey);
         journeys->outcomes[journey->outcome]++;
     }
-    return journeys->list != NULL;
+    return true;
 }
 
 const struct journey *journeys_typical(const struct journeys *journeys)
@@ -183,5 +231,6 @@ const struct journey *journeys_typical(const struct journeys *journeys)
 void journeys_free(struct journeys *journeys)
 {
     free(journeys->list);
+    free(journeys->other);
     *journeys = (struct journeys){0};
 }

@@ -103,8 +103,7 @@ bool target_start(struct target *target, const char *program, const struct path 
     if (access(program, X_OK) == -1 || out == -1) {
         snprintf(why, WHY_SIZE, "The server %s cannot be started: %s. (To build it, run make.)",
                  program, strerror(errno));
-        if (out != -1)
-            close(out);
+        file_close(out);
         return false;
     }
     pid_t parent = getpid();
@@ -131,8 +130,7 @@ void target_stop(struct target *target)
         if (!ended)
             ended_within(target->pid, END_MS);
     }
-    if (target->stamps != -1)
-        close(target->stamps);
+    file_close(target->stamps);
     *target = (struct target){.stamps = -1};
 }
 
@@ -285,6 +283,8 @@ static void add_threads_of(void *argument, pid_t pid)
 void target_threads(struct target *target, bool more_may_start, struct scope *scope)
 {
     for_each_process(target, add_threads_of, scope);
+    if (scope->both_ways)
+        add_threads_of(scope, scope->client);
     if (more_may_start)
         scope->tasks[0] = 0;
 }
@@ -305,8 +305,7 @@ int target_low_water(const struct target *target)
             greatest = least;
         close(fd);
     }
-    if (process != -1)
-        close(process);
+    file_close(process);
     return greatest;
 }
 

@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -21,12 +22,10 @@
 #define MAX_PACKETS 20000 /* about 150 MB of events */
 #define PATH_SIZE 4096
 
-enum { COUNT, JSON, SVG, RECORD, BRIEF, VIA, SERVER, CPU, WATCH, DEVICE, ADDRESS, PORT, OPTIONS };
-
 static struct {
     struct plan plan;
     struct output output;
-    const char *value[OPTIONS]; /* NULL: this option was not given */
+    const char *value[128]; /* by an option's letter; NULL: it was not given */
 } options = {.plan = {.via = VIA_LO, .packets = 1, .device = "lo"}};
 
 static void usage(FILE *stream)
@@ -37,6 +36,7 @@ static void usage(FILE *stream)
           "       trace explain [HOP]            explain a hop, or list all of them\n"
           "  -n N             follow N packets, and show how long each hop takes\n"
           "  --via PATH       the packet's path: lo, veth, tap, gro or rps (default: lo)\n"
+          "  --way WAY        follow the request (in), its echo (back) or both (default: in)\n"
           "  --server PROGRAM start this server instead, as: PROGRAM -b ADDRESS -p 0\n"
           "  --cpu N          the CPU for client and server, or: any (default: 0)\n"
           "  --json FILE      write a trace that Perfetto and Chrome's tracing page can load\n"
@@ -96,54 +96,35 @@ static const char *path_beside(const char *program, const char *name, char path[
     return path;
 }
 
-static const struct {
-    const char *name;
-    bool has_value;
-} known[OPTIONS] = {
-    [COUNT] = {"-n", true},        [JSON] = {"--json", true},    [SVG] = {"--svg", true},
-    [RECORD] = {"--record", true}, [BRIEF] = {"--brief", false}, [VIA] = {"--via", true},
-    [SERVER] = {"--server", true}, [CPU] = {"--cpu", true},      [WATCH] = {"--watch", false},
-    [DEVICE] = {"--device", true}, [ADDRESS] = {"-b", true},     [PORT] = {"-p", true}};
-
-/* Which option a word is.  Its value may follow at once: -n5, --json=FILE. */
-static int find_option(const char *word, const char **value)
-{
-    if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0) {
-        usage(stdout);
-        exit(0);
-    }
-    for (int i = 0; i < OPTIONS; i++) {
-        size_t length = strlen(known[i].name);
-        const char *rest = word + length;
-        if (strncmp(word, known[i].name, length) != 0 ||
-            (*rest != '\0' && (!known[i].has_value || (length > 2 && *rest != '='))))
-            continue;
-        if (*rest != '\0')
-            *value = length > 2 ? rest + 1 : rest;
-        return i;
-    }
-    bad_usage(word, "there is no such option");
-}
+/* Each option has a letter, even those without a short form. */
+// clang-format off
+static const struct option known[] = {
+    {"n", 1, NULL, 'n'},     {"json", 1, NULL, 'j'},   {"svg", 1, NULL, 's'},
+    {"record", 1, NULL, 'r'}, {"brief", 0, NULL, 'q'}, {"via", 1, NULL, 'v'},
+    {"way", 1, NULL, 'w'},   {"server", 1, NULL, 'S'}, {"cpu", 1, NULL, 'c'},
+    {"watch", 0, NULL, 'W'}, {"device", 1, NULL, 'd'}, {"b", 1, NULL, 'b'},
+    {"p", 1, NULL, 'p'},     {"help", 0, NULL, 'h'},   {NULL, 0, NULL, 0}};
+// clang-format on
 
 /* Collect the options, which may be anywhere, and at most two other words. */
-static int parse_words(char **argv, const char *word[2])
+static int parse_words(int argc, char **argv, const char *word[2])
 {
-    int words = 0;
+    int words = 0, option;
 
-    while (*++argv != NULL) {
-        const char *value = NULL;
-        if (argv[0][0] == '-') {
-            int option = find_option(*argv, &value);
-            if (known[option].has_value && value == NULL && (value = argv[1]) != NULL)
-                argv++;
-            else if (known[option].has_value && value == NULL)
-                bad_usage(*argv, "needs a value");
-            options.value[option] = value != NULL ? value : "";
-        } else if (words < 2) {
-            word[words++] = *argv;
-        } else {
-            bad_usage(*argv, "too many words");
+    while ((option = getopt_long(argc, argv, "-:n:b:p:h", known, NULL)) != -1) {
+        if (option == 'h') {
+            usage(stdout);
+            exit(0);
         }
+        if (option == '?' || option == ':')
+            bad_usage(argv[optind - 1],
+                      option == ':' ? "needs a value" : "there is no such option");
+        if (option == 1 && words == 2)
+            bad_usage(optarg, "too many words");
+        if (option == 1) /* a word that is no option and no value */
+            word[words++] = optarg;
+        else
+            options.value[option] = optarg != NULL ? optarg : "";
     }
     return words;
 }
@@ -153,49 +134,54 @@ static void parse_values(void)
     const char *const *value = options.value;
     struct plan *plan = &options.plan;
     unsigned char address[16];
-    int via = value[VIA] != NULL ? via_find(value[VIA]) : VIA_LO;
+    enum way way = value['w'] != NULL ? WAY_IN : WAYS;
+    int via = value['v'] != NULL ? via_find(value['v']) : VIA_LO;
 
     if (via == -1 || via >= VIA_CARD)
-        bad_usage(value[VIA], "there is no such path; there are lo, veth, tap, gro and rps");
+        bad_usage(value['v'], "there is no such path; there are lo, veth, tap, gro and rps");
     plan->via = (enum via)via;
-    plan->address = value[ADDRESS];
+    while (way < WAYS && strcmp(value['w'], way_names[way]) != 0)
+        way++;
+    if (value['w'] != NULL && way == WAYS)
+        bad_usage(value['w'], "there is no such way; there are in, back and both");
+    plan->address = value['b'];
     if (plan->address != NULL && inet_pton(AF_INET, plan->address, address) != 1 &&
         inet_pton(AF_INET6, plan->address, address) != 1)
         bad_usage(plan->address, "-b needs an IPv4 or IPv6 address");
-    if (value[COUNT] != NULL)
+    if (value['n'] != NULL)
         plan->packets =
-            parse_number(value[COUNT], "not a number of packets, 1 to 20000", 1, MAX_PACKETS);
-    if (value[PORT] != NULL)
-        plan->port = parse_port(value[PORT]);
-    if (value[CPU] != NULL)
-        plan->cpu = strcmp(value[CPU], "any") == 0
+            parse_number(value['n'], "not a number of packets, 1 to 20000", 1, MAX_PACKETS);
+    if (value['p'] != NULL)
+        plan->port = parse_port(value['p']);
+    if (value['c'] != NULL)
+        plan->cpu = strcmp(value['c'], "any") == 0
                         ? -1
-                        : (int)parse_number(value[CPU], "not a CPU", 0, 1023);
-    if (value[DEVICE] != NULL)
-        plan->device = value[DEVICE];
-    plan->watch = value[WATCH] != NULL;
-    options.output = (struct output){.brief = value[BRIEF] != NULL,
-                                     .json = value[JSON],
-                                     .svg = value[SVG],
-                                     .record = value[RECORD]};
+                        : (int)parse_number(value['c'], "not a CPU", 0, 1023);
+    if (value['d'] != NULL)
+        plan->device = value['d'];
+    plan->watch = value['W'] != NULL;
+    plan->both_ways = value['w'] != NULL && way != WAY_IN;
+    options.output = (struct output){.brief = value['q'] != NULL,
+                                     .json = value['j'],
+                                     .svg = value['s'],
+                                     .record = value['r'],
+                                     .way = way};
 }
 
 /* An option that would have no effect is refused, so that nobody relies on it. */
-#define BIT_OF(option) (1U << (option))
-#define ANY_COMMAND (BIT_OF(COUNT) | BIT_OF(JSON) | BIT_OF(SVG) | BIT_OF(RECORD) | BIT_OF(BRIEF))
+#define ANY_COMMAND "njsrqw"
 enum { START, ATTACH, REPLAY, EXPLAIN };
 static const struct command {
-    const char *name;   /* NULL: without a command, ./server is started */
-    unsigned allowed;   /* options */
-    const char *reason; /* why others are not allowed */
-    const char *needs;  /* the word after it; NULL: none */
+    const char *name;    /* NULL: without a command, ./server is started */
+    const char *allowed; /* the letters of options */
+    const char *reason;  /* why others are not allowed */
+    const char *needs;   /* the word after it; NULL: none */
 } commands[] = {
-    {NULL, ANY_COMMAND | BIT_OF(VIA) | BIT_OF(SERVER) | BIT_OF(CPU) | BIT_OF(WATCH),
-     "works only with attach or --watch", NULL},
-    {"attach", ANY_COMMAND | BIT_OF(WATCH) | BIT_OF(DEVICE) | BIT_OF(ADDRESS),
-     "does not work with attach: the server is already running", "needs a port"},
+    {NULL, ANY_COMMAND "vScW", "works only with attach or --watch", NULL},
+    {"attach", ANY_COMMAND "Wdb", "does not work with attach: the server is already running",
+     "needs a port"},
     {"replay", ANY_COMMAND, "does not work with replay: that run is over", "needs a file"},
-    {"explain", 0, "does not work with explain", NULL},
+    {"explain", "", "does not work with explain", NULL},
 };
 
 static const struct command *find_command(const char *word)
@@ -211,16 +197,16 @@ static void check_options(const struct command *command)
 {
     struct plan *plan = &options.plan;
     bool is_lo = strcmp(plan->device, "lo") == 0, starts = command->name == NULL;
-    unsigned allowed = command->allowed;
+    const char *allowed = starts && plan->watch ? ANY_COMMAND "ScWdbp" : command->allowed;
 
-    if (starts && plan->watch)
-        allowed = (allowed & ~BIT_OF(VIA)) | BIT_OF(DEVICE) | BIT_OF(ADDRESS) | BIT_OF(PORT);
-    for (int i = 0; i < OPTIONS; i++)
-        if (options.value[i] != NULL && (allowed & BIT_OF(i)) == 0)
-            bad_usage(known[i].name,
-                      i == VIA && starts
+    for (const struct option *option = known; option->name != NULL; option++)
+        if (options.value[option->val] != NULL && strchr(allowed, option->val) == NULL)
+            bad_usage(option->name,
+                      option->val == 'v' && starts
                           ? "does not work with --watch: the senders of the packets choose the path"
                           : command->reason);
+    if (plan->both_ways && (plan->watch || plan->via == VIA_TAP || plan->via == VIA_GRO))
+        bad_usage("--way", "only over lo, veth and rps has trace a client that can be followed");
     if (plan->via == VIA_RPS && plan->cpu != 0)
         bad_usage("--cpu", "--via rps needs the client on CPU 0, to move the packet to CPU 1");
     if (!plan->watch && !is_lo)
@@ -232,32 +218,25 @@ static void check_options(const struct command *command)
         plan->address = "0.0.0.0"; /* its packets are for another address */
 }
 
-static bool is_pipe_or_device(const char *file)
-{
-    struct stat status;
-
-    return strcmp(file, "-") == 0 ||
-           (stat(file, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode)));
-}
-
 /* Check before the run that the files can be written, and that they are different ones.  An
  * existing file keeps its content. */
 static void check_files(void)
 {
     const char *const file[] = {options.output.json, options.output.svg, options.output.record};
-    struct stat status[3] = {{0}};
+    struct stat existing, status[3] = {{0}};
     bool created[3] = {false};
     int failed = -1, error = 0;
 
     for (int i = 0; i < 3 && failed == -1; i++) {
-        if (file[i] == NULL || is_pipe_or_device(file[i]))
+        if (file[i] == NULL || strcmp(file[i], "-") == 0 ||
+            (stat(file[i], &existing) == 0 &&
+             (S_ISFIFO(existing.st_mode) || S_ISCHR(existing.st_mode))))
             continue;
         created[i] = lstat(file[i], &status[i]) == -1; /* a link to no file exists, too */
         int fd = open(file[i], O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
         failed = fd == -1 || fstat(fd, &status[i]) == -1 ? i : -1;
         error = errno;
-        if (fd != -1)
-            close(fd);
+        file_close(fd);
     }
     for (int i = 0; i < 3; i++)
         if (created[i])
@@ -281,17 +260,17 @@ static void check_cpu(void)
     if (options.plan.cpu == -1 || sched_getaffinity(0, sizeof allowed, &allowed) == -1 ||
         CPU_ISSET((size_t)options.plan.cpu, &allowed))
         return;
-    if (options.value[CPU] != NULL)
+    if (options.value['c'] != NULL)
         bad_usage("--cpu", "not a CPU that this process may use");
     options.plan.cpu = -1;
 #endif
 }
 
 /* Parse the command line, and return the word that follows the command, or NULL. */
-static const char *parse_command(char **argv, const struct command **command)
+static const char *parse_command(int argc, char **argv, const struct command **command)
 {
     const char *word[2] = {NULL, NULL};
-    int words = parse_words(argv, word);
+    int words = parse_words(argc, argv, word);
 
     parse_values();
     *command = find_command(word[0]);
@@ -311,10 +290,9 @@ int main(int argc, char **argv)
     const char *const *value = options.value;
     struct plan *plan = &options.plan;
 
-    (void)argc;
-    const char *word = parse_command(argv, &command);
+    const char *word = parse_command(argc, argv, &command);
     options.output.only_one =
-        plan->packets == 1 && (value[COUNT] != NULL || command != &commands[REPLAY]);
+        plan->packets == 1 && (value['n'] != NULL || command != &commands[REPLAY]);
     if (command == &commands[EXPLAIN]) {
         if (!show_explain(word))
             bad_usage(word, "there is no such hop; trace explain lists all hops");
@@ -325,10 +303,10 @@ int main(int argc, char **argv)
     if (command == &commands[ATTACH])
         plan->port = parse_port(word);
     else
-        plan->server =
-            value[SERVER] != NULL ? value[SERVER] : path_beside(argv[0], "server", server);
+        plan->server = value['S'] != NULL ? value['S'] : path_beside(argv[0], "server", server);
     plan->show_frames = plan->packets == 1;
-    bool was_specific = value[VIA] != NULL || value[CPU] != NULL || value[SERVER] != NULL;
+    bool was_specific =
+        plan->both_ways || value['v'] != NULL || value['c'] != NULL || value['S'] != NULL;
     return output_end(trace_with_best_source(plan, was_specific,
                                              path_beside(argv[0], "recordings/lo.txt", last_resort),
                                              &options.output));

@@ -32,6 +32,7 @@ bool file_read(char *text, size_t size, const char *path, ...)
     __attribute__((format(printf, 3, 4)));
 /* Append to a file.  False: errno says why not. */
 bool file_write(const char *text, const char *path, ...) __attribute__((format(printf, 2, 3)));
+void file_close(int fd); /* -1: there is nothing to close.  errno remains as it is. */
 /* The names in a folder that do not begin with a dot, one after the other; after the last one NULL,
  * and the folder is closed.  If it cannot be opened, it has no names. */
 DIR *folder_open(const char *path, ...) __attribute__((format(printf, 1, 2)));
@@ -61,8 +62,8 @@ struct page_format {
 /* Parse an event's format file, and find the fields that `type` names.  The text is changed. False:
  * this is not a format file. */
 bool format_parse_event(char *text, const struct event_type *type, struct event_format *format);
-/* Parse events/header_page in the same way. */
-bool format_parse_page(char *text, struct page_format *format);
+/* Parse events/header_page. */
+bool format_parse_page(const char *text, struct page_format *format);
 /* The number after a label in a text, or 0. */
 unsigned format_number(const char *text, const char *label);
 
@@ -108,6 +109,7 @@ void instance_remove(const char *path);
 struct scope {
     unsigned port, peer_port; /* peer_port: that of the tracer's own client; 0: of any client */
     int client;               /* the thread of the tracer's own client; 0: there is none */
+    bool both_ways;           /* the reply is traced, too */
     char devices[DEVICES][NAME_SIZE];
     bool can_interrupt;   /* the device is a card */
     int tasks[MAX_TASKS]; /* the server's threads; none: they are recognized by their names */
@@ -213,7 +215,8 @@ uint64_t target_address(const char *text); /* see address_key() */
 /* Find the server that listens on this address and port.  False: there is none; or it is hidden,
  * and `why` says why. */
 bool target_find(struct target *target, const char *address, unsigned port, char why[WHY_SIZE]);
-/* Add the server's threads to the scope: by number or, if more may start, by name. */
+/* Add the server's threads to the scope: by number or, if more may start, by name.  For both ways,
+ * add the client's. */
 void target_threads(struct target *target, bool more_may_start, struct scope *scope);
 /* The greatest low-water mark (SO_RCVLOWAT) of the server's sockets. */
 int target_low_water(const struct target *target);
@@ -229,11 +232,21 @@ void target_stop(struct target *target);
 #define SKIPPED 1  /* traced packets that do not count, so that a blocked call is traced, too */
 #define PAUSE_NS 300000 /* between two packets, so that the server goes back to sleep */
 
+/* A round trip by the client's own clock: just before its send() and just after its last recv(). */
+struct turn {
+    uint64_t start, done;
+    int start_cpu, done_cpu;
+};
 struct client {
     pid_t pid;
     int fd; /* for its reports, and for the byte that lets it continue */
+    size_t turns;
+    struct turn *turn; /* in memory that the client shares */
 };
 
+int client_connect(const char *address, unsigned port); /* -1: errno says why not */
+/* Send one message and wait for its echo.  recv() blocks, so the thread sleeps in it. */
+bool client_echo(int fd, struct turn *turn);
 bool client_start(struct client *client, const struct path *path, unsigned port, unsigned packets);
 /* Wait for a report: 'r' ready, with the client's port; 'd' done; 'c' cannot connect, with an
  * errno; 'n' no answer.  0: there was none within this time, or a signal came. */
@@ -243,6 +256,8 @@ struct client_report {
 };
 struct client_report client_wait_report(const struct client *client, int milliseconds);
 void client_go(const struct client *client);
+/* Add the client's stamps to the recording.  False: no memory. */
+bool client_stamps(const struct client *client, struct recording *recording);
 void client_end(struct client *client);
 /* Like fork(), for a process that ends with this one, even if this one is killed, and that SIGINT
  * does not end; and its end. */
@@ -275,6 +290,7 @@ struct plan {
     const char *device;  /* of the packets, if others send them or the server is running */
     int cpu;             /* for the server and the client; -1: any */
     bool watch;          /* send nothing: follow what others send */
+    bool both_ways;      /* follow the replies, too */
     bool show_frames;    /* print every frame that the tracer writes or reads as the card */
 };
 
@@ -302,6 +318,7 @@ bool run_stopped(void); /* a signal asked this program to end */
 
 struct output {
     bool brief;    /* one line for each hop, without the reasons */
+    enum way way;  /* WAYS: as much as there is */
     bool only_one; /* show one journey; false: a summary, if the recording has several */
     const char *json, *svg, *record; /* files to write; "-": standard output; NULL: none */
     FILE *piped;                     /* standard output, if one of these files is "-" */

@@ -39,6 +39,8 @@ static bool filter_applies(const struct scope *scope, enum filter filter)
 {
     if (filter == FILTER_CLIENT)
         return scope->client != 0;
+    if (filter == FILTER_REPLY)
+        return scope->both_ways;
     return (filter != FILTER_IRQ && filter != FILTER_IRQ_RX) || scope->can_interrupt;
 }
 
@@ -89,52 +91,30 @@ static void add_running(const struct scope *scope, enum filter filter, char *tex
 static void filter_text(const struct scope *scope, enum filter filter, char text[FILTER_SIZE])
 {
     text[0] = '\0';
-    switch (filter) {
-    case FILTER_NONE:
-    case FILTER_IRQ:
-        break;
-    case FILTER_IRQ_RX:
-    case FILTER_NET_RX:
+    if (filter == FILTER_IRQ_RX || filter == FILTER_NET_RX)
         snprintf(text, FILTER_SIZE, "vec==3");
-        break;
-    case FILTER_PORT:
-        snprintf(text, FILTER_SIZE, "sport==%u", scope->port);
-        if (scope->peer_port != 0)
-            snprintf(text, FILTER_SIZE, "sport==%u&&dport==%u", scope->port, scope->peer_port);
-        break;
-    case FILTER_TCP:
+    else if (filter == FILTER_TCP)
         snprintf(text, FILTER_SIZE, "protocol==6");
-        break;
-    case FILTER_CLIENT:
+    else if (filter == FILTER_PORT && scope->peer_port == 0)
+        snprintf(text, FILTER_SIZE, "sport==%u", scope->port);
+    else if (filter == FILTER_PORT)
+        snprintf(text, FILTER_SIZE, "(sport==%u&&dport==%u)||(sport==%u&&dport==%u)", scope->port,
+                 scope->peer_port, scope->both_ways ? scope->peer_port : 0, scope->port);
+    else if (filter == FILTER_CLIENT && !scope->both_ways)
         snprintf(text, FILTER_SIZE, "common_pid==%d", scope->client);
-        break;
-    case FILTER_DEVICE:
-        for (size_t i = 0; i < DEVICES; i++)
-            add_term(text, "name", scope->devices[i]);
-        break;
-    case FILTER_SIGNAL:
-    case FILTER_RUNNING:
-        add_running(scope, filter, text);
-        break;
-    case FILTER_WOKEN:
+    else if (filter == FILTER_WOKEN)
         add_thread_terms(scope, text, "pid", "comm");
-        break;
-    case FILTER_SWITCHED:
+    else if (filter != FILTER_DEVICE && filter != FILTER_SWITCHED)
+        add_running(scope, filter, text);
+    for (size_t i = 0; filter == FILTER_DEVICE && i < DEVICES; i++)
+        add_term(text, "name", scope->devices[i]);
+    if (filter == FILTER_SWITCHED) {
         add_thread_terms(scope, text, "next_pid", "next_comm");
         add_thread_terms(scope, text, "prev_pid", "prev_comm");
-        break;
     }
 }
 
 /* ---- enabling events ---- */
-
-static bool create_probe(const struct event_type *type)
-{
-    char text[128];
-
-    snprintf(text, sizeof text, "p:%s %s", type->event, type->probe);
-    return file_write(text, TRACEFS "/kprobe_events") || errno == EEXIST;
-}
 
 /* Teach the decoder this event.  False: this kernel does not have it. */
 static bool learn_format(struct tracer *tracer, size_t type)
@@ -167,6 +147,7 @@ static bool enable(const struct tracer *tracer, const struct event_type *type,
 bool tracer_enable(struct tracer *tracer, const struct scope *scope)
 {
     uint32_t kinds = 0; /* those of the events that are enabled */
+    char text[128];
 
     for (size_t i = 0; i < event_type_count; i++) {
         const struct event_type *type = &event_types[i];
@@ -174,8 +155,9 @@ bool tracer_enable(struct tracer *tracer, const struct scope *scope)
         if ((type->provider != TRACEPOINT && !probe) || !filter_applies(scope, type->filter) ||
             (probe && (kinds >> type->kind & 1U) != 0))
             continue;
-        if ((!probe || create_probe(type)) && learn_format(tracer, i) &&
-            enable(tracer, type, scope)) {
+        snprintf(text, sizeof text, "p:%s %s", type->event, probe ? type->probe : "");
+        if ((!probe || file_write(text, TRACEFS "/kprobe_events") || errno == EEXIST) &&
+            learn_format(tracer, i) && enable(tracer, type, scope)) {
             tracer->asked |= (uint64_t)1 << i;
             kinds |= BIT(type->kind);
         } else {
@@ -269,8 +251,7 @@ void tracer_close(struct tracer *tracer)
     if (tracer == NULL)
         return;
     for (int cpu = 0; cpu < tracer->cpus; cpu++)
-        if (tracer->ring[cpu] != -1)
-            close(tracer->ring[cpu]);
+        file_close(tracer->ring[cpu]);
     instance_remove(tracer->path);
     free(tracer);
 }

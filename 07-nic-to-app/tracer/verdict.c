@@ -7,12 +7,12 @@
 /* Whether a thread that was woken had never left its CPU: the last switch before the waking shows
  * it.  Some kernels write no event for a switch from the idle task, so the absence of a switch
  * proves nothing. */
-static bool kept_its_cpu(const struct draft *draft)
+static bool kept_its_cpu(const struct journey *journey)
 {
-    const struct event *waking = draft_event(draft, HOP_WAKING);
+    const struct event *events = journey->recording->events, *waking = journey->at[HOP_WAKING];
 
-    for (size_t i = draft->at[HOP_WAKING]; i-- > 0;) {
-        const struct event *event = &draft->recording->events[i];
+    for (size_t i = (size_t)(waking - events); i-- > 0;) {
+        const struct event *event = &events[i];
         if (event_kind(event) != HOP_SWITCH)
             continue;
         if (event->value[SLOT_TASK] == waking->value[SLOT_TASK])
@@ -23,48 +23,42 @@ static bool kept_its_cpu(const struct draft *draft)
     return false; /* The thread left its CPU before the recording began, or it is not known. */
 }
 
-/* A switch after the thread has already done work belongs to a later wake-up. */
-static void drop_late_switch(struct draft *draft)
-{
-    size_t ran = draft->at[HOP_WAIT] != NOWHERE ? draft->at[HOP_WAIT] : draft->at[HOP_COPY];
-
-    if (draft->at[HOP_SWITCH] != NOWHERE && ran != NOWHERE && draft->at[HOP_SWITCH] >= ran)
-        draft_clear(draft, HOP_SWITCH, NOT_SEEN);
-}
-
 /* Those of these hops that were not seen get another state. */
-static void explain(struct draft *draft, uint32_t which, enum hop_state state)
+static void explain(struct journey *journey, uint32_t which, enum hop_state state)
 {
     for (int hop = 0; hop < HOPS; hop++)
-        if ((which >> hop & 1U) != 0 && draft->journey->state[hop] == NOT_SEEN)
-            draft->journey->state[hop] = state;
+        if ((which >> hop & 1U) != 0 && journey->state[hop] == NOT_SEEN)
+            journey->state[hop] = state;
 }
 
-/* Not every driver has every hop: some use GRO, and others the CPU's backlog.  Without a waking,
- * the server was awake.  That conclusion is valid only if no event was lost and the bytes were
- * read. */
-void explain_missing(struct draft *draft)
+/* Not every driver has every hop: some use GRO, and others the CPU's backlog.  Without a waking, if
+ * the bytes were read and no event was lost, the thread that read them was awake. */
+void explain_missing(struct journey *journey)
 {
-    bool was_awake = draft->journey->state[HOP_WAKING] == NOT_SEEN;
+    bool was_awake = journey->state[HOP_WAKING] == NOT_SEEN;
+    const struct event *ran = journey->at[journey->at[HOP_WAIT] != NULL ? HOP_WAIT : HOP_COPY];
 
-    drop_late_switch(draft);
-    explain(draft, vias[draft->recording->via].optional, NOT_ON_PATH);
-    if (draft_event(draft, HOP_GRO) != NULL)
-        explain(draft, BIT(HOP_BACKLOG), NOT_ON_PATH);
-    if (draft->recording->lost > 0 || draft->journey->state[HOP_RETURN] == NOT_SEEN)
+    /* A switch after the thread has already done work belongs to a later wake-up. */
+    if (ran != NULL && journey->at[HOP_SWITCH] != NULL && journey->at[HOP_SWITCH] >= ran)
+        journey_clear(journey, HOP_SWITCH, NOT_SEEN);
+    explain(journey, vias[journey->recording->via].optional, NOT_ON_PATH);
+    if (journey->at[HOP_GRO] != NULL)
+        explain(journey, BIT(HOP_BACKLOG), NOT_ON_PATH);
+    if (journey->recording->lost > 0 || journey->state[HOP_RETURN] == NOT_SEEN)
         return;
     if (was_awake)
-        explain(draft, BIT(HOP_WAKING) | BIT(HOP_WAKEUP) | BIT(HOP_SWITCH), NOT_NEEDED);
-    if (was_awake && draft_event(draft, HOP_READY) != NULL)
-        explain(draft, BIT(HOP_CALLBACK), NOT_NEEDED);
-    if (draft_event(draft, HOP_WAKING) != NULL && kept_its_cpu(draft))
-        explain(draft, BIT(HOP_SWITCH), NOT_NEEDED);
+        explain(journey, BIT(HOP_WAKING) | BIT(HOP_WAKEUP) | BIT(HOP_SWITCH), NOT_NEEDED);
+    if (was_awake && journey->at[HOP_READY] != NULL)
+        explain(journey, BIT(HOP_CALLBACK), NOT_NEEDED);
+    if (journey->at[HOP_WAKING] != NULL && kept_its_cpu(journey))
+        explain(journey, BIT(HOP_SWITCH), NOT_NEEDED);
 }
 
 /* A hop that is earlier than the one before it was linked wrongly, and is dropped. */
 void drop_disorder(struct journey *journey)
 {
-    uint64_t last = 0;
+    const struct event *before = journey_before(journey, 0);
+    uint64_t last = before != NULL ? before->ns : 0;
 
     for (int hop = 0; hop < HOPS; hop++) {
         if (!journey_is_step(journey, hop))
@@ -80,12 +74,13 @@ void drop_disorder(struct journey *journey)
 
 enum outcome journey_outcome(const struct journey *journey)
 {
-    enum outcome outcome = COMPLETE;
+    enum outcome outcome = journey->reply != NULL ? journey_outcome(journey->reply) : COMPLETE;
 
-    for (int hop = 0; hop < HOPS; hop++) {
+    for (int hop = 0; hop < HOP_ACK; hop++) {
         if (journey->state[hop] == NOT_SEEN)
             return INCOMPLETE;
-        if (journey->state[hop] == NOT_NEEDED || journey->state[hop] == MERGED)
+        if (outcome == COMPLETE &&
+            (journey->state[hop] == NOT_NEEDED || journey->state[hop] == MERGED))
             outcome = BATCHED;
     }
     return outcome;
@@ -93,6 +88,8 @@ enum outcome journey_outcome(const struct journey *journey)
 
 const struct event *journey_first(const struct journey *journey)
 {
+    if (journey->request != NULL)
+        return journey_first(journey->request);
     for (int hop = 0; hop < HOPS; hop++)
         if (journey_is_step(journey, hop))
             return journey->at[hop];
@@ -104,12 +101,12 @@ const struct event *journey_before(const struct journey *journey, enum hop hop)
     for (int before = (int)hop - 1; before >= 0; before--)
         if (journey_is_step(journey, before))
             return journey->at[before];
-    return NULL;
+    return journey->request != NULL ? journey_before(journey->request, HOPS) : NULL;
 }
 
 const struct event *journey_last(const struct journey *journey)
 {
-    return journey_before(journey, HOPS);
+    return journey_before(journey->reply != NULL ? journey->reply : journey, HOPS);
 }
 
 uint64_t journey_shares(const struct journey *journey, uint64_t ns[SHARES])

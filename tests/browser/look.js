@@ -107,9 +107,24 @@ const shown = figure => {
         bottom: box(figure.querySelector('.player-controls')).top - box(figure).top,
         cut: [...figure.querySelectorAll('.player-log-line.changed')].filter(e => box(e).top < box(e.parentElement).top).map(e => e.textContent),
         wide: [...figure.querySelectorAll('*')].filter(e => box(e).width > 1 && box(e).right > innerWidth + 1).map(e => e.className),
+        threads: [...figure.querySelectorAll('.player-thread')].map(e => e.textContent), stacks: [...figure.querySelectorAll('.player-stack')]
+            .filter(e => getComputedStyle(e).visibility === 'visible' && e.offsetHeight > 0).length,
+        over: [...figure.querySelectorAll('.player-thread *')].filter(e => box(e).right > box(e.parentElement).right + 1).map(e => e.className),
         moves: figure.getAnimations({ subtree: true }).length, plays: [...figure.querySelectorAll('button')].some(e => /Play|Pause/.test(e.textContent) && e.offsetParent),
     };
 };
+
+// What is wrong in the picture of the threads: a box for each, with its call and its bytes, and a stack for each that exists.
+function wrong_threads({ threads = [], count = 0 }, now) {
+    const wrong = now.over.map(name => `wider than the box around it: ${name}`);
+    if (now.threads.length !== threads.length) wrong.push(`${now.threads.length} boxes for ${threads.length} threads`);
+    threads.forEach(({ name, now: call, held }, i) => {
+        const parts = [name, call || 'not created yet', held ? `${held} B` : ''];
+        if (!parts.every(part => now.threads[i]?.includes(part))) wrong.push(`the box of ${name} does not show ${parts.join(', ')}`);
+    });
+    if (now.stacks !== count) wrong.push(`${now.stacks} stacks for ${count} threads`);
+    return wrong;
+}
 
 // Step a player to its end and back with the keyboard only.  Returns the number of steps, and what is wrong.
 async function play(page, figure) {
@@ -127,6 +142,7 @@ async function play(page, figure) {
         if (![steps[i].text || steps[i].args.why, ...(steps[i].log || []).map(line => line.trim()), steps[i].levels || ''].every(part => now.text.includes(part)))
             wrong.push(`step ${i + 1}: a part of it is not in the text: ${now.text}`);
         if (now.text === texts[i - 1] || now.picture === pictures[i - 1]) wrong.push(`step ${i + 1} shows the same as the one before`);
+        wrong.push(...wrong_threads(steps[i], now).map(what => `step ${i + 1}: ${what}`));
         if (now.cut.length) wrong.push(`step ${i + 1}: the log has no room for: ${now.cut[0]}`);
         if (now.wide.length) wrong.push(`step ${i + 1}: wider than the window: ${now.wide[0]}`);
         if (now.bottom !== (pictures.bottom ??= now.bottom)) wrong.push(`step ${i + 1}: the buttons jump from ${pictures.bottom} to ${now.bottom}`);
@@ -155,13 +171,14 @@ const axe_of = page => page.evaluate(async () => (await axe.run('figure.player, 
 async function players(browser, screen) {
     const at = `the players at ${screen.width} px, ${screen.colorScheme}:`, names = with_player(files('book', '.html')), wrong = [], axe = [];
     const page = await browser.newPage({ viewport: { width: screen.width, height: 844 }, colorScheme: screen.colorScheme, reducedMotion: 'reduce' });
-    let steps = 0;
+    let steps = 0, with_threads = 0;
     for (const name of names) {
         await page.goto(`${base}/${name}`);
         await page.evaluate(AXE);
         for (const figure of await page.locator('figure.player').all()) {
             const [count, list] = await play(page, figure).catch(error => [1, [error.message.split('\n')[0]]]);
             steps += count;
+            with_threads += await figure.locator('.with-threads').count();
             wrong.push(...list.map(what => `${name}: ${what}`));
             await figure.locator('.player-range').focus({ timeout: 5000 }).catch(() => wrong.push(`${name}: the player is no longer there`));
             for (let i = 0; i < count / 2; i++) await page.keyboard.press('ArrowRight');
@@ -170,6 +187,7 @@ async function players(browser, screen) {
         }
     }
     if (names.length !== 8) wrong.push(`${names.length} pages have a player, and not 8`);
+    if (with_threads !== 1) wrong.push(`${with_threads} players show threads, and not 1`);
     check(`${at} to the end and back with the keyboard, in reduced motion`, steps, wrong);
     check(`${at} axe reports no problem in the middle of a run`, names.length, axe);
     await page.close();

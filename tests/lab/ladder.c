@@ -51,6 +51,7 @@ static bool without_cause;
 static jmp_buf rung_failed;
 static enum cause failed_cause;
 static char instead[600];
+static const char server_ended[] = "The server ended with";
 
 void note(const char *format, ...)
 {
@@ -73,6 +74,8 @@ static enum cause cause_of_end(int by_signal)
         return KILLED_BY_SIGPIPE;
     if (by_signal == SIGSEGV || by_signal == SIGBUS || by_signal == SIGABRT || by_signal == SIGFPE)
         return CRASHES;
+    if (strstr(server_complaint(), strerror(EINTR)) != NULL)
+        return INTERRUPTED;
     return strstr(server_complaint(), strerror(ENOSYS)) != NULL ? GAP_EMPTY : rung->ends;
 }
 
@@ -94,7 +97,7 @@ void fail(enum cause cause, const char *format, ...)
     if (end != NULL) {
         failed_cause = cause_of_end(by_signal);
         const char *complaint = server_complaint();
-        snprintf(instead, sizeof instead, "The server ended with %s.", end);
+        snprintf(instead, sizeof instead, "%s %s.", server_ended, end);
         length = strlen(instead);
         if (complaint[0] != '\0')
             snprintf(instead + length, sizeof instead - length, " It wrote: %s", complaint);
@@ -157,7 +160,7 @@ static void print_wrapped(const char *label, const char *text)
         }
         printf("%-*s%.*s\n", LABEL_WIDTH, label, length, text);
         text += length;
-        text += *text == ' ';
+        text += strspn(text, " ");
         label = "";
     }
 }
@@ -225,13 +228,13 @@ static void remember(const struct rung *failed, int passed, int total)
 {
     FILE *file = state_file != NULL ? fopen(state_file, "w") : NULL;
 
-    if (state_file != NULL && file == NULL)
-        perror(state_file);
-    if (file == NULL)
+    if (state_file == NULL)
         return;
-    fprintf(file, "%s %s %d %d\n", failed != NULL ? "failed" : "passed",
-            failed != NULL ? failed->name : "all", passed, total);
-    fclose(file);
+    bool written =
+        file != NULL && fprintf(file, "%s %s %d %d\n", failed != NULL ? "failed" : "passed",
+                                failed != NULL ? failed->name : "all", passed, total) > 0;
+    if ((file != NULL && fclose(file) == EOF) || !written)
+        printf("This result was not saved (%s).\n", strerror(errno));
 }
 
 /* Print the names of the rungs as they pass, in lines of at most WIDTH columns. */
@@ -368,6 +371,22 @@ static int run_ladder(void)
     return failed != NULL;
 }
 
+/* With verbose, a server writes to the terminal.  If it has ended, run the rung once more to find out
+ * what it wrote, because the cause may depend on that. */
+static void read_last_words(const struct rung *failed)
+{
+    enum cause cause = failed_cause;
+    char text[sizeof instead];
+
+    if (strncmp(instead, server_ended, strlen(server_ended)) != 0)
+        return;
+    memcpy(text, instead, sizeof text);
+    if (!passes(failed))
+        return;
+    failed_cause = cause;
+    memcpy(instead, text, sizeof text);
+}
+
 static int run_one(const char *name)
 {
     const struct rung *only = find_rung(name);
@@ -381,6 +400,8 @@ static int run_one(const char *name)
     print_wrapped("  expected", only->expected);
     bool passed = passes(only);
     verbose = false; /* the steps have been shown */
+    if (!passed)
+        read_last_words(only);
     if (!passed)
         blame_failed_function(only);
     server_kill();

@@ -41,6 +41,10 @@ enum cause {
     WAITS_FOR_A_BUFFER,
     STRING_FUNCTIONS,
     WRONG_BYTES,
+    WRONG_CLIENT,
+    SWALLOWS,
+    SLOW,
+    INTERRUPTED,
     SENT_TWICE,
     REST_DROPPED,
     REST_OVERWRITTEN,
@@ -204,6 +208,11 @@ void expect_echo(struct peer *peer, const char *text);
  * that the bytes differ. */
 enum got { GOT_IT, GOT_NOTHING, GOT_EOF, GOT_RESET, GOT_OTHER };
 enum got peer_read(struct peer *peer, const void *bytes, size_t length, int ms);
+
+/* What the last peer_read() received: how many of the bytes that it wanted, and, after GOT_OTHER,
+ * everything as a text for messages. */
+extern size_t read_right;
+extern char read_text[60];
 
 /* End the rung with the rung's own cause for this result. */
 _Noreturn void fail_as(enum got got, const struct peer *peer, const char *wanted);

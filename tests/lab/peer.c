@@ -21,6 +21,7 @@
 #define SMALL_RCVBUF 16384                /* bytes */
 #define FULL_MS (patience_ms * 60 / 1000) /* a socket that takes nothing for so long is full */
 #define LONGEST_READ 200000               /* bytes; no server's recv() returns more */
+#define MORE_THAN_BUFFERS 64000000        /* bytes; the buffers of two sockets never hold so many */
 #define PROBE 6 /* bytes that tell one stream, and one position in it, from another */
 
 static struct peer peers[MAX_PEERS];
@@ -173,19 +174,41 @@ static ssize_t receive(struct peer *peer, void *buffer, size_t size, int ms, enu
     return n;
 }
 
+size_t read_right;
+char read_text[60];
+
+/* Append bytes to read_text, as in a string of C. */
+static void add_to_text(const char *bytes, size_t length)
+{
+    size_t used = strlen(read_text);
+
+    for (size_t i = 0; i < length && used + 5 < sizeof read_text; i++) {
+        bool plain = bytes[i] >= ' ' && bytes[i] <= '~';
+        used +=
+            (size_t)sprintf(read_text + used, plain ? "%c" : "\\x%02x", (unsigned char)bytes[i]);
+    }
+}
+
 enum got peer_read(struct peer *peer, const void *bytes, size_t length, int ms)
 {
     char buffer[512];
     enum got got = GOT_IT;
+    const char *wanted = bytes;
 
-    for (size_t have = 0; have < length;) {
-        size_t room = length - have < sizeof buffer ? length - have : sizeof buffer;
+    for (read_right = 0; read_right < length;) {
+        size_t room = length - read_right < sizeof buffer ? length - read_right : sizeof buffer;
         ssize_t n = receive(peer, buffer, room, ms, &got);
         if (n <= 0)
             return got;
-        if (memcmp(buffer, (const char *)bytes + have, (size_t)n) != 0)
-            return GOT_OTHER;
-        have += (size_t)n;
+        size_t before = read_right, end = read_right + (size_t)n;
+        while (read_right < end && buffer[read_right - before] == wanted[read_right])
+            read_right++;
+        if (read_right == end)
+            continue;
+        read_text[0] = '\0';
+        add_to_text(wanted, read_right);
+        add_to_text(buffer + (read_right - before), end - read_right);
+        return GOT_OTHER;
     }
     return GOT_IT;
 }
@@ -200,7 +223,8 @@ void fail_as(enum got got, const struct peer *peer, const char *wanted)
         fail(rung->closes, "The server reset client %c's connection before %s.", peer->name,
              wanted);
     case GOT_OTHER:
-        fail(rung->differs, "Client %c received other bytes in place of %s.", peer->name, wanted);
+        fail(rung->differs, "Client %c received \"%s\" in place of %s.", peer->name, read_text,
+             wanted);
     default:
         fail(rung->silent, "Client %c received nothing for %.1f s; %s did not come.", peer->name,
              patience_ms / 1000.0, wanted);
@@ -385,6 +409,13 @@ _Noreturn static void fail_with_stream(struct peer *peer, const unsigned char *r
          (unsigned long long)peer->got, bytes[0], right[same]);
 }
 
+/* Does the server read on, more than any buffers hold, although it sends nothing back? */
+static bool swallows(struct peer *peer)
+{
+    return !stream_fill(peer, peer->sent + MORE_THAN_BUFFERS) && server_end(NULL) == NULL &&
+           !wait_for(peer, POLLIN, 0);
+}
+
 /* Nothing more comes.  Send a few more bytes and see whether they bring the rest. */
 _Noreturn static void fail_with_stall(struct peer *peer)
 {
@@ -408,6 +439,9 @@ _Noreturn static void fail_with_stall(struct peer *peer)
     if (!taken && reads_once_per_event())
         fail(ONE_READ_PER_EVENT, "%llu of %llu bytes came back, then none for %.1f s.", got, sent,
              patience_ms / 1000.0);
+    if (taken && swallows(peer))
+        fail(SWALLOWS, "%llu of %llu bytes came back, and the server took %d MB more.", got, sent,
+             MORE_THAN_BUFFERS / 1000000);
     fail(taken ? rung->silent : NOT_WRITABLE, "%llu of %llu bytes came back, then none for %.1f s.",
          got, sent, patience_ms / 1000.0);
 }

@@ -51,8 +51,8 @@ const struct cause_text causes[CAUSE_COUNT] = {
          "chapter 4, \"Three calls\""},
     [EXITS_AT_START] = {"A call failed before the server could listen, or main() returned.",
                         "chapter 1, \"Bytes, not messages\""},
-    [NOT_LISTENING] = {"The server has to call listen() and, if it is one of our stages, to print "
-                       "its address before it waits.",
+    [NOT_LISTENING] = {"The server has to bind to 127.0.0.1 or 0.0.0.0, and to the port that it "
+                       "was given, and to call listen(). A stage then prints its address.",
                        "chapter 1, \"Bytes, not messages\""},
     [NO_ADDRESS] = {"The first line on stdout has to be \"listening on ADDRESS:PORT\". Print your "
                     "own messages on stderr.",
@@ -100,6 +100,18 @@ const struct cause_text causes[CAUSE_COUNT] = {
     [WRONG_BYTES] =
         {"The server sends too many bytes or wrong ones. Send exactly what recv() returned.",
          "chapter 1, \"Bytes, not messages\""},
+    [WRONG_CLIENT] = {"The answer goes to another client: send() uses a descriptor from a global "
+                      "variable or a wrong entry. Answer on the descriptor that recv() used.",
+                      "chapter 2, \"Three functions and a wait\""},
+    [SWALLOWS] = {"The server reads bytes and does not send them back: they are dropped, or kept "
+                  "and never sent. Send all that recv() returned.",
+                  "chapter 1, \"Bytes, not messages\""},
+    [SLOW] = {"Something else takes the time: a sleep(), a timeout, a long computation. While the "
+              "server does that, every client waits.",
+              "chapter 2, \"Never wait elsewhere\""},
+    [INTERRUPTED] = {"A call failed with EINTR, because a signal arrived, and the server ended. "
+                     "EINTR is not an error: repeat the call, or see whether to stop.",
+                     "chapter 1, \"Three kinds of errors\""},
     [SENT_TWICE] = {"After a short write, the next send() starts again at the beginning: the count "
                     "of sent bytes is not added to the address.",
                     "chapter 2, \"Never wait elsewhere\""},
@@ -140,8 +152,8 @@ const struct cause_text causes[CAUSE_COUNT] = {
     [CLOSES_PENDING] = {"The server closes a client for which bytes are still pending. Send them "
                         "first; recv() still returns 0 afterwards.",
                         "chapter 2, \"Never wait elsewhere\""},
-    [RESET_FOR_FIN] = {"close() on a socket with unread bytes sends RST. Read until recv() returns "
-                       "0 before you close.",
+    [RESET_FOR_FIN] = {"close() sends RST if bytes are unread, or if SO_LINGER sets a time of "
+                       "zero. Read until recv() returns 0, and leave SO_LINGER off.",
                        "chapter 1, \"How a connection ends\""},
     [RESET_IS_FATAL] = {"ECONNRESET or EPIPE is an error of one client, but the server ends "
                         "because of it. Close that client and go on.",
@@ -194,9 +206,10 @@ const struct cause_text causes[CAUSE_COUNT] = {
          "wait_timeout_ms(). Call that before you copy any sets for the wait, because "
          "it may watch the listener again.",
          "chapter 2, \"When there is no descriptor left\""},
-    [STOP_IGNORED] = {"The loop goes on after SIGTERM. The handler writes to the shutdown pipe; "
-                      "the loop has to watch that pipe and return when it is readable.",
-                      "chapter 2, \"How it stops\""},
+    [STOP_IGNORED] =
+        {"The loop goes on after SIGTERM, or the signal is ignored. The handler writes "
+         "to the shutdown pipe; the loop watches it, and returns when it is readable.",
+         "chapter 2, \"How it stops\""},
     [STOP_BY_DEFAULT] = {"There is no handler for SIGTERM, or the program returns a status other "
                          "than 0 after it.",
                          "chapter 2, \"How it stops\""},
@@ -212,7 +225,9 @@ char build_warning[180];
 /* True for a line of the compiler or the linker that says what is wrong. */
 static bool is_error(const char *line)
 {
-    return strstr(line, "error") != NULL || strstr(line, "ndefined ") != NULL;
+    return strstr(line, "error") != NULL || strstr(line, "ndefined ") != NULL ||
+           strstr(line, "cannot open") != NULL || strstr(line, "cannot find") != NULL ||
+           strstr(line, "No space") != NULL;
 }
 
 /* Keep the first line that is an error, or the first of all lines if none is. */
@@ -249,15 +264,29 @@ static void run_start(void)
         peer_connect();
 }
 
+/* A text did not come back, and then other bytes than the newline after it did. */
+static void ask_what_was_lost(struct peer *a, const char *text)
+{
+    peer_send(a, "more");
+    if (peer_read(a, "more", 4, patience_ms / 2) == GOT_IT)
+        fail(SWALLOWS, "\"%s\" did not come back; what was sent later did.", text);
+    fail(WAITS_FOR_A_LINE, "\"%s\" did not come back; a newline after it did.", text);
+}
+
 /* A text has no answer.  What is the server waiting for? */
 static void ask_what_is_missing(struct peer *a, const char *text)
 {
     char line[20];
 
+    if (peer_read(a, text, strlen(text), patience_ms / 2) == GOT_IT)
+        fail(SLOW, "\"%s\" came back only after more than %.1f s.", text, patience_ms / 2000.0);
     snprintf(line, sizeof line, "%s\n", text);
     peer_send(a, "\n");
-    if (peer_read(a, line, strlen(line), patience_ms / 2) == GOT_IT)
+    enum got got = peer_read(a, line, strlen(line), patience_ms / 2);
+    if (got == GOT_IT)
         fail(WAITS_FOR_A_LINE, "\"%s\" came back only after a newline was sent.", text);
+    if (got == GOT_OTHER && strcmp(read_text, "\\x0a") == 0)
+        ask_what_was_lost(a, text);
     stream_send(a, 60000);
     if (peer_read(a, line, strlen(line), patience_ms / 2) == GOT_IT)
         fail(WAITS_FOR_A_BUFFER, "\"%s\" came back only after 60000 more bytes were sent.", text);
@@ -308,6 +337,8 @@ static void run_two(void)
     struct peer *b = peer_connect();
     peer_send(b, "second");
     enum got got = peer_read(b, "second", 6, patience_ms);
+    if (got == GOT_NOTHING && peer_read(a, "second", 6, 0) == GOT_IT)
+        fail(WRONG_CLIENT, "Client A received the bytes of client B.");
     if (got == GOT_NOTHING)
         blame_if_freed(a, b, "second", ONE_CLIENT_AT_A_TIME);
     if (got != GOT_IT)
@@ -336,8 +367,15 @@ static void run_pieces(void)
     note("client A sends each of the 256 byte values");
     send(a->fd, all, sizeof all, 0);
     enum got got = peer_read(a, all, sizeof all, patience_ms / 2);
-    if (got == GOT_NOTHING || got == GOT_OTHER)
-        fail(STRING_FUNCTIONS, "The 256 byte values did not all come back.");
+    if ((got == GOT_NOTHING || got == GOT_OTHER) && read_right == 0)
+        fail(STRING_FUNCTIONS,
+             "Of the 256 byte values, the first, which is zero, did not come back.");
+    if (got == GOT_OTHER)
+        fail(WRONG_BYTES, "In place of the byte 0x%02x, another one came back.",
+             (unsigned)read_right);
+    if (got == GOT_NOTHING)
+        fail(reads_once_per_event() ? ONE_READ_PER_EVENT : SWALLOWS,
+             "%zu of the 256 byte values came back, then none.", read_right);
     if (got != GOT_IT)
         fail_as(got, a, "the 256 byte values");
 }
@@ -639,6 +677,15 @@ static void run_never_reads(void)
 
 /* ---- many clients, few descriptors ---- */
 
+/* A client of the burst has no answer.  Does it come at last? */
+static void blame_if_late(struct peer *peer, int number)
+{
+    if (peer_read(peer, "in", 2, 2 * patience_ms) == GOT_IT)
+        fail(SLOW, "Client %d of %d was served only after more than %.1f s.", number, BURST,
+             patience_ms / 1000.0);
+    fail(ONE_ACCEPT, "Client %d of %d was not served.", number, BURST);
+}
+
 /* While the server is suspended, the connections gather in its backlog, and one event reports all
  * of them. */
 static void run_burst(void)
@@ -656,7 +703,7 @@ static void run_burst(void)
     server_resume();
     for (int i = 0; i < BURST; i++)
         if ((got = peer_read(all[i], "in", 2, patience_ms)) == GOT_NOTHING)
-            fail(ONE_ACCEPT, "Client %d of %d was not served.", i + 1, BURST);
+            blame_if_late(all[i], i + 1);
         else if (got != GOT_IT)
             fail_as(got, all[i], "\"in\"");
 }

@@ -19,7 +19,8 @@
     "asked sys_enter_sendto sys_exit_sendto net_dev_queue net_dev_start_xmit irq_handler_entry "   \
     "irq_handler_exit netif_rx softirq_raise softirq_entry softirq_exit napi_gro_receive_entry "   \
     "netif_receive_skb tcp_probe sk_data_ready sched_waking sched_wakeup sched_switch "            \
-    "sys_exit_epoll_wait sys_exit_poll sys_enter_recvfrom skb_copy_datagram_iovec "                \
+    "sys_enter_write sys_exit_write sys_exit_epoll_wait sys_exit_poll sys_enter_recvfrom "         \
+    "skb_copy_datagram_iovec "                                                                     \
     "sock_recv_length sys_exit_recvfrom kfree_skb frame_written frame_taken\n"
 
 static int tests, failures;
@@ -78,7 +79,7 @@ static struct scene stage(const char *via, unsigned lost, const char *events)
              lost, EVERYTHING, events, count_events(events));
     if (!read_text(&scene.recording, text, strlen(text), problem, sizeof problem))
         complain("the recording of this test is not one: %s", problem);
-    if (!stitch(&scene.recording, &scene.journeys))
+    if (!stitch(&scene.recording, WAYS, &scene.journeys))
         complain("no memory");
     return scene;
 }
@@ -892,7 +893,7 @@ static void loop_is(const char *header, enum hop_state state)
         header);
     if (!read_text(&scene.recording, text, strlen(text), problem, sizeof problem))
         complain("the recording of this test is not one: %s", problem);
-    if (!stitch(&scene.recording, &scene.journeys))
+    if (!stitch(&scene.recording, WAYS, &scene.journeys))
         complain("no memory");
     state_is(only(&scene), HOP_LOOP, state);
     if (show_absence(only(&scene), HOP_LOOP) == NULL)
@@ -908,6 +909,194 @@ static void test_states(void)
     loop_is("asked tcp_probe\nunavailable netif_rx loop_picks\n", NOT_AVAILABLE);
     loop_is("asked tcp_probe\n", UNKNOWN); /* an older recording */
     end("not seen, not asked for, not available and unknown are four states");
+}
+
+/* ---- there and back ---- */
+
+/* The request, up to the server's recv().  The client blocks in its own before it loses the CPU. */
+#define REQUEST                                                                                    \
+    "90 0 10 t client_starts\n" SENT TAKEN_IN                                                      \
+    "160 0 10 s tcp_probe skb=1 sock=7 cookie=1 len=5 port=5566\n"                                 \
+    "170 0 10 s sk_data_ready sock=7\n"                                                            \
+    "180 0 10 s sched_waking task=20 to_cpu=0 name=server\n"                                       \
+    "190 0 10 s sched_wakeup task=20 to_cpu=0 name=server\n"                                       \
+    "195 0 10 s softirq_exit vec=3\n"                                                              \
+    "196 0 10 t sys_exit_sendto ret=5\n"                                                           \
+    "197 0 10 t sys_enter_recvfrom fd=4\n"                                                         \
+    "200 0 10 t sched_switch task=20 from=10 name=client\n" RETURNED READ
+#define REPLY                                                                                      \
+    "260 0 20 t sys_enter_sendto fd=9 len=5\n"                                                     \
+    "270 0 20 t net_dev_queue skb=2 len=71 name=lo\n"                                              \
+    "275 0 20 t net_dev_start_xmit skb=2 len=71 name=lo\n"                                         \
+    "280 0 20 t netif_rx skb=2 len=57 name=lo\n"                                                   \
+    "290 0 20 s softirq_entry vec=3\n"                                                             \
+    "300 0 20 s netif_receive_skb skb=2 len=57 name=lo\n"                                          \
+    "310 0 20 s tcp_probe skb=2 sock=8 cookie=2 len=5 port=40000\n"                                \
+    "320 0 20 s sk_data_ready sock=8\n"                                                            \
+    "330 0 20 s sched_waking task=10 to_cpu=0 name=client\n"                                       \
+    "335 0 20 s sched_wakeup task=10 to_cpu=0 name=client\n"                                       \
+    "340 0 20 s softirq_exit vec=3\n"                                                              \
+    "345 0 20 t sys_exit_sendto ret=5\n"                                                           \
+    "350 0 20 t sched_switch task=10 from=20 name=server\n"
+#define TAKEN_HOME                                                                                 \
+    "360 0 10 t skb_copy_datagram_iovec skb=2 len=5\n"                                             \
+    "365 0 10 t sock_recv_length sock=8 ret=5\n"                                                   \
+    "370 0 10 t sys_exit_recvfrom ret=5\n"                                                         \
+    "380 0 10 t client_is_done\n"
+#define ACKNOWLEDGED "40000300 0 0 s tcp_probe skb=3 sock=7 cookie=1 len=0 port=5566\n"
+
+/* A round trip without the line that begins with this. */
+static struct scene round_trip(const char *missing)
+{
+    static char text[8192];
+    static const char whole[] = REQUEST REPLY TAKEN_HOME ACKNOWLEDGED;
+    const char *line = missing != NULL ? strstr(whole, missing) : NULL;
+
+    if (missing != NULL && line == NULL)
+        complain("there is no line \"%s\"", missing);
+    if (line == NULL)
+        return stage("lo\npeer 40000", 0, whole);
+    snprintf(text, sizeof text, "%.*s%s", (int)(line - whole), whole, strchr(line, '\n') + 1);
+    return stage("lo\npeer 40000", 0, text);
+}
+
+static const struct journey *reply_of(const struct scene *scene)
+{
+    static const struct journey none;
+    const struct journey *request = only(scene);
+
+    if (request->reply == NULL)
+        complain("there is no reply");
+    return request->reply != NULL ? request->reply : &none;
+}
+
+static void remark_is(const struct journey *journey, enum hop hop, const char *words)
+{
+    const char *remark = journey->at[hop] != NULL ? show_remark(journey, hop) : NULL;
+
+    if (remark == NULL || strstr(remark, words) == NULL)
+        complain("the remark on %s is \"%s\", and not \"%s\"", hops[hop].name,
+                 remark != NULL ? remark : "", words);
+}
+
+static void test_round_trip(void)
+{
+    begin();
+    struct scene scene = round_trip(NULL);
+    const struct journey *request = only(&scene), *reply = reply_of(&scene);
+    uint64_t ns[SHARES];
+    outcome_is(request, COMPLETE);
+    time_is(request, HOP_START, 90);
+    time_is(request, HOP_RETURN, 250);
+    time_is(reply, HOP_SEND, 260);
+    time_is(reply, HOP_BACKLOG, 280);
+    time_is(reply, HOP_TCP, 310);
+    time_is(reply, HOP_WAKING, 330);
+    state_is(reply, HOP_RECV, BEGAN_BEFORE);
+    time_is(reply, HOP_RETURN, 370);
+    time_is(reply, HOP_DONE, 380);
+    state_is(reply, HOP_LOOP, NOT_ON_PATH);
+    if (reply->waiting != WAITS_BLOCKED)
+        complain("the client is said to wait in another way");
+    /* the shares of both ways are what the client measures: 380 - 90 */
+    if (journey_shares(request, ns) + journey_shares(reply, ns) != 290)
+        complain("the shares do not add up to the client's time");
+    time_is(request, HOP_ACK, 310);
+    remark_is(request, HOP_ACK, "with the reply");
+    time_is(reply, HOP_ACK, 40000300);
+    remark_is(reply, HOP_ACK, "has no data");
+    strike(&scene);
+    scene = stage("lo", 0, REQUEST REPLY TAKEN_HOME); /* without the client's port: as it was */
+    if (only(&scene)->reply != NULL)
+        complain("a reply in a recording that does not say which");
+    state_is(only(&scene), HOP_ACK, NOT_ON_PATH);
+    strike(&scene);
+    end("a round trip: both ways, as long as the client's clock says, and acknowledged");
+}
+
+static void test_acknowledged(void)
+{
+    begin(); /* the server's kernel acknowledges at once, and the next request, the reply */
+    struct scene scene =
+        stage("lo\npeer 40000", 0,
+              REQUEST "255 0 20 s tcp_probe skb=5 sock=8 len=0 port=40000\n" REPLY TAKEN_HOME
+                      "700 0 10 t netif_rx skb=6 len=57 name=lo\n"
+                      "710 0 10 s tcp_probe skb=6 sock=7 len=5 port=5566\n");
+    const struct journey *request = &scene.journeys.list[0];
+    if (scene.journeys.count != 2)
+        complain("%zu round trips, and not 2", scene.journeys.count);
+    time_is(request, HOP_ACK, 255);
+    remark_is(request, HOP_ACK, "has no data");
+    time_is(request->reply, HOP_ACK, 710);
+    remark_is(request->reply, HOP_ACK, "next request");
+    state_is(request + 1, HOP_ACK, NOT_SEEN);
+    outcome_is(request, COMPLETE);
+    strike(&scene);
+    scene = round_trip("40000300 "); /* the trace ended before */
+    state_is(reply_of(&scene), HOP_ACK, NOT_SEEN);
+    outcome_is(only(&scene), COMPLETE);
+    strike(&scene);
+    end("an acknowledgement: with data, in a segment of its own, or not seen");
+}
+
+static void test_reply_in_two(void)
+{
+    begin(); /* the client copies both segments in one call, or the first one before */
+    struct scene scene =
+        stage("lo\npeer 40000", 0,
+              REQUEST "252 0 20 t sys_enter_write fd=9\n"
+                      "253 0 20 t net_dev_queue skb=4 len=69 name=lo\n"
+                      "254 0 20 s tcp_probe skb=4 sock=8 cookie=2 len=3 port=40000\n"
+                      "255 0 20 s sk_data_ready sock=8\n"
+                      "256 0 20 t sys_exit_write ret=3\n" REPLY
+                      "355 0 10 t skb_copy_datagram_iovec skb=4 len=3\n" TAKEN_HOME);
+    const struct journey *reply = reply_of(&scene);
+    time_is(reply, HOP_SEND, 260);
+    time_is(reply, HOP_COPY, 360);
+    time_is(reply, HOP_DONE, 380);
+    remark_is(reply, HOP_TCP, "several segments");
+    time_is(only(&scene), HOP_ACK, 254);
+    strike(&scene);
+    end("a reply in two segments: the last one, for which the client waits");
+}
+
+/* What is not there is named, and nothing else is. */
+static void test_missing_on_way_back(void)
+{
+    static const struct {
+        const char *line;
+        enum hop hop;
+    } lines[] = {{"260 ", HOP_SEND},    {"270 ", HOP_QUEUE},   {"280 ", HOP_BACKLOG},
+                 {"290 ", HOP_SOFTIRQ}, {"300 ", HOP_RECEIVE}, {"320 ", HOP_READY},
+                 {"335 ", HOP_WAKEUP},  {"370 ", HOP_RETURN},  {"380 ", HOP_DONE}};
+
+    begin();
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        struct scene scene = round_trip(lines[i].line);
+        state_is(reply_of(&scene), lines[i].hop, NOT_SEEN);
+        outcome_is(only(&scene), INCOMPLETE);
+        time_is(only(&scene), HOP_RETURN, 250);
+        time_is(reply_of(&scene), HOP_COPY, 360);
+        strike(&scene);
+    }
+    struct scene scene = round_trip("310 "); /* without its middle, nothing is linked */
+    state_is(reply_of(&scene), HOP_SEND, NOT_SEEN);
+    state_is(reply_of(&scene), HOP_RETURN, NOT_SEEN);
+    outcome_is(only(&scene), INCOMPLETE);
+    strike(&scene);
+    scene = round_trip("90 "); /* the client's clock */
+    state_is(only(&scene), HOP_START, NOT_SEEN);
+    outcome_is(only(&scene), INCOMPLETE);
+    strike(&scene);
+    scene = round_trip("330 "); /* it came before the client slept */
+    state_is(reply_of(&scene), HOP_WAKING, NOT_NEEDED);
+    state_is(reply_of(&scene), HOP_CALLBACK, NOT_ON_PATH);
+    state_is(reply_of(&scene), HOP_LOOP, NOT_ON_PATH);
+    if (strstr(show_absence(reply_of(&scene), HOP_WAKING), "the client was awake") == NULL)
+        complain("the client is not said to have been awake");
+    outcome_is(only(&scene), BATCHED);
+    strike(&scene);
+    end("a missing event on the way back is named, and no other");
 }
 
 /* ---- bad recordings ---- */
@@ -956,7 +1145,7 @@ static void use(const struct recording *recording, FILE *nowhere)
 {
     struct journeys journeys;
 
-    if (!stitch(recording, &journeys))
+    if (!stitch(recording, WAYS, &journeys))
         return;
     fflush(stdout);
     int out = dup(STDOUT_FILENO);
@@ -1074,13 +1263,37 @@ static void test_round(const char *file)
 
 int main(int argc, char **argv)
 {
-    static void (*const all[])(void) = {
-        test_raised,         test_workers,    test_spin,         test_splice, test_plain,
-        test_reuse,          test_softirq,    test_nesting,      test_awake,  test_backlog,
-        test_switch,         test_gro,        test_merged,       test_eintr,  test_send,
-        test_blocked,        test_old_kernel, test_other_device, test_frames, test_disorder,
-        test_poll_then_recv, test_inside,     test_sockets,      test_titles, test_stamps,
-        test_states,         test_refusals};
+    static void (*const all[])(void) = {test_raised,
+                                        test_workers,
+                                        test_spin,
+                                        test_splice,
+                                        test_plain,
+                                        test_reuse,
+                                        test_softirq,
+                                        test_nesting,
+                                        test_awake,
+                                        test_backlog,
+                                        test_switch,
+                                        test_gro,
+                                        test_merged,
+                                        test_eintr,
+                                        test_send,
+                                        test_blocked,
+                                        test_old_kernel,
+                                        test_other_device,
+                                        test_frames,
+                                        test_disorder,
+                                        test_poll_then_recv,
+                                        test_inside,
+                                        test_sockets,
+                                        test_titles,
+                                        test_stamps,
+                                        test_states,
+                                        test_refusals,
+                                        test_round_trip,
+                                        test_acknowledged,
+                                        test_reply_in_two,
+                                        test_missing_on_way_back};
     FILE *nowhere = fopen("/dev/null", "w");
 
     if (nowhere == NULL)

@@ -239,7 +239,7 @@ static int compare(const char *file, const char *rows)
 
     if (stream == NULL || table == NULL ||
         !recording_read(&recording, stream, problem, sizeof problem) ||
-        !stitch(&recording, &journeys)) {
+        !stitch(&recording, WAYS, &journeys)) {
         printf("%s: %s\n", file, problem);
         return 1;
     }

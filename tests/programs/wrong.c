@@ -5,6 +5,7 @@
  * It is written in the style of a first attempt: one file, one poll() loop, an array of clients. */
 #define _GNU_SOURCE /* POLLRDHUP */
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAX_CLIENTS 4000
@@ -22,7 +24,7 @@
 
 struct client {
     char own[BUFFER_SIZE]; /* received and not yet sent */
-    size_t length, sent;
+    size_t length, sent, total;
 };
 
 static const char *mistake;
@@ -45,6 +47,9 @@ static char *buffer_of(int i)
 /* The last client moves into the gap. */
 static void forget(int i)
 {
+    if (wrong("lingers"))
+        setsockopt(pollfds[i].fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1},
+                   sizeof(struct linger));
     if (wrong("leaks"))
         shutdown(pollfds[i].fd, SHUT_RDWR);
     else
@@ -59,6 +64,15 @@ static void forget(int i)
     clients[i] = clients[count];
     if (wrong("wrong-entry") && i < count)
         pollfds[i].events = 0;
+}
+
+/* Wait for so many milliseconds, or more if the ladder is patient. */
+static void pause_for(long ms)
+{
+    const char *patience = getenv("LAB_PATIENCE");
+
+    ms *= patience != NULL ? atol(patience) : 1;
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
 static void do_accept(void)
@@ -83,6 +97,8 @@ static void do_accept(void)
         close(fd);
         return;
     }
+    if (wrong("pauses") && count == 60)
+        pause_for(1200);
     if (!wrong("blocks"))
         fcntl(fd, F_SETFL, O_NONBLOCK);
     clients[count] = calloc(1, sizeof(struct client));
@@ -102,7 +118,8 @@ static bool do_send(int i)
     struct client *client = clients[i];
     size_t from = wrong("sends-twice") ? 0 : client->sent;
     size_t left = client->length - client->sent;
-    ssize_t n = send(pollfds[i].fd, buffer_of(i) + from, left, 0);
+    int fd = pollfds[wrong("to-first") ? 1 : i].fd;
+    ssize_t n = send(fd, buffer_of(i) + from, left, 0);
 
     if (n == -1 && errno != EAGAIN && !wrong("sigpipe"))
         return false;
@@ -118,6 +135,25 @@ static bool do_send(int i)
     if (wrong("waits-to-read"))
         pollfds[i].events = POLLIN;
     return true;
+}
+
+/* Mistakes in what is sent back.  Returns its length. */
+static size_t change(struct client *client, char *data, size_t length)
+{
+    char *cr = wrong("strips") ? memchr(data, '\r', length) : NULL;
+
+    client->total += length;
+    for (size_t i = 0; i < length && wrong("upper"); i++)
+        data[i] = (char)toupper((unsigned char)data[i]);
+    if (cr != NULL)
+        memmove(cr, cr + 1, length - (size_t)(cr + 1 - data));
+    if ((wrong("swallows-first") && client->total == length) ||
+        (wrong("swallows") && client->total > 65536) ||
+        (wrong("whole-lines") && memchr(data, '\n', length) == NULL))
+        return 0;
+    if (wrong("slow"))
+        pause_for(700);
+    return length - (cr != NULL);
 }
 
 /* How much of what has been received is to be echoed now. */
@@ -152,7 +188,7 @@ static bool do_receive(int i)
         return true;
     if (n <= 0)
         return false;
-    client->length = have + (size_t)n;
+    client->length = have + change(client, buffer + have, (size_t)n);
     client->sent = 0;
     if (wanted(buffer, client->length) == 0)
         return true;
@@ -196,6 +232,10 @@ static void serve(void)
         int ready = poll(pollfds, (nfds_t)count, timeout_ms());
         if (ready == 0 && !wrong("never-retries"))
             listen_again();
+        if (ready == -1 && wrong("ends-with-eintr")) {
+            perror("poll");
+            exit(1);
+        }
         if (ready <= 0)
             continue;
         for (int i = count - 1; i > 0; i--) {
@@ -226,7 +266,7 @@ static void serve_one_by_one(void)
 static void on_stop(int signal_number)
 {
     (void)signal_number;
-    if (!wrong("ignores-stop"))
+    if (!wrong("ignores-stop") && !wrong("ends-with-eintr"))
         _exit(0);
 }
 
