@@ -102,7 +102,6 @@ int selector_rebuild(struct selector *selector)
     struct selector fresh = *selector;
 
     fresh.owner = getpid();
-    fresh.fd = -1;
     if (fresh.backend->open(&fresh) == -1)
         return -1;
     if (register_all(&fresh) == -1) {

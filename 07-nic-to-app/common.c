@@ -352,8 +352,8 @@ void read_options(int argc, char **argv)
     char letters[16];
     int letter;
 
+    /* The colon at the beginning turns getopt()'s own messages off. */
     snprintf(letters, sizeof letters, ":hvb:p:%s", stage_option.letter);
-    opterr = 0; /* our messages instead of getopt()'s */
     while ((letter = getopt(argc, argv, letters)) != -1)
         parse_option(letter);
     if (optind < argc)

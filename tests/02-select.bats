@@ -95,6 +95,53 @@ END
     client_succeeded one
 }
 
+@test "a server that cannot learn its descriptor limit does not start" {
+    rule "the server never watches a descriptor of FD_SETSIZE or above" "the result of getrlimit() is not checked" "chapter 2"
+    need_strace
+    local number status=0
+    # The C library may ask for other limits first, so count the calls before the one for this limit.
+    strace -qq -o "$TMP/trace" -e trace='?prlimit64,?getrlimit,?ugetrlimit' "$SERVER" -h >/dev/null
+    cat "$TMP/trace"
+    number=$(grep -n -m 1 RLIMIT_NOFILE "$TMP/trace" | cut -d : -f 1)
+    timeout 5 strace -qq -o "$TMP/trace" -e trace='?prlimit64,?getrlimit,?ugetrlimit' -e "inject=?prlimit64,?getrlimit,?ugetrlimit:error=EPERM:when=$number" "$SERVER" -p 0 >"$TMP/out" 2>"$TMP/err" 3>&- || status=$?
+    cat "$TMP/trace" "$TMP/err"
+    grep -q 'RLIMIT_NOFILE.*INJECTED' "$TMP/trace"
+    [ "$status" = 1 ]
+    grep -q '^server: RLIMIT_NOFILE: Operation not permitted$' "$TMP/err"
+}
+
+# FD_CLR() with 1,030 changes the bit 6 of whatever follows the set, which may be the other set.
+@test "closing a client whose descriptor is FD_SETSIZE or above does not affect those below" {
+    rule "the server never touches the bit of a descriptor of FD_SETSIZE or above" "FD_CLR() with a descriptor outside the set, which overwrites other memory without an error" "chapter 2"
+    need_linux "to count descriptors"
+    need prlimit "to raise a running process's limit" "install util-linux"
+    [ "$(ulimit -Hn)" -ge 1200 ] || skip "needs 1200 descriptors; to run it: ulimit -Hn 2048"
+    ulimit -Sn "$(ulimit -Hn)"
+    # The server gets 3, 4 and 5.  It inherits the numbers up to FD_SETSIZE + 5, except 6 and 7, so its first two
+    # clients have those, and the third, once the limit is raised, has FD_SETSIZE + 6.
+    # shellcheck disable=SC2016 # the other shell expands them
+    WRAP=(bash -c 'for ((fd = 8; fd < $1 + 6; fd++)); do eval "exec $fd</dev/null"; done; shift; exec "$@"' - "$FD_SETSIZE")
+    local verbs
+    for verbs in 'fill 30000000 print here wait drain' 'echo a print here wait echo b'; do
+        test_case "the client on descriptor 6: $verbs"
+        start_server -v
+        # shellcheck disable=SC2086
+        start_client one small-rcvbuf $verbs shutdown expect-eof
+        client_printed one here
+        start_client two echo a print here wait
+        client_printed two here
+        start_client three connect expect-closed
+        log_has 'new clients wait'
+        prlimit --pid "$SERVER_PID" --nofile=1200:
+        client_succeeded three
+        has_text "$TMP/server.err" "accept: fd $((FD_SETSIZE + 6))\$"
+        resume_client one
+        client_succeeded one
+        stop_server
+        rm -f "$TMP/"{one,two,three}.*
+    done
+}
+
 @test "an echo costs two system calls and a share of the wait" {
     rule "the server reads and sends at once; it waits for writability only after a short write" "the server waits for writability before every send" "chapter 2"
     need_strace

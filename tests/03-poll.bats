@@ -39,6 +39,22 @@ load support/helpers
     client_succeeded one
 }
 
+@test "a soft limit below the length of the array is raised, and nothing is reported" {
+    rule "the server serves all its clients, and reports only what it cannot do" "the message comes although the limit has been raised" "chapter 3"
+    need prlimit "to lower a running process's limit" "install util-linux"
+    start_server
+    start_client one echo a print here wait echo b echo c shutdown expect-eof
+    client_printed one here
+    start_client two idle 50
+    client_printed two holding
+    wait_until 5 fd_count_is $((FDS_AT_START + 51))
+    prlimit --pid "$SERVER_PID" --nofile=20:
+    resume_client one
+    client_succeeded one
+    lacks_text "$TMP/server.err" '^server: '
+    next_client_works
+}
+
 @test "an idle client costs at most 96 bytes" {
     rule "an idle client costs its table entries and no buffer" "a buffer is allocated for each client" "chapter 3"
     idle_client_costs_at_most 96

@@ -59,6 +59,20 @@ load support/helpers
     ignores_foreign_events 200 900 # within the table of clients, and beyond it
 }
 
+@test "no room for another watch: that client is closed, and stderr says once that there is a shortage" {
+    rule "stderr names a failure that may affect every client" "ENOSPC, which epoll_ctl() returns at fs.epoll.max_user_watches, is not taken for a shortage" "chapter 4"
+    need_strace
+    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=epoll_ctl -e inject=epoll_ctl:error=ENOSPC:when=3..5+2) # EPOLL_CTL_DEL is between the two
+    start_server
+    wait_until 3 find_child
+    PIDS="$CHILD $PIDS"
+    client connect expect-closed
+    client connect expect-closed
+    client echo hello shutdown expect-eof
+    [ "$(grep -c '^server: watch: No space left on device; not every client can be served$' "$TMP/server.err")" = 1 ]
+    kill -KILL "$CHILD"
+}
+
 @test "with -e the server sets EPOLLET and reads until EAGAIN" {
     rule "an edge-triggered wait reports each arrival once, so the server reads until EAGAIN" "$ONE_READ" "chapter 4"
     start_server -v -e

@@ -113,12 +113,64 @@ compiled_backends() { "$SERVER" -h | sed -n 's/.*one of: \(.*\) (.*/\1/p'; }
     start_server -s poll
     start_client one idle 50
     client_printed one holding
-    wait_until 5 fd_count_is $((FDS_AT_START + 50))
+    start_client two echo a print here wait echo b echo c shutdown expect-eof
+    client_printed two here
+    wait_until 5 fd_count_is $((FDS_AT_START + 51))
     prlimit --pid "$SERVER_PID" --nofile=20:
     does_not_spin
+    resume_client two # the wait for c is the first with the lower limit
+    client_succeeded two
+    lacks_text "$TMP/server.err" '^server: '
     resume_client one
     client_succeeded one
     stop_server
+}
+
+# limit_calls BACKEND: write to $TMP/limits how the C library and the server ask for limits, and set them, when the
+# server starts.
+LIMIT_CALLS='?prlimit64,?getrlimit,?ugetrlimit,?setrlimit'
+limit_calls() {
+    WRAP=(strace -f -qq -o "$TMP/limits" -e "trace=$LIMIT_CALLS")
+    start_server -s "$1"
+    wait_until 3 find_child
+    kill -KILL "$CHILD"
+    wait_until 3 has_exited "$SERVER_PID"
+    sed -i '/^[0-9]* *+++/d' "$TMP/limits"
+    cat "$TMP/limits"
+}
+# fail_limit_call WHEN BACKEND: start the server; this call fails.
+fail_limit_call() {
+    WRAP=(strace -f -qq -o "$TMP/trace" -e "trace=$LIMIT_CALLS" -e "inject=$LIMIT_CALLS:error=EPERM:when=$1")
+    start_server -s "$2"
+    wait_until 3 find_child
+    PIDS="$CHILD $PIDS"
+}
+
+@test "with poll, and a limit that cannot be raised, the message names the error of poll()" {
+    rule "an error message names the error that happened" "errno is that of setrlimit()" "chapter 6"
+    need_strace
+    need prlimit "to lower a running process's limit" "install util-linux"
+    limit_calls poll
+    fail_limit_call $(($(wc -l <"$TMP/limits") + 2))+2 poll # each time, the limit is read and then set
+    start_client one echo a print here wait echo b wait
+    client_printed one here
+    prlimit --pid "$CHILD" --nofile=2:
+    resume_client one
+    wait_until 3 has_text "$TMP/server.err" '^server: selector_dispatch'
+    cat "$TMP/trace" "$TMP/server.err"
+    grep -q 'RLIMIT_NOFILE, {.*INJECTED' "$TMP/trace"
+    grep -q '^server: selector_dispatch: Invalid argument; clients wait until it succeeds$' "$TMP/server.err"
+}
+
+@test "a limit that cannot be read is not changed" {
+    rule "the server changes a limit only if it knows it" "the result of getrlimit() is not checked, so the new limit depends on what is in memory" "chapter 6"
+    need_strace
+    limit_calls select
+    fail_limit_call "$(grep -n -m 1 RLIMIT_NOFILE "$TMP/limits" | cut -d : -f 1)" select
+    client echo hello shutdown expect-eof
+    cat "$TMP/trace"
+    grep -q 'RLIMIT_NOFILE.*INJECTED' "$TMP/trace"
+    [ "$(grep -c RLIMIT_NOFILE "$TMP/trace")" = 1 ]
 }
 
 @test "an idle client costs at most 96 bytes" {

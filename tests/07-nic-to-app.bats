@@ -44,6 +44,37 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     local fd
     fd=$(sed -n 's/^accept  *fd \([0-9]*\)  *start a coroutine for it$/\1/p' "$TMP/server.err")
     grep -q "EPOLLIN|EPOLLRDHUP  *resume coroutine $fd\$" "$TMP/server.err"
+    # Each coroutine begins with its first event: one for the listener, and two for the client.
+    [ "$(grep -c 'resume coroutine' "$TMP/server.err")" = 3 ]
+}
+
+@test "when the server stops, the coroutine of each client closes it" {
+    rule "when the server stops, each coroutine leaves its wait, closes its client and ends" "the coroutines are left in their waits, so only the kernel closes the sockets" "chapter 7"
+    start_server -v
+    start_client one echo a print here wait
+    client_printed one here
+    stop_server TERM
+    cat "$TMP/server.err"
+    sed '1,/told to stop/d' "$TMP/server.err" >"$TMP/afterwards"
+    has_text "$TMP/afterwards" 'fd [0-9]*  *recv: [A-Z].*; close$'
+    has_text "$TMP/afterwards" 'epoll_ctl DEL$'
+}
+
+@test "when accept() fails for good, the listener's coroutine ends" {
+    rule "a coroutine that has nothing left to do ends, and its stack is reused" "the coroutine waits for a descriptor that is not watched any more" "chapter 7"
+    need_strace
+    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=accept,accept4 -e inject=accept,accept4:error=EBADF)
+    start_server -v
+    wait_until 3 find_child
+    PIDS="$CHILD $PIDS"
+    "$CLIENT" -t 5 "$PORT" connect
+    log_has 'no more clients are accepted'
+    kill -TERM "$CHILD"
+    wait_until 3 has_exited "$SERVER_PID"
+    cat "$TMP/server.err"
+    grep -q 'told to stop' "$TMP/server.err"
+    sed '1,/told to stop/d' "$TMP/server.err" >"$TMP/afterwards"
+    lacks_text "$TMP/afterwards" 'resume coroutine'
 }
 
 @test "EPOLLOUT is watched only after a short write, until everything is sent" {

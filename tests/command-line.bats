@@ -108,6 +108,33 @@ EMULATION="a kqueue emulation over epoll\|proves nothing about a BSD kernel"
     [[ $output == *"::1 port 0"*"try"* ]]
 }
 
+@test "no IPv6 in the kernel: the advice names an address that works" {
+    rule "the message names the address and suggests what to try" "EAFNOSUPPORT has no advice of its own" "chapter 1"
+    need_strace
+    local status=0
+    # shellcheck disable=SC2086
+    strace -f -qq -o "$TMP/trace" -e trace=socket -e inject=socket:error=EAFNOSUPPORT "$SERVER" ${VARIANT_ARGS:-} -b ::1 -p 0 >"$TMP/out" 2>"$TMP/err" 3>&- || status=$?
+    cat "$TMP/out" "$TMP/err"
+    [ "$status" = 1 ]
+    grep -q '^server: cannot listen on ::1 port 0: .*not an address of this machine' "$TMP/err"
+}
+
+@test "a signal handler that cannot be installed: one line, exit code 1" {
+    rule "a server that cannot be stopped, or that a closed connection would end, does not start" "the result of sigaction() or sigprocmask() is not checked" "chapter 1"
+    need_strace
+    case ${SERVER_KIND:-} in sanitized | emulated) skip "this build installs handlers of its own; to run it: an ordinary build" ;; esac
+    local call status
+    for call in rt_sigaction:when=1 rt_sigaction:when=2 rt_sigaction:when=3 rt_sigaction:when=4 rt_sigaction:when=5 rt_sigprocmask:when=1; do
+        test_case "${call%:*} fails, number ${call#*=}"
+        status=0
+        # shellcheck disable=SC2086
+        timeout 5 strace -f -qq -o "$TMP/trace" -e "trace=${call%:*}" -e "inject=${call%:*}:error=EINVAL:${call#*:}" "$SERVER" ${VARIANT_ARGS:-} -p 0 >"$TMP/out" 2>"$TMP/err" 3>&- || status=$?
+        cat "$TMP/out" "$TMP/err" "$TMP/trace"
+        [ "$status" = 1 ]
+        grep -q '^server: sig[a-z]*: Invalid argument$' "$TMP/err"
+    done
+}
+
 @test "with stdout or stderr closed or full, the server still serves" {
     rule "the server serves even if its output cannot be written" "an error of printf() ends the server" "chapter 1"
     need_linux "for /dev/full"
@@ -189,6 +216,33 @@ accepts_connections() { (exec 9<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
     [ -z "$(tr -d '[:print:]\n' <"$TMP/server.err")" ]
 }
 
+@test "-v: only the first line about an event has the first two columns" {
+    rule "the columns tell which event caused the line" "the columns of the line before are printed again" "chapter 1"
+    case $VARIANT in 01* | 07*) skip "expected: this stage accepts one client for each event" ;; esac
+    start_server -v
+    kill -STOP "$SERVER_PID"
+    start_client one idle 3
+    client_printed one holding
+    kill -CONT "$SERVER_PID"
+    wait_until 5 all_three_are_logged
+    cat "$TMP/server.err"
+    [ "$(grep -c 'fd [0-9].*  accept: fd [0-9]*$' "$TMP/server.err")" = 1 ]
+    [ "$(grep -c '^  *accept: fd [0-9]*$' "$TMP/server.err")" = 2 ]
+    resume_client one
+    client_succeeded one
+}
+all_three_are_logged() { [ "$(grep -c 'accept: fd' "$TMP/server.err")" = 3 ]; }
+
+@test "-v: the wait reports the signal that stops the server" {
+    rule "the wait reports the shutdown pipe" "the server stops as soon as the signal has interrupted its wait" "chapter 2"
+    case $VARIANT in 01* | 07*) skip "expected: this stage logs no event when it stops" ;; esac
+    start_server -v
+    next_client_works
+    stop_server TERM
+    cat "$TMP/server.err"
+    grep -q '^[a-z].* fd [0-9].*told to stop' "$TMP/server.err"
+}
+
 @test "SIGTERM stops a server that inherited SIGTERM as blocked" {
     rule "on SIGTERM the server stops, whatever started it" "the server inherits a signal mask that blocks SIGTERM" "chapter 1"
     need python3 "to block a signal, which bash cannot" "install python3"
@@ -213,5 +267,49 @@ os.execv(sys.argv[1], sys.argv[1:])')
     client churn 600
     next_client_works
     stop_server TERM
+    exec 7>&-
+}
+
+@test "a log line that does not fit is dropped and counted" {
+    rule "a line of which nothing was written is dropped; the next line that fits follows the number of dropped ones" "a line is kept and written later, among newer ones" "chapter 1"
+    need_linux "for the size of a pipe"
+    case $VARIANT in *kqueue*) skip "expected: the emulation writes to stderr when it starts, and a full pipe would stop it" ;; esac
+    local line=''
+    mkfifo "$TMP/pipe"
+    exec 7<>"$TMP/pipe"
+    head -c 65536 /dev/zero >&7 # all that a pipe holds
+    PORT=$(free_port)
+    # shellcheck disable=SC2086
+    "$SERVER" -v -p "$PORT" ${VARIANT_ARGS:-} >/dev/null 2>"$TMP/pipe" 3>&- 7>&- &
+    SERVER_PID=$!
+    PIDS="$SERVER_PID $PIDS"
+    wait_until 5 accepts_connections
+    start_client one echo a print here wait shutdown expect-eof
+    client_printed one here
+    "$PROBE" -p "$SERVER_PID" 0 asleep
+    head -c 65536 <&7 >/dev/null
+    resume_client one
+    client_succeeded one
+    read -r -t 5 line <&7
+    echo "the first line after the pipe has been read: $line"
+    [[ $line =~ ^server:\ [0-9]+\ log\ lines\ dropped$ ]]
+    exec 7>&-
+}
+
+@test "write() takes nothing of the line on stdout and reports no error: the message names no other error" {
+    rule "an error message names the error that happened" "errno is that of an earlier call" "chapter 1"
+    need_strace
+    mkfifo "$TMP/pipe"
+    exec 7<>"$TMP/pipe"
+    # Without stdin, an early call has left EBADF in errno.
+    # shellcheck disable=SC2086
+    strace -f -qq -o "$TMP/trace" -P "$TMP/pipe" -e trace=write -e inject=write:retval=0 "$SERVER" -p 0 ${VARIANT_ARGS:-} <&- >"$TMP/pipe" 2>"$TMP/server.err" 3>&- 7>&- &
+    SERVER_PID=$!
+    PIDS="$SERVER_PID $PIDS"
+    wait_until 3 find_child
+    PIDS="$CHILD $PIDS"
+    wait_until 5 has_text "$TMP/server.err" 'cannot write to stdout'
+    cat "$TMP/server.err"
+    grep -q 'cannot write to stdout (\(Success\|No error information\)); listening on 127.0.0.1' "$TMP/server.err" # what glibc and musl call 0
     exec 7>&-
 }

@@ -232,6 +232,28 @@ wait_call() {
     done
 }
 
+@test "the server sleeps for a millisecond after ENOBUFS, and not at all after EINTR" {
+    rule "a pause is as short as its cause" "a pause as long as after a shortage of descriptors, so one client delays the others" "chapter 2"
+    need_strace
+    need_ours
+    local fault naps=trace=nanosleep,clock_nanosleep
+    for fault in sendto:error=ENOBUFS recvfrom:error=EINTR sendto:error=EINTR; do
+        test_case "$fault"
+        WRAP=(strace -f -qq -o "$TMP/trace" -e "$naps,${fault%%:*}" -e "inject=$fault:when=1..3")
+        start_server
+        find_server_under_strace
+        client echo a echo b shutdown expect-eof
+        server_unaffected
+        fault_was_injected
+        grep -e INJECTED -e nanosleep "$TMP/trace"
+        lacks_text "$TMP/trace" 'nanosleep(.*tv_nsec=[0-9]\{8\}' # 10 ms or more
+        case $fault in
+        *ENOBUFS) has_text "$TMP/trace" 'nanosleep(.*tv_nsec=1000000[^0-9]' ;;
+        *EINTR) lacks_text "$TMP/trace" nanosleep ;;
+        esac
+    done
+}
+
 @test "ENOBUFS from every further send: the server does not spin, and stops on SIGTERM" {
     rule "after ENOBUFS the server pauses before it sends again" "send() is repeated at once" "chapter 2"
     need_shim
@@ -327,10 +349,13 @@ wait_call() {
         client connect expect-closed
         [ "$(grep -c 'No buffer space available; not every client can be served' "$TMP/server.err")" = 1 ]
     fi
-    inject "setsockopt:error=ENOMEM:when=1"
+    local verbose=-v
+    ! is_foreign || verbose=''
+    inject "setsockopt:error=ENOMEM:when=1" ${verbose:+"$verbose"}
     client echo "slower, perhaps" shutdown expect-eof
     server_unaffected
     fault_was_injected
+    is_foreign || grep -q 'TCP_NODELAY: \(Cannot allocate\|Out of\) memory$' "$TMP/server.err"
 }
 
 @test "close fails with EINTR and is not repeated" {

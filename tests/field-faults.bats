@@ -105,6 +105,25 @@ listener_has_failed() { # WHAT
     listener_has_failed "ss -K -l -t sport = :$PORT"
 }
 
+@test "accept says that its descriptor is no listening socket" {
+    rule "a failed listener is reported once, and is not watched any more" "EBADF or ENOTSOCK from accept() treated as a shortage" "chapter 2"
+    need_ours
+    need_strace
+    local error
+    for error in EBADF ENOTSOCK EINVAL; do # a debugger has closed or replaced it
+        WRAP=(strace -f -qq -o "$TMP/trace" -e trace=accept,accept4 -e "inject=accept,accept4:error=$error")
+        start_server
+        server_under_strace
+        "$CLIENT" -t 5 "$PORT" connect || [ "${VARIANT%% *}" = 01-blocking ] # whose accept() has failed before
+        check "strace: accept() fails with $error" "one line on stderr says that no more clients are accepted" \
+            "an error of accept() that is taken for a shortage, and tried again for ever" \
+            wait_until 3 has_text "$TMP/server.err" 'no more clients are accepted$'
+        check "strace: accept() fails with $error" "no CPU is used" "the listener is still watched" uses_no_cpu
+        check "strace: accept() fails with $error" "it is one line" "each event reports it again" reported_once
+        sigterm_ends_it "accept() fails with $error"
+    done
+}
+
 # ---- The wait fails ----
 
 @test "the hard limit is lowered below what is open" {
@@ -117,7 +136,7 @@ listener_has_failed() { # WHAT
     for option in '' -v; do
         # shellcheck disable=SC2086
         start_server $option
-        start_client one echo a print here wait echo b print served wait shutdown expect-eof
+        start_client one echo a print here wait echo b echo c print served wait shutdown expect-eof
         client_printed one here
         start_client two hold 20
         client_printed two holding
@@ -176,6 +195,8 @@ fail_wait() {
         check "strace: each wait fails with $error" "one line on stderr says so, without -v" \
             "the error is only logged" reported_once
         check "strace: each wait fails with $error" "no CPU is used" "the wait is repeated at once" uses_no_cpu
+        check "strace: each wait fails with $error" "the server pauses after each, longer than after EINTR" \
+            "each error is treated as EINTR" waits_at_most_every_ms 50
         sigterm_ends_it "each wait fails with $error"
         [ "$(reports)" = 1 ]
     done
@@ -184,14 +205,48 @@ fail_wait() {
     sigterm_ends_it "each wait fails with EBADF, with -v"
 }
 
-# The wait is called at most twice in a millisecond.  strace slows the server down, so its CPU time says less.
-waits_seldom() {
-    local begin calls passed
+# The number of calls of the wait in a moment, and the milliseconds that passed.  strace slows the server
+# down, so its CPU time says less.
+count_waits() {
+    local begin
     begin=$(now_ms) calls=$(grep -c INJECTED "$TMP/trace")
     short_sleep 0.3
     passed=$(($(now_ms) - begin)) calls=$(($(grep -c INJECTED "$TMP/trace") - calls))
     echo "the wait was called $calls times in $passed ms"
+}
+# The wait is called at most twice in a millisecond.
+waits_seldom() {
+    local calls passed
+    count_waits
     [ "$calls" -le $((2 * passed)) ]
+}
+waits_at_most_every_ms() { # MS
+    local calls passed
+    count_waits
+    [ $(((calls - 1) * $1)) -le "$passed" ]
+}
+
+accepts_again() {
+    case $VARIANT in
+    07*) [ "$(grep -c 'resume coroutine [0-9]*$' "$TMP/server.err")" -ge 2 ] ;; # the listener's; first for its event
+    *) has_text "$TMP/server.err" 'accept again$' ;;
+    esac
+}
+
+@test "-v: a wait that failed is not logged as one that returned" {
+    rule "the columns of a line tell what the wait returned" "the loop goes on although the wait has failed" "chapter 2"
+    need_ours
+    need_strace
+    case $VARIANT in 01*) skip "expected: a blocking server has no wait of its own" ;; esac
+    # While accepting is paused, the server logs each attempt to accept again, also after a failed wait.
+    WRAP=(strace -f -qq -o "$TMP/trace" -e "trace=accept,accept4,$(wait_call)" -e inject=accept,accept4:error=EMFILE -e "inject=$(wait_call):error=ENOMEM:when=2+")
+    start_server -v
+    server_under_strace
+    "$CLIENT" -t 5 "$PORT" connect
+    wait_until 3 accepts_again
+    cat "$TMP/server.err"
+    lacks_text "$TMP/server.err" '-1 ready'
+    sigterm_ends_it "accept() and the wait fail"
 }
 
 @test "each wait is interrupted" {
@@ -517,7 +572,8 @@ server_under_strace() {
     local lines
     lines=$(wc -l <"$TMP/trace")
     short_sleep 0.35 # the listener is watched again, so the attempts have ended
-    [ "$(grep -c 'EPOLL_CTL_ADD' <(tail -n +"$((lines + 1))" "$TMP/trace"))" = 0 ]
+    tail -n +"$((lines + 1))" "$TMP/trace" >"$TMP/afterwards"
+    lacks_text "$TMP/afterwards" 'EPOLL_CTL_ADD\|accept'
 }
 
 @test "an idle server does not wake up" {
@@ -679,7 +735,7 @@ copy_descriptor() {
     need_strace
     local error
     for error in ENETDOWN EPROTO ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH EOPNOTSUPP ENETUNREACH \
-        ECONNABORTED EPERM ETIMEDOUT; do
+        ECONNABORTED EPERM ETIMEDOUT ${OURS:+EINTR}; do # EINTR is treated in the same way
         WRAP=(strace -f -qq -o "$TMP/trace" -e trace=accept,accept4 -e "inject=accept,accept4:error=$error:when=1..20")
         start_server
         NEXT_SECONDS=1 check "strace: accept() fails 20 times with $error" "a client is served within a second" \
@@ -769,6 +825,9 @@ END
             fails '^server: getaddrinfo: Too many open files$' env SHIM_FAULTS=getaddrinfo:eai_system=1 LD_PRELOAD="$SHIM" "$SERVER" ${VARIANT_ARGS:-} -p 0
         check "getnameinfo() fails" "one line that names it, exit 1" "the result of getnameinfo() is ignored" \
             fails '^server: getnameinfo: .*[Mm]emory' env SHIM_FAULTS=getnameinfo:eai_memory=1 LD_PRELOAD="$SHIM" "$SERVER" ${VARIANT_ARGS:-} -p 0
+        need_strace
+        check "getsockname() fails" "one line that names it, exit 1" "the result of getsockname() is ignored" \
+            fails '^server: getsockname: No buffer space available$' strace -qq -o "$TMP/trace" -e trace=getsockname -e inject=getsockname:error=ENOBUFS "$SERVER" ${VARIANT_ARGS:-} -p 0
     }
 }
 
