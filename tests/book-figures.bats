@@ -227,8 +227,10 @@ frames() { "$ROOT/book/tools/frames" "$@"; }
     [ "$(wc -l <"$T/recorded")" = 8 ]
     for table in "$SRC"/tables/frame-*.html; do
         case $table in */frame-pointer-*) continue ;; esac
-        grep '^<a ' "$table" | grep -o '<b>[0-9a-f]*' | sed 's/<b>/ /' | tr -d '\n' >>"$T/picture" && echo >>"$T/picture"
-        grep '^<div id' "$table" | sed 's/.*<dt><code>/ /; s/<.*//' | tr -d '\n' >>"$T/list" && echo >>"$T/list"
+        grep '^<a ' "$table" | grep -o '<b>[0-9a-f]*' | sed 's/<b>/ /' | tr -d '\n' >>"$T/picture"
+        echo >>"$T/picture"
+        grep '^<div id' "$table" | sed 's/.*<dt><code>/ /; s/<.*//' | tr -d '\n' >>"$T/list"
+        echo >>"$T/list"
     done
     sort "$T/picture" | diff "$T/recorded" -
     sort "$T/list" | diff "$T/recorded" -
