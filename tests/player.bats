@@ -37,6 +37,8 @@ steps() { sed -n 's/^\({.*}\),\{0,1\}$/\1/p' "$DATA/$1.json" | grep -v '^{"steps
         esac
         [ "$(grep -cx "{{#include player/$name.html}}" "$page")" = 1 ] || { echo "${page##*/} does not include player/$name.html once"; return 1; }
     done
+    # The page for the projector has those of the servers, in order.
+    diff <(sed -n 's|^{{#include player/\(.*\)\.html}}$|\1|p' "$SRC/presenter.md") <(servers)
     for page in "$DATA"/*; do
         name=${page##*/}
         runs | grep -qx "${name%.*}" || { echo "nothing makes player/$name"; return 1; }

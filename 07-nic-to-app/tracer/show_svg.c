@@ -154,8 +154,8 @@ static void draw_shares(struct svg *svg)
 
     svg->y += 34;
     put_text(svg, "box", 18, svg->y, "%.1f µs %s, and where they went", show_us(total),
-             svg->journey->request != NULL ? "for the way back"
-             : svg->journey->reply != NULL ? "for the way in"
+             svg->journey->request != NULL ? "back"
+             : svg->journey->reply != NULL ? "in"
                                            : "in all");
     svg->y += 12;
     for (int i = 0; total > 0 && i < SHARES; i++) {
@@ -233,8 +233,8 @@ static void draw(struct svg *svg)
     const struct recording *recording = svg->recording;
     const struct journey *first = svg->journey;
 
-    put_text(svg, "title", 14, 30, "The journey of one packet%s",
-             first->reply != NULL ? ", and of its reply" : "");
+    put_text(svg, "title", 14, 30, "%s",
+             first->reply != NULL ? "A packet and its reply" : "The journey of one packet");
     put_text(svg, "about", 14, 50, "over %s %s %s", vias[recording->via].about,
              first->back ? "from" : "to", recording->server);
     put_text(svg, "about", 14, 66, "%s Linux %s",
