@@ -346,7 +346,6 @@ dropped() { awk -v name="$1" '$1 == name { print $2 }' "$TMP/out"; }
 
 @test "cost: if another process serves the clients, the message says what to do" {
     local n
-    mkfifo "$TMP/never"
     cp "$STAGE07/server" "$TMP"
     for n in 1 300; do
         run "$COST" $n -- sh -c 'true; "$0" -p {port}; true' "$TMP/server"
@@ -361,7 +360,6 @@ dropped() { awk -v name="$1" '$1 == name { print $2 }' "$TMP/out"; }
 
 @test "cost leaves no process behind after success, SIGINT, SIGTERM and SIGKILL" {
     local signal pid code
-    mkfifo "$TMP/never"
     cp "$COST" "$STAGE07/server" "$TMP"
     "$TMP/cost" 50 >/dev/null
     none_left

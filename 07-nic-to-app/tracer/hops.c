@@ -135,8 +135,8 @@ const struct hop_info hops[HOPS] = {
             "them: TCP's (20 to 60 bytes), IP's (20; IPv6: 40) and Ethernet's (14). It goes to the "
             "device in an skb, the kernel's record of one packet. It may have to queue for a card; "
             "lo (loopback) and veth (a virtual Ethernet pair) have no queue.",
-        .absent[NOT_SEEN] = "the packet was sent from another machine, or the kernel made it and "
-            "others of a larger skb (GSO)"},
+        .absent[NOT_SEEN] = ("the packet was sent from another machine, or the kernel made it and "
+            "others of a larger skb (GSO)")},
     [HOP_DRIVER] = {.name = "driver", .box = BOX_SENDER, .share = SHARE_SENDER,
         .link = "the skb's address",
         .why[WAITS_EPOLL] = "The device's driver gets the skb. A card's driver would tell the card "
@@ -156,8 +156,8 @@ const struct hop_info hops[HOPS] = {
             "softirq that receives packets (see below), and turns the card's interrupts off until "
             "NET_RX has caught up.",
         .absent[NOT_SEEN] = "there is no event of a handler that scheduled this work",
-        .absent[NOT_NEEDED] = "no hardware interrupt scheduled this work: NET_RX had rescheduled "
-            "itself"},
+        .absent[NOT_NEEDED] = ("no hardware interrupt scheduled this work: NET_RX had rescheduled "
+            "itself")},
     [HOP_BACKLOG] = {.name = "backlog", .box = BOX_CARD, .share = SHARE_STACK,
         .link = "the skb's address",
         .why[WAITS_EPOLL] = "This path has no card. The driver still runs for the sender, most "
@@ -199,8 +199,8 @@ const struct hop_info hops[HOPS] = {
         .why_back = "These bytes were the next in order. The skb is linked into the receive queue "
             "of the client's socket. The kernel now calls the callback of each entry in the "
             "socket's wait queue. The client's own code takes no part in this.",
-        .absent[NOT_SEEN] = "there is no event for this socket: the bytes came out of order, or "
-            "fewer bytes wait than its low-water mark (SO_RCVLOWAT)"},
+        .absent[NOT_SEEN] = ("there is no event for this socket: the bytes came out of order, or "
+            "fewer bytes wait than its low-water mark (SO_RCVLOWAT)")},
     [HOP_CALLBACK] = {.name = "callback", .box = BOX_WATCH, .share = SHARE_WAKE,
         .link = "CPU and time: the first one after ready",
         .why[WAITS_EPOLL] = "epoll_ctl() put an entry into the socket's wait queue. The kernel "
@@ -283,8 +283,8 @@ const struct hop_info hops[HOPS] = {
         .link = "the skb's address, until the skb is freed or copied",
         .why[WAITS_EPOLL] = "The kernel begins to copy the bytes from the skb into your buffer. "
             "When the whole skb has been read, the kernel frees it.",
-        .absent[NOT_SEEN] = "the bytes were not copied to a program while the tracer was running "
-            "(splice() copies none)", .absent[UNKNOWN] = SPLICE_UNKNOWN},
+        .absent[NOT_SEEN] = ("the bytes were not copied to a program while the tracer was running "
+            "(splice() copies none)"), .absent[UNKNOWN] = SPLICE_UNKNOWN},
     [HOP_RETURN] = {.name = "return", .box = BOX_CODE, .share = SHARE_CODE,
         .link = "the thread",
         .why[WAITS_EPOLL] = "The call returns the number of bytes, which are now in your buffer.",
