@@ -236,6 +236,7 @@ wait_call() {
     rule "a pause is as short as its cause" "a pause as long as after a shortage of descriptors, so one client delays the others" "chapter 2"
     need_strace
     need_ours
+    [ "${SERVER_KIND:-}" != sanitized ] || skip "a thread of the sanitizer sleeps, too; to run it: an ordinary build"
     local fault naps=trace=nanosleep,clock_nanosleep
     for fault in sendto:error=ENOBUFS recvfrom:error=EINTR sendto:error=EINTR; do
         test_case "$fault"

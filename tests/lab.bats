@@ -133,7 +133,7 @@ load support/lab
     echo "$output"
     [ "$status" -eq 1 ]
     [[ "$output" == *'could not be made'* ]]
-    printf '#!/bin/sh\nkill -INT $PPID\n' >"$T/bin/cp"
+    printf '#!/bin/sh\nkill -TERM $PPID\n' >"$T/bin/cp" # SIGINT may be ignored in a process in the background
     PATH=$T/bin:$PATH run sh tests/commands/targets reset-02
     [ "$status" -eq 130 ]
     [ -z "$(ls -d work/.new* work/02-select.* 2>/dev/null)" ]
