@@ -1,6 +1,6 @@
-/* What epoll and select report, and that epoll does not read data.  The process connects to itself, so that
- * nothing else happens on the connection.  tests/prove.bats reads the output: one fact and its
- * value on each line. */
+/* What epoll and select report, and that epoll does not read data.  The process connects to
+ * itself, so that nothing else happens on the connection.  tests/prove.bats reads the output: one
+ * fact and its value on each line. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <arpa/inet.h>
