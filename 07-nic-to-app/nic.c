@@ -3,8 +3,8 @@
  *
  * For each feature it prints the value on this machine, the value of a 10 Gbit/s card, a line that
  * says what the feature does, and the file or command that the value comes from.  Every user may
- * run it, and it changes nothing.  Without DEV it uses the device of the default route, or else
- * the first device that is not lo, or else lo. */
+ * run it, and it changes nothing.  Without DEV it uses the device of the default route.  If there
+ * is none, it uses the first device that is not lo, and if there is only lo, that one. */
 #define _DEFAULT_SOURCE /* if_nameindex() is not in POSIX.1-2008 */
 
 #include "nic.h"

@@ -252,7 +252,7 @@ round_trips() {
         $5 == "client_is_done" { trips += at == 7; took = $1 - began; at = 0 }
         END { print trips + 0, took }' "$1"
 }
-# adds_up FILE NS: the shares in this output add up to this time, which is also the total, but for rounding.
+# adds_up FILE NS: the shares in this output, and its total, are this time, except for rounding.
 adds_up() {
     LC_ALL=C awk -v took="$2" '
         / µs by the client/ { total = $1 }
@@ -272,7 +272,7 @@ adds_up() {
     narrow "$TMP/out"
     [ "$(round_trips "$TMP/recorded" | cut -d' ' -f1)" -ge 1 ] # of two, of which the second one is shown
     adds_up "$TMP/out" "$(round_trips "$TMP/recorded" | cut -d' ' -f2)"
-    # in the order of time, but for the acknowledgements, which have no time since the hop before
+    # The hops are in the order of their times.  Acknowledgements, which have no second time, are left out.
     LC_ALL=C awk '$1 ~ /^[0-9]+\.[0-9]$/ && $2 ~ /^\+/ { if ($1 < last) bad = 1; last = $1; n++ } END { exit bad || n < 28 }' "$TMP/out"
     grep -q '^\[the client reads\]' "$TMP/out"
     grep -q '^  before .* sys_enter_recvfrom .* = socket ' "$TMP/out" # the client sleeps in its recv()

@@ -997,7 +997,7 @@ static void test_round_trip(void)
     time_is(reply, HOP_DONE, 380);
     state_is(reply, HOP_LOOP, NOT_ON_PATH);
     if (reply->waiting != WAITS_BLOCKED)
-        complain("the client is said to wait in another way");
+        complain("the journey does not say that the client blocks in recv()");
     /* the shares of both ways are what the client measures: 380 - 90 */
     if (journey_shares(request, ns) + journey_shares(reply, ns) != 290)
         complain("the shares do not add up to the client's time");
