@@ -55,6 +55,7 @@ load support/helpers
     next_client_works
 }
 
+# bats test_tags=long
 @test "an idle client costs at most 96 bytes" {
     rule "an idle client costs its table entries and no buffer" "a buffer is allocated for each client" "chapter 3"
     idle_client_costs_at_most 96

@@ -173,6 +173,7 @@ fail_limit_call() {
     [ "$(grep -c RLIMIT_NOFILE "$TMP/trace")" = 1 ]
 }
 
+# bats test_tags=long
 @test "an idle client costs at most 96 bytes" {
     rule "an idle client costs its table entries and no buffer" "a buffer is allocated for each client" "chapter 6"
     idle_client_costs_at_most 96

@@ -247,6 +247,7 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     next_client_works
 }
 
+# bats test_tags=long
 @test "an idle client costs at most two pages of its stack" {
     rule "an idle client costs the used pages of its stack and no buffer" "there is a buffer on each stack" "chapter 7"
     idle_client_costs_at_most $((2 * $(getconf PAGESIZE)))
@@ -254,6 +255,7 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
 
 # The two servers are measured in turn, five times.  The smallest figure of each counts, because
 # other work on the machine only adds to the others.
+# bats test_tags=long
 @test "an echo costs at most 1.10 times the CPU of stage 04" {
     rule "a coroutine adds a few nanoseconds to each event" "swapcontext(), or an epoll_ctl() call for each wait" "chapter 7"
     need_plain_memory

@@ -54,16 +54,19 @@ record_journeys() {
     grep -q '^vm: needs unxz .*apt-get install xz-utils' "$TMP/out"
 }
 
+# bats test_tags=long
 @test "e1000: journeys are complete from the card's interrupt on, and the call tree is recorded" {
     rule "the tracer follows a packet through a real network driver" "this kernel has other names for an event of hops.c, or the machine booted too slowly" "chapter 7"
     record_journeys e1000
 }
 
+# bats test_tags=long
 @test "virtio-net: journeys are complete from the card's interrupt on, and the call tree is recorded" {
     rule "the tracer follows a packet through a real network driver" "this kernel has other names for an event of hops.c, or the machine booted too slowly" "chapter 7"
     record_journeys virtio
 }
 
+# bats test_tags=long
 @test "interrupt threads, threaded NAPI, deferred interrupts: what scheduled NET_RX is named, and nothing is missing" {
     rule "NET_RX may be scheduled by an interrupt, a thread or a timer" "only a card's interrupt is expected" "chapter 7"
     need_vm
@@ -83,6 +86,7 @@ record_journeys() {
     grep -q "An interrupt without a handler's event scheduled this" "$TMP/deferred.one"
 }
 
+# bats test_tags=long
 @test "in a kernel that is locked down, the tracer gives the reason and shows six hops from the sockets" {
     rule "if the kernel does not let the tracer see events, the tracer gives the reason and shows what it can" "this kernel reports the lockdown with another errno, or in another folder, than missing() expects" "chapter 7"
     need_vm
