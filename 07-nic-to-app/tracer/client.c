@@ -174,17 +174,16 @@ void client_go(const struct client *client)
     (void)written; /* If this fails, the client has ended, and there will be no report. */
 }
 
-bool client_stamps(const struct client *client, struct recording *recording)
+void client_stamps(const struct client *client, struct recording *recording)
 {
-    bool room = true;
-
-    for (const struct turn *turn = client->turn; room && turn < client->turn + client->turns;
-         turn++)
-        room = recording_stamp(recording, "client_starts", turn->start, client->pid,
-                               turn->start_cpu) != NULL &&
-               recording_stamp(recording, "client_is_done", turn->done, client->pid,
-                               turn->done_cpu) != NULL;
-    return room;
+    for (const struct turn *turn = client->turn; turn < client->turn + client->turns; turn++) {
+        struct event event =
+            recording_stamp(recording, "client_starts", turn->start, client->pid, turn->start_cpu);
+        recording_add(recording, &event);
+        event =
+            recording_stamp(recording, "client_is_done", turn->done, client->pid, turn->done_cpu);
+        recording_add(recording, &event);
+    }
 }
 
 void client_end(struct client *client)

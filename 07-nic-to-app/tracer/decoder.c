@@ -113,16 +113,14 @@ static void decode_places(const struct event_format *format, struct event *event
 }
 
 /* The common fields have been the same eight bytes in every kernel. */
-static bool decode_event(const struct decoder *decoder, int cpu, uint64_t ns,
+static void decode_event(const struct decoder *decoder, int cpu, uint64_t ns,
                          const unsigned char *data, unsigned length, struct recording *recording)
 {
     struct event event = {.ns = ns, .cpu = (int16_t)cpu, .context = 't'};
 
-    if (length < COMMON_FIELDS)
-        return true;
-    unsigned id = (unsigned)number_at(data, 2);
+    unsigned id = length < COMMON_FIELDS ? 0 : (unsigned)number_at(data, 2);
     if (id >= MAX_EVENT_IDS || decoder->type_of[id] == 0)
-        return true;
+        return;
     event.type = (uint8_t)(decoder->type_of[id] - 1);
     if ((data[2] & FLAG_SOFTIRQ) != 0)
         event.context = 's';
@@ -130,7 +128,7 @@ static bool decode_event(const struct decoder *decoder, int cpu, uint64_t ns,
         event.context = 'h';
     event.pid = (int32_t)number_at(data + 4, 4);
     decode_places(&decoder->event[event.type], &event, data, length);
-    return recording_add(recording, &event);
+    recording_add(recording, &event);
 }
 
 struct record {
@@ -171,13 +169,13 @@ static struct record parse_record(const unsigned char *at, unsigned left, uint64
     return record;
 }
 
-bool decoder_page(const struct decoder *decoder, int cpu, const unsigned char *page, size_t length,
+void decoder_page(const struct decoder *decoder, int cpu, const unsigned char *page, size_t length,
                   struct recording *recording)
 {
     const struct page_format *format = &decoder->page;
 
     if (length <= format->data_offset)
-        return true;
+        return;
     const unsigned char *data = page + format->data_offset;
     size_t left = length - format->data_offset;
     uint64_t time = number_at(page, 8);
@@ -188,10 +186,9 @@ bool decoder_page(const struct decoder *decoder, int cpu, const unsigned char *p
         struct record record = parse_record(data + at, used - at, &time);
         if (record.is_end)
             break;
-        if (record.is_event && !decode_event(decoder, cpu, time, data + at + record.data,
-                                             record.data_length, recording))
-            return false;
+        if (record.is_event)
+            decode_event(decoder, cpu, time, data + at + record.data, record.data_length,
+                         recording);
         at += record.length;
     }
-    return true;
 }

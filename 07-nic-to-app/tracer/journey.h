@@ -30,7 +30,7 @@ struct recording {
     uint64_t unavailable;       /* a bit for each that this kernel or this server does not have */
     bool lists_unavailable;     /* false: an older recording, which does not say what was missing */
     uint32_t kinds;             /* a bit for each kind of event that the recording contains */
-    uint64_t lost;              /* how many events the kernel had no room for */
+    uint64_t lost;              /* how many events there was no room for */
     enum via via;
     unsigned port;
     unsigned peer; /* the client's port, if the replies were traced; otherwise 0 */
@@ -41,10 +41,11 @@ struct recording {
     char note[NOTES][NOTE_SIZE];              /* other findings, a sentence each */
 };
 
-bool recording_add(struct recording *recording, const struct event *event); /* false: no memory */
-/* Add an event that this program or the server reports itself.  NULL: no memory. */
-struct event *recording_stamp(struct recording *recording, const char *name, uint64_t ns, int pid,
-                              int cpu);
+/* Add an event.  Without memory for it, it is lost, and counted as such. */
+void recording_add(struct recording *recording, const struct event *event);
+/* An event that this program or the server reports itself, to be completed and added. */
+struct event recording_stamp(struct recording *recording, const char *name, uint64_t ns, int pid,
+                             int cpu);
 void recording_drop_before(struct recording *recording, uint64_t ns);
 void recording_sort(struct recording *recording);
 /* Mark the events of this provider that there are not as not available. */

@@ -35,15 +35,17 @@
 #define HEADER "echo-journey 1"
 #define LINE_SIZE 2048
 
-bool recording_add(struct recording *recording, const struct event *event)
+void recording_add(struct recording *recording, const struct event *event)
 {
     if (recording->count == recording->room) {
         size_t larger = recording->room * 2 + 1024;
         if (larger > KEPT_EVENTS && recording->room < KEPT_EVENTS)
             larger = KEPT_EVENTS + 4096; /* the last page may exceed the limit */
         struct event *events = realloc(recording->events, larger * sizeof *events);
-        if (events == NULL)
-            return false;
+        if (events == NULL) {
+            recording->lost++;
+            return;
+        }
         recording->events = events;
         recording->room = larger;
     }
@@ -51,18 +53,16 @@ bool recording_add(struct recording *recording, const struct event *event)
     recording->events[recording->count].order = (uint32_t)recording->count;
     recording->kinds |= 1U << event_kind(event);
     recording->count++;
-    return true;
 }
 
-struct event *recording_stamp(struct recording *recording, const char *name, uint64_t ns, int pid,
-                              int cpu)
+struct event recording_stamp(struct recording *recording, const char *name, uint64_t ns, int pid,
+                             int cpu)
 {
     int type = event_type_find(name);
-    struct event event = {
-        .ns = ns, .pid = pid, .cpu = (int16_t)cpu, .type = (uint8_t)type, .context = 't'};
 
     recording->asked |= (uint64_t)1 << type;
-    return recording_add(recording, &event) ? &recording->events[recording->count - 1] : NULL;
+    return (struct event){
+        .ns = ns, .pid = pid, .cpu = (int16_t)cpu, .type = (uint8_t)type, .context = 't'};
 }
 
 void recording_drop_before(struct recording *recording, uint64_t ns)
@@ -328,9 +328,8 @@ static bool read_event(struct reader *reader, char *line)
             return reject(reader, "an event has no such value:", value);
     if (recording->count > 0 && event.ns < recording->events[recording->count - 1].ns)
         return reject(reader, "its time is earlier than that of the line before", NULL);
-    if (recording->count >= MAX_EVENTS || !recording_add(recording, &event))
-        return reject(reader, "too many events", NULL);
-    return true;
+    recording_add(recording, &event);
+    return recording->count <= MAX_EVENTS || reject(reader, "too many events", NULL);
 }
 
 /* Set the bit of each event type that is named. */

@@ -184,23 +184,22 @@ static void print_frame(const struct tap_host *host, const char *who, const unsi
 
 /* ---- writing frames ---- */
 
-static bool add_stamp(struct tap_host *host, const char *name, size_t length)
+static void add_stamp(struct tap_host *host, const char *name, size_t length)
 {
-    struct event *event =
-        host->stamp ? recording_stamp(host->recording, name, run_now_ns(), getpid(), sched_getcpu())
-                    : NULL;
+    struct event event =
+        recording_stamp(host->recording, name, run_now_ns(), getpid(), sched_getcpu());
 
-    if (event != NULL)
-        event_set(event, SLOT_LEN, length);
-    return event != NULL || !host->stamp;
+    event_set(&event, SLOT_LEN, length);
+    if (host->stamp)
+        recording_add(host->recording, &event);
 }
 
 static bool write_frame(struct tap_host *host, const unsigned char *frame, size_t length)
 {
-    if (!add_stamp(host, "frame_written", length) ||
-        write(host->fd, frame, length) != (ssize_t)length ||
-        !add_stamp(host, "frame_taken", length))
+    add_stamp(host, "frame_written", length);
+    if (write(host->fd, frame, length) != (ssize_t)length)
         return false;
+    add_stamp(host, "frame_taken", length);
     print_frame(host, "trace writes a frame", frame, length);
     return true;
 }

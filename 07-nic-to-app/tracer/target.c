@@ -310,34 +310,31 @@ int target_low_water(const struct target *target)
 }
 
 /* Only the stamps of the time that the recording covers are added. */
-bool target_stamps(const struct target *target, struct recording *recording)
+void target_stamps(const struct target *target, struct recording *recording)
 {
     uint64_t ahead = (uint64_t)run_clock_offset();
-    bool room = true;
 
     if (target->stamps == -1 || recording->count == 0)
-        return true;
+        return;
     struct stamp_ring *ring =
         mmap(NULL, sizeof *ring, PROT_READ | PROT_WRITE, MAP_SHARED, target->stamps, 0);
     if (ring == MAP_FAILED)
-        return true;
+        return;
     uint64_t written = atomic_load_explicit(&ring->written, memory_order_acquire);
-    for (uint64_t i = written > STAMPS ? written - STAMPS : 0; room && i < written; i++) {
+    for (uint64_t i = written > STAMPS ? written - STAMPS : 0; i < written; i++) {
         const struct stamp *stamp = &ring->stamp[i % STAMPS];
         bool loop = stamp->kind == STAMP_LOOP;
         if (stamp->ns < recording->start + ahead)
             continue;
-        struct event *event = recording_stamp(recording, loop ? "loop_picks" : "coroutine_resumed",
-                                              stamp->ns - ahead, target->pid, -1);
-        room = event != NULL;
-        if (room)
-            event_set(event, SLOT_FD, (uint64_t)stamp->fd);
-        if (room && !loop)
-            event_set(event, SLOT_COROUTINE, stamp->coroutine);
+        struct event event = recording_stamp(recording, loop ? "loop_picks" : "coroutine_resumed",
+                                             stamp->ns - ahead, target->pid, -1);
+        event_set(&event, SLOT_FD, (uint64_t)stamp->fd);
+        if (!loop)
+            event_set(&event, SLOT_COROUTINE, stamp->coroutine);
+        recording_add(recording, &event);
     }
     munmap(ring, sizeof *ring);
     recording_lacks_rest(recording, SERVER_STAMP);
-    return room;
 }
 
 #endif

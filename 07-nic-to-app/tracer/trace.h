@@ -84,9 +84,8 @@ bool decoder_learn(struct decoder *decoder, size_t type, const struct event_form
  * mapped have the same number; the wildcard addresses have 0. */
 uint64_t address_key(const unsigned char *bytes, size_t size);
 /* Append the events of a page, of which `length` bytes were read, to the recording.  Nothing in the
- * page is trusted: at the first record that does not fit, the rest of the page is skipped.  False:
- * no memory. */
-bool decoder_page(const struct decoder *decoder, int cpu, const unsigned char *page, size_t length,
+ * page is trusted: at the first record that does not fit, the rest of the page is skipped. */
+void decoder_page(const struct decoder *decoder, int cpu, const unsigned char *page, size_t length,
                   struct recording *recording);
 
 /* ---- instance.c ----
@@ -125,8 +124,8 @@ struct tracer *tracer_open(unsigned packets, char why[WHY_SIZE]);
 bool tracer_enable(struct tracer *tracer,
                    const struct scope *scope); /* false: no event is enabled */
 bool tracer_switch(const struct tracer *tracer, bool on);
-/* Move the events from the kernel's rings to the recording.  False: no memory. */
-bool tracer_drain(struct tracer *tracer, struct recording *recording);
+/* Move the events from the kernel's rings to the recording. */
+void tracer_drain(struct tracer *tracer, struct recording *recording);
 /* Note in the recording what was asked for, what was not available and how much was lost. */
 void tracer_account(struct tracer *tracer, struct recording *recording);
 void tracer_close(struct tracer *tracer);
@@ -184,8 +183,8 @@ struct connections {
 };
 
 /* Sort the recording, and take note of the events since the last call and before the time `until`,
- * up to which it must be complete.  False: no memory. */
-bool connections_learn(struct connections *connections, struct recording *recording,
+ * up to which it must be complete. */
+void connections_learn(struct connections *connections, struct recording *recording,
                        uint64_t until);
 /* How many packets with data have come for the server. */
 size_t connections_packets(const struct connections *connections);
@@ -220,8 +219,8 @@ bool target_find(struct target *target, const char *address, unsigned port, char
 void target_threads(struct target *target, bool more_may_start, struct scope *scope);
 /* The greatest low-water mark (SO_RCVLOWAT) of the server's sockets. */
 int target_low_water(const struct target *target);
-/* Add the server's stamps to the recording.  False: no memory. */
-bool target_stamps(const struct target *target, struct recording *recording);
+/* Add the server's stamps to the recording. */
+void target_stamps(const struct target *target, struct recording *recording);
 void target_stop(struct target *target);
 
 /* ---- client.c: the client that sends the packets, in a process of its own ---- */
@@ -256,8 +255,8 @@ struct client_report {
 };
 struct client_report client_wait_report(const struct client *client, int milliseconds);
 void client_go(const struct client *client);
-/* Add the client's stamps to the recording.  False: no memory. */
-bool client_stamps(const struct client *client, struct recording *recording);
+/* Add the client's stamps to the recording. */
+void client_stamps(const struct client *client, struct recording *recording);
 void client_end(struct client *client);
 /* Like fork(), for a process that ends with this one, even if this one is killed, and that SIGINT
  * does not end; and its end. */

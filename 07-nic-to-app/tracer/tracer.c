@@ -260,7 +260,7 @@ void tracer_close(struct tracer *tracer)
 
 /* Decode the pages of each ring.  Others may write as fast as this reads, so there is a limit.
  * There is one for the recording, too; the kernel then counts the events that find no room. */
-bool tracer_drain(struct tracer *tracer, struct recording *recording)
+void tracer_drain(struct tracer *tracer, struct recording *recording)
 {
     const struct page_format *format = &tracer->decoder.page;
 
@@ -269,10 +269,8 @@ bool tracer_drain(struct tracer *tracer, struct recording *recording)
             ssize_t got = read(tracer->ring[cpu], tracer->page, format->page_size);
             if (got <= (ssize_t)format->data_offset) /* also -1: there is no such CPU */
                 break;
-            if (!decoder_page(&tracer->decoder, cpu, tracer->page, (size_t)got, recording))
-                return false;
+            decoder_page(&tracer->decoder, cpu, tracer->page, (size_t)got, recording);
         }
-    return true;
 }
 
 void tracer_account(struct tracer *tracer, struct recording *recording)
