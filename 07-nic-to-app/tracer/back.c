@@ -2,8 +2,6 @@
  * interrupt or the frame, and the sender's call. */
 #include "journey.h"
 
-#include <string.h>
-
 #define WRAP 65536
 
 /* TCP gets a packet from the stack without a pause: on the same CPU, in the same thread, before

@@ -1,25 +1,14 @@
 /* The client that sends the packets.  It is a process of its own, because its events must be
  * distinguishable from those of the tracer, which reads the rings. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/tcp.h>
-#include <poll.h>
-#include <sched.h>
-#include <signal.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define ANSWER_SECONDS 5 /* then the server is taken not to answer */
 

@@ -1,13 +1,7 @@
 /* The connections on the server's port, and which of them are the server's. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
-
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 
 /* ---- /proc/net/tcp ---- */
 

@@ -13,8 +13,6 @@
  * See include/linux/ring_buffer.h in the kernel. */
 #include "trace.h"
 
-#include <string.h>
-
 #define COMMON_FIELDS 8 /* bytes: the event's id, flags, preemption count and thread */
 #define FLAG_HARDIRQ 0x08
 #define FLAG_SOFTIRQ 0x10

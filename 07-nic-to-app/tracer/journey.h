@@ -5,8 +5,6 @@
 
 #include "hops.h"
 
-#include <stdio.h>
-
 /* ---- recording.c: the events of one run, and what is needed to interpret them ---- */
 
 #define MAX_EVENTS 20000000 /* a recording that claims more is damaged */

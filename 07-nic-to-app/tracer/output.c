@@ -1,15 +1,6 @@
 /* Where the events come from, from the best source to the last resort (tracepoints, sockets, a
  * recording), and what the user gets to see of them: text, and the files asked for. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "trace.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 _Noreturn void output_fail(const char *what, const char *why)
 {

@@ -21,15 +21,8 @@
  * context (t: thread, s: software interrupt, h: hardware interrupt), event, and its values.  In
  * skb=1 the number is not an address: kernel addresses are confidential, so each is replaced by a
  * number, in order of appearance.  A recording without the line "unavailable" is an older one. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "journey.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/utsname.h>
 
 #define HEADER "echo-journey 1"

@@ -1,10 +1,5 @@
 /* One run: a server, a client, N packets between them, and the events that they cause. */
-#define _GNU_SOURCE
-
 #include "trace.h"
-
-#include <signal.h>
-#include <stdio.h>
 
 static volatile sig_atomic_t stop_signal;
 
@@ -48,14 +43,6 @@ enum run_result run_sockets(unsigned packets, struct recording *recording, char 
 }
 
 #else
-
-#include <errno.h>
-#include <poll.h>
-#include <sched.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #define DRAIN_MS 100        /* how often the rings are emptied */
 #define READY_MS 10000      /* for the client to warm up */

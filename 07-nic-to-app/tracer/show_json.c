@@ -1,11 +1,6 @@
 /* Journeys as Chrome trace events, the JSON that Perfetto and Chrome's tracing page load: a track
  * for each CPU, a track for each thread, and arrows along each packet. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "journey.h"
-
-#include <inttypes.h>
-#include <stdlib.h>
 
 #define CPUS 1         /* the number of the group of tracks for CPUs, */
 #define TASKS 2        /* and of that for threads */

@@ -1,17 +1,10 @@
 /* Tables on a terminal: one journey, with a line for each hop and where the time went; many
  * journeys, with percentiles and outcomes; and for `trace explain` what each hop is, what reports
  * it, and what links it to its neighbours. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "journey.h"
 
 #include <ctype.h>
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 #define LEAST_WIDTH 40
 #define MOST_WIDTH 80

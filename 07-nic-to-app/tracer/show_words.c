@@ -1,10 +1,6 @@
 /* The words that the terminal, the drawing and the JSON share: what an event says, and why a hop
  * has no event. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "journey.h"
-
-#include <string.h>
 
 void show_escaped(FILE *stream, const char *words, const char *special, const char *const *escape)
 {

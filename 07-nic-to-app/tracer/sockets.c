@@ -4,24 +4,14 @@
  * device's queue, to the driver, and it was acknowledged) and one of an incoming packet.  Over lo,
  * the latter is when IP has found that the packet is for this machine: after netif_receive_skb and
  * before tcp_probe.  The clock at the return of epoll_wait() and recvmsg() gives two more. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
 
-#include <time.h> /* errqueue.h needs it but does not include it */
-
-#include <arpa/inet.h>
-#include <errno.h>
 #include <linux/errqueue.h>
 #include <linux/net_tstamp.h>
-#include <sched.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define WAIT_MS 2000 /* for an echo or a report */
 

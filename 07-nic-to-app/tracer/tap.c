@@ -4,19 +4,9 @@
  * the kernel treats each frame written to it as received by the card, and each frame that it sends
  * can be read from it.  So this program is the card, the cable and the machine at the other end,
  * with as much of ARP, IP and TCP as one connection without losses needs. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
-
-#include <errno.h>
-#include <poll.h>
-#include <sched.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #define ETHERNET 14
 #define IPV4 20

@@ -1,24 +1,11 @@
 /* The server that is traced: started by the tracer, or found by its port. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
 
 #include "../stamp.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define START_MS 5000 /* until it listens */
 #define END_MS 2000   /* until it ends, after SIGTERM */

@@ -4,20 +4,10 @@
  * This file is the command line and nothing more.  output.c chooses where the events come from:
  * run.c and tracer.c (root), sockets.c (any user), or a recording.  stitch.c turns events into
  * journeys, show_*.c show them.  hops.c is the table that all of them read. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <net/if.h>
-#include <sched.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define MAX_PACKETS 20000 /* about 150 MB of events */
 #define PATH_SIZE 4096

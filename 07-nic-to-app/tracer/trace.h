@@ -5,9 +5,15 @@
 
 #include "journey.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
-#include <netinet/in.h>
-#include <sys/types.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
 
 /* Whether this is Linux, and the compiler finds the kernel's header files.  On Alpine they are a
  * package of their own, and musl-gcc on Debian does not look where they are.  Without them, trace

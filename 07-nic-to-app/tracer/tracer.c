@@ -2,18 +2,9 @@
  *
  * The events are read in binary form, a page at a time.  Reading the text of trace_pipe takes 15 to
  * 40 times as much CPU time, and loses events under full load. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
-
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define FILTER_SIZE 2048
 #define MAX_CPUS 8192   /* the maximum of Linux */
