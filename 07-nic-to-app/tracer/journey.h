@@ -94,8 +94,8 @@ struct journey {
     uint64_t size;   /* the bytes of data */
     bool size_wraps; /* ... to which a multiple of 65,536 may have to be added */
     enum { BY_INTERRUPT, BY_THREAD, BY_TIMER } raised; /* what scheduled NET_RX */
-    const char *raiser;    /* the kernel's thread that scheduled NET_RX; or NULL */
     const char *worker;    /* the kernel's thread in which the packet was received; or NULL */
+    const char *raiser;    /* without one: the kernel's thread that scheduled NET_RX; or NULL */
     bool inside_send;      /* the packet was received before the sender's call returned */
     bool back;             /* this is a reply: the server sends and the client receives */
     unsigned segments;     /* in how many segments the reply came; this is the last of them */
