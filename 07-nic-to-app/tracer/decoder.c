@@ -19,6 +19,7 @@
 /* Of the number of used bytes.  The upper bits flag lost events, and a count of them may follow the
  * data; the tracer reads that count from the file `stats` instead. */
 #define USED_MASK 0xfffffU
+#define BIG_END (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
 
 bool decoder_learn(struct decoder *decoder, size_t type, const struct event_format *format)
 {
@@ -36,11 +37,7 @@ static uint64_t number_at(const unsigned char *bytes, unsigned size)
 
     if (size > sizeof value)
         return 0;
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    memcpy((unsigned char *)&value + sizeof value - size, bytes, size);
-#else
-    memcpy(&value, bytes, size);
-#endif
+    memcpy((unsigned char *)&value + (BIG_END ? sizeof value - size : 0), bytes, size);
     return value;
 }
 
@@ -82,13 +79,9 @@ uint64_t address_key(const unsigned char *bytes, size_t size)
     return (half[0] ^ half[1] * 0x9e3779b97f4a7c15U) | UINT64_C(1) << 63;
 }
 
-/* A socket address: the family (2 bytes), the port (2), and the address, which in IPv6 comes after
- * four more bytes.  Linux has the same number for each family on every machine. */
+/* The size of a socket address: the family (2 bytes), the port (2), and the address, which in IPv6
+ * comes after four more bytes.  Linux has the same number for each family on every machine. */
 #define SOCKET_ADDRESS 28
-static uint64_t decode_address(const unsigned char *data)
-{
-    return number_at(data, 2) == 10 ? address_key(data + 8, 16) : address_key(data + 4, 4);
-}
 
 static void decode_places(const struct event_format *format, struct event *event,
                           const unsigned char *data, unsigned length)
@@ -101,9 +94,10 @@ static void decode_places(const struct event_format *format, struct event *event
             decode_name(event, place, data, length);
             continue;
         }
-        uint64_t value = place->size == SOCKET_ADDRESS
-                             ? decode_address(data + place->offset)
-                             : number_at(data + place->offset, place->size);
+        const unsigned char *at = data + place->offset;
+        uint64_t value = place->size != SOCKET_ADDRESS ? number_at(at, place->size)
+                         : number_at(at, 2) == 10      ? address_key(at + 8, 16)
+                                                       : address_key(at + 4, 4);
         if (place->is_signed && place->size < 8 && (value >> (place->size * 8 - 1) & 1) != 0)
             value |= UINT64_MAX << (place->size * 8);
         event_set(event, place->slot, value);
@@ -140,11 +134,7 @@ static struct record parse_record(const unsigned char *at, unsigned left, uint64
 {
     struct record record = {.length = 8, .data = 4};
     uint32_t head = (uint32_t)number_at(at, 4);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    uint32_t type = head >> 27, delta = head & 0x7ffffff;
-#else
-    uint32_t type = head & 31, delta = head >> 5;
-#endif
+    uint32_t type = BIG_END ? head >> 27 : head & 31, delta = BIG_END ? head << 5 >> 5 : head >> 5;
     uint64_t word = left >= 8 ? number_at(at + 4, 4) : 0;
 
     if (type == 30) {

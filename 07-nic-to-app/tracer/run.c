@@ -29,7 +29,7 @@ bool run_stopped(void)
 enum run_result run_traced(const struct plan *plan, struct recording *recording, char why[WHY_SIZE])
 {
     (void)plan;
-    *recording = (struct recording){0};
+    (void)recording;
     snprintf(why, WHY_SIZE, "%s", CANNOT_TRACE);
     return RUN_UNAVAILABLE;
 }
@@ -37,7 +37,7 @@ enum run_result run_traced(const struct plan *plan, struct recording *recording,
 enum run_result run_sockets(unsigned packets, struct recording *recording, char why[WHY_SIZE])
 {
     (void)packets;
-    *recording = (struct recording){0};
+    (void)recording;
     snprintf(why, WHY_SIZE, "The time stamps of sockets need the same.");
     return RUN_UNAVAILABLE;
 }
@@ -130,7 +130,7 @@ static enum run_result find_server(struct run *run)
 
 static enum run_result start_frames(struct run *run)
 {
-    run->tap = tap_open(run->path.tap, run->target.port, run->plan->show_frames, run->recording);
+    run->tap = tap_open(run->path.tap, run->target.port, run->plan->packets == 1, run->recording);
     run->client_port = TAP_PORT;
     bool done = run->tap != NULL && tap_connect(run->tap);
     for (int i = 0; done && i < WARM_UP; i++)
@@ -183,7 +183,7 @@ static enum run_result enable_events(struct run *run)
         recording_note(run->recording,
                        "The server's threads have more than %d names; the others were not traced.",
                        MAX_NAMES);
-    if (tracer_enable(run->tracer, &scope))
+    if (tracer_enable(run->tracer, &scope, run->recording))
         return RUN_DONE;
     snprintf(run->why, WHY_SIZE, "No event could be enabled in the trace instance.");
     return RUN_UNAVAILABLE;
@@ -362,7 +362,7 @@ static enum run_result finish(struct run *run)
 {
     struct recording *recording = run->recording;
 
-    tracer_account(run->tracer, recording);
+    recording->lost += tracer_lost(run->tracer);
     name_kernel_threads(recording);
     recording->via = run->path.via;
     recording->port = run->target.port;
@@ -406,7 +406,6 @@ enum run_result run_traced(const struct plan *plan, struct recording *recording,
     struct run run = {.plan = plan, .target.stamps = -1, .recording = recording, .why = why};
     enum run_result result = RUN_DONE;
 
-    *recording = (struct recording){0};
     if (!path_open(&run.path, plan->server != NULL ? plan->via : VIA_LO,
                    plan->server != NULL && !plan->watch ? plan->cpu : -1, why))
         return RUN_UNAVAILABLE;

@@ -13,9 +13,9 @@ void show_escaped(FILE *stream, const char *words, const char *special, const ch
     }
 }
 
-/* What a hop says: {slot} stands for a value of its event, {name} for the name of the event, {cookie}
- * for the number of the journey's socket, and {worker}, {raiser} and {frames} for what else the journey
- * knows.  What is in brackets is left out if there is no such value. */
+/* What a hop says: {slot} stands for a value of its event, {name} for the event's name, {cookie}
+ * for the number of the journey's socket, and {worker}, {raiser} and {frames} for what else the
+ * journey knows.  What is in brackets is left out if there is no such value. */
 // clang-format off
 static const char *const templates[HOPS] = {
     [HOP_SEND] = "{len} bytes[, fd {fd}]", [HOP_QUEUE] = "[{name}, ][{len} bytes][, skb {skb}]",

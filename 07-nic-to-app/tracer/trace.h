@@ -127,13 +127,14 @@ struct tracer;
 /* Get ready to trace, without enabling any event yet.  NULL: this is not possible, and `why` says
  * in one sentence what is missing. */
 struct tracer *tracer_open(unsigned packets, char why[WHY_SIZE]);
-bool tracer_enable(struct tracer *tracer,
-                   const struct scope *scope); /* false: no event is enabled */
+/* Enable the events of this scope, and note in the recording which were asked for and which are not
+ * available.  False: no event is enabled. */
+bool tracer_enable(struct tracer *tracer, const struct scope *scope, struct recording *recording);
 bool tracer_switch(const struct tracer *tracer, bool on);
 /* Move the events from the kernel's rings to the recording. */
 void tracer_drain(struct tracer *tracer, struct recording *recording);
-/* Note in the recording what was asked for, what was not available and how much was lost. */
-void tracer_account(struct tracer *tracer, struct recording *recording);
+/* How many events the kernel had no room for. */
+uint64_t tracer_lost(const struct tracer *tracer);
 void tracer_close(struct tracer *tracer);
 
 /* ---- paths.c: the network that a packet takes: created for one run, and removed with it ---- */
@@ -296,7 +297,6 @@ struct plan {
     int cpu;             /* for the server and the client; -1: any */
     bool watch;          /* send nothing: follow what others send */
     bool both_ways;      /* follow the replies, too */
-    bool show_frames;    /* print every frame that the tracer writes or reads as the card */
 };
 
 enum run_result {
@@ -306,7 +306,7 @@ enum run_result {
     RUN_STOPPED      /* by a signal */
 };
 
-/* With tracepoints, as root. */
+/* With tracepoints, as root.  The recording is empty at first. */
 enum run_result run_traced(const struct plan *plan, struct recording *recording,
                            char why[WHY_SIZE]);
 /* With the time stamps of sockets, as any user.  See sockets.c. */
@@ -321,12 +321,14 @@ bool run_stopped(void); /* a signal asked this program to end */
 /* ---- output.c ----
  * What the user gets to see of a recording: text on standard output, and the files asked for. */
 
+enum { FILE_JSON, FILE_SVG, FILE_RECORD, FILES };
+
 struct output {
-    bool brief;    /* one line for each hop, without the reasons */
-    enum way way;  /* WAYS: as much as there is */
-    bool only_one; /* show one journey; false: a summary, if the recording has several */
-    const char *json, *svg, *record; /* files to write; "-": standard output; NULL: none */
-    FILE *piped;                     /* standard output, if one of these files is "-" */
+    bool brief;              /* one line for each hop, without the reasons */
+    enum way way;            /* WAYS: as much as there is */
+    bool only_one;           /* show one journey; false: a summary, if the recording has several */
+    const char *file[FILES]; /* to write; "-": standard output; NULL: none */
+    FILE *piped;             /* standard output, if one of these files is "-" */
 };
 
 /* If a file is "-", reserve standard output for it and send all other text to standard error. */

@@ -16,7 +16,6 @@ struct tracer {
     char path[INSTANCE_PATH]; /* of its instance */
     int cpus;
     int ring[MAX_CPUS]; /* trace_pipe_raw of each CPU; -1: there is no such CPU */
-    uint64_t asked, unavailable;
     struct decoder decoder;
     unsigned char page[PAGE_ROOM];
 };
@@ -135,7 +134,7 @@ static bool enable(const struct tracer *tracer, const struct event_type *type,
 }
 
 /* A probe replaces a tracepoint that this kernel does not have. */
-bool tracer_enable(struct tracer *tracer, const struct scope *scope)
+bool tracer_enable(struct tracer *tracer, const struct scope *scope, struct recording *recording)
 {
     uint32_t kinds = 0; /* those of the events that are enabled */
     char text[128];
@@ -149,13 +148,13 @@ bool tracer_enable(struct tracer *tracer, const struct scope *scope)
         snprintf(text, sizeof text, "p:%s %s", type->event, probe ? type->probe : "");
         if ((!probe || file_write(text, TRACEFS "/kprobe_events") || errno == EEXIST) &&
             learn_format(tracer, i) && enable(tracer, type, scope)) {
-            tracer->asked |= (uint64_t)1 << i;
+            recording->asked |= (uint64_t)1 << i;
             kinds |= BIT(type->kind);
         } else {
-            tracer->unavailable |= (uint64_t)1 << i;
+            recording->unavailable |= (uint64_t)1 << i;
         }
     }
-    return tracer->asked != 0;
+    return kinds != 0;
 }
 
 /* ---- opening and closing ---- */
@@ -264,17 +263,17 @@ void tracer_drain(struct tracer *tracer, struct recording *recording)
         }
 }
 
-void tracer_account(struct tracer *tracer, struct recording *recording)
+uint64_t tracer_lost(const struct tracer *tracer)
 {
     static const char *const counts[] = {"\noverrun: ", "\ncommit overrun: ", "\ndropped events: "};
     char text[1024];
+    uint64_t lost = 0;
 
-    recording->asked |= tracer->asked;
-    recording->unavailable |= tracer->unavailable;
     for (int cpu = 0; cpu < tracer->cpus; cpu++)
         if (file_read(text, sizeof text, "%s/per_cpu/cpu%d/stats", tracer->path, cpu))
             for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
-                recording->lost += format_number(text, counts[i]);
+                lost += format_number(text, counts[i]);
+    return lost;
 }
 
 #endif
