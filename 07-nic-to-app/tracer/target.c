@@ -16,18 +16,6 @@
 
 /* ---- a server that the tracer starts ---- */
 
-/* A file without a name, which cannot be left behind.  -1: it cannot be created. */
-static int unnamed_file(off_t size)
-{
-    int fd = memfd_create("trace", MFD_CLOEXEC);
-
-    if (fd != -1 && ftruncate(fd, size) == -1) {
-        close(fd);
-        fd = -1;
-    }
-    return fd;
-}
-
 static void become_server(const char *program, const struct path *path, unsigned port, int out,
                           int stamps, pid_t parent)
 {
@@ -82,11 +70,15 @@ bool target_start(struct target *target, const char *program, const struct path 
                   unsigned port, char why[WHY_SIZE])
 {
     char line[LINE_SIZE] = "";
-    int out = unnamed_file(0);
+    int out = memfd_create("trace", MFD_CLOEXEC); /* without a name: it is never left behind */
 
     *target = (struct target){.ours = true,
                               .address = target_address(path->server_address),
-                              .stamps = unnamed_file(sizeof(struct stamp_ring))};
+                              .stamps = memfd_create("stamps", MFD_CLOEXEC)};
+    if (target->stamps != -1 && ftruncate(target->stamps, sizeof(struct stamp_ring)) == -1) {
+        close(target->stamps);
+        target->stamps = -1;
+    }
     if (access(program, X_OK) == -1 || out == -1) {
         snprintf(why, WHY_SIZE, "The server %s cannot be started: %s. (To build it, run make.)",
                  program, strerror(errno));
