@@ -125,18 +125,6 @@ static void decide(struct connections *connections)
 /* The thread that copies the bytes of a connection's skb reads from that connection.  A call that
  * names only the socket's address proves nothing: once a connection has ended, the kernel uses its
  * memory again, and the next socket there may be a client's. */
-static void learn_reader(struct connections *connections, const struct recording *recording,
-                         const struct event *copy)
-{
-    const struct event *tcp = search(recording, copy, BACK, HOP_TCP, SKB_REUSED, BIT(SLOT_SKB));
-
-    if (tcp == NULL)
-        return;
-    struct connection *connection = find(connections, tcp->value[SLOT_COOKIE]);
-    if (connection != NULL && connection->reader == 0)
-        connection->reader = copy->pid;
-}
-
 void connections_learn(struct connections *connections, struct recording *recording, uint64_t until)
 {
     recording_sort(recording);
@@ -144,16 +132,21 @@ void connections_learn(struct connections *connections, struct recording *record
     while (i > 0 && recording->events[i - 1].ns >= connections->learned)
         i--;
     for (; i < recording->count && recording->events[i].ns < until; i++) {
-        const struct event *event = &recording->events[i];
+        const struct event *event = &recording->events[i], *tcp = event;
         if (event_kind(event) == HOP_COPY)
-            learn_reader(connections, recording, event);
-        if (event_kind(event) != HOP_TCP)
+            tcp = search(recording, event, BACK, HOP_TCP, SKB_REUSED, BIT(SLOT_SKB));
+        else if (event_kind(event) != HOP_TCP)
             continue;
-        struct connection *connection = find(connections, event->value[SLOT_COOKIE]);
-        if (connection == NULL)
+        struct connection *connection =
+            tcp != NULL ? find(connections, tcp->value[SLOT_COOKIE]) : NULL;
+        if (connection == NULL && event_kind(event) == HOP_TCP)
             connection = add(connections, event);
-        if (connection != NULL) /* without memory, the connection is not followed */
+        if (connection == NULL) /* or there is no memory to follow it */
+            continue;
+        if (event_kind(event) == HOP_TCP)
             connection->packets += event->value[SLOT_LEN] > 0;
+        else if (connection->reader == 0)
+            connection->reader = event->pid;
     }
     connections->learned = until;
     decide(connections);

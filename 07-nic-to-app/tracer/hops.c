@@ -345,22 +345,19 @@ const struct via_info vias[VIAS] = {
                      0, "TCP, the receive queue, epoll's ready list, the wake-up"},
 };
 
-int event_type_find(const char *event)
-{
-    for (size_t i = 0; i < event_type_count; i++) {
-        const char *slash = strchr(event_types[i].event, '/');
-        if (strcmp(event_types[i].event, event) == 0 ||
-            (slash != NULL && strcmp(slash + 1, event) == 0))
-            return (int)i;
-    }
-    return -1;
-}
-
 const char *event_type_name(size_t type)
 {
     const char *slash = strchr(event_types[type].event, '/');
 
     return slash != NULL ? slash + 1 : event_types[type].event;
+}
+
+int event_type_find(const char *event)
+{
+    for (size_t i = 0; i < event_type_count; i++)
+        if (strcmp(event_types[i].event, event) == 0 || strcmp(event_type_name(i), event) == 0)
+            return (int)i;
+    return -1;
 }
 
 const char *box_title(enum box box, enum waiting waiting)

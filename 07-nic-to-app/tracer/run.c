@@ -97,7 +97,8 @@ static enum run_result find_server(struct run *run)
 {
     const struct plan *plan = run->plan;
     struct path *path = &run->path;
-    const char *address[] = {plan->address, NULL};
+    const char *const v4_and_v6[] = {"127.0.0.1", "::1"};
+    const char *const *address = plan->address != NULL ? &plan->address : v4_and_v6;
 
     if (plan->server == NULL || plan->watch) { /* the device and the address are given */
         snprintf(path->devices[0], NAME_SIZE, "%s", plan->device);
@@ -112,11 +113,7 @@ static enum run_result find_server(struct run *run)
             sched_setscheduler(run->target.pid, SCHED_BATCH, &(struct sched_param){0});
         return RUN_DONE;
     }
-    if (plan->address == NULL) {
-        address[0] = "127.0.0.1";
-        address[1] = "::1";
-    }
-    for (int i = 0; i < 2 && address[i] != NULL && !run->target.hidden; i++) {
+    for (int i = 0; i < (plan->address != NULL ? 1 : 2) && !run->target.hidden; i++) {
         snprintf(path->server_address, sizeof path->server_address, "%s", address[i]);
         if (target_find(&run->target, address[i], plan->port, run->why))
             return RUN_DONE;

@@ -193,15 +193,6 @@ static void open_rings(struct tracer *tracer)
     }
 }
 
-static bool learn_page_format(struct tracer *tracer)
-{
-    char text[4096];
-
-    return file_read(text, sizeof text, "%s/events/header_page", tracer->path) &&
-           format_parse_page(text, &tracer->decoder.page) &&
-           tracer->decoder.page.page_size <= PAGE_ROOM;
-}
-
 #define FIRST_PID_NAMESPACE 0xeffffffcU /* PROC_PID_INIT_INO, unchanged since Linux 3.8 */
 /* In a PID namespace (a container, WSL) this process knows threads by other numbers than the events
  * do, and would take the instances of other runs for leftovers. */
@@ -209,6 +200,7 @@ struct tracer *tracer_open(unsigned packets, char why[WHY_SIZE])
 {
     struct tracer *tracer = calloc(1, sizeof *tracer);
     struct stat space;
+    char text[4096];
     bool inside = stat("/proc/self/ns/pid", &space) == 0 && space.st_ino != FIRST_PID_NAMESPACE;
 
     if (inside)
@@ -224,7 +216,10 @@ struct tracer *tracer_open(unsigned packets, char why[WHY_SIZE])
     tracer_switch(tracer, false);
     open_rings(tracer);
     size_rings(tracer, packets);
-    if (file_write("mono", "%s/trace_clock", tracer->path) && learn_page_format(tracer))
+    if (file_write("mono", "%s/trace_clock", tracer->path) &&
+        file_read(text, sizeof text, "%s/events/header_page", tracer->path) &&
+        format_parse_page(text, &tracer->decoder.page) &&
+        tracer->decoder.page.page_size <= PAGE_ROOM)
         return tracer;
     snprintf(why, WHY_SIZE, "The kernel's trace instance has a form that trace does not know.");
     tracer_close(tracer);

@@ -61,12 +61,10 @@ void drop_disorder(struct journey *journey)
     for (int hop = 0; hop < HOPS; hop++) {
         if (!journey_is_step(journey, hop))
             continue;
-        if (journey->at[hop]->ns >= last) {
+        if (journey->at[hop]->ns < last)
+            journey_clear(journey, (enum hop)hop, NOT_SEEN);
+        else
             last = journey->at[hop]->ns;
-            continue;
-        }
-        journey->at[hop] = NULL;
-        journey->state[hop] = NOT_SEEN;
     }
 }
 
