@@ -80,14 +80,11 @@ int replay(const char *file, const struct output *output)
     char problem[160];
     FILE *stream = fopen(file, "r");
 
-    if (stream == NULL) {
+    if (stream == NULL)
         output_fail(file, strerror(errno));
-        return 1; /* never reached, which cppcheck does not see */
-    }
-    bool good = recording_read(&recording, stream, problem, sizeof problem);
-    fclose(stream);
-    if (!good)
+    if (!recording_read(&recording, stream, problem, sizeof problem))
         output_fail(file, problem);
+    fclose(stream);
     if (recording.peer == 0 && output->way != WAY_IN && output->way != WAYS)
         output_fail(file, "only the way in was recorded");
     show(output, &recording);
@@ -133,14 +130,11 @@ int trace_with_best_source(const struct plan *plan, bool was_specific, const cha
         rest.way = WAYS;
         result = run_sockets(plan->packets, &recording, why);
     }
-    int code = 0;
-    if (result == RUN_UNAVAILABLE) {
-        show_text(0, "%s", why);
-        puts("Next best: a recorded run. Nothing below was measured here.\n");
-        code = replay(last_resort, &rest);
-    } else {
-        code = report(result, &recording, why, &rest);
-    }
+    int code = result != RUN_UNAVAILABLE ? report(result, &recording, why, &rest) : 0;
     recording_free(&recording);
-    return code;
+    if (result != RUN_UNAVAILABLE)
+        return code;
+    show_text(0, "%s", why);
+    puts("Next best: a recorded run. Nothing below was measured here.\n");
+    return replay(last_resort, &rest);
 }
