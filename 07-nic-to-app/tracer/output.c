@@ -80,10 +80,9 @@ int replay(const char *file, const struct output *output)
     char problem[160];
     FILE *stream = fopen(file, "r");
 
-    if (stream == NULL)
-        output_fail(file, strerror(errno));
-    if (!recording_read(&recording, stream, problem, sizeof problem))
-        output_fail(file, problem);
+    bool good = stream != NULL && recording_read(&recording, stream, problem, sizeof problem);
+    if (!good)
+        output_fail(file, stream != NULL ? problem : strerror(errno));
     fclose(stream);
     if (recording.peer == 0 && output->way != WAY_IN && output->way != WAYS)
         output_fail(file, "only the way in was recorded");

@@ -317,13 +317,12 @@ static void show_hop_of_many(const struct journeys *journeys, const struct journ
 
     for (size_t i = 0; i < journeys->count; i++) {
         const struct journey *journey = &leg[i];
-        const struct event *before = journey_before(journey, hop);
         if (journey->at[hop] == NULL)
             continue;
         label = event_label(journey->at[hop]);
         seen++;
         if (journey->state[hop] != BEGAN_BEFORE && is_timed(journeys, i))
-            ns[count++] = before != NULL ? journey->at[hop]->ns - before->ns : 0;
+            ns[count++] = journey_since(journey, (int)hop);
     }
     show_percentiles(label, seen, ns, count);
 }
