@@ -150,7 +150,7 @@ struct path {
 
 /* Create the network.  False: this is not possible here, and `why` says so in one sentence. */
 bool path_open(struct path *path, enum via via, int cpu, char why[WHY_SIZE]);
-void path_close(struct path *path);
+void path_close(const struct path *path);
 /* What kind of device this is. */
 enum via device_kind(const char *device);
 /* To be called in a child process, before it opens a socket, for one of the path's namespaces. */
@@ -228,7 +228,7 @@ void target_threads(struct target *target, bool more_may_start, struct scope *sc
 int target_low_water(const struct target *target);
 /* Add the server's stamps to the recording. */
 void target_stamps(const struct target *target, struct recording *recording);
-void target_stop(struct target *target);
+void target_stop(const struct target *target);
 
 /* ---- client.c: the client that sends the packets, in a process of its own ---- */
 
@@ -264,7 +264,7 @@ struct client_report client_wait_report(const struct client *client, int millise
 void client_go(const struct client *client);
 /* Add the client's stamps to the recording. */
 void client_stamps(const struct client *client, struct recording *recording);
-void client_end(struct client *client);
+void client_end(const struct client *client);
 /* Like fork(), for a process that ends with this one, even if this one is killed, and that SIGINT
  * does not end; and its end. */
 pid_t child_start(void);
