@@ -172,9 +172,8 @@ static enum run_result enable_events(struct run *run)
                           .peer_port = run->client_port,
                           .client = run->client.pid,
                           .both_ways = run->plan->both_ways,
-                          .can_interrupt = run->path.via == VIA_CARD};
+                          .path = &run->path};
 
-    memcpy(scope.devices, run->path.devices, sizeof scope.devices);
     target_threads(&run->target, run->plan->watch, &scope);
     if (scope.too_many_names)
         recording_note(run->recording,

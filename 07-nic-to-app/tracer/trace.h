@@ -110,14 +110,15 @@ void instance_remove(const char *path);
 #define MAX_TASKS 24 /* threads that a filter can name by number */
 #define MAX_NAMES 24 /* and by name */
 
+struct path;
+
 /* What a run traces.  Events of other programs are not written. */
 struct scope {
     unsigned port, peer_port; /* peer_port: that of the tracer's own client; 0: of any client */
     int client;               /* the thread of the tracer's own client; 0: there is none */
     bool both_ways;           /* the reply is traced, too */
-    char devices[DEVICES][NAME_SIZE];
-    bool can_interrupt;   /* the device is a card */
-    int tasks[MAX_TASKS]; /* the server's threads; none: they are recognized by their names */
+    const struct path *path;  /* with its devices */
+    int tasks[MAX_TASKS];     /* the server's threads; none: they are recognized by their names */
     char names[MAX_NAMES][NAME_SIZE];
     bool too_many_tasks, too_many_names; /* of them, no number or no further name is kept */
 };

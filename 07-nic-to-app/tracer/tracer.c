@@ -31,7 +31,7 @@ static bool filter_applies(const struct scope *scope, enum filter filter)
         return scope->client != 0;
     if (filter == FILTER_REPLY)
         return scope->both_ways;
-    return (filter != FILTER_IRQ && filter != FILTER_IRQ_RX) || scope->can_interrupt;
+    return (filter != FILTER_IRQ && filter != FILTER_IRQ_RX) || scope->path->via == VIA_CARD;
 }
 
 /* Add "field == name" as an alternative.  A quote in the name would end the string, so such a name
@@ -97,7 +97,7 @@ static void filter_text(const struct scope *scope, enum filter filter, char text
     else if (filter != FILTER_DEVICE && filter != FILTER_SWITCHED)
         add_running(scope, filter, text);
     for (size_t i = 0; filter == FILTER_DEVICE && i < DEVICES; i++)
-        add_term(text, "name", scope->devices[i]);
+        add_term(text, "name", scope->path->devices[i]);
     if (filter == FILTER_SWITCHED) {
         add_thread_terms(scope, text, "next_pid", "next_comm");
         add_thread_terms(scope, text, "prev_pid", "prev_comm");
