@@ -181,11 +181,12 @@ struct connection {
     enum { UNDECIDED, OURS, NOT_OURS } owner;
     size_t packets;
 };
+#define MAX_CONNECTIONS 4096 /* the last ones: then the oldest is forgotten */
 struct connections {
     unsigned port;
     uint64_t address; /* at which the server listens; 0: at all of them */
-    struct connection *list;
-    size_t count, room;
+    struct connection list[MAX_CONNECTIONS];
+    size_t count, added;
     uint64_t learned;     /* the events before this time have been taken note of */
     unsigned other_state; /* of a connection that is open and not established */
 };
@@ -198,11 +199,9 @@ void connections_learn(struct connections *connections, struct recording *record
 size_t connections_packets(const struct connections *connections);
 /* Set the port of the packets of other connections, and of all after this many, to 0.  They remain
  * in the recording, because they end searches.  To be called after recording_finish(). */
-void connections_mark(const struct connections *connections, struct recording *recording,
-                      size_t packets);
+void connections_mark(struct connections *connections, struct recording *recording, size_t packets);
 /* Name the state of a connection to the server that is open and not established, or NULL. */
 const char *connections_other_state(struct connections *connections);
-void connections_free(struct connections *connections);
 
 /* ---- target.c: the server that is traced: started by the tracer, or found by its port ---- */
 

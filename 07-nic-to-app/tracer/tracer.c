@@ -198,7 +198,8 @@ static void open_rings(struct tracer *tracer)
  * do, and would take the instances of other runs for leftovers. */
 struct tracer *tracer_open(unsigned packets, char why[WHY_SIZE])
 {
-    struct tracer *tracer = calloc(1, sizeof *tracer);
+    static struct tracer only; /* one at a time */
+    struct tracer *tracer = memset(&only, 0, sizeof only);
     struct stat space;
     char text[4096];
     bool inside = stat("/proc/self/ns/pid", &space) == 0 && space.st_ino != FIRST_PID_NAMESPACE;
@@ -207,12 +208,8 @@ struct tracer *tracer_open(unsigned packets, char why[WHY_SIZE])
         snprintf(why, WHY_SIZE,
                  "This is a PID namespace, as in a container: the kernel's events name threads by "
                  "numbers that are not known here.");
-    else if (tracer == NULL)
-        snprintf(why, WHY_SIZE, "There is not enough memory.");
-    if (tracer == NULL || inside || !instance_create(tracer->path, why)) {
-        free(tracer);
+    if (inside || !instance_create(tracer->path, why))
         return NULL;
-    }
     tracer_switch(tracer, false);
     open_rings(tracer);
     size_rings(tracer, packets);
@@ -238,7 +235,6 @@ void tracer_close(struct tracer *tracer)
     for (int cpu = 0; cpu < tracer->cpus; cpu++)
         file_close(tracer->ring[cpu]);
     instance_remove(tracer->path);
-    free(tracer);
 }
 
 /* ---- reading events ---- */
