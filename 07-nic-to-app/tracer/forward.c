@@ -70,7 +70,7 @@ static void find_copy(struct journey *journey)
     journey_find(journey, HOP_RECV, HOP_COPY, BACK, BIT(HOP_RETURN), SAME_THREAD);
 }
 
-/* splice() moves the bytes to a pipe without copying them, and its events do not name the socket.
+/* splice() moves the bytes to a pipe, not to the program, and its events do not name the socket.
  * The call of the thread that this packet woke is the one that got them.  If no thread was woken, a
  * later call may have got them. */
 static void find_splice(struct journey *journey)
@@ -159,7 +159,6 @@ static void drop_absent(struct journey *journey)
  * may have slept in a call that is not traced. */
 static void admit_unknown(struct journey *journey)
 {
-
     if (journey->waiting != WAITS_UNKNOWN || journey->recording->lost > 0)
         return;
     if (journey->state[HOP_WAIT] == NOT_SEEN && journey->state[HOP_RETURN] != NOT_SEEN)
