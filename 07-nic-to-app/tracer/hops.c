@@ -181,9 +181,9 @@ const struct hop_info hops[HOPS] = {
             "IP and TCP code runs once for both."},
     [HOP_RECEIVE] = {.name = "receive", .box = BOX_STACK, .share = SHARE_STACK,
         .link = "the skb's address; in NET_RX, nesting",
-        .why[WAITS_EPOLL] = "The skb enters the network stack. Its protocol, usually from the "
-            "Ethernet header, selects the code for IP, which checks the IP header, sees that the "
-            "address belongs to this machine, and selects the code for TCP."},
+        .why[WAITS_EPOLL] = "The skb enters the network stack. Its type, mostly from the Ethernet "
+            "header, selects the code for IP, which checks the IP header, sees that the address "
+            "belongs to this machine, and selects the code for TCP."},
     [HOP_TCP] = {.name = "tcp", .box = BOX_STACK, .share = SHARE_STACK,
         .link = "back, the skb's address; on, the socket (its cookie is the kernel's number for "
             "it)",
@@ -192,21 +192,21 @@ const struct hop_info hops[HOPS] = {
             "the next ones?"},
     [HOP_READY] = {.name = "ready", .box = BOX_BUFFER, .share = SHARE_STACK,
         .link = "the socket",
-        .why[WAITS_EPOLL] = "These bytes were the next in order. The skb is linked into the "
-            "socket's receive queue, or its bytes are appended to the last skb there. The socket "
-            "also has a wait queue, a list of those that wait for it. Each entry names a callback "
-            "function, and the kernel now calls it. The server's own code takes no part in this.",
-        .why_back = "These bytes were the next in order. They are in the receive queue of the "
-            "client's socket. The kernel now calls the callback of each entry in the socket's wait "
-            "queue. The client's own code takes no part in this.",
+        .why[WAITS_EPOLL] = "These bytes were the next in order. They are now at the end of the "
+            "socket's receive queue. The socket also has a wait queue, a list of those that wait "
+            "for it. Each entry names a callback function, and the kernel now calls it. The "
+            "server's own code takes no part in this.",
+        .why_back = "These bytes were the next in order. They are now at the end of the receive "
+            "queue of the client's socket. The kernel now calls the callback of each entry in the "
+            "socket's wait queue. The client's own code takes no part in this.",
         .absent[NOT_SEEN] = ("there is no event for this socket: the bytes came out of order or a "
             "second time, or fewer bytes wait than its low-water mark (SO_RCVLOWAT)")},
     [HOP_CALLBACK] = {.name = "callback", .box = BOX_WATCH, .share = SHARE_WAKE,
         .link = "CPU and time: the first one after ready",
         .why[WAITS_EPOLL] = "epoll_ctl() put an entry into the socket's wait queue. The kernel "
             "calls the entry's callback with the events that have happened. If the server "
-            "registered one of them, the callback puts the descriptor on epoll's ready list. While "
-            "the server sleeps, no epoll code looks at the socket before the callback runs.",
+            "registered one of them, the callback puts the descriptor on epoll's ready list. Until "
+            "then, a sleeping thread looks at no socket.",
         .absent[NOT_SEEN] = "there is no event after this socket became ready",
         .absent[NOT_NEEDED] = "epoll did not watch this socket then: perhaps the connection had "
             "not been accepted yet",
@@ -242,8 +242,8 @@ const struct hop_info hops[HOPS] = {
     [HOP_WAIT] = {.name = "wait", .box = BOX_WAKE, .share = SHARE_SCHEDULER,
         .link = "the thread",
         .why[WAITS_EPOLL] = "An entry on the ready list is only a hint, so the call has checked "
-            "the current state of each socket on the list, until its array was full. It returns "
-            "the descriptors that are ready. It has not read a byte from them.",
+            "the current state of each socket that it took from the list. It returns those that "
+            "are ready. It has not read a byte from them.",
         .why[WAITS_SCAN] = "Once awake, the kernel has checked the whole list again. The call "
             "returns a number. The loop must search the list to find out which descriptors are "
             "ready.",
