@@ -1,5 +1,9 @@
 /* The client that sends the packets.  It is a process of its own, because its events must be
- * distinguishable from those of the tracer, which reads the rings. */
+ * distinguishable from those of the tracer, which reads the rings.
+ *
+ * One thread of it sends, and another one reads, which sleeps in recv() before anything is sent.  A
+ * single thread may lose the CPU between its send() and its recv().  It then finds the reply there,
+ * and nothing wakes it. */
 #define _GNU_SOURCE
 
 #include "trace.h"
@@ -10,18 +14,22 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define ANSWER_SECONDS 5 /* then the server is taken not to answer */
+#define MAX_LOOKS 3000   /* at a server that does not sleep: it never will */
 
 int client_connect(const char *address, unsigned port)
 {
@@ -43,15 +51,12 @@ int client_connect(const char *address, unsigned port)
     return fd;
 }
 
-bool client_echo(int fd, struct turn *turn)
+/* Whether a whole message came. */
+static bool receive(int fd)
 {
     char answer[MESSAGE_SIZE];
     size_t have = 0;
 
-    turn->start_cpu = sched_getcpu();
-    turn->start = run_now_ns();
-    if (send(fd, MESSAGE, MESSAGE_SIZE, 0) != (ssize_t)MESSAGE_SIZE)
-        return false;
     while (have < MESSAGE_SIZE) {
         ssize_t got = recv(fd, answer + have, MESSAGE_SIZE - have, 0);
         if (got == -1 &&
@@ -61,9 +66,13 @@ bool client_echo(int fd, struct turn *turn)
             return false;
         have += (size_t)got;
     }
-    turn->done = run_now_ns();
-    turn->done_cpu = sched_getcpu();
     return true;
+}
+
+bool client_echo(int fd, struct turn *turn)
+{
+    turn->start = run_now_ns();
+    return send(fd, MESSAGE, MESSAGE_SIZE, 0) == (ssize_t)MESSAGE_SIZE && receive(fd);
 }
 
 void client_pause(void)
@@ -80,34 +89,115 @@ static void report(int to, char word, int number)
     (void)written;
 }
 
-static bool echo_all(int fd, size_t packets, struct turn *turn)
+/* What the two threads share. */
+struct exchange {
+    int fd, reader; /* the connection; the number of the thread that reads */
+    struct turn *_Atomic turn;
+    sem_t answered;     /* also if the connection is closed, and there will be no answer */
+    struct scope scope; /* the server's threads */
+};
+
+static void *read_answers(void *argument)
+{
+    struct exchange *exchange = argument;
+
+    exchange->reader = (int)syscall(SYS_gettid);
+    for (bool got = true; got; sem_post(&exchange->answered)) {
+        got = receive(exchange->fd);
+        struct turn *turn = exchange->turn;
+        turn->done = got ? run_now_ns() : 0;
+        turn->done_cpu = sched_getcpu();
+        turn->reader = exchange->reader;
+    }
+    return NULL;
+}
+
+static bool is_asleep(int thread)
+{
+    char text[256];
+    const char *end = file_read(text, sizeof text, "/proc/%d/stat", thread) ? strrchr(text, ')') : NULL;
+
+    return end == NULL || end[2] == 'S'; /* NULL: it has ended */
+}
+
+/* A thread that is awake is not woken.  So wait until all threads of the server sleep, and the one
+ * that reads the answers does. */
+static void wait_for_sleep(struct exchange *exchange)
+{
+    int *task = exchange->scope.tasks;
+
+    for (int looks = 0; looks < MAX_LOOKS; looks++) {
+        client_pause();
+        bool asleep = is_asleep(exchange->reader);
+        for (size_t i = 0; asleep && i < MAX_TASKS && task[i] != 0; i++)
+            asleep = is_asleep(task[i]);
+        if (asleep)
+            return;
+    }
+    task[0] = 0;
+}
+
+static bool echo(struct exchange *exchange, struct turn *turn)
+{
+    struct timespec until;
+
+    exchange->turn = turn;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += ANSWER_SECONDS;
+    turn->start_cpu = sched_getcpu();
+    turn->start = run_now_ns();
+    if (send(exchange->fd, MESSAGE, MESSAGE_SIZE, 0) != (ssize_t)MESSAGE_SIZE)
+        return false;
+    while (sem_timedwait(&exchange->answered, &until) == -1)
+        if (errno != EINTR)
+            return false;
+    return turn->done != 0;
+}
+
+static bool echo_all(struct exchange *exchange, size_t packets, struct turn *turn)
 {
     for (size_t i = 0; i < packets; i++) {
-        if (!client_echo(fd, &turn[i]))
+        wait_for_sleep(exchange);
+        if (!echo(exchange, &turn[i]))
             return false;
-        client_pause();
     }
     return true;
 }
 
+/* The answers may be a long time in coming, because the tracer has to get ready. */
+static bool start_reader(struct exchange *exchange, int fd, struct turn *turn)
+{
+    pthread_t thread;
+
+    exchange->fd = fd;
+    exchange->turn = turn;
+    return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){0}, sizeof(struct timeval)) == 0 &&
+           sem_init(&exchange->answered, 0, 0) == 0 &&
+           pthread_create(&thread, NULL, read_answers, exchange) == 0;
+}
+
 /* The connection stays open until the tracer ends the client: a FIN would acknowledge the reply. */
-static void be_client(const struct client *client, const struct path *path, unsigned port,
+static void be_client(const struct client *client, const struct path *path, struct target *target,
                       int tracer)
 {
+    static struct exchange exchange;
     struct turn warm_up[WARM_UP];
     struct sockaddr_in6 name = {0}; /* the port is in the same place for IPv4 */
     socklen_t size = sizeof name;
     char byte;
-    int fd = path_enter(path, path->client_netns) ? client_connect(path->server_address, port) : -1;
+    int fd = path_enter(path, path->client_netns)
+                 ? client_connect(path->server_address, target->port)
+                 : -1;
 
     if (fd == -1) {
         report(tracer, 'c', errno);
-    } else if (!echo_all(fd, WARM_UP, warm_up)) {
+    } else if (!start_reader(&exchange, fd, warm_up) || !echo_all(&exchange, WARM_UP, warm_up)) {
         report(tracer, 'n', 0);
     } else {
+        target_threads(target, false, &exchange.scope); /* one may have started for this connection */
         getsockname(fd, (struct sockaddr *)&name, &size);
         report(tracer, 'r', ntohs(name.sin6_port));
-        bool done = read(tracer, &byte, 1) == 1 && echo_all(fd, client->turns, client->turn);
+        bool done = read(tracer, &byte, 1) == 1 && echo_all(&exchange, client->turns, client->turn);
         report(tracer, done ? 'd' : 'n', 0);
         pause();
     }
@@ -135,7 +225,8 @@ void child_end(pid_t child)
         continue;
 }
 
-bool client_start(struct client *client, const struct path *path, unsigned port, unsigned packets)
+bool client_start(struct client *client, const struct path *path, struct target *target,
+                  unsigned packets)
 {
     int ends[2];
 
@@ -149,7 +240,7 @@ bool client_start(struct client *client, const struct path *path, unsigned port,
     if (client->pid == 0) {
         prctl(PR_SET_NAME, "client"); /* events should not call it "trace", like the tracer */
         close(ends[0]);
-        be_client(client, path, port, ends[1]);
+        be_client(client, path, target, ends[1]);
         _exit(0);
     }
     close(ends[1]);
@@ -182,7 +273,7 @@ bool client_stamps(const struct client *client, struct recording *recording)
          turn++)
         room = recording_stamp(recording, "client_starts", turn->start, client->pid,
                                turn->start_cpu) != NULL &&
-               recording_stamp(recording, "client_is_done", turn->done, client->pid,
+               recording_stamp(recording, "client_is_done", turn->done, turn->reader,
                                turn->done_cpu) != NULL;
     return room;
 }

@@ -121,8 +121,6 @@ static enum run_result find_server(struct run *run)
     if (plan->server != NULL) {
         if (!target_start(&run->target, plan->server, path, plan->port, run->why))
             return RUN_FAILED;
-        if (plan->both_ways) /* or it might run before the client has slept in its recv() */
-            sched_setscheduler(run->target.pid, SCHED_BATCH, &(struct sched_param){0});
         return RUN_DONE;
     }
     if (plan->address == NULL) {
@@ -159,7 +157,7 @@ static enum run_result start_client(struct run *run)
         return RUN_DONE;
     if (run->path.tap != -1)
         return start_frames(run);
-    if (!client_start(&run->client, &run->path, run->target.port, run->plan->packets))
+    if (!client_start(&run->client, &run->path, &run->target, run->plan->packets))
         return fail(run, strerror(errno));
     for (int waited = 0; report.word == 0 && waited < READY_MS && !run_stopped();
          waited += DRAIN_MS)
@@ -384,10 +382,9 @@ static enum run_result finish(struct run *run)
     recording->port = run->target.port;
     recording->skip = run->plan->watch ? 0 : SKIPPED;
     recording->peer = run->plan->both_ways ? run->client_port : 0;
-    if (run->plan->both_ways && run->target.ours)
+    if (run->plan->both_ways)
         recording_note(recording,
-                       "The server ran as SCHED_BATCH: it does not interrupt the client between "
-                       "send() and recv().");
+                       "The client has two threads: one sends, and one already waits in recv().");
     if (run->path.cpu != -1 && run->tap == NULL)
         recording_note(recording,
                        "The client and the server were kept on cpu%d (--cpu any allows all CPUs).",

@@ -230,12 +230,12 @@ void target_stop(struct target *target);
 #define MESSAGE_SIZE (sizeof MESSAGE - 1)
 #define WARM_UP 20 /* echoes before the first traced one: caches, page faults, slow start */
 #define SKIPPED 1  /* traced packets that do not count, so that a blocked call is traced, too */
-#define PAUSE_NS 300000 /* between two packets, so that the server goes back to sleep */
+#define PAUSE_NS 300000 /* between two looks at whether the server sleeps again */
 
 /* A round trip by the client's own clock: just before its send() and just after its last recv(). */
 struct turn {
     uint64_t start, done;
-    int start_cpu, done_cpu;
+    int start_cpu, done_cpu, reader; /* reader: the thread that called recv() */
 };
 struct client {
     pid_t pid;
@@ -247,7 +247,8 @@ struct client {
 int client_connect(const char *address, unsigned port); /* -1: errno says why not */
 /* Send one message and wait for its echo.  recv() blocks, so the thread sleeps in it. */
 bool client_echo(int fd, struct turn *turn);
-bool client_start(struct client *client, const struct path *path, unsigned port, unsigned packets);
+bool client_start(struct client *client, const struct path *path, struct target *target,
+                  unsigned packets);
 /* Wait for a report: 'r' ready, with the client's port; 'd' done; 'c' cannot connect, with an
  * errno; 'n' no answer.  0: there was none within this time, or a signal came. */
 struct client_report {
