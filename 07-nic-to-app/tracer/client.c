@@ -16,7 +16,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,7 +28,7 @@
 #include <unistd.h>
 
 #define ANSWER_SECONDS 5 /* then the server is taken not to answer */
-#define MAX_LOOKS 3000   /* at a server that does not sleep: it never will */
+#define SLEEP_SECONDS 1  /* then it is taken never to sleep */
 
 int client_connect(const char *address, unsigned port)
 {
@@ -51,8 +50,14 @@ int client_connect(const char *address, unsigned port)
     return fd;
 }
 
-/* Whether a whole message came. */
-static bool receive(int fd)
+bool client_send(int fd, struct turn *turn)
+{
+    turn->start_cpu = sched_getcpu();
+    turn->start = run_now_ns();
+    return send(fd, MESSAGE, MESSAGE_SIZE, 0) == (ssize_t)MESSAGE_SIZE;
+}
+
+bool client_receive(int fd)
 {
     char answer[MESSAGE_SIZE];
     size_t have = 0;
@@ -67,12 +72,6 @@ static bool receive(int fd)
         have += (size_t)got;
     }
     return true;
-}
-
-bool client_echo(int fd, struct turn *turn)
-{
-    turn->start = run_now_ns();
-    return send(fd, MESSAGE, MESSAGE_SIZE, 0) == (ssize_t)MESSAGE_SIZE && receive(fd);
 }
 
 void client_pause(void)
@@ -90,114 +89,101 @@ static void report(int to, char word, int number)
 }
 
 /* What the two threads share. */
-struct exchange {
-    int fd, reader; /* the connection; the number of the thread that reads */
-    struct turn *_Atomic turn;
-    sem_t answered;     /* also if the connection is closed, and there will be no answer */
-    struct scope scope; /* the server's threads */
-};
+static struct {
+    int fd;
+    struct turn *_Atomic turn; /* the present one */
+    struct scope scope;        /* its tasks are the thread that reads, and the server's threads */
+} exchange;
 
-static void *read_answers(void *argument)
+static void *read_answers(void *unused)
 {
-    struct exchange *exchange = argument;
-
-    exchange->reader = (int)syscall(SYS_gettid);
-    for (bool got = true; got; sem_post(&exchange->answered)) {
-        got = receive(exchange->fd);
-        struct turn *turn = exchange->turn;
-        turn->done = got ? run_now_ns() : 0;
+    (void)unused;
+    exchange.scope.tasks[0] = (int)syscall(SYS_gettid);
+    while (client_receive(exchange.fd)) {
+        uint64_t now = run_now_ns();
+        struct turn *turn = exchange.turn;
         turn->done_cpu = sched_getcpu();
-        turn->reader = exchange->reader;
+        turn->reader = exchange.scope.tasks[0];
+        turn->done = now;
     }
-    return NULL;
+    _exit(1); /* The tracer takes this for a server that does not answer. */
 }
 
-static bool is_asleep(int thread)
+static bool all_asleep(void)
 {
+    const int *task = exchange.scope.tasks;
     char text[256];
-    const char *end = file_read(text, sizeof text, "/proc/%d/stat", thread) ? strrchr(text, ')') : NULL;
 
-    return end == NULL || end[2] == 'S'; /* NULL: it has ended */
-}
-
-/* A thread that is awake is not woken.  So wait until all threads of the server sleep, and the one
- * that reads the answers does. */
-static void wait_for_sleep(struct exchange *exchange)
-{
-    int *task = exchange->scope.tasks;
-
-    for (int looks = 0; looks < MAX_LOOKS; looks++) {
-        client_pause();
-        bool asleep = is_asleep(exchange->reader);
-        for (size_t i = 0; asleep && i < MAX_TASKS && task[i] != 0; i++)
-            asleep = is_asleep(task[i]);
-        if (asleep)
-            return;
-    }
-    task[0] = 0;
-}
-
-static bool echo(struct exchange *exchange, struct turn *turn)
-{
-    struct timespec until;
-
-    exchange->turn = turn;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += ANSWER_SECONDS;
-    turn->start_cpu = sched_getcpu();
-    turn->start = run_now_ns();
-    if (send(exchange->fd, MESSAGE, MESSAGE_SIZE, 0) != (ssize_t)MESSAGE_SIZE)
-        return false;
-    while (sem_timedwait(&exchange->answered, &until) == -1)
-        if (errno != EINTR)
-            return false;
-    return turn->done != 0;
-}
-
-static bool echo_all(struct exchange *exchange, size_t packets, struct turn *turn)
-{
-    for (size_t i = 0; i < packets; i++) {
-        wait_for_sleep(exchange);
-        if (!echo(exchange, &turn[i]))
+    for (size_t i = 0; i < MAX_TASKS && task[i] != 0; i++) {
+        bool exists = file_read(text, sizeof text, "/proc/%d/stat", task[i]);
+        const char *name_end = exists ? strrchr(text, ')') : NULL;
+        if (name_end != NULL && name_end[2] != 'S')
             return false;
     }
     return true;
 }
 
-/* The answers may be a long time in coming, because the tracer has to get ready. */
-static bool start_reader(struct exchange *exchange, int fd, struct turn *turn)
+/* Wait for the answer, and until every thread sleeps again: one that is awake is not woken. */
+static bool wait_for_answer(const struct turn *turn)
 {
-    pthread_t thread;
+    uint64_t limit = turn->start + ANSWER_SECONDS * 1000000000ULL;
 
-    exchange->fd = fd;
-    exchange->turn = turn;
-    return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){0}, sizeof(struct timeval)) == 0 &&
-           sem_init(&exchange->answered, 0, 0) == 0 &&
-           pthread_create(&thread, NULL, read_answers, exchange) == 0;
+    while (run_now_ns() < limit) {
+        client_pause();
+        if (turn->done == 0)
+            continue;
+        if (all_asleep())
+            return true;
+        limit = turn->done + SLEEP_SECONDS * 1000000000ULL;
+    }
+    exchange.scope.tasks[1] = 0;
+    return turn->done != 0;
+}
+
+static bool echo_all(size_t packets, struct turn *turn)
+{
+    for (size_t i = 0; i < packets; i++) {
+        exchange.turn = &turn[i];
+        if (!client_send(exchange.fd, &turn[i]) || !wait_for_answer(&turn[i]))
+            return false;
+    }
+    return true;
+}
+
+/* The threads of the server are known after the first echoes: one may have started for this
+ * connection.  recv() has no timeout, because the tracer takes its time between two echoes. */
+static bool warm_up(struct target *target)
+{
+    struct turn turn[WARM_UP] = {{0}};
+    struct timeval none = {0};
+    pthread_t reader;
+
+    exchange.turn = turn;
+    if (setsockopt(exchange.fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof none) == -1 ||
+        pthread_create(&reader, NULL, read_answers, NULL) != 0 || !echo_all(WARM_UP - 1, turn))
+        return false;
+    target_threads(target, false, &exchange.scope);
+    return echo_all(1, turn + WARM_UP - 1);
 }
 
 /* The connection stays open until the tracer ends the client: a FIN would acknowledge the reply. */
 static void be_client(const struct client *client, const struct path *path, struct target *target,
                       int tracer)
 {
-    static struct exchange exchange;
-    struct turn warm_up[WARM_UP];
     struct sockaddr_in6 name = {0}; /* the port is in the same place for IPv4 */
     socklen_t size = sizeof name;
+    bool inside = path_enter(path, path->client_netns);
     char byte;
-    int fd = path_enter(path, path->client_netns)
-                 ? client_connect(path->server_address, target->port)
-                 : -1;
 
-    if (fd == -1) {
+    exchange.fd = inside ? client_connect(path->server_address, target->port) : -1;
+    if (exchange.fd == -1) {
         report(tracer, 'c', errno);
-    } else if (!start_reader(&exchange, fd, warm_up) || !echo_all(&exchange, WARM_UP, warm_up)) {
+    } else if (!warm_up(target)) {
         report(tracer, 'n', 0);
     } else {
-        target_threads(target, false, &exchange.scope); /* one may have started for this connection */
-        getsockname(fd, (struct sockaddr *)&name, &size);
+        getsockname(exchange.fd, (struct sockaddr *)&name, &size);
         report(tracer, 'r', ntohs(name.sin6_port));
-        bool done = read(tracer, &byte, 1) == 1 && echo_all(&exchange, client->turns, client->turn);
+        bool done = read(tracer, &byte, 1) == 1 && echo_all(client->turns, client->turn);
         report(tracer, done ? 'd' : 'n', 0);
         pause();
     }

@@ -205,7 +205,8 @@ static bool exchange(const struct pair *pair, uint64_t packet)
     struct turn turn;
     int cpu = sched_getcpu();
 
-    if (!client_echo(pair->client, &turn) || !add(pair, packet, "send", turn.start, getpid(), cpu))
+    if (!client_send(pair->client, &turn) || !client_receive(pair->client) ||
+        !add(pair, packet, "send", turn.start, getpid(), cpu))
         return false;
     while (read_stamp(pair))
         continue;

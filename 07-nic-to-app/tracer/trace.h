@@ -234,7 +234,8 @@ void target_stop(struct target *target);
 
 /* A round trip by the client's own clock: just before its send() and just after its last recv(). */
 struct turn {
-    uint64_t start, done;
+    uint64_t start;
+    _Atomic uint64_t done;           /* 0: not yet */
     int start_cpu, done_cpu, reader; /* reader: the thread that called recv() */
 };
 struct client {
@@ -245,8 +246,8 @@ struct client {
 };
 
 int client_connect(const char *address, unsigned port); /* -1: errno says why not */
-/* Send one message and wait for its echo.  recv() blocks, so the thread sleeps in it. */
-bool client_echo(int fd, struct turn *turn);
+bool client_send(int fd, struct turn *turn);
+bool client_receive(int fd); /* a whole message; recv() blocks, so the thread sleeps in it */
 bool client_start(struct client *client, const struct path *path, struct target *target,
                   unsigned packets);
 /* Wait for a report: 'r' ready, with the client's port; 'd' done; 'c' cannot connect, with an
