@@ -644,6 +644,62 @@ watch_end() { wait_until 60 has_exited "$WATCHER" && wait "$WATCHER"; }
     nothing_left
 }
 
+@test "--watch: what the kernel drops on the server's port, with the kernel's reason, and nothing that is another's" {
+    need_tracefs
+    need python3 "to send segments by hand" "install python3"
+    need ip "to set lo up in a namespace" "install iproute2"
+    unshare -n true 2>/dev/null || skip "needs network namespaces; to run it: root on a machine of your own"
+    grep -q rx_sk "$TRACEFS/events/skb/kfree_skb/format" || skip "this kernel does not name the sockets of dropped packets; to run it: Linux 6.11 or later"
+    rule "a drop is the server's by its socket" "a port alone" "chapter 7"
+    local away
+    cat >"$TMP/stray" <<'END'
+import socket, struct, sys
+address, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+for i in range(count):  # an acknowledgement for a connection that does not exist
+    head = struct.pack("!HHIIBBHHH", 1000 + i, port, 1, 1, 5 << 4, 16, 1000, 0, 0)
+    both = socket.inet_aton("127.0.0.1") + socket.inet_aton(address) + struct.pack("!HH", 6, len(head)) + head
+    total = sum(struct.unpack("!%dH" % (len(both) // 2), both))
+    while total >> 16:
+        total = (total & 65535) + (total >> 16)
+    raw.bind(("127.0.0.1", 0))
+    raw.sendto(head[:16] + struct.pack("!H", ~total & 65535) + head[18:], (address, 0))
+END
+    cat >"$TMP/keepalive" <<'END'
+import socket, sys
+client = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+print("idle", flush=True)
+client.recv(1)
+END
+    SERVER=$(traced) OURS=1 VARIANT_ARGS='' start_server
+    tracee block 127.0.0.1 "$PORT" unshare -n sh -c 'ip link set lo up && exec "$@"' sh
+    away=$TRACEE_PID
+    tracee block 127.0.0.2 "$PORT"
+    watch_begin "$TMP/out" attach "$PORT" -n 1
+    nsenter -t "$away" -n python3 "$TMP/stray" 127.0.0.1 "$PORT" 5
+    python3 "$TMP/stray" 127.0.0.2 "$PORT" 5
+    python3 "$TMP/stray" 127.0.0.1 $((PORT > 60000 ? PORT - 1 : PORT + 1)) 5
+    python3 "$TMP/stray" 127.0.0.1 "$PORT" 3
+    wait_until 20 has_lines "$TMP/out" 3 "^dropped: a packet for port $PORT, TCP_FLAGS\$"
+    # A probe for a connection that is idle has an old sequence number, so that it is answered.
+    nsenter -t "$away" -n python3 "$TMP/keepalive" 127.0.0.1 "$PORT" >/dev/null 3>&- &
+    PIDS="$! $PIDS"
+    python3 "$TMP/keepalive" 127.0.0.1 "$PORT" >/dev/null 3>&- &
+    PIDS="$! $PIDS"
+    wait_until 20 has_text "$TMP/out" "^dropped: a packet for port $PORT, TCP_OLD_SEQUENCE\$"
+    "$TMP/tracee" send 127.0.0.1 "$PORT" 1 31
+    watch_end
+    cat "$TMP/out"
+    narrow "$TMP/out"
+    tr -s '\n ' ' ' <"$TMP/out" | grep -q 'Packets for this server that the kernel dropped: 3 TCP_FLAGS, [1-9][0-9]* TCP_OLD_SEQUENCE\.'
+    [ "$(grep -c '^dropped: .*, TCP_FLAGS$' "$TMP/out")" = 3 ]
+    nothing_left
+}
+has_lines() { [ "$(grep -c "$3" "$1")" -ge "$2" ]; }
+
 @test "how the server waits: known, unknown, and never taken for epoll" {
     need_tracefs
     rule "unknown is not no, and not epoll" "epoll as the default" "chapter 7"

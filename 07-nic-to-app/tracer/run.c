@@ -208,6 +208,7 @@ static enum run_result watch(struct run *run)
     size_t packets = 0;
     int looks = 5;
 
+    target_low_water(&run->target);
     for (int waited = 0; waited < WATCH_MS && packets < run->plan->packets; waited += DRAIN_MS) {
         poll(NULL, 0, DRAIN_MS);
         uint64_t complete = run_now_ns(); /* what happened before is in the rings */
@@ -375,6 +376,7 @@ static enum run_result explain_sockets(struct run *run)
 static enum run_result finish(struct run *run)
 {
     struct recording *recording = run->recording;
+    char drops[NOTE_SIZE - 50];
 
     tracer_account(run->tracer, recording);
     name_kernel_threads(recording);
@@ -392,11 +394,13 @@ static enum run_result finish(struct run *run)
     name_server(run, recording->server, sizeof recording->server);
     if (!target_stamps(&run->target, recording) ||
         (run->plan->both_ways && !client_stamps(&run->client, recording)) ||
-        !recording_finish(recording) ||
-        (run->plan->watch && !connections_learn(&run->connections, recording, UINT64_MAX)))
+        (run->plan->watch && !connections_learn(&run->connections, recording, UINT64_MAX)) ||
+        !recording_finish(recording))
         return fail(run, "There is not enough memory.");
     if (!run->plan->watch)
         return RUN_DONE;
+    connections_drops(&run->connections, drops, sizeof drops);
+    recording_note(recording, "Packets for this server that the kernel dropped: %s.", drops);
     connections_mark(&run->connections, recording, run->plan->packets);
     return explain_sockets(run);
 }

@@ -174,19 +174,28 @@ struct connection {
     enum { UNDECIDED, OURS, NOT_OURS } owner;
     size_t packets;
 };
+#define MAX_LISTENERS 8 /* with SO_REUSEPORT there may be several */
+#define MAX_REASONS 512
+#define SHOWN_DROPS 10 /* of each reason, at once */
 struct connections {
     unsigned port;
     uint64_t address; /* at which the server listens; 0: at all of them */
     struct connection *list;
     size_t count, room;
-    uint64_t learned;     /* the events before this time have been taken note of */
-    unsigned other_state; /* of a connection that is open and not established */
+    uint64_t learned;                 /* the events before this time have been taken note of */
+    unsigned other_state;             /* of a connection that is open and not established */
+    uint64_t listener[MAX_LISTENERS]; /* the sockets that listen */
+    size_t listeners;
+    size_t drops[MAX_REASONS]; /* for each of the kernel's reasons to drop a packet */
+    bool nameless;             /* this kernel does not name the sockets of dropped packets */
 };
 
 /* Sort the recording, and take note of the events since the last call and before the time `until`,
  * up to which it must be complete.  False: no memory. */
 bool connections_learn(struct connections *connections, struct recording *recording,
                        uint64_t until);
+/* A sentence about the packets for the server that the kernel has dropped. */
+void connections_drops(const struct connections *connections, char *text, size_t size);
 /* How many packets with data have come for the server. */
 size_t connections_packets(const struct connections *connections);
 /* Set the port of the packets of other connections, and of all after this many, to 0.  They remain
@@ -218,7 +227,8 @@ bool target_find(struct target *target, const char *address, unsigned port, char
 /* Add the server's threads to the scope: by number or, if more may start, by name.  For both ways,
  * add the client's. */
 void target_threads(struct target *target, bool more_may_start, struct scope *scope);
-/* The greatest low-water mark (SO_RCVLOWAT) of the server's sockets. */
+/* The greatest low-water mark (SO_RCVLOWAT) of the server's sockets.  For those that listen, this
+ * causes an event that names them. */
 int target_low_water(const struct target *target);
 /* Add the server's stamps to the recording.  False: no memory. */
 bool target_stamps(const struct target *target, struct recording *recording);
