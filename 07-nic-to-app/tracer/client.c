@@ -4,31 +4,20 @@
  * One thread of it sends, and another one reads, which sleeps in recv() before anything is sent.  A
  * single thread may lose the CPU between its send() and its recv().  It then finds the reply there,
  * and nothing wakes it. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define ANSWER_SECONDS 5 /* then the server is taken not to answer */
-#define SLEEP_SECONDS 1  /* then it is taken never to sleep */
+#define MAX_LOOKS 14000  /* in about this time: then it is taken never to sleep */
 
 int client_connect(const char *address, unsigned port)
 {
@@ -64,12 +53,10 @@ bool client_receive(int fd)
 
     while (have < MESSAGE_SIZE) {
         ssize_t got = recv(fd, answer + have, MESSAGE_SIZE - have, 0);
-        if (got == -1 &&
-            errno == EINTR) /* with a timeout, recv() returns when a stopped process continues */
-            continue;
-        if (got <= 0)
+        /* With a timeout, recv() returns EINTR when a stopped process continues. */
+        if (got == 0 || (got == -1 && errno != EINTR))
             return false;
-        have += (size_t)got;
+        have += got > 0 ? (size_t)got : 0;
     }
     return true;
 }
@@ -79,7 +66,8 @@ void client_pause(void)
     nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
 }
 
-/* If this fails, the tracer has ended, and so will the client. */
+/* If this fails, the other process has ended: the client then ends, too, and the tracer gets no
+ * report. */
 static void report(int to, char word, int number)
 {
     struct client_report report = {word, number};
@@ -100,11 +88,10 @@ static void *read_answers(void *unused)
     (void)unused;
     exchange.scope.tasks[0] = (int)syscall(SYS_gettid);
     while (client_receive(exchange.fd)) {
-        uint64_t now = run_now_ns();
         struct turn *turn = exchange.turn;
-        turn->done_cpu = sched_getcpu();
         turn->reader = exchange.scope.tasks[0];
-        turn->done = now;
+        turn->done_cpu = sched_getcpu();
+        turn->done = run_now_ns();
     }
     _exit(1); /* The tracer takes this for a server that does not answer. */
 }
@@ -115,9 +102,8 @@ static bool all_asleep(void)
     char text[256];
 
     for (size_t i = 0; i < MAX_TASKS && task[i] != 0; i++) {
-        bool exists = file_read(text, sizeof text, "/proc/%d/stat", task[i]);
-        const char *name_end = exists ? strrchr(text, ')') : NULL;
-        if (name_end != NULL && name_end[2] != 'S')
+        bool exists = file_read(text, sizeof text, "/proc/%d/status", task[i]);
+        if (exists && strstr(text, "\nState:\tS") == NULL)
             return false;
     }
     return true;
@@ -126,15 +112,10 @@ static bool all_asleep(void)
 /* Wait for the answer, and until every thread sleeps again: one that is awake is not woken. */
 static bool wait_for_answer(const struct turn *turn)
 {
-    uint64_t limit = turn->start + ANSWER_SECONDS * 1000000000ULL;
-
-    while (run_now_ns() < limit) {
+    for (int looks = 0; looks < MAX_LOOKS; looks++) {
         client_pause();
-        if (turn->done == 0)
-            continue;
-        if (all_asleep())
+        if (turn->done != 0 && all_asleep())
             return true;
-        limit = turn->done + SLEEP_SECONDS * 1000000000ULL;
     }
     exchange.scope.tasks[1] = 0;
     return turn->done != 0;
@@ -246,22 +227,19 @@ struct client_report client_wait_report(const struct client *client, int millise
 
 void client_go(const struct client *client)
 {
-    ssize_t written = write(client->fd, "g", 1);
-
-    (void)written; /* If this fails, the client has ended, and there will be no report. */
+    report(client->fd, 'g', 0);
 }
 
-bool client_stamps(const struct client *client, struct recording *recording)
+void client_stamps(const struct client *client, struct recording *recording)
 {
-    bool room = true;
-
-    for (const struct turn *turn = client->turn; room && turn < client->turn + client->turns;
-         turn++)
-        room = recording_stamp(recording, "client_starts", turn->start, client->pid,
-                               turn->start_cpu) != NULL &&
-               recording_stamp(recording, "client_is_done", turn->done, turn->reader,
-                               turn->done_cpu) != NULL;
-    return room;
+    for (const struct turn *turn = client->turn; turn < client->turn + client->turns; turn++) {
+        struct event event =
+            recording_stamp(recording, "client_starts", turn->start, client->pid, turn->start_cpu);
+        recording_add(recording, &event);
+        event =
+            recording_stamp(recording, "client_is_done", turn->done, turn->reader, turn->done_cpu);
+        recording_add(recording, &event);
+    }
 }
 
 void client_end(struct client *client)

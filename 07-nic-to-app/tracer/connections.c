@@ -1,14 +1,7 @@
 /* The connections on the server's port, and which of them are the server's. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
-
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* ---- /proc/net/tcp ---- */
 
@@ -129,21 +122,6 @@ static void decide(struct connections *connections)
             decide_by_reader(&connections->list[i]);
 }
 
-/* The thread that copies the bytes of a connection's skb reads from that connection.  A call that
- * names only the socket's address proves nothing: once a connection has ended, the kernel uses its
- * memory again, and the next socket there may be a client's. */
-static void learn_reader(struct connections *connections, const struct recording *recording,
-                         const struct event *copy)
-{
-    const struct event *tcp = search(recording, copy, BACK, HOP_TCP, SKB_REUSED, BIT(SLOT_SKB));
-
-    if (tcp == NULL)
-        return;
-    struct connection *connection = find(connections, tcp->value[SLOT_COOKIE]);
-    if (connection != NULL && connection->reader == 0)
-        connection->reader = copy->pid;
-}
-
 /* ---- packets that the kernel dropped ---- */
 
 /* The kernel's own name is in the event's print format: { 40, "TCP_LISTEN_OVERFLOW" }. */
@@ -189,7 +167,10 @@ void connections_drops(const struct connections *connections, char *text, size_t
                                  connections->drops[i], reason_name(i));
 }
 
-bool connections_learn(struct connections *connections, struct recording *recording, uint64_t until)
+/* The thread that copies the bytes of a connection's skb reads from that connection.  A call that
+ * names only the socket's address proves nothing: once a connection has ended, the kernel uses its
+ * memory again, and the next socket there may be a client's. */
+void connections_learn(struct connections *connections, struct recording *recording, uint64_t until)
 {
     recording_sort(recording);
     size_t i = recording->count;
@@ -197,25 +178,30 @@ bool connections_learn(struct connections *connections, struct recording *record
         i--;
     size_t first = i;
     for (; i < recording->count && recording->events[i].ns < until; i++) {
-        const struct event *event = &recording->events[i];
+        const struct event *event = &recording->events[i], *tcp = event;
         if (event_kind(event) == HOP_COPY)
-            learn_reader(connections, recording, event);
-        if (event_kind(event) == KIND_LENGTH && event->pid == getpid())
+            tcp = search(recording, event, BACK, HOP_TCP, SKB_REUSED, BIT(SLOT_SKB));
+        else if (event_kind(event) == KIND_LENGTH && event->pid == getpid())
             connections->listener[connections->listeners++ % MAX_LISTENERS] =
                 event->value[SLOT_SOCK];
-        if (event_kind(event) != HOP_TCP)
+        if (event_kind(event) != HOP_COPY && event_kind(event) != HOP_TCP)
             continue;
-        struct connection *connection = find(connections, event->value[SLOT_COOKIE]);
-        if (connection == NULL && (connection = add(connections, event)) == NULL)
-            return false;
-        connection->packets += event->value[SLOT_LEN] > 0;
+        struct connection *connection =
+            tcp != NULL ? find(connections, tcp->value[SLOT_COOKIE]) : NULL;
+        if (connection == NULL && event_kind(event) == HOP_TCP)
+            connection = add(connections, event);
+        if (connection == NULL) /* or there is no memory to follow it */
+            continue;
+        if (event_kind(event) == HOP_TCP)
+            connection->packets += event->value[SLOT_LEN] > 0;
+        else if (connection->reader == 0)
+            connection->reader = event->pid;
     }
     connections->learned = until;
     decide(connections);
     for (; first < i; first++)
         if (event_kind(&recording->events[first]) == KIND_FREE)
             learn_drop(connections, recording, &recording->events[first]);
-    return true;
 }
 
 size_t connections_packets(const struct connections *connections)

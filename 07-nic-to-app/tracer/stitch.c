@@ -7,8 +7,6 @@
  * then reported as not seen, and nothing is guessed. */
 #include "journey.h"
 
-#include <stdlib.h>
-
 static bool is_same(const struct event *event, const struct event *begin, uint32_t same)
 {
     if (((same & SAME_THREAD) != 0 && event->pid != begin->pid) ||
@@ -157,16 +155,6 @@ static void add_request(struct journeys *journeys, const struct recording *recor
     follow(recording, NULL, reply);
 }
 
-/* If a reply comes in several segments, the client waits for the last one, so that is followed. */
-static void add_reply(struct journey *reply, const struct event *middle)
-{
-    const struct recording *recording = reply->recording;
-
-    *reply =
-        (struct journey){.back = true, .request = reply->request, .segments = reply->segments + 1};
-    follow(recording, middle, reply);
-}
-
 static void stitch_packets(const struct recording *recording, bool both, struct journeys *journeys)
 {
     enum hop middle = recording->via == VIA_SOCKETS ? HOP_RETURN : HOP_TCP;
@@ -185,12 +173,16 @@ static void stitch_packets(const struct recording *recording, bool both, struct 
             journey_set(sent, HOP_ACK, event);
         if (!has_data(recording, event))
             continue;
-        if (back)
-            add_reply(&journeys->other[last], event);
-        else if (skip > 0)
+        if (back) { /* if there are several segments, the client waits for the last one */
+            struct journey *reply = &journeys->other[last];
+            *reply = (struct journey){
+                .back = true, .request = reply->request, .segments = reply->segments + 1};
+            follow(recording, event, reply);
+        } else if (skip > 0) {
             skip--;
-        else
+        } else {
             add_request(journeys, recording, event, both);
+        }
     }
 }
 
