@@ -242,13 +242,11 @@ void client_stamps(const struct client *client, struct recording *recording)
     }
 }
 
-void client_end(struct client *client)
+void client_end(const struct client *client)
 {
-    if (client->pid <= 0)
-        return;
-    close(client->fd);
+    if (client->pid > 0)
+        close(client->fd);
     child_end(client->pid);
-    client->pid = 0;
 }
 
 #endif

@@ -45,7 +45,7 @@ void for_each_socket(void (*work)(void *, const struct socket_line *), void *arg
 
 /* ---- learning ---- */
 
-static struct connection *find(const struct connections *connections, uint64_t cookie)
+static struct connection *find(struct connections *connections, uint64_t cookie)
 {
     for (size_t i = connections->count; i-- > 0;)
         if (connections->list[i].cookie == cookie)
@@ -55,15 +55,10 @@ static struct connection *find(const struct connections *connections, uint64_t c
 
 static struct connection *add(struct connections *connections, const struct event *tcp)
 {
-    if (connections->count == connections->room) {
-        size_t room = connections->room * 2 + 16;
-        struct connection *list = realloc(connections->list, room * sizeof *list);
-        if (list == NULL)
-            return NULL;
-        connections->list = list;
-        connections->room = room;
-    }
-    struct connection *connection = &connections->list[connections->count++];
+    struct connection *connection = &connections->list[connections->added++ % MAX_CONNECTIONS];
+
+    if (connections->count < MAX_CONNECTIONS)
+        connections->count++;
     *connection = (struct connection){.cookie = tcp->value[SLOT_COOKIE],
                                       .local = tcp->value[SLOT_LOCAL],
                                       .peer = tcp->value[SLOT_PEER],
@@ -190,7 +185,7 @@ void connections_learn(struct connections *connections, struct recording *record
             tcp != NULL ? find(connections, tcp->value[SLOT_COOKIE]) : NULL;
         if (connection == NULL && event_kind(event) == HOP_TCP)
             connection = add(connections, event);
-        if (connection == NULL) /* or there is no memory to follow it */
+        if (connection == NULL)
             continue;
         if (event_kind(event) == HOP_TCP)
             connection->packets += event->value[SLOT_LEN] > 0;
@@ -216,8 +211,7 @@ size_t connections_packets(const struct connections *connections)
 
 /* ---- marking ---- */
 
-void connections_mark(const struct connections *connections, struct recording *recording,
-                      size_t packets)
+void connections_mark(struct connections *connections, struct recording *recording, size_t packets)
 {
     for (size_t i = 0; i < recording->count; i++) {
         struct event *event = &recording->events[i];
@@ -250,12 +244,6 @@ const char *connections_other_state(struct connections *connections)
     for_each_socket(look_for_other_state, connections);
     return connections->other_state < sizeof names / sizeof *names ? names[connections->other_state]
                                                                    : NULL;
-}
-
-void connections_free(struct connections *connections)
-{
-    free(connections->list);
-    *connections = (struct connections){0};
 }
 
 #endif

@@ -127,7 +127,7 @@ static enum run_result start_frames(struct run *run)
 {
     run->tap = tap_open(run->path.tap, run->target.port, run->plan->packets == 1, run->recording);
     run->client_port = TAP_PORT;
-    bool done = run->tap != NULL && tap_connect(run->tap);
+    bool done = tap_connect(run->tap);
     for (int i = 0; done && i < WARM_UP; i++)
         done = tap_echo(run->tap, 1, false);
     return done ? RUN_DONE : fail(run, "The frames that trace wrote did not open a connection.");
@@ -170,9 +170,8 @@ static enum run_result enable_events(struct run *run)
                           .peer_port = run->client_port,
                           .client = run->client.pid,
                           .both_ways = run->plan->both_ways,
-                          .can_interrupt = run->path.via == VIA_CARD};
+                          .path = &run->path};
 
-    memcpy(scope.devices, run->path.devices, sizeof scope.devices);
     target_threads(&run->target, run->plan->watch, &scope);
     if (scope.too_many_names)
         recording_note(run->recording,
@@ -277,8 +276,8 @@ static enum run_result follow_packets(struct run *run)
         return fail(run, "The trace instance cannot be started.");
     if (watches)
         say_watching(run->path.server_address, run->target.port);
-    run->connections =
-        (struct connections){.port = run->target.port, .address = run->target.address};
+    run->connections.port = run->target.port;
+    run->connections.address = run->target.address;
     enum run_result result = watches            ? watch(run)
                              : run->tap != NULL ? send_frames(run)
                                                 : wait_for_client(run);
@@ -395,7 +394,6 @@ static void release(struct run *run)
     target_stop(&run->target);
     tracer_close(run->tracer);
     path_close(&run->path);
-    connections_free(&run->connections);
 }
 
 enum run_result run_traced(const struct plan *plan, struct recording *recording, char why[WHY_SIZE])

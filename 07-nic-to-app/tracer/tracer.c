@@ -31,7 +31,7 @@ static bool filter_applies(const struct scope *scope, enum filter filter)
         return scope->client != 0;
     if (filter == FILTER_REPLY)
         return scope->both_ways;
-    return (filter != FILTER_IRQ && filter != FILTER_IRQ_RX) || scope->can_interrupt;
+    return (filter != FILTER_IRQ && filter != FILTER_IRQ_RX) || scope->path->via == VIA_CARD;
 }
 
 /* Add "field == name" as an alternative.  A quote in the name would end the string, so such a name
@@ -99,7 +99,7 @@ static void filter_text(const struct scope *scope, enum filter filter, char text
     else if (filter != FILTER_DEVICE && filter != FILTER_SWITCHED)
         add_running(scope, filter, text);
     for (size_t i = 0; filter == FILTER_DEVICE && i < DEVICES; i++)
-        add_term(text, "name", scope->devices[i]);
+        add_term(text, "name", scope->path->devices[i]);
     if (filter == FILTER_SWITCHED) {
         add_thread_terms(scope, text, "next_pid", "next_comm");
         add_thread_terms(scope, text, "prev_pid", "prev_comm");
@@ -200,7 +200,8 @@ static void open_rings(struct tracer *tracer)
  * do, and would take the instances of other runs for leftovers. */
 struct tracer *tracer_open(unsigned packets, char why[WHY_SIZE])
 {
-    struct tracer *tracer = calloc(1, sizeof *tracer);
+    static struct tracer only; /* one at a time */
+    struct tracer *tracer = memset(&only, 0, sizeof only);
     struct stat space;
     char text[4096];
     bool inside = stat("/proc/self/ns/pid", &space) == 0 && space.st_ino != FIRST_PID_NAMESPACE;
@@ -209,12 +210,8 @@ struct tracer *tracer_open(unsigned packets, char why[WHY_SIZE])
         snprintf(why, WHY_SIZE,
                  "This is a PID namespace, as in a container: the kernel's events name threads by "
                  "numbers that are not known here.");
-    else if (tracer == NULL)
-        snprintf(why, WHY_SIZE, "There is not enough memory.");
-    if (tracer == NULL || inside || !instance_create(tracer->path, why)) {
-        free(tracer);
+    if (inside || !instance_create(tracer->path, why))
         return NULL;
-    }
     tracer_switch(tracer, false);
     open_rings(tracer);
     size_rings(tracer, packets);
@@ -240,7 +237,6 @@ void tracer_close(struct tracer *tracer)
     for (int cpu = 0; cpu < tracer->cpus; cpu++)
         file_close(tracer->ring[cpu]);
     instance_remove(tracer->path);
-    free(tracer);
 }
 
 /* ---- reading events ---- */
