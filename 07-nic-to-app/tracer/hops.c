@@ -43,7 +43,7 @@ const char *const share_names[SHARES] = {"sending", "stack", "wake-up", "schedul
 #define SIGNALLED     {{"sig", SLOT_RET}}, NULL
 #define DEVICE_SKB    {{"skbaddr", SLOT_SKB}, {"len", SLOT_LEN}, {"name", SLOT_NAME}}, NULL
 #define SKB_COPIED    {{"skbaddr", SLOT_SKB}, {"len", SLOT_LEN}}, NULL
-#define SKB_FREED     {{"skbaddr", SLOT_SKB}}, NULL
+#define SKB_FREED     {{"skbaddr", SLOT_SKB}, {"rx_sk", SLOT_SOCK}, {"reason", SLOT_RET}}, NULL
 #define IRQ           {{"irq", SLOT_IRQ}, {"name", SLOT_NAME}}, NULL
 #define IRQ_END       {{"irq", SLOT_IRQ}}, NULL
 #define VECTOR        {{"vec", SLOT_VEC}}, NULL
@@ -85,7 +85,7 @@ const struct event_type event_types[] = {
     {"signal/signal_deliver",          HOP_WAIT,         TRACEPOINT, FILTER_SIGNAL,   SIGNALLED},
     READS(ENTER),
     {"skb/skb_copy_datagram_iovec",    HOP_COPY,         TRACEPOINT, FILTER_RUNNING,  SKB_COPIED},
-    {"sock/sock_recv_length",          KIND_LENGTH,      TRACEPOINT, FILTER_RUNNING,  READ},
+    {"sock/sock_recv_length",          KIND_LENGTH,      TRACEPOINT, FILTER_LENGTH,   READ},
     READS(EXIT),
     {"skb/kfree_skb",                  KIND_FREE,        TRACEPOINT, FILTER_NONE,     SKB_FREED},
     /* the server's own stamps */

@@ -109,8 +109,6 @@ static enum run_result find_server(struct run *run)
     if (plan->server != NULL) {
         if (!target_start(&run->target, plan->server, path, plan->port, run->why))
             return RUN_FAILED;
-        if (plan->both_ways) /* or it might run before the client has slept in its recv() */
-            sched_setscheduler(run->target.pid, SCHED_BATCH, &(struct sched_param){0});
         return RUN_DONE;
     }
     for (int i = 0; i < (plan->address != NULL ? 1 : 2) && !run->target.hidden; i++) {
@@ -143,7 +141,7 @@ static enum run_result start_client(struct run *run)
         return RUN_DONE;
     if (run->path.tap != -1)
         return start_frames(run);
-    if (!client_start(&run->client, &run->path, run->target.port, run->plan->packets))
+    if (!client_start(&run->client, &run->path, &run->target, run->plan->packets))
         return fail(run, strerror(errno));
     for (int waited = 0; report.word == 0 && waited < READY_MS && !run_stopped();
          waited += DRAIN_MS)
@@ -193,6 +191,7 @@ static enum run_result watch(struct run *run)
     size_t packets = 0;
     int looks = 5;
 
+    target_low_water(&run->target);
     for (int waited = 0; waited < WATCH_MS && packets < run->plan->packets; waited += DRAIN_MS) {
         poll(NULL, 0, DRAIN_MS);
         uint64_t complete = run_now_ns(); /* what happened before is in the rings */
@@ -357,6 +356,7 @@ static enum run_result explain_sockets(struct run *run)
 static enum run_result finish(struct run *run)
 {
     struct recording *recording = run->recording;
+    char drops[NOTE_SIZE - 50];
 
     recording->lost += tracer_lost(run->tracer);
     name_kernel_threads(recording);
@@ -364,10 +364,9 @@ static enum run_result finish(struct run *run)
     recording->port = run->target.port;
     recording->skip = run->plan->watch ? 0 : SKIPPED;
     recording->peer = run->plan->both_ways ? run->client_port : 0;
-    if (run->plan->both_ways && run->target.ours)
+    if (run->plan->both_ways)
         recording_note(recording,
-                       "The server ran as SCHED_BATCH: it does not interrupt the client between "
-                       "send() and recv().");
+                       "The client has two threads: one sends, and one already waits in recv().");
     if (run->path.cpu != -1 && run->tap == NULL)
         recording_note(recording,
                        "The client and the server were kept on cpu%d (--cpu any allows all CPUs).",
@@ -376,11 +375,14 @@ static enum run_result finish(struct run *run)
     target_stamps(&run->target, recording);
     if (run->plan->both_ways)
         client_stamps(&run->client, recording);
+    if (run->plan->watch)
+        connections_learn(&run->connections, recording, UINT64_MAX);
     if (!recording_finish(recording))
         return fail(run, "There is not enough memory.");
     if (!run->plan->watch)
         return RUN_DONE;
-    connections_learn(&run->connections, recording, UINT64_MAX);
+    connections_drops(&run->connections, drops, sizeof drops);
+    recording_note(recording, "Packets for this server that the kernel dropped: %s.", drops);
     connections_mark(&run->connections, recording, run->plan->packets);
     return explain_sockets(run);
 }

@@ -191,7 +191,7 @@ static bool exchange(const struct pair *pair, uint64_t packet)
     struct turn turn;
     int cpu = sched_getcpu();
 
-    if (!client_echo(pair->client, &turn))
+    if (!client_send(pair->client, &turn) || !client_receive(pair->client))
         return false;
     add(pair, packet, "send", turn.start, getpid(), cpu);
     while (read_stamp(pair))

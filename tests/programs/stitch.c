@@ -463,6 +463,12 @@ static void test_awake(void)
     else
         complain("%zu journeys, and not 2", scene.journeys.count);
     strike(&scene);
+    scene = stage("lo", 0, /* a timer wakes another thread before the server is woken */
+                  SENT TAKEN_IN FOR_SOCKET
+                  "175 0 10 h sched_waking task=30 to_cpu=0 name=client\n" WOKEN RETURNED READ);
+    time_is(only(&scene), HOP_WAKING, 180);
+    outcome_is(only(&scene), COMPLETE);
+    strike(&scene);
     end("trap 4: a server that is awake is not woken: batched, and no error");
 }
 
