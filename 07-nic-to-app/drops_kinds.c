@@ -8,7 +8,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/filter.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -18,57 +17,18 @@
 
 #define FIRST_PORT 7001 /* each kind has a port of its own */
 #define SETUP_MS 3000   /* for what comes before the drop */
-#define ANSWER_MS 2500  /* for what comes after it; a SYN is sent again after 1 s */
-#define DIGEST_MS 30    /* until an answer that was carried has had its effect */
-#define TOO_MANY 20     /* datagrams: more than the smallest receive buffer has room for */
+#define NEXT_MS 2500    /* for what comes after it: a SYN is sent again after 1 s */
+#define SETTLE_MS 30    /* until a frame that was carried has had its effect */
+#define TOO_MANY 20     /* datagrams: the smallest receive buffer has no room for them */
 
 static int listener, client, server, other; /* the sockets of this kind; -1: there is none */
 static unsigned port;
 static ssize_t sent;
+static const struct kind *current;
 
-/* ---- sockets on both sides ---- */
+/* ---- conditions to wait for ---- */
 
-static struct sockaddr_in name_of_server(void)
-{
-    struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-
-    inet_pton(AF_INET, SERVER_IP, &name.sin_addr);
-    return name;
-}
-
-static int bound_socket(int type)
-{
-    struct sockaddr_in name = name_of_server();
-    int fd = wire_socket(SERVER, type);
-
-    if (fd != -1 && bind(fd, (struct sockaddr *)&name, sizeof name) == -1) {
-        file_close(fd);
-        return -1;
-    }
-    return fd;
-}
-
-static bool listens(int backlog)
-{
-    listener = bound_socket(SOCK_STREAM);
-    return listener != -1 && listen(listener, backlog) == 0;
-}
-
-/* Begin to connect, and return the socket. */
-static int connecting_socket(int type)
-{
-    struct sockaddr_in name = name_of_server();
-    int fd = wire_socket(CLIENT, type);
-
-    if (fd != -1 && connect(fd, (struct sockaddr *)&name, sizeof name) == -1 &&
-        errno != EINPROGRESS) {
-        file_close(fd);
-        return -1;
-    }
-    return fd;
-}
-
-static short events_of(int fd, short events)
+static short ready_for(int fd, short events)
 {
     struct pollfd socket = {fd, events, 0};
 
@@ -80,9 +40,49 @@ static bool is_held(void)
     return held.length > 0;
 }
 
-static bool someone_waits(void)
+static bool can_accept(void)
 {
-    return events_of(listener, POLLIN) != 0;
+    return ready_for(listener, POLLIN) != 0;
+}
+
+static bool was_acknowledged(void)
+{
+    return seen[SERVER][ACK].count > 0;
+}
+
+static bool next_was_seen(void)
+{
+    return current->next != OTHER && seen[current->sender][current->next].count > 0;
+}
+
+/* ---- sockets on both sides ---- */
+
+/* Bind a socket of the server, or begin to connect one of the client. */
+static int new_socket(enum side side, int type)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    int fd = wire_socket(side, type);
+
+    inet_pton(AF_INET, SERVER_IP, &name.sin_addr);
+    if (side == SERVER && bind(fd, (struct sockaddr *)&name, sizeof name) == 0)
+        return fd;
+    if (side == CLIENT &&
+        (connect(fd, (struct sockaddr *)&name, sizeof name) == 0 || errno == EINPROGRESS))
+        return fd;
+    file_close(fd);
+    return -1;
+}
+
+static bool open_listener(int backlog)
+{
+    listener = new_socket(SERVER, SOCK_STREAM);
+    return listener != -1 && listen(listener, backlog) == 0;
+}
+
+static bool open_client(void)
+{
+    client = new_socket(CLIENT, SOCK_STREAM);
+    return client != -1;
 }
 
 /* Carry frames until the one that is wanted is held. */
@@ -92,65 +92,61 @@ static bool take(void)
     return is_held();
 }
 
-static bool send_syn(void)
+static bool connect_until_held(enum packet packet)
 {
-    wire_hold(SYN);
-    client = connecting_socket(SOCK_STREAM);
-    return client != -1 && take();
+    wire_hold(packet);
+    return open_client() && take();
 }
 
-static bool send_data(void)
+static bool send_until_held(const void *bytes, size_t length)
 {
-    wire_hold(DATA);
-    sent = send(client, MESSAGE, MESSAGE_SIZE, 0);
+    wire_hold(current->packet);
+    sent = send(client, bytes, length, 0);
     return sent != -1 && take();
 }
 
 static bool establish(void)
 {
-    if (!listens(8) || (client = connecting_socket(SOCK_STREAM)) == -1)
+    if (!open_listener(8) || !open_client())
         return false;
-    wire_carry(SETUP_MS, someone_waits);
+    wire_carry(SETUP_MS, can_accept);
     server = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     return server != -1;
 }
 
-/* With a backlog of 0, the accept queue has room for one connection, which is now in it. */
-static bool fill_queue(void)
+/* ---- what comes before the drop, until the packet is on the wire ---- */
+
+static bool nobody_listens(void)
 {
-    other = connecting_socket(SOCK_STREAM);
-    wire_carry(SETUP_MS, someone_waits);
-    return other != -1 && someone_waits();
+    return connect_until_held(SYN);
 }
 
-/* ---- what comes before the drop ---- */
+/* With a backlog of 0, the accept queue has room for one connection. */
+static bool fill_queue(void)
+{
+    other = new_socket(CLIENT, SOCK_STREAM);
+    wire_carry(SETUP_MS, can_accept);
+    return can_accept();
+}
 
 static bool queue_is_full(void)
 {
-    return listens(0) && fill_queue() && send_syn();
+    return open_listener(0) && fill_queue() && connect_until_held(SYN);
 }
 
 static bool queue_fills_meanwhile(void)
 {
-    wire_hold(ACK);
-    if (!listens(0) || (client = connecting_socket(SOCK_STREAM)) == -1 || !take())
-        return false;
-    return fill_queue();
+    return open_listener(0) && connect_until_held(ACK) && fill_queue();
 }
 
-static bool server_listens(void)
+static bool data_on_the_wire(void)
 {
-    return listens(8) && send_syn();
+    return establish() && send_until_held(MESSAGE, MESSAGE_SIZE);
 }
 
-static bool data_on_the_way(void)
+static bool shrink_buffer(void)
 {
-    return establish() && send_data();
-}
-
-static bool shrink_buffer(int fd)
-{
-    return setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){1}, sizeof(int)) == 0;
+    return setsockopt(server, SOL_SOCKET, SO_RCVBUF, &(int){1}, sizeof(int)) == 0;
 }
 
 /* The smallest receive buffer has room for two of these segments.  The window that the server has
@@ -159,74 +155,72 @@ static bool buffer_is_full(void)
 {
     static const char bytes[1000];
 
-    if (!establish() || !shrink_buffer(server))
+    if (!establish() || !shrink_buffer())
         return false;
-    for (int i = 0; i < 3; i++) {
-        wire_hold(i < 2 ? OTHER : DATA);
+    for (int i = 0; i < 2; i++) {
         sent = send(client, bytes, sizeof bytes, 0);
-        wire_carry(i < 2 ? DIGEST_MS : 0, NULL);
+        wire_carry(SETTLE_MS, NULL);
     }
-    return take();
+    return send_until_held(bytes, sizeof bytes);
 }
 
-static bool datagram_buffer_is_full(void)
+static bool udp_buffer_is_full(void)
 {
-    server = bound_socket(SOCK_DGRAM);
-    client = connecting_socket(SOCK_DGRAM);
-    if (server == -1 || client == -1 || !shrink_buffer(server))
+    server = new_socket(SERVER, SOCK_DGRAM);
+    client = new_socket(CLIENT, SOCK_DGRAM);
+    if (server == -1 || client == -1 || !shrink_buffer())
         return false;
     for (int i = 0; i < TOO_MANY; i++)
-        if (send(client, MESSAGE, MESSAGE_SIZE, 0) == -1)
-            return false;
-    wire_carry(DIGEST_MS, NULL);
-    wire_hold(DATAGRAM);
-    sent = send(client, MESSAGE, MESSAGE_SIZE, 0);
-    return take();
+        sent = send(client, MESSAGE, MESSAGE_SIZE, 0);
+    wire_carry(SETTLE_MS, NULL);
+    return send_until_held(MESSAGE, MESSAGE_SIZE);
 }
 
 static bool socket_has_filter(void)
 {
-    struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0); /* keep 0 bytes */
-    struct sock_fprog program = {1, &nothing};
+    struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0); /* keep 0 bytes of each packet */
+    struct sock_fprog program = {1, &drop};
 
     return establish() &&
            setsockopt(server, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0 &&
-           send_data();
+           send_until_held(MESSAGE, MESSAGE_SIZE);
 }
 
-/* nft is in a folder that the PATH of a user who has become root may lack. */
-#define NFT "PATH=$PATH:/usr/sbin:/sbin; nft "
+/* Users who have become root may lack its folder in their PATH. */
+#define NFT "PATH=$PATH:/usr/sbin:/sbin; exec 2>/dev/null; nft "
 
+/* errno is ENOPKG if there is no nft, and ENOPROTOOPT if it fails. */
 static bool firewall_has_rule(void)
 {
-    FILE *rules = popen(NFT "-f - 2>/dev/null", "w");
+    FILE *rules = popen(NFT "-f -", "w");
 
     if (rules == NULL)
         return false;
     fprintf(rules,
-            "table ip drops {\n chain in {\n  type filter hook input priority 0;\n"
-            "  tcp dport %u counter drop\n }\n}\n",
+            "add table ip drops; add chain ip drops in { type filter hook input priority 0; };"
+            "add rule ip drops in tcp dport %u counter drop\n",
             port);
     int status = pclose(rules);
-    errno = 0;
-    return status == 0 && server_listens();
+    if (status != 0) {
+        errno = status == 127 << 8 ? ENOPKG : ENOPROTOOPT;
+        return false;
+    }
+    return open_listener(8) && connect_until_held(SYN);
 }
 
 static void read_rule(struct result *result)
 {
-    char text[2048] = "";
-    FILE *rules = popen(NFT "list table ip drops 2>/dev/null", "r");
+    char text[2048];
+    FILE *rules = popen(NFT "list table ip drops", "r");
 
     if (rules == NULL)
         return;
-    size_t length = fread(text, 1, sizeof text - 1, rules);
-    text[length] = '\0';
+    text[fread(text, 1, sizeof text - 1, rules)] = '\0';
     pclose(rules);
-    if (format_number(text, "counter packets ") > 0)
-        watch_add(&result->increases, "the rule's counter", 1);
+    watch_add(&result->increases, "the rule's counter", format_number(text, "counter packets "));
 }
 
-/* ---- what happens to the frame on the way ---- */
+/* ---- what happens to the packet on the wire ---- */
 
 static void damage(void)
 {
@@ -240,230 +234,235 @@ static void change_mac(void)
 
 static void change_address(void) /* to 198.51.100.1, which RFC 5737 reserves, too */
 {
-    frame_set16(IP_AT + 16, 198 << 8 | 51);
-    frame_set16(IP_AT + 18, 100 << 8 | 1);
+    wire_change(IP_AT + 16, 198 << 8 | 51);
+    wire_change(IP_AT + 18, 100 << 8 | 1);
 }
 
-static void change_sequence(void) /* 16 MiB on, where no window ends */
+static void change_sequence(void) /* by 16 MiB */
 {
-    frame_set16(TCP_AT + 4, (frame_get16(TCP_AT + 4) + 256) & 0xffff);
-}
+    unsigned upper = (unsigned)held.bytes[TCP_AT + 4] << 8 | held.bytes[TCP_AT + 5];
 
-static bool was_acknowledged(void)
-{
-    return seen[SERVER][ACK].count > 0;
+    wire_change(TCP_AT + 4, (upper + 256) & 0xffff);
 }
 
 static void deliver_and_repeat(void)
 {
-    char bytes[64];
+    char bytes[MESSAGE_SIZE];
 
-    wire_forget();
     wire_deliver();
     wire_carry(SETUP_MS, was_acknowledged);
-    if (recv(server, bytes, sizeof bytes, 0) == -1)
-        return;
+    while (recv(server, bytes, sizeof bytes, 0) > 0)
+        continue;
 }
 
-static void reset_connection(void) /* with SO_LINGER of 0, close() sends an RST and no FIN */
+/* With SO_LINGER and a time of 0, close() sends an RST and no FIN. */
+static void reset_connection(void)
 {
-    struct linger none = {1, 0};
-
-    setsockopt(server, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    setsockopt(server, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
     file_close(server);
     server = -1;
 }
 
 /* ---- what client and server notice ---- */
 
-static void add(char *text, size_t size, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static void add(char *text, size_t size, const char *format, ...)
+static void add(char *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void add(char *text, const char *format, ...)
 {
     size_t length = strlen(text);
     va_list values;
 
     va_start(values, format);
-    vsnprintf(text + length, size - length, format, values);
+    vsnprintf(text + length, TEXT_SIZE - length, format, values);
     va_end(values);
 }
 
-static const char *errno_name(int error)
+static const char *error_name(int error)
 {
-    static const struct {
-        int error;
-        const char *name;
-    } names[] = {{ECONNREFUSED, "ECONNREFUSED"}, {ECONNRESET, "ECONNRESET"},
-                 {ETIMEDOUT, "ETIMEDOUT"},       {EHOSTUNREACH, "EHOSTUNREACH"},
-                 {EAGAIN, "EAGAIN"},             {EPIPE, "EPIPE"}};
-
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (names[i].error == error)
-            return names[i].name;
-    return strerror(error);
+    return error == ECONNREFUSED ? "ECONNREFUSED"
+           : error == ECONNRESET ? "ECONNRESET"
+                                 : strerror(error);
 }
 
-static void note_wire(const struct kind *kind, char *text, size_t size)
+/* What the wire has carried since the drop. */
+static void note_wire(char *text)
 {
-    static const char *const names[PACKETS] = {
-        [SYN] = "SYN", [SYN_ACK] = "SYN-ACK", [ACK] = "last ACK", [DATA] = "segment",
-        [DATAGRAM] = "datagram"};
-    const struct sight *again = &seen[CLIENT][kind->packet], *answers = seen[SERVER];
+    const struct sight *again = &seen[CLIENT][current->packet], *answers = seen[SERVER];
 
     if (answers[RESET].count > 0)
-        add(text, size, " An RST came back after %.1f ms.", answers[RESET].ms);
+        add(text, " An RST came back after %.1f ms.", answers[RESET].ms);
     else if (answers[SYN_ACK].count > 0)
-        add(text, size, " The server's SYN-ACK came once more after %.0f ms.",
+        add(text, " The server's kernel sent its SYN-ACK again after %.0f ms.",
             answers[SYN_ACK].ms);
-    else if (answers[ACK].count > 0 && (again->count == 0 || answers[ACK].ms < again->ms))
-        add(text, size, " An acknowledgement came back after %.1f ms.", answers[ACK].ms);
+    else if (answers[ACK].count > 0)
+        add(text, " An acknowledgement of earlier bytes came back after %.1f ms.", answers[ACK].ms);
     else
-        add(text, size, " No answer came.");
-    if (again->count > 0 && kind->packet != ACK)
-        add(text, size, " The client's kernel sent the %s again after %.0f ms.",
-            names[kind->packet], again->ms);
+        add(text, " No answer came.");
+    if (again->count > 0 && current->packet != ACK)
+        add(text, " The client's kernel sent the packet again after %.0f ms.", again->ms);
 }
 
-static void note_client(const struct kind *kind, char *text, size_t size)
+static void note_client(char *text)
 {
     char bytes[64];
     int error = 0;
-    socklen_t length = sizeof error;
+    socklen_t size = sizeof error;
 
-    if (kind->packet == SYN || kind->packet == ACK) {
-        bool done = events_of(client, POLLOUT) != 0;
-        getsockopt(client, SOL_SOCKET, SO_ERROR, &error, &length);
-        if (!done)
-            add(text, size, "connect() still waits after %.0f ms.", wire_ms());
-        else if (error == 0)
-            add(text, size, "connect() succeeded, and has taken no notice.");
-        else
-            add(text, size, "connect() failed: %s.", errno_name(error));
+    getsockopt(client, SOL_SOCKET, SO_ERROR, &error, &size);
+    if (current->packet == DATA || current->packet == DATAGRAM) {
+        add(text, "send() returned %zd.", sent);
+        if (error != 0 || (recv(client, bytes, sizeof bytes, 0) == -1 && errno != EAGAIN))
+            add(text, " The next call fails: %s.", error_name(error != 0 ? error : errno));
+    } else if (error != 0) {
+        add(text, "connect() failed: %s.", error_name(error));
+    } else if (ready_for(client, POLLOUT) != 0) {
+        add(text, "connect() succeeded: this client is connected as far as it knows.");
     } else {
-        add(text, size, "send() returned %zd.", sent);
-        if (recv(client, bytes, sizeof bytes, 0) == -1 && errno != EAGAIN)
-            add(text, size, " The next recv() failed: %s.", errno_name(errno));
+        add(text, "connect() still waits after %.0f ms.", wire_ms());
     }
-    note_wire(kind, text, size);
+    note_wire(text);
 }
 
-static void note_server(const struct kind *kind, char *text, size_t size)
+static void note_server(char *text)
 {
-    static char bytes[65536];
-    int connections = 0, fd;
+    char bytes[4096];
+    ssize_t got, all = 0;
+    int fd, connections = 0;
 
-    if (kind->packet == SYN || kind->packet == ACK) {
-        while (listener != -1 && (fd = accept(listener, NULL, NULL)) != -1) {
-            connections++;
-            close(fd);
-        }
-        if (listener == -1)
-            add(text, size, "Nothing: there is no socket.");
-        else if (connections == 0)
-            add(text, size, "Nothing: accept() finds no connection.");
-        else
-            add(text, size, "accept() finds %d connection%s, and not this one.", connections,
-                connections == 1 ? "" : "s");
+    if (current->packet == DATA || current->packet == DATAGRAM) {
+        while (server != -1 && (got = recv(server, bytes, sizeof bytes, 0)) > 0)
+            all += got;
+        add(text,
+            server == -1 ? "Nothing: it has closed the socket."
+            : all == 0   ? "Nothing: recv() finds no bytes."
+                         : "recv() finds %zd bytes%s.",
+            all, seen[CLIENT][current->packet].count > 0 && all == sent ? ", sent again" : "");
         return;
     }
-    if (server == -1) {
-        add(text, size, "Nothing: it has closed its socket.");
-        return;
+    while (listener != -1 && (fd = accept(listener, NULL, NULL)) != -1) {
+        connections++;
+        close(fd);
     }
-    ssize_t got = 0, all = 0;
-    while ((got = recv(server, bytes, sizeof bytes, 0)) > 0)
-        all += got;
-    if (all == 0)
-        add(text, size, "Nothing: recv() finds no bytes.");
-    else
-        add(text, size, "recv() finds %zd bytes.", all);
+    add(text,
+        listener == -1     ? "Nothing: there is no socket."
+        : connections == 0 ? "Nothing: accept() finds no connection."
+                           : "accept() finds %d connection, and not this one.",
+        connections);
 }
 
 /* ---- one kind ---- */
 
-static const struct kind *current;
-
-static bool was_answered(void)
+static const char *why_not(int error)
 {
-    return seen[current->answer_from][current->answer].count > 0;
+    if (error == ENOPKG)
+        return "nft is not installed (Debian: nftables)";
+    if (error == ENOPROTOOPT)
+        return "nft cannot add a rule in this kernel";
+    return error != 0 ? strerror(error) : "a packet before it was not seen";
 }
 
-static const char *why_not(const struct kind *kind)
+/* A frame that was consumed was lost if the counter says so. */
+static bool was_lost(const struct result *result)
 {
-    if (kind->needs != NULL && errno == 0)
-        return kind->needs;
-    return errno != 0 ? strerror(errno) : "a packet before the drop was not seen";
-}
-
-/* A frame that was consumed was dropped if the counter says so. */
-static bool was_dropped(const struct kind *kind, const struct result *result)
-{
-    if (result->verdict.end != CONSUMED)
-        return result->verdict.end == DROPPED;
     for (size_t i = 0; i < result->increases.count; i++)
-        if (strcmp(result->increases.list[i].name, kind->counter) == 0)
-            return true;
-    return false;
+        if (strcmp(result->increases.list[i].name, current->counter) == 0)
+            return result->verdict.end >= CONSUMED;
+    return result->verdict.end == DROPPED;
 }
 
 void kind_run(const struct kind *kind, struct result *result)
 {
     *result = (struct result){0};
-    listener = client = server = other = -1;
     current = kind;
     port = FIRST_PORT + (unsigned)(kind - kinds);
+    listener = client = server = other = -1;
     errno = 0;
     if (!kind->prepare()) {
-        result->not_tried = why_not(kind);
+        result->not_tried = why_not(errno);
     } else {
         if (kind->alter != NULL)
             kind->alter();
         result->verdict = watch_deliver(server, &result->increases);
-        wire_carry(ANSWER_MS, kind->answer != OTHER ? was_answered : NULL);
-        wire_carry(DIGEST_MS, NULL);
-        if (kind->afterwards != NULL)
-            kind->afterwards(result);
-        note_client(kind, result->client, sizeof result->client);
-        note_server(kind, result->server, sizeof result->server);
-        result->was_seen = was_dropped(kind, result);
+        wire_carry(kind->next != OTHER ? NEXT_MS : SETTLE_MS, next_was_seen);
+        wire_carry(SETTLE_MS, NULL);
+        if (kind->read_more != NULL)
+            kind->read_more(result);
+        note_client(result->client);
+        note_server(result->server);
+        result->was_seen = was_lost(result);
     }
     wire_hold(OTHER);
     file_close(client);
     file_close(other);
     file_close(server);
     file_close(listener);
-    wire_carry(DIGEST_MS, NULL);
+    wire_carry(SETTLE_MS, NULL);
 }
 
+/* Name, what is sent, what it means in practice; the counter; the lost packet, how to get it onto
+ * the wire, and what to do to it; another counter; what to wait for afterwards. */
 const struct kind kinds[] = {
-    {"no-listener", "A SYN to a port on which nobody listens.",
-     "The client fails at once with \"Connection refused\": the server is not running, or it "
-     "listens on another port or address. The packet was refused, and not lost.",
-     "TcpOutRsts", SYN, send_syn, NULL, NULL, SERVER, RESET, NULL},
-    {"accept-queue", "A SYN to a server whose accept queue is full.",
-     "", "TcpExtListenOverflows", SYN, queue_is_full, NULL, NULL, CLIENT, SYN, NULL},
-    {"accept-queue-ack", "The last ACK of a handshake, when the accept queue has become full.",
-     "", "TcpExtListenOverflows", ACK, queue_fills_meanwhile, NULL, NULL, SERVER, SYN_ACK, NULL},
-    {"receive-buffer", "A TCP segment to a socket whose receive buffer is full.",
-     "", "TcpExtTCPRcvQDrop", DATA, buffer_is_full, NULL, NULL, CLIENT, DATA, NULL},
-    {"datagram", "A UDP datagram to a socket whose receive buffer is full.",
-     "", "UdpRcvbufErrors", DATAGRAM, datagram_buffer_is_full, NULL, NULL, CLIENT, OTHER, NULL},
-    {"old-sequence", "A TCP segment for the second time.",
-     "", "", DATA, data_on_the_way, deliver_and_repeat, NULL, SERVER, ACK, NULL},
-    {"beyond-window", "A TCP segment whose sequence number is 16 MiB ahead.",
-     "", "", DATA, data_on_the_way, change_sequence, NULL, CLIENT, DATA, NULL},
-    {"bad-checksum", "A TCP segment in which a byte has changed on the way.",
-     "", "TcpInCsumErrors", DATA, data_on_the_way, damage, NULL, CLIENT, DATA, NULL},
-    {"wrong-mac", "A TCP segment in a frame with another machine's MAC address.",
-     "", "rx_otherhost_dropped", DATA, data_on_the_way, change_mac, NULL, CLIENT, DATA, NULL},
-    {"wrong-address", "A TCP segment with another machine's IP address.",
-     "", "IpInAddrErrors", DATA, data_on_the_way, change_address, NULL, CLIENT, DATA, NULL},
-    {"filter-rule", "A SYN that a rule of the firewall drops.",
-     "", "the rule's counter", SYN, firewall_has_rule, NULL, read_rule, CLIENT, SYN, "nft"},
-    {"socket-filter", "A TCP segment to a socket with a filter.",
-     "", "drops of the socket", DATA, socket_has_filter, NULL, NULL, CLIENT, DATA, NULL},
-    {"reset", "A TCP segment to a connection that the server has just reset.",
-     "", "TcpOutRsts", DATA, data_on_the_way, reset_connection, NULL, SERVER, RESET, NULL},
+    {"no-listener", "a SYN to a port on which nobody listens",
+     "The client fails at once. The server is not running, or it listens on another address or "
+     "port: compare with ss -ltn.",
+     "TcpOutRsts", SYN, nobody_listens, NULL, NULL, SERVER, RESET},
+    {"accept-queue", "a SYN to a server whose accept queue is full",
+     "New connections take a second longer, or several, or time out, even if the server's CPU is "
+     "idle. "
+     "The server calls accept() too rarely, or its backlog is too small: in ss -ltn, Recv-Q is "
+     "greater than Send-Q.",
+     "TcpExtListenOverflows", SYN, queue_is_full, NULL, NULL, CLIENT, SYN},
+    {"handshake-ack", "the last ACK of a handshake, after the accept queue has become full",
+     "The client can send, but the server's program has no connection. If the server is to send "
+     "first, both wait. The cause is that of accept-queue.",
+     "TcpExtListenOverflows", ACK, queue_fills_meanwhile, NULL, NULL, SERVER, SYN_ACK},
+    {"receive-buffer", "a TCP segment to a socket whose receive buffer is full",
+     "Usually TCP prevents this: it announces a window of 0, and the client waits. Here the "
+     "server has made the buffer smaller than the window that it had announced. A shortage of "
+     "memory for all TCP sockets (net.ipv4.tcp_mem) has the same effect: losses and delays with "
+     "a good network.",
+     "TcpExtTCPRcvQDrop", DATA, buffer_is_full, NULL, NULL, CLIENT, DATA},
+    {"udp-buffer", "a UDP datagram to a socket whose receive buffer is full",
+     "Datagrams are missing, and no call fails. The receiver reads too slowly, or its buffer "
+     "(SO_RCVBUF, at most net.core.rmem_max) is too small for a burst. ss -uamn shows the drops of "
+     "each socket after the d.",
+     "UdpRcvbufErrors", DATAGRAM, udp_buffer_is_full, NULL, NULL, CLIENT, OTHER},
+    {"old-sequence", "a TCP segment once more, after the server has received it",
+     "Harmless by itself: the bytes were there. If it happens often, acknowledgements are lost or "
+     "late, and the sender sends in vain.",
+     "TcpExtTCPDSACKOldSent", DATA, data_on_the_wire, deliver_and_repeat, NULL, SERVER, ACK},
+    {"beyond-window", "a TCP segment whose sequence number is 16 MiB too high",
+     "The server's kernel answers with the number that it expects, and no call fails. A device "
+     "between the two that rewrites sequence numbers may be wrong, or somebody forges packets.",
+     "TcpExtBeyondWindow", DATA, data_on_the_wire, change_sequence, NULL, CLIENT, DATA},
+    {"bad-checksum", "a TCP segment in which a byte has changed on the way",
+     "Some requests take at least 200 ms longer than others, and no call fails. Memory, a card or "
+     "a device "
+     "in between damages packets.",
+     "TcpInCsumErrors", DATA, data_on_the_wire, damage, NULL, CLIENT, DATA},
+    {"wrong-mac", "a TCP segment in a frame for another machine's MAC address",
+     "A card itself discards such frames, unless it is in promiscuous mode, as for tcpdump. They "
+     "come from a switch that floods, or from a sender with an outdated ARP entry. nstat does not "
+     "count them; ip -s -s link does (otherhost).",
+     "rx_otherhost_dropped", DATA, data_on_the_wire, change_mac, NULL, CLIENT, DATA},
+    {"wrong-address", "a TCP segment to another machine's IP address, in a frame for this one",
+     "A route, a load balancer or an address that has moved brings packets to the wrong machine. "
+     "With net.ipv4.ip_forward=1, it would try to forward them.",
+     "IpInAddrErrors", DATA, data_on_the_wire, change_address, NULL, CLIENT, DATA},
+    {"filter-rule", "a SYN that a rule of the firewall (nft) drops",
+     "connect() waits about two minutes and then fails with ETIMEDOUT. A rule with reject would "
+     "make it fail at once. nft list ruleset shows how many packets each rule with a counter "
+     "met.",
+     "the rule's counter", SYN, firewall_has_rule, NULL, read_rule, CLIENT, SYN},
+    {"socket-filter", "a TCP segment to a socket with a filter (SO_ATTACH_FILTER) that drops all",
+     "A filter that a program attached to its own socket, often BPF, discards the packets. No "
+     "firewall shows it. ss -tamn counts it after the d, and ss -0bp shows filters of packet "
+     "sockets.",
+     "drops of the socket", DATA, socket_has_filter, NULL, NULL, CLIENT, DATA},
+    {"reset", "a TCP segment to a connection that the server has just reset",
+     "A server that closes a connection with unread data, or with SO_LINGER, resets it. Segments "
+     "that are still on their way find no socket of the connection. If the server still listens, "
+     "the kernel offers them to the listener, which accepts only a SYN.",
+     "TcpOutRsts", DATA, data_on_the_wire, reset_connection, NULL, SERVER, RESET},
 };
 const size_t kind_count = sizeof kinds / sizeof *kinds;
 
