@@ -287,17 +287,18 @@ static const char *error_name(int error)
 static void note_wire(char *text)
 {
     const struct sight *again = &seen[CLIENT][current->packet], *answers = seen[SERVER];
+    bool repeated = again->count > 0 && current->packet != ACK;
 
     if (answers[RESET].count > 0)
         add(text, " An RST came back after %.1f ms.", answers[RESET].ms);
     else if (answers[SYN_ACK].count > 0)
         add(text, " The server's kernel sent its SYN-ACK again after %.0f ms.",
             answers[SYN_ACK].ms);
-    else if (answers[ACK].count > 0)
-        add(text, " An acknowledgement of earlier bytes came back after %.1f ms.", answers[ACK].ms);
+    else if (answers[ACK].count > 0 && (!repeated || answers[ACK].ms < again->ms))
+        add(text, " An acknowledgement came back after %.1f ms.", answers[ACK].ms);
     else
         add(text, " No answer came.");
-    if (again->count > 0 && current->packet != ACK)
+    if (repeated)
         add(text, " The client's kernel sent the packet again after %.0f ms.", again->ms);
 }
 
@@ -382,10 +383,10 @@ void kind_run(const struct kind *kind, struct result *result)
         if (kind->alter != NULL)
             kind->alter();
         result->verdict = watch_deliver(server, &result->increases);
-        wire_carry(kind->next != OTHER ? NEXT_MS : SETTLE_MS, next_was_seen);
-        wire_carry(SETTLE_MS, NULL);
         if (kind->read_more != NULL)
             kind->read_more(result);
+        wire_carry(kind->next != OTHER ? NEXT_MS : SETTLE_MS, next_was_seen);
+        wire_carry(SETTLE_MS, NULL);
         note_client(result->client);
         note_server(result->server);
         result->was_seen = was_lost(result);
