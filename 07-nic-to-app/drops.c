@@ -66,6 +66,11 @@ static const char *counter_of(const struct kind *kind, const struct increases *i
     return increases->count > 0 ? increases->list[0].name : "none";
 }
 
+static void print_head(void)
+{
+    printf("%-17s %-9s %-26s %s\n", "KIND", "LAST HOP", "REASON", "COUNTER");
+}
+
 static void print_line(const struct kind *kind, const struct result *result)
 {
     if (result->not_tried != NULL)
@@ -100,6 +105,7 @@ static void print_details(const struct kind *kind, const struct result *result)
     print_text("sent", kind->sent);
     if (result->not_tried != NULL) {
         print_text("not tried", result->not_tried);
+        putchar('\n');
         return;
     }
     for (size_t i = 0; i < result->increases.count; i++)
@@ -119,60 +125,63 @@ static void print_details(const struct kind *kind, const struct result *result)
                    "This kernel frees the packet with consume_skb, as if it had been "
                    "used, and so gives no reason. Only the counter says that it was lost.");
     print_text("in practice", kind->practice);
+    putchar('\n');
 }
 
 /* ---- the command ---- */
 
-static const struct kind *find_kind(const char *name)
+/* Whether the words name this kind.  Without words, all kinds are wanted. */
+static bool is_wanted(char **words, const char *name)
+{
+    bool none = *words == NULL;
+
+    while (*words != NULL && strcmp(*words, name) != 0)
+        words++;
+    return none || *words != NULL;
+}
+
+static bool is_kind(const char *word)
 {
     for (size_t i = 0; i < kind_count; i++)
-        if (strcmp(kinds[i].name, name) == 0)
-            return &kinds[i];
-    fprintf(stderr, "trace drops: \"%s\": there is no such %s\n", name,
-            name[0] == '-' ? "option" : "kind");
-    usage(stderr);
-    exit(2);
+        if (strcmp(kinds[i].name, word) == 0)
+            return true;
+    return false;
+}
+
+static bool goes_on(void)
+{
+    if (output_error == 0 && fflush(stdout) != 0)
+        output_error = errno;
+    return !stopped && output_error == 0;
 }
 
 /* Return how many drops were not seen.  One that could not be tried counts if it was asked for. */
-static int run(const struct kind *kind, bool in_detail, bool was_asked_for)
+static int run(char **words, bool in_detail)
 {
-    struct result result;
-
-    kind_run(kind, &result);
-    if (stopped)
-        return 0;
-    if (in_detail)
-        print_details(kind, &result);
-    else
-        print_line(kind, &result);
-    if (fflush(stdout) != 0)
-        output_error = errno;
-    return result.not_tried != NULL ? was_asked_for : !result.was_seen;
-}
-
-static int run_all(char **names, bool in_detail)
-{
-    struct utsname system;
+    static struct result results[MAX_KINDS];
+    bool all = *words == NULL;
     int missing = 0;
 
-    uname(&system);
-    printf("Linux %s: packets lost on purpose, and the kernel's reasons\n\n", system.release);
     if (!in_detail)
-        printf("%-17s %-9s %-26s %s\n", "KIND", "LAST HOP", "REASON", "COUNTER");
-    for (size_t i = 0; *names == NULL && i < kind_count && !stopped && output_error == 0; i++) {
-        missing += run(&kinds[i], in_detail, false);
-        if (in_detail && i + 1 < kind_count)
-            putchar('\n');
+        print_head();
+    for (size_t i = 0; i < kind_count && goes_on(); i++) {
+        if (!is_wanted(words, kinds[i].name))
+            continue;
+        kind_run(&kinds[i], &results[i]);
+        missing += results[i].not_tried != NULL ? !all : !results[i].was_seen;
+        if (!stopped && in_detail)
+            print_details(&kinds[i], &results[i]);
+        else if (!stopped)
+            print_line(&kinds[i], &results[i]);
     }
-    for (; *names != NULL && !stopped && output_error == 0; names++) {
-        missing += run(find_kind(*names), in_detail, true);
-        if (names[1] != NULL)
-            putchar('\n');
-    }
-    if (!in_detail && !stopped)
-        puts("\nThe last hop is the last that the packet reached (trace explain HOP). In detail:\n"
-             "trace drops KIND, or trace drops -v.");
+    if (!all || !goes_on())
+        return missing;
+    if (in_detail)
+        print_head();
+    for (size_t i = 0; in_detail && i < kind_count; i++)
+        print_line(&kinds[i], &results[i]);
+    puts("\nThe last hop is the last that the packet reached; see trace explain.  More about\n"
+         "one kind: trace drops KIND.  More about all kinds: trace drops -v.");
     return missing;
 }
 
@@ -183,8 +192,7 @@ static int finish(int missing)
         fputs("trace drops: stopped; nothing is left behind\n", stderr);
         return 130;
     }
-    if (fflush(stdout) != 0)
-        output_error = errno;
+    goes_on();
     if (output_error != 0 && output_error != EPIPE) { /* EPIPE: the reader has seen enough */
         fprintf(stderr, "trace drops: standard output: %s\n", strerror(output_error));
         return 1;
@@ -199,22 +207,31 @@ int main(int argc, char **argv)
 {
     struct sigaction action = {.sa_handler = stop};
     bool all_details = argc == 2 && strcmp(argv[1], "-v") == 0;
-    char **names = argv + 1 + all_details, why[WHY_SIZE];
+    char **words = argv + 1 + all_details, why[WHY_SIZE];
+    struct utsname system;
     int missing = 0;
 
     if (argc == 2 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0)) {
         usage(stdout);
         return finish(0);
     }
-    for (char **name = names; *name != NULL; name++)
-        find_kind(*name);
+    for (char **word = words; *word != NULL; word++)
+        if (!is_kind(*word)) {
+            fprintf(stderr, "trace drops: \"%s\": there is no such %s\n", *word,
+                    (*word)[0] == '-' ? "option" : "kind");
+            usage(stderr);
+            return 2;
+        }
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGHUP, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
     bool ready = watch_open(why) && wire_open(why);
-    if (ready)
-        missing = run_all(names, all_details || *names != NULL);
+    if (ready) {
+        uname(&system);
+        printf("Linux %s: packets lost on purpose, and the kernel's reasons\n\n", system.release);
+        missing = run(words, all_details || *words != NULL);
+    }
     watch_close();
     wire_close();
     if (!ready)

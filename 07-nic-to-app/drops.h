@@ -67,7 +67,8 @@ struct increases {
 bool watch_open(char why[WHY_SIZE]); /* before wire_open(); false: `why` says why not */
 void watch_close(void);
 /* Deliver the held frame.  `fd`: the server's socket, which has a counter of its own, or -1. */
-struct verdict watch_deliver(int fd, struct increases *increases);
+void watch_deliver(int fd, struct increases *increases);
+struct verdict watch_verdict(void); /* of the frame that was delivered last */
 void watch_add(struct increases *increases, const char *name, unsigned long long by);
 
 /* ---- drops_kinds.c ---- */
@@ -91,6 +92,7 @@ struct kind {
     enum side sender;                   /* afterwards, wait for a packet from there: */
     enum packet next;                   /* OTHER: for none */
 };
+#define MAX_KINDS 16
 extern const struct kind kinds[];
 extern const size_t kind_count;
 void kind_run(const struct kind *kind, struct result *result);

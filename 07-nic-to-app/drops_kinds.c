@@ -382,10 +382,11 @@ void kind_run(const struct kind *kind, struct result *result)
     } else {
         if (kind->alter != NULL)
             kind->alter();
-        result->verdict = watch_deliver(server, &result->increases);
+        watch_deliver(server, &result->increases);
         if (kind->read_more != NULL)
             kind->read_more(result);
         wire_carry(kind->next != OTHER ? NEXT_MS : SETTLE_MS, next_was_seen);
+        result->verdict = watch_verdict();
         wire_carry(SETTLE_MS, NULL);
         note_client(result->client);
         note_server(result->server);

@@ -19,27 +19,21 @@
 #include <unistd.h>
 
 static char instance[INSTANCE_PATH];
-static int events = -1; /* the instance's trace_pipe */
 
 /* ---- the instance ---- */
 
-/* With hash-ptr off, an skb has the same address in all events, and a location is an address that
- * /proc/kallsyms has. */
 static bool enable(void)
 {
     static const char *const names[] = {"net/netif_receive_skb", "skb/kfree_skb", "skb/consume_skb",
                                         "tcp/tcp_probe"};
-    char text[INSTANCE_PATH + 16];
+    char text[64];
     bool done = file_write("0", "%s/tracing_on", instance);
 
-    file_write("0", "%s/options/hash-ptr", instance);
     snprintf(text, sizeof text, "name==\"%s\"", server_device);
     done = done && file_write(text, "%s/events/%s/filter", instance, names[0]);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         done = file_write("1", "%s/events/%s/enable", instance, names[i]) && done;
-    snprintf(text, sizeof text, "%s/trace_pipe", instance);
-    events = open(text, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    return done && events != -1;
+    return done;
 }
 
 bool watch_open(char why[WHY_SIZE])
@@ -64,7 +58,6 @@ bool watch_open(char why[WHY_SIZE])
 
 void watch_close(void)
 {
-    file_close(events);
     if (instance[0] != '\0')
         instance_remove(instance);
 }
@@ -102,28 +95,53 @@ static void name_function(unsigned long long address, char *function, size_t siz
         fclose(file);
 }
 
-/* Newer kernels print "tcp_v4_rcv+0x5a/0xc0", and older ones the address. */
-static void learn_function(const char *line, struct verdict *verdict)
+static char *read_events(void)
 {
-    char *end;
+    static char text[1 << 18];
 
-    word_after(line, " location=", verdict->function, sizeof verdict->function);
+    file_read(text, sizeof text, "%s/trace", instance);
+    return text;
+}
+
+static void remove_events(void)
+{
+    char path[INSTANCE_PATH + 8];
+
+    snprintf(path, sizeof path, "%s/trace", instance);
+    file_close(open(path, O_WRONLY | O_TRUNC | O_CLOEXEC));
+}
+
+/* Newer kernels print a location as "tcp_v4_rcv+0x5a/0xc0".  Older ones print an address, which is
+ * a hash until hash-ptr is off.  But then they leave out names, so this needs a second reading. */
+static void learn_function(size_t line, struct verdict *verdict)
+{
+    char *end, *at;
     unsigned long long address = strtoull(verdict->function, &end, 16);
-    if (*end == '\0')
+
+    if (verdict->function[0] != '\0' && *end == '\0') {
+        file_write("0", "%s/options/hash-ptr", instance);
+        for (at = read_events(); line > 0 && (at = strchr(at, '\n')) != NULL; line--)
+            at++;
+        file_write("1", "%s/options/hash-ptr", instance);
+        if (at != NULL)
+            word_after(at, " location=", verdict->function, sizeof verdict->function);
+        address = strtoull(verdict->function, NULL, 16);
         name_function(address, verdict->function, sizeof verdict->function);
+    }
     verdict->function[strcspn(verdict->function, "+")] = '\0';
 }
 
 /* A line is "TASK-PID [CPU] FLAGS TIME: EVENT: VALUES".  The frame is ours from the event that
  * names our device to the first one that frees its skb on the same CPU. */
-static struct verdict read_verdict(char *text)
+struct verdict watch_verdict(void)
 {
     struct verdict verdict = {.end = NOT_RECEIVED};
-    char device[32], skb[32] = "", cpu[16] = "", line_skb[32], line_cpu[16], *rest = NULL;
+    char device[32], skb[32] = "", cpu[16] = "", line_skb[32], line_cpu[16], *line;
+    char *rest = read_events();
+    size_t number = 0;
 
     snprintf(device, sizeof device, " dev=%s ", server_device);
-    for (char *line = strtok_r(text, "\n", &rest); line != NULL && verdict.end < CONSUMED;
-         line = strtok_r(NULL, "\n", &rest)) {
+    for (; verdict.end < CONSUMED && (line = strsep(&rest, "\n")) != NULL; number++) {
         word_after(line, " [", line_cpu, sizeof line_cpu);
         word_after(line, " skbaddr=", line_skb, sizeof line_skb);
         if (verdict.end == NOT_RECEIVED && strstr(line, device) != NULL) {
@@ -134,15 +152,17 @@ static struct verdict read_verdict(char *text)
         bool is_ours = strcmp(skb, line_skb) == 0, freed = strstr(line, " kfree_skb: ") != NULL;
         if (verdict.end == NOT_RECEIVED || strcmp(cpu, line_cpu) != 0)
             continue;
-        /* Before Linux 6.6, tcp_probe does not name its skb. */
+        /* In Linux 6.1, tcp_probe does not name its skb. */
         if ((is_ours || line_skb[0] == '\0') && strstr(line, " tcp_probe: ") != NULL)
             verdict.hop = HOP_TCP;
         if (!is_ours || (!freed && strstr(line, " consume_skb: ") == NULL))
             continue;
         verdict.end = freed ? DROPPED : CONSUMED;
         word_after(line, " reason:", verdict.reason, sizeof verdict.reason);
-        learn_function(line, &verdict);
+        word_after(line, " location=", verdict.function, sizeof verdict.function);
+        learn_function(number, &verdict);
     }
+    remove_events();
     return verdict;
 }
 
@@ -242,13 +262,9 @@ void watch_add(struct increases *increases, const char *name, unsigned long long
     one->by = by;
 }
 
-/* Each frame has its own page of events: what an earlier one left is thrown away. */
-struct verdict watch_deliver(int fd, struct increases *increases)
+void watch_deliver(int fd, struct increases *increases)
 {
     static struct counters before, after;
-    static char text[1 << 18];
-    size_t length = 0;
-    ssize_t got;
 
     read_counters(fd, &before);
     file_write("1", "%s/tracing_on", instance);
@@ -257,10 +273,6 @@ struct verdict watch_deliver(int fd, struct increases *increases)
     read_counters(fd, &after);
     for (size_t i = 0; i < after.count && i < before.count; i++)
         watch_add(increases, after.list[i].name, after.list[i].by - before.list[i].by);
-    while ((got = read(events, text + length, sizeof text - 1 - length)) > 0)
-        length += (size_t)got;
-    text[length] = '\0';
-    return read_verdict(text);
 }
 
 #endif
