@@ -413,7 +413,7 @@ const struct kind kinds[] = {
      "The server calls accept() too rarely, or its backlog is too small: in ss -ltn, Recv-Q is "
      "greater than Send-Q.",
      "TcpExtListenOverflows", SYN, queue_is_full, NULL, NULL, CLIENT, SYN},
-    {"handshake-ack", "the last ACK of a handshake, after the accept queue has become full",
+    {"handshake-ack", "a handshake's last ACK, after the accept queue has filled",
      "The client can send, but the server's program has no connection. If the server is to send "
      "first, both wait. The cause is that of accept-queue.",
      "TcpExtListenOverflows", ACK, queue_fills_meanwhile, NULL, NULL, SERVER, SYN_ACK},
@@ -446,7 +446,7 @@ const struct kind kinds[] = {
      "come from a switch that floods, or from a sender with an outdated ARP entry. nstat does not "
      "count them; ip -s -s link does (otherhost).",
      "rx_otherhost_dropped", DATA, data_on_the_wire, change_mac, NULL, CLIENT, DATA},
-    {"wrong-address", "a TCP segment to another machine's IP address, in a frame for this one",
+    {"wrong-address", "a TCP segment to another machine's IP address",
      "A route, a load balancer or an address that has moved brings packets to the wrong machine. "
      "With net.ipv4.ip_forward=1, it would try to forward them.",
      "IpInAddrErrors", DATA, data_on_the_wire, change_address, NULL, CLIENT, DATA},
@@ -455,8 +455,9 @@ const struct kind kinds[] = {
      "make it fail at once. nft list ruleset shows how many packets each rule with a counter "
      "met.",
      "the rule's counter", SYN, firewall_has_rule, NULL, read_rule, CLIENT, SYN},
-    {"socket-filter", "a TCP segment to a socket with a filter (SO_ATTACH_FILTER) that drops all",
-     "A filter that a program attached to its own socket, often BPF, discards the packets. No "
+    {"socket-filter", "a TCP segment to a socket whose filter drops everything",
+     "A filter that a program attached to its own socket (SO_ATTACH_FILTER) discards the packets. "
+     "No "
      "firewall shows it. ss -tamn counts it after the d, and ss -0bp shows filters of packet "
      "sockets.",
      "drops of the socket", DATA, socket_has_filter, NULL, NULL, CLIENT, DATA},

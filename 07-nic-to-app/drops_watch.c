@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char instance[INSTANCE_PATH];
@@ -36,11 +37,19 @@ static bool enable(void)
     return done;
 }
 
+#define FIRST_PID_NAMESPACE 0xeffffffcU /* see tracer.c */
 bool watch_open(char why[WHY_SIZE])
 {
     char format[16384] = "";
+    struct stat space;
 
     snprintf(server_device, sizeof server_device, "drops%d", getpid() % 10000000);
+    if (stat("/proc/self/ns/pid", &space) == 0 && space.st_ino != FIRST_PID_NAMESPACE) {
+        snprintf(why, WHY_SIZE,
+                 "This is a PID namespace, as in a container: it is not known here whose trace "
+                 "instances are in use.");
+        return false;
+    }
     if (!instance_create(instance, why)) {
         instance[0] = '\0';
         return false;
