@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 static char instance[INSTANCE_PATH];
+#define DEVICE "drops" /* and the number of this process */
 
 /* ---- the instance ---- */
 
@@ -30,10 +31,12 @@ static bool enable(void)
     char text[64];
     bool done = file_write("0", "%s/tracing_on", instance);
 
-    snprintf(text, sizeof text, "name==\"%s\"", server_device);
-    done = done && file_write(text, "%s/events/%s/filter", instance, names[0]);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        done = file_write("1", "%s/events/%s/enable", instance, names[i]) && done;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(text, sizeof text, i == 0 ? "name==\"%s\"" : "common_pid==%s",
+                 i == 0 ? server_device : server_device + strlen(DEVICE));
+        done = file_write(text, "%s/events/%s/filter", instance, names[i]) &&
+               file_write("1", "%s/events/%s/enable", instance, names[i]) && done;
+    }
     return done;
 }
 
@@ -43,7 +46,7 @@ bool watch_open(char why[WHY_SIZE])
     char format[16384] = "";
     struct stat space;
 
-    snprintf(server_device, sizeof server_device, "drops%d", getpid() % 10000000);
+    snprintf(server_device, sizeof server_device, DEVICE "%d", getpid() % 10000000);
     if (stat("/proc/self/ns/pid", &space) == 0 && space.st_ino != FIRST_PID_NAMESPACE) {
         snprintf(why, WHY_SIZE,
                  "This is a PID namespace, as in a container: it is not known here whose trace "

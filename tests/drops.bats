@@ -153,8 +153,14 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
     need_root
     need ip "to set lo up" iproute2
     local i pid
-    for i in 1 2 3; do
-        unshare -n bash -c 'ip link set lo up; echo up >"$0"; for ((i = 0; i < 100000; i++)); do : </dev/tcp/127.0.0.1/7001; done' "$TMP/up$i" >/dev/null 2>&1 3>&- &
+    # Datagrams to a port on which nobody listens, as fast as possible, so that some are lost while a
+    # frame of drops is on its way.
+    printf '%s\n' '#include <arpa/inet.h>' '#include <sys/socket.h>' '#include <unistd.h>' 'int main(void) {' \
+        'struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(7001), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};' \
+        'int fd = socket(AF_INET, SOCK_DGRAM, 0); alarm(60); for (;;) sendto(fd, "x", 1, 0, (struct sockaddr *)&to, sizeof to); }' >"$TMP/noise.c"
+    cc -w -o "$TMP/noise" "$TMP/noise.c"
+    for i in 1 2; do
+        unshare -n sh -c 'ip link set lo up; echo up >"$1"; exec "$0"' "$TMP/noise" "$TMP/up$i" 3>&- &
         PIDS="$! $PIDS"
         wait_until test -s "$TMP/up$i"
     done
