@@ -49,8 +49,8 @@ bool watch_open(char why[WHY_SIZE])
     snprintf(server_device, sizeof server_device, DEVICE "%d", getpid() % 10000000);
     if (stat("/proc/self/ns/pid", &space) == 0 && space.st_ino != FIRST_PID_NAMESPACE) {
         snprintf(why, WHY_SIZE,
-                 "This is a PID namespace, as in a container: it is not known here whose trace "
-                 "instances are in use.");
+                 "This is a PID namespace, as in a container: the kernel's events name threads by "
+                 "numbers that are not known here.");
         return false;
     }
     if (!instance_create(instance, why)) {
