@@ -1,25 +1,14 @@
 /* The client that sends the packets.  It is a process of its own, because its events must be
  * distinguishable from those of the tracer, which reads the rings. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/tcp.h>
-#include <poll.h>
-#include <sched.h>
-#include <signal.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define ANSWER_SECONDS 5 /* then the server is taken not to answer */
 
@@ -54,12 +43,10 @@ bool client_echo(int fd, struct turn *turn)
         return false;
     while (have < MESSAGE_SIZE) {
         ssize_t got = recv(fd, answer + have, MESSAGE_SIZE - have, 0);
-        if (got == -1 &&
-            errno == EINTR) /* with a timeout, recv() returns when a stopped process continues */
-            continue;
-        if (got <= 0)
+        /* With a timeout, recv() returns EINTR when a stopped process continues. */
+        if (got == 0 || (got == -1 && errno != EINTR))
             return false;
-        have += (size_t)got;
+        have += got > 0 ? (size_t)got : 0;
     }
     turn->done = run_now_ns();
     turn->done_cpu = sched_getcpu();
@@ -71,7 +58,8 @@ void client_pause(void)
     nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
 }
 
-/* If this fails, the tracer has ended, and so will the client. */
+/* If this fails, the other process has ended: the client then ends, too, and the tracer gets no
+ * report. */
 static void report(int to, char word, int number)
 {
     struct client_report report = {word, number};
@@ -169,31 +157,26 @@ struct client_report client_wait_report(const struct client *client, int millise
 
 void client_go(const struct client *client)
 {
-    ssize_t written = write(client->fd, "g", 1);
-
-    (void)written; /* If this fails, the client has ended, and there will be no report. */
+    report(client->fd, 'g', 0);
 }
 
-bool client_stamps(const struct client *client, struct recording *recording)
+void client_stamps(const struct client *client, struct recording *recording)
 {
-    bool room = true;
-
-    for (const struct turn *turn = client->turn; room && turn < client->turn + client->turns;
-         turn++)
-        room = recording_stamp(recording, "client_starts", turn->start, client->pid,
-                               turn->start_cpu) != NULL &&
-               recording_stamp(recording, "client_is_done", turn->done, client->pid,
-                               turn->done_cpu) != NULL;
-    return room;
+    for (const struct turn *turn = client->turn; turn < client->turn + client->turns; turn++) {
+        struct event event =
+            recording_stamp(recording, "client_starts", turn->start, client->pid, turn->start_cpu);
+        recording_add(recording, &event);
+        event =
+            recording_stamp(recording, "client_is_done", turn->done, client->pid, turn->done_cpu);
+        recording_add(recording, &event);
+    }
 }
 
-void client_end(struct client *client)
+void client_end(const struct client *client)
 {
-    if (client->pid <= 0)
-        return;
-    close(client->fd);
+    if (client->pid > 0)
+        close(client->fd);
     child_end(client->pid);
-    client->pid = 0;
 }
 
 #endif

@@ -2,8 +2,6 @@
  * copies its bytes. */
 #include "journey.h"
 
-#include <string.h>
-
 #define THREAD_CALLS                                                                               \
     (BIT(HOP_WAIT) | BIT(HOP_RECV) | BIT(HOP_RETURN) | BIT(HOP_SEND) | BIT(KIND_SEND_END))
 /* After one of these events, a wake-up on the same CPU is for another packet. */
@@ -159,7 +157,6 @@ static void drop_absent(struct journey *journey)
  * may have slept in a call that is not traced. */
 static void admit_unknown(struct journey *journey)
 {
-
     if (journey->waiting != WAITS_UNKNOWN || journey->recording->lost > 0)
         return;
     if (journey->state[HOP_WAIT] == NOT_SEEN && journey->state[HOP_RETURN] != NOT_SEEN)

@@ -1,19 +1,10 @@
 /* A trace instance: a folder in tracefs with rings, filters and switches of its own, so that the
  * global trace buffer is never touched.  It is created with mkdir and removed with rmdir. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
 
-#include <errno.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define INSTANCES TRACEFS "/instances/"
 #define NAME "echo-trace-%ld-%llu" /* the process's number and when it began */

@@ -3,18 +3,10 @@
  * The devices are created in network namespaces without a name.  Such a namespace exists as long as
  * a process is in it or a descriptor refers to it, and its devices end with it.  So there is
  * nothing to clean up, even if the tracer is killed. */
-#define _GNU_SOURCE
-
 #include "trace.h"
-
-#include <stdio.h>
-#include <string.h>
 
 #ifndef CANNOT_TRACE
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <linux/ethtool.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
@@ -22,13 +14,9 @@
 #include <linux/sockios.h>
 #include <linux/veth.h>
 #include <net/if.h>
-#include <sched.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 /* Addresses that RFC 5737 reserves for documentation: no real network uses them. */
 #define SERVER_ADDRESS "192.0.2.1"
@@ -255,13 +243,12 @@ bool path_open(struct path *path, enum via via, int cpu, char why[WHY_SIZE])
     return done;
 }
 
-void path_close(struct path *path)
+void path_close(const struct path *path)
 {
     file_close(path->tap);
-    if (path->client_netns != -1 && path->client_netns != path->server_netns)
-        close(path->client_netns);
+    if (path->client_netns != path->server_netns)
+        file_close(path->client_netns);
     file_close(path->server_netns);
-    path->tap = path->client_netns = path->server_netns = -1;
 }
 
 /* Best effort: if the CPU is not allowed, the scheduler chooses one. */

@@ -1,10 +1,5 @@
 /* One run: a server, a client, N packets between them, and the events that they cause. */
-#define _GNU_SOURCE
-
 #include "trace.h"
-
-#include <signal.h>
-#include <stdio.h>
 
 static volatile sig_atomic_t stop_signal;
 
@@ -34,7 +29,7 @@ bool run_stopped(void)
 enum run_result run_traced(const struct plan *plan, struct recording *recording, char why[WHY_SIZE])
 {
     (void)plan;
-    *recording = (struct recording){0};
+    (void)recording;
     snprintf(why, WHY_SIZE, "%s", CANNOT_TRACE);
     return RUN_UNAVAILABLE;
 }
@@ -42,20 +37,12 @@ enum run_result run_traced(const struct plan *plan, struct recording *recording,
 enum run_result run_sockets(unsigned packets, struct recording *recording, char why[WHY_SIZE])
 {
     (void)packets;
-    *recording = (struct recording){0};
+    (void)recording;
     snprintf(why, WHY_SIZE, "The time stamps of sockets need the same.");
     return RUN_UNAVAILABLE;
 }
 
 #else
-
-#include <errno.h>
-#include <poll.h>
-#include <sched.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #define DRAIN_MS 100        /* how often the rings are emptied */
 #define READY_MS 10000      /* for the client to warm up */
@@ -110,7 +97,8 @@ static enum run_result find_server(struct run *run)
 {
     const struct plan *plan = run->plan;
     struct path *path = &run->path;
-    const char *address[] = {plan->address, NULL};
+    const char *const v4_and_v6[] = {"127.0.0.1", "::1"};
+    const char *const *address = plan->address != NULL ? &plan->address : v4_and_v6;
 
     if (plan->server == NULL || plan->watch) { /* the device and the address are given */
         snprintf(path->devices[0], NAME_SIZE, "%s", plan->device);
@@ -125,11 +113,7 @@ static enum run_result find_server(struct run *run)
             sched_setscheduler(run->target.pid, SCHED_BATCH, &(struct sched_param){0});
         return RUN_DONE;
     }
-    if (plan->address == NULL) {
-        address[0] = "127.0.0.1";
-        address[1] = "::1";
-    }
-    for (int i = 0; i < 2 && address[i] != NULL && !run->target.hidden; i++) {
+    for (int i = 0; i < (plan->address != NULL ? 1 : 2) && !run->target.hidden; i++) {
         snprintf(path->server_address, sizeof path->server_address, "%s", address[i]);
         if (target_find(&run->target, address[i], plan->port, run->why))
             return RUN_DONE;
@@ -143,9 +127,9 @@ static enum run_result find_server(struct run *run)
 
 static enum run_result start_frames(struct run *run)
 {
-    run->tap = tap_open(run->path.tap, run->target.port, run->plan->show_frames, run->recording);
+    run->tap = tap_open(run->path.tap, run->target.port, run->plan->packets == 1, run->recording);
     run->client_port = TAP_PORT;
-    bool done = run->tap != NULL && tap_connect(run->tap);
+    bool done = tap_connect(run->tap);
     for (int i = 0; done && i < WARM_UP; i++)
         done = tap_echo(run->tap, 1, false);
     return done ? RUN_DONE : fail(run, "The frames that trace wrote did not open a connection.");
@@ -188,15 +172,14 @@ static enum run_result enable_events(struct run *run)
                           .peer_port = run->client_port,
                           .client = run->client.pid,
                           .both_ways = run->plan->both_ways,
-                          .can_interrupt = run->path.via == VIA_CARD};
+                          .path = &run->path};
 
-    memcpy(scope.devices, run->path.devices, sizeof scope.devices);
     target_threads(&run->target, run->plan->watch, &scope);
     if (scope.too_many_names)
         recording_note(run->recording,
                        "The server's threads have more than %d names; the others were not traced.",
                        MAX_NAMES);
-    if (tracer_enable(run->tracer, &scope))
+    if (tracer_enable(run->tracer, &scope, run->recording))
         return RUN_DONE;
     snprintf(run->why, WHY_SIZE, "No event could be enabled in the trace instance.");
     return RUN_UNAVAILABLE;
@@ -213,9 +196,8 @@ static enum run_result watch(struct run *run)
     for (int waited = 0; waited < WATCH_MS && packets < run->plan->packets; waited += DRAIN_MS) {
         poll(NULL, 0, DRAIN_MS);
         uint64_t complete = run_now_ns(); /* what happened before is in the rings */
-        if (!tracer_drain(run->tracer, run->recording) ||
-            !connections_learn(connections, run->recording, complete))
-            return fail(run, "There is not enough memory.");
+        tracer_drain(run->tracer, run->recording);
+        connections_learn(connections, run->recording, complete);
         packets = connections_packets(connections);
         if (packets > 0 && run->low_water <= 1 && looks-- > 0) /* the connection must exist */
             run->low_water = target_low_water(&run->target);
@@ -247,8 +229,7 @@ static enum run_result wait_for_client(struct run *run)
             return RUN_STOPPED;
         before = run->recording->count;
         report = client_wait_report(&run->client, DRAIN_MS);
-        if (!tracer_drain(run->tracer, run->recording))
-            return fail(run, "There is not enough memory.");
+        tracer_drain(run->tracer, run->recording);
         stalled = run->recording->count > before ? 0 : stalled + DRAIN_MS;
     }
     if (run->plan->both_ways)
@@ -265,8 +246,8 @@ static enum run_result send_frames(struct run *run)
             return RUN_STOPPED;
         if (!tap_echo(run->tap, i < SKIPPED ? 1 : frames, i >= SKIPPED))
             return fail(run, "The server does not echo what the frames carried.");
-        if (i % 64 == 63 && !tracer_drain(run->tracer, run->recording))
-            return fail(run, "There is not enough memory.");
+        if (i % 64 == 63)
+            tracer_drain(run->tracer, run->recording);
     }
     return RUN_DONE;
 }
@@ -296,14 +277,13 @@ static enum run_result follow_packets(struct run *run)
         return fail(run, "The trace instance cannot be started.");
     if (watches)
         say_watching(run->path.server_address, run->target.port);
-    run->connections =
-        (struct connections){.port = run->target.port, .address = run->target.address};
+    run->connections.port = run->target.port;
+    run->connections.address = run->target.address;
     enum run_result result = watches            ? watch(run)
                              : run->tap != NULL ? send_frames(run)
                                                 : wait_for_client(run);
     tracer_switch(run->tracer, false);
-    if (result == RUN_DONE && !tracer_drain(run->tracer, run->recording))
-        return fail(run, "There is not enough memory.");
+    tracer_drain(run->tracer, run->recording);
     return result;
 }
 
@@ -378,7 +358,7 @@ static enum run_result finish(struct run *run)
 {
     struct recording *recording = run->recording;
 
-    tracer_account(run->tracer, recording);
+    recording->lost += tracer_lost(run->tracer);
     name_kernel_threads(recording);
     recording->via = run->path.via;
     recording->port = run->target.port;
@@ -393,13 +373,14 @@ static enum run_result finish(struct run *run)
                        "The client and the server were kept on cpu%d (--cpu any allows all CPUs).",
                        run->path.cpu);
     name_server(run, recording->server, sizeof recording->server);
-    if (!target_stamps(&run->target, recording) ||
-        (run->plan->both_ways && !client_stamps(&run->client, recording)) ||
-        !recording_finish(recording) ||
-        (run->plan->watch && !connections_learn(&run->connections, recording, UINT64_MAX)))
+    target_stamps(&run->target, recording);
+    if (run->plan->both_ways)
+        client_stamps(&run->client, recording);
+    if (!recording_finish(recording))
         return fail(run, "There is not enough memory.");
     if (!run->plan->watch)
         return RUN_DONE;
+    connections_learn(&run->connections, recording, UINT64_MAX);
     connections_mark(&run->connections, recording, run->plan->packets);
     return explain_sockets(run);
 }
@@ -411,7 +392,6 @@ static void release(struct run *run)
     target_stop(&run->target);
     tracer_close(run->tracer);
     path_close(&run->path);
-    connections_free(&run->connections);
 }
 
 enum run_result run_traced(const struct plan *plan, struct recording *recording, char why[WHY_SIZE])
@@ -421,7 +401,6 @@ enum run_result run_traced(const struct plan *plan, struct recording *recording,
     struct run run = {.plan = plan, .target.stamps = -1, .recording = recording, .why = why};
     enum run_result result = RUN_DONE;
 
-    *recording = (struct recording){0};
     if (!path_open(&run.path, plan->server != NULL ? plan->via : VIA_LO,
                    plan->server != NULL && !plan->watch ? plan->cpu : -1, why))
         return RUN_UNAVAILABLE;

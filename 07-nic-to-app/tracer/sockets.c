@@ -4,24 +4,14 @@
  * device's queue, to the driver, and it was acknowledged) and one of an incoming packet.  Over lo,
  * the latter is when IP has found that the packet is for this machine: after netif_receive_skb and
  * before tcp_probe.  The clock at the return of epoll_wait() and recvmsg() gives two more. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
 
-#include <time.h> /* errqueue.h needs it but does not include it */
-
-#include <arpa/inet.h>
-#include <errno.h>
 #include <linux/errqueue.h>
 #include <linux/net_tstamp.h>
-#include <sched.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define WAIT_MS 2000 /* for an echo or a report */
 
@@ -95,18 +85,6 @@ static bool echo_and_report(int fd, int epoll, struct report *report)
     return send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) == (ssize_t)sizeof bytes;
 }
 
-static void run_receiver(int fd, struct report *report)
-{
-    struct epoll_event event = {.events = EPOLLIN};
-    int epoll = epoll_create1(EPOLL_CLOEXEC);
-
-    if (epoll == -1 || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == -1)
-        _exit(1);
-    while (echo_and_report(fd, epoll, report))
-        continue;
-    _exit(0);
-}
-
 /* ---- the sender ---- */
 
 struct pair {
@@ -141,15 +119,25 @@ static bool connect_pair(struct pair *pair)
     return done;
 }
 
+/* The child echoes until it fails: when the sender has closed its end. */
 static bool start_receiver(struct pair *pair)
 {
+    struct epoll_event event = {.events = EPOLLIN};
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+
     pair->report =
         mmap(NULL, sizeof *pair->report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    pair->receiver = pair->report != MAP_FAILED ? child_start() : -1;
+    if (epoll == -1 || epoll_ctl(epoll, EPOLL_CTL_ADD, pair->server, &event) == -1 ||
+        pair->report == MAP_FAILED)
+        return false;
+    pair->receiver = child_start();
     if (pair->receiver == 0) {
         close(pair->client);
-        run_receiver(pair->server, pair->report);
+        while (echo_and_report(pair->server, epoll, pair->report))
+            continue;
+        _exit(0);
     }
+    close(epoll);
     close(pair->server);
     return pair->receiver != -1;
 }
@@ -157,19 +145,17 @@ static bool start_receiver(struct pair *pair)
 /* ---- events ---- */
 
 /* thread 0: a stamp of the kernel; cpu -1: the stamp does not name the CPU. */
-static bool add(const struct pair *pair, uint64_t packet, const char *name, uint64_t ns,
+static void add(const struct pair *pair, uint64_t packet, const char *name, uint64_t ns,
                 pid_t thread, int cpu)
 {
-    struct event *event = recording_stamp(pair->recording, name, ns, thread, cpu);
+    struct event event = recording_stamp(pair->recording, name, ns, thread, cpu);
 
-    if (event == NULL)
-        return false;
-    event_set(event, SLOT_PACKET, packet);
-    if (event_kind(event) == HOP_WAIT)
-        event_set(event, SLOT_RET, 1);
+    event_set(&event, SLOT_PACKET, packet);
+    if (event_kind(&event) == HOP_WAIT)
+        event_set(&event, SLOT_RET, 1);
     else
-        event_set(event, event_kind(event) == HOP_RETURN ? SLOT_RET : SLOT_LEN, MESSAGE_SIZE);
-    return true;
+        event_set(&event, event_kind(&event) == HOP_RETURN ? SLOT_RET : SLOT_LEN, MESSAGE_SIZE);
+    recording_add(pair->recording, &event);
 }
 
 /* Read one stamp of a sent packet from the error queue.  It names the byte of the stream, and so
@@ -205,15 +191,17 @@ static bool exchange(const struct pair *pair, uint64_t packet)
     struct turn turn;
     int cpu = sched_getcpu();
 
-    if (!client_echo(pair->client, &turn) || !add(pair, packet, "send", turn.start, getpid(), cpu))
+    if (!client_echo(pair->client, &turn))
         return false;
+    add(pair, packet, "send", turn.start, getpid(), cpu);
     while (read_stamp(pair))
         continue;
-    uint64_t stamp = report->stamp - pair->clock_offset;
-    return (report->stamp == 0 ||
-            add(pair, packet, "RX_SOFTWARE_stamp", stamp, 0, report->stamp_cpu)) &&
-           add(pair, packet, "epoll_wait_returned", report->woken, pair->receiver, report->cpu) &&
-           add(pair, packet, "recvmsg_returned", report->read, pair->receiver, report->cpu);
+    if (report->stamp != 0)
+        add(pair, packet, "RX_SOFTWARE_stamp", report->stamp - pair->clock_offset, 0,
+            report->stamp_cpu);
+    add(pair, packet, "epoll_wait_returned", report->woken, pair->receiver, report->cpu);
+    add(pair, packet, "recvmsg_returned", report->read, pair->receiver, report->cpu);
+    return true;
 }
 
 enum run_result run_sockets(unsigned packets, struct recording *recording, char why[WHY_SIZE])

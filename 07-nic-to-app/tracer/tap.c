@@ -4,19 +4,9 @@
  * the kernel treats each frame written to it as received by the card, and each frame that it sends
  * can be read from it.  So this program is the card, the cable and the machine at the other end,
  * with as much of ARP, IP and TCP as one connection without losses needs. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
-
-#include <errno.h>
-#include <poll.h>
-#include <sched.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #define ETHERNET 14
 #define IPV4 20
@@ -40,7 +30,7 @@ static const unsigned char syn_options[] = {2, 4, 1460 >> 8, 1460 & 255, 1, 1, 4
 struct tap_host {
     int fd;
     unsigned port;
-    bool stamp;
+    bool stamp, quiet;
     FILE *out; /* into `text`, because printing takes longer than sending; NULL: print nothing */
     char *text;
     size_t size;
@@ -79,10 +69,8 @@ static uint32_t get32(const unsigned char *at)
  * complement. */
 static uint32_t add_words(const unsigned char *data, size_t length, uint32_t sum)
 {
-    for (size_t i = 0; i + 1 < length; i += 2)
-        sum += get16(data + i);
-    if (length % 2 == 1)
-        sum += (uint32_t)data[length - 1] << 8;
+    for (size_t i = 0; i < length; i++)
+        sum += i % 2 == 0 ? (uint32_t)data[i] << 8 : data[i];
     return sum;
 }
 
@@ -107,10 +95,12 @@ static void print_bytes(FILE *out, const char *name, const unsigned char *data, 
 
 static void print_arp(FILE *out, const unsigned char *arp)
 {
+    bool asks = get16(arp + 6) == 1;
+    const unsigned char *ip = arp + (asks ? 24 : 14);
+
     print_bytes(out, "ARP", arp, ARP);
-    fprintf(out, "           %s %u.%u.%u.%u\n", get16(arp + 6) == 1 ? "who has" : "here is",
-            arp[get16(arp + 6) == 1 ? 24 : 14], arp[get16(arp + 6) == 1 ? 25 : 15],
-            arp[get16(arp + 6) == 1 ? 26 : 16], arp[get16(arp + 6) == 1 ? 27 : 17]);
+    fprintf(out, "           %s %u.%u.%u.%u\n", asks ? "who has" : "here is", ip[0], ip[1], ip[2],
+            ip[3]);
 }
 
 static void print_tcp(FILE *out, const unsigned char *ip, size_t length)
@@ -134,19 +124,14 @@ static void print_tcp(FILE *out, const unsigned char *ip, size_t length)
         print_bytes(out, "data", tcp + header, length - IPV4 - header);
 }
 
-static bool is_arp(const unsigned char *frame, size_t length)
+/* Whether the frame that was read holds a whole TCP segment of our connection. */
+static bool is_ours(const struct tap_host *host)
 {
-    return length >= ETHERNET + ARP && get16(frame + 12) == 0x0806;
-}
+    const unsigned char *ip = host->frame + ETHERNET;
 
-/* Whether the frame holds a whole TCP segment of our connection. */
-static bool is_ours(const struct tap_host *host, const unsigned char *frame, size_t length)
-{
-    const unsigned char *ip = frame + ETHERNET;
-
-    return length >= HEADERS && get16(frame + 12) == 0x0800 && ip[0] == 0x45 && ip[9] == 6 &&
-           get16(ip + IPV4) == host->port && get16(ip + IPV4 + 2) == TAP_PORT &&
-           length >= ETHERNET + get16(ip + 2) &&
+    return host->length >= HEADERS && get16(host->frame + 12) == 0x0800 && ip[0] == 0x45 &&
+           ip[9] == 6 && get16(ip + IPV4) == host->port && get16(ip + IPV4 + 2) == TAP_PORT &&
+           host->length >= ETHERNET + get16(ip + 2) &&
            get16(ip + 2) >= IPV4 + (unsigned)(ip[IPV4 + 12] >> 4) * 4;
 }
 
@@ -157,11 +142,11 @@ static const char *meaning(const unsigned char *frame)
 
     if (get16(frame + 12) == 0x0806)
         return get16(ip + 6) == 1 ? "Who has this IP address?" : "I have it.";
-    bool has_data = get16(ip + 2) > IPV4 + (unsigned)(tcp[12] >> 4) * 4;
     if ((tcp[13] & SYN) != 0)
         return (tcp[13] & ACK) != 0 ? "I accept, and open my direction too."
                                     : "Open a connection. (SYN counts as one byte.)";
-    return has_data ? "Here is data." : "I have received your data.";
+    return get16(ip + 2) > IPV4 + (unsigned)(tcp[12] >> 4) * 4 ? "Here is data."
+                                                               : "I have received your data.";
 }
 
 static void print_frame(const struct tap_host *host, const char *who, const unsigned char *frame,
@@ -169,7 +154,7 @@ static void print_frame(const struct tap_host *host, const char *who, const unsi
 {
     FILE *out = host->out;
 
-    if (out == NULL)
+    if (out == NULL || host->quiet)
         return;
     fprintf(out, "%s, %zu bytes: %s\n", who, length, meaning(frame));
     print_bytes(out, "Ethernet", frame, ETHERNET);
@@ -184,23 +169,22 @@ static void print_frame(const struct tap_host *host, const char *who, const unsi
 
 /* ---- writing frames ---- */
 
-static bool add_stamp(struct tap_host *host, const char *name, size_t length)
+static void add_stamp(struct tap_host *host, const char *name, size_t length)
 {
-    struct event *event =
-        host->stamp ? recording_stamp(host->recording, name, run_now_ns(), getpid(), sched_getcpu())
-                    : NULL;
+    struct event event =
+        recording_stamp(host->recording, name, run_now_ns(), getpid(), sched_getcpu());
 
-    if (event != NULL)
-        event_set(event, SLOT_LEN, length);
-    return event != NULL || !host->stamp;
+    event_set(&event, SLOT_LEN, length);
+    if (host->stamp)
+        recording_add(host->recording, &event);
 }
 
 static bool write_frame(struct tap_host *host, const unsigned char *frame, size_t length)
 {
-    if (!add_stamp(host, "frame_written", length) ||
-        write(host->fd, frame, length) != (ssize_t)length ||
-        !add_stamp(host, "frame_taken", length))
+    add_stamp(host, "frame_written", length);
+    if (write(host->fd, frame, length) != (ssize_t)length)
         return false;
+    add_stamp(host, "frame_taken", length);
     print_frame(host, "trace writes a frame", frame, length);
     return true;
 }
@@ -278,10 +262,9 @@ static bool read_wanted(struct tap_host *host, bool want_arp)
         if (got <= 0)
             return false;
         host->length = (size_t)got;
-        bool is_request = is_arp(host->frame, host->length) && get16(arp + 6) == 1 &&
-                          memcmp(arp + 24, our_ip, 4) == 0;
-        bool is_wanted = want_arp ? is_arp(host->frame, host->length) && get16(arp + 6) == 2
-                                  : is_ours(host, host->frame, host->length);
+        bool is_arp = host->length >= ETHERNET + ARP && get16(host->frame + 12) == 0x0806;
+        bool is_request = is_arp && get16(arp + 6) == 1 && memcmp(arp + 24, our_ip, 4) == 0;
+        bool is_wanted = want_arp ? is_arp && get16(arp + 6) == 2 : is_ours(host);
         if (is_request || is_wanted)
             print_frame(host, "trace reads a frame", host->frame, host->length);
         if (is_wanted)
@@ -308,10 +291,9 @@ static size_t take_data(struct tap_host *host)
 
 struct tap_host *tap_open(int fd, unsigned port, bool print, struct recording *recording)
 {
-    struct tap_host *host = calloc(1, sizeof *host);
+    static struct tap_host only; /* one at a time */
+    struct tap_host *host = &only;
 
-    if (host == NULL)
-        return NULL;
     *host = (struct tap_host){.fd = fd, .port = port, .recording = recording, .next = 1000};
     if (print)
         host->out = open_memstream(&host->text, &host->size);
@@ -341,12 +323,14 @@ bool tap_connect(struct tap_host *host)
 }
 
 /* GRO merges segments of the same size, and passes them on when one has the flag PSH. */
-static bool exchange(struct tap_host *host, unsigned frames)
+bool tap_echo(struct tap_host *host, unsigned frames, bool traced)
 {
     static const char line[DATA + 1] =
         "one small step, and one more; then one more step, and one more\n ";
     size_t length = frames > 1 ? DATA : MESSAGE_SIZE, have = 0;
 
+    host->stamp = traced;
+    host->quiet = !traced;
     for (unsigned i = 0; i < frames; i++)
         if (!write_tcp(host, i + 1 == frames ? PSH | ACK : ACK, line, length))
             return false;
@@ -356,18 +340,7 @@ static bool exchange(struct tap_host *host, unsigned frames)
         have += take_data(host);
     }
     host->stamp = false; /* An acknowledgement without data is not a packet to follow. */
-    return have == length * frames && write_tcp(host, ACK, NULL, 0);
-}
-
-bool tap_echo(struct tap_host *host, unsigned frames, bool traced)
-{
-    FILE *out = host->out;
-
-    host->stamp = traced;
-    if (!traced)
-        host->out = NULL;
-    bool done = exchange(host, frames);
-    host->out = out;
+    bool done = have == length * frames && write_tcp(host, ACK, NULL, 0);
     client_pause();
     return done;
 }
@@ -379,7 +352,6 @@ void tap_close(struct tap_host *host)
     if (host->out != NULL && fclose(host->out) == 0)
         fputs(host->text, stdout);
     free(host->text);
-    free(host);
 }
 
 #endif

@@ -1,24 +1,11 @@
 /* The server that is traced: started by the tracer, or found by its port. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
 
 #include "../stamp.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define START_MS 5000 /* until it listens */
 #define END_MS 2000   /* until it ends, after SIGTERM */
@@ -28,18 +15,6 @@
 #define MAX_SOCKETS 256 /* of one server */
 
 /* ---- a server that the tracer starts ---- */
-
-/* A file without a name, which cannot be left behind.  -1: it cannot be created. */
-static int unnamed_file(off_t size)
-{
-    int fd = memfd_create("trace", MFD_CLOEXEC);
-
-    if (fd != -1 && ftruncate(fd, size) == -1) {
-        close(fd);
-        fd = -1;
-    }
-    return fd;
-}
 
 static void become_server(const char *program, const struct path *path, unsigned port, int out,
                           int stamps, pid_t parent)
@@ -95,11 +70,15 @@ bool target_start(struct target *target, const char *program, const struct path 
                   unsigned port, char why[WHY_SIZE])
 {
     char line[LINE_SIZE] = "";
-    int out = unnamed_file(0);
+    int out = memfd_create("trace", MFD_CLOEXEC); /* without a name: it is never left behind */
 
     *target = (struct target){.ours = true,
                               .address = target_address(path->server_address),
-                              .stamps = unnamed_file(sizeof(struct stamp_ring))};
+                              .stamps = memfd_create("stamps", MFD_CLOEXEC)};
+    if (target->stamps != -1 && ftruncate(target->stamps, sizeof(struct stamp_ring)) == -1) {
+        close(target->stamps);
+        target->stamps = -1;
+    }
     if (access(program, X_OK) == -1 || out == -1) {
         snprintf(why, WHY_SIZE, "The server %s cannot be started: %s. (To build it, run make.)",
                  program, strerror(errno));
@@ -121,7 +100,7 @@ bool target_start(struct target *target, const char *program, const struct path 
     return target->port != 0;
 }
 
-void target_stop(struct target *target)
+void target_stop(const struct target *target)
 {
     if (target->ours && target->pid > 0) {
         kill(-target->pid, SIGTERM);
@@ -131,7 +110,6 @@ void target_stop(struct target *target)
             ended_within(target->pid, END_MS);
     }
     file_close(target->stamps);
-    *target = (struct target){.stamps = -1};
 }
 
 /* ---- a server that is found by its port ---- */
@@ -192,54 +170,6 @@ static bool holds(pid_t pid, const struct sockets *sockets)
     return found;
 }
 
-/* Call `work` for every process of the server: each that holds one of its sockets or, if the tracer
- * started the server, each of its process group. */
-static void for_each_process(struct target *target, void (*work)(void *, pid_t), void *argument)
-{
-    struct sockets sockets = {.found = false};
-
-    if (!target->ours)
-        sockets = find_sockets(target);
-    target->hidden = sockets.found;
-    DIR *folder = target->ours || sockets.found ? folder_open("/proc") : NULL;
-    for (const char *name; (name = folder_next(folder)) != NULL;) {
-        pid_t pid = (pid_t)strtol(name, NULL, 10);
-        if (pid > 0 && (target->ours ? getpgid(pid) == target->pid : holds(pid, &sockets)))
-            work(argument, pid);
-    }
-}
-
-static void remember_first(void *argument, pid_t pid)
-{
-    struct target *first = argument;
-
-    if (first->pid == 0)
-        first->pid = pid;
-}
-
-uint64_t target_address(const char *text)
-{
-    unsigned char bytes[16];
-
-    if (inet_pton(AF_INET, text, bytes) == 1)
-        return address_key(bytes, 4);
-    return inet_pton(AF_INET6, text, bytes) == 1 ? address_key(bytes, 16) : 0;
-}
-
-bool target_find(struct target *target, const char *address, unsigned port, char why[WHY_SIZE])
-{
-    *target = (struct target){.address = target_address(address), .port = port, .stamps = -1};
-    for_each_process(target, remember_first, target);
-    if (target->pid == 0 && target->hidden)
-        snprintf(why, WHY_SIZE, "A server listens on port %u, but %s.", port,
-                 getuid() != 0
-                     ? "only root may see which process it is"
-                     : "its process cannot be seen from here: it is in another container");
-    return target->pid != 0;
-}
-
-/* ---- its threads and its stamps ---- */
-
 static void add_task(struct scope *scope, int task)
 {
     size_t i = 0;
@@ -264,7 +194,7 @@ static void add_name(struct scope *scope, const char *name)
     scope->too_many_names |= i == MAX_NAMES;
 }
 
-static void add_threads_of(void *argument, pid_t pid)
+static void add_threads_of(struct scope *scope, pid_t pid)
 {
     char name[NAME_SIZE + 1];
     DIR *folder = folder_open("/proc/%ld/task", (long)pid);
@@ -273,16 +203,61 @@ static void add_threads_of(void *argument, pid_t pid)
         if (!file_read(name, sizeof name, "/proc/%ld/task/%s/comm", (long)pid, number))
             continue;
         name[strcspn(name, "\n")] = '\0';
-        add_task(argument, (int)strtol(number, NULL, 10));
-        add_name(argument, name);
+        add_task(scope, (int)strtol(number, NULL, 10));
+        add_name(scope, name);
     }
 }
+
+/* Find the processes of the server: those that hold one of its sockets or, if the tracer started
+ * the server, those of its process group.  The first is the target's process.  Add the threads of
+ * all to the scope, unless it is NULL. */
+static void find_processes(struct target *target, struct scope *scope)
+{
+    struct sockets sockets = {.found = false};
+
+    if (!target->ours)
+        sockets = find_sockets(target);
+    target->hidden = sockets.found;
+    DIR *folder = target->ours || sockets.found ? folder_open("/proc") : NULL;
+    for (const char *name; (name = folder_next(folder)) != NULL;) {
+        pid_t pid = (pid_t)strtol(name, NULL, 10);
+        if (pid <= 0 || (target->ours ? getpgid(pid) != target->pid : !holds(pid, &sockets)))
+            continue;
+        if (target->pid == 0)
+            target->pid = pid;
+        if (scope != NULL)
+            add_threads_of(scope, pid);
+    }
+}
+
+uint64_t target_address(const char *text)
+{
+    unsigned char bytes[16];
+
+    if (inet_pton(AF_INET, text, bytes) == 1)
+        return address_key(bytes, 4);
+    return inet_pton(AF_INET6, text, bytes) == 1 ? address_key(bytes, 16) : 0;
+}
+
+bool target_find(struct target *target, const char *address, unsigned port, char why[WHY_SIZE])
+{
+    *target = (struct target){.address = target_address(address), .port = port, .stamps = -1};
+    find_processes(target, NULL);
+    if (target->pid == 0 && target->hidden)
+        snprintf(why, WHY_SIZE, "A server listens on port %u, but %s.", port,
+                 getuid() != 0
+                     ? "only root may see which process it is"
+                     : "its process cannot be seen from here: it is in another container");
+    return target->pid != 0;
+}
+
+/* ---- its threads and its stamps ---- */
 
 /* A new thread inherits its name from the thread that creates it, so the names of the present
  * threads also match later ones. */
 void target_threads(struct target *target, bool more_may_start, struct scope *scope)
 {
-    for_each_process(target, add_threads_of, scope);
+    find_processes(target, scope);
     if (scope->both_ways)
         add_threads_of(scope, scope->client);
     if (more_may_start)
@@ -310,34 +285,31 @@ int target_low_water(const struct target *target)
 }
 
 /* Only the stamps of the time that the recording covers are added. */
-bool target_stamps(const struct target *target, struct recording *recording)
+void target_stamps(const struct target *target, struct recording *recording)
 {
     uint64_t ahead = (uint64_t)run_clock_offset();
-    bool room = true;
 
     if (target->stamps == -1 || recording->count == 0)
-        return true;
+        return;
     struct stamp_ring *ring =
         mmap(NULL, sizeof *ring, PROT_READ | PROT_WRITE, MAP_SHARED, target->stamps, 0);
     if (ring == MAP_FAILED)
-        return true;
+        return;
     uint64_t written = atomic_load_explicit(&ring->written, memory_order_acquire);
-    for (uint64_t i = written > STAMPS ? written - STAMPS : 0; room && i < written; i++) {
+    for (uint64_t i = written > STAMPS ? written - STAMPS : 0; i < written; i++) {
         const struct stamp *stamp = &ring->stamp[i % STAMPS];
         bool loop = stamp->kind == STAMP_LOOP;
         if (stamp->ns < recording->start + ahead)
             continue;
-        struct event *event = recording_stamp(recording, loop ? "loop_picks" : "coroutine_resumed",
-                                              stamp->ns - ahead, target->pid, -1);
-        room = event != NULL;
-        if (room)
-            event_set(event, SLOT_FD, (uint64_t)stamp->fd);
-        if (room && !loop)
-            event_set(event, SLOT_COROUTINE, stamp->coroutine);
+        struct event event = recording_stamp(recording, loop ? "loop_picks" : "coroutine_resumed",
+                                             stamp->ns - ahead, target->pid, -1);
+        event_set(&event, SLOT_FD, (uint64_t)stamp->fd);
+        if (!loop)
+            event_set(&event, SLOT_COROUTINE, stamp->coroutine);
+        recording_add(recording, &event);
     }
     munmap(ring, sizeof *ring);
     recording_lacks_rest(recording, SERVER_STAMP);
-    return room;
 }
 
 #endif

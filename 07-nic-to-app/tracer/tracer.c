@@ -2,18 +2,9 @@
  *
  * The events are read in binary form, a page at a time.  Reading the text of trace_pipe takes 15 to
  * 40 times as much CPU time, and loses events under full load. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
-
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define FILTER_SIZE 2048
 #define MAX_CPUS 8192   /* the maximum of Linux */
@@ -25,7 +16,6 @@ struct tracer {
     char path[INSTANCE_PATH]; /* of its instance */
     int cpus;
     int ring[MAX_CPUS]; /* trace_pipe_raw of each CPU; -1: there is no such CPU */
-    uint64_t asked, unavailable;
     struct decoder decoder;
     unsigned char page[PAGE_ROOM];
 };
@@ -41,7 +31,7 @@ static bool filter_applies(const struct scope *scope, enum filter filter)
         return scope->client != 0;
     if (filter == FILTER_REPLY)
         return scope->both_ways;
-    return (filter != FILTER_IRQ && filter != FILTER_IRQ_RX) || scope->can_interrupt;
+    return (filter != FILTER_IRQ && filter != FILTER_IRQ_RX) || scope->path->via == VIA_CARD;
 }
 
 /* Add "field == name" as an alternative.  A quote in the name would end the string, so such a name
@@ -107,7 +97,7 @@ static void filter_text(const struct scope *scope, enum filter filter, char text
     else if (filter != FILTER_DEVICE && filter != FILTER_SWITCHED)
         add_running(scope, filter, text);
     for (size_t i = 0; filter == FILTER_DEVICE && i < DEVICES; i++)
-        add_term(text, "name", scope->devices[i]);
+        add_term(text, "name", scope->path->devices[i]);
     if (filter == FILTER_SWITCHED) {
         add_thread_terms(scope, text, "next_pid", "next_comm");
         add_thread_terms(scope, text, "prev_pid", "prev_comm");
@@ -144,7 +134,7 @@ static bool enable(const struct tracer *tracer, const struct event_type *type,
 }
 
 /* A probe replaces a tracepoint that this kernel does not have. */
-bool tracer_enable(struct tracer *tracer, const struct scope *scope)
+bool tracer_enable(struct tracer *tracer, const struct scope *scope, struct recording *recording)
 {
     uint32_t kinds = 0; /* those of the events that are enabled */
     char text[128];
@@ -158,13 +148,13 @@ bool tracer_enable(struct tracer *tracer, const struct scope *scope)
         snprintf(text, sizeof text, "p:%s %s", type->event, probe ? type->probe : "");
         if ((!probe || file_write(text, TRACEFS "/kprobe_events") || errno == EEXIST) &&
             learn_format(tracer, i) && enable(tracer, type, scope)) {
-            tracer->asked |= (uint64_t)1 << i;
+            recording->asked |= (uint64_t)1 << i;
             kinds |= BIT(type->kind);
         } else {
-            tracer->unavailable |= (uint64_t)1 << i;
+            recording->unavailable |= (uint64_t)1 << i;
         }
     }
-    return tracer->asked != 0;
+    return kinds != 0;
 }
 
 /* ---- opening and closing ---- */
@@ -203,38 +193,30 @@ static void open_rings(struct tracer *tracer)
     }
 }
 
-static bool learn_page_format(struct tracer *tracer)
-{
-    char text[4096];
-
-    return file_read(text, sizeof text, "%s/events/header_page", tracer->path) &&
-           format_parse_page(text, &tracer->decoder.page) &&
-           tracer->decoder.page.page_size <= PAGE_ROOM;
-}
-
 #define FIRST_PID_NAMESPACE 0xeffffffcU /* PROC_PID_INIT_INO, unchanged since Linux 3.8 */
 /* In a PID namespace (a container, WSL) this process knows threads by other numbers than the events
  * do, and would take the instances of other runs for leftovers. */
 struct tracer *tracer_open(unsigned packets, char why[WHY_SIZE])
 {
-    struct tracer *tracer = calloc(1, sizeof *tracer);
+    static struct tracer only; /* one at a time */
+    struct tracer *tracer = memset(&only, 0, sizeof only);
     struct stat space;
+    char text[4096];
     bool inside = stat("/proc/self/ns/pid", &space) == 0 && space.st_ino != FIRST_PID_NAMESPACE;
 
     if (inside)
         snprintf(why, WHY_SIZE,
                  "This is a PID namespace, as in a container: the kernel's events name threads by "
                  "numbers that are not known here.");
-    else if (tracer == NULL)
-        snprintf(why, WHY_SIZE, "There is not enough memory.");
-    if (tracer == NULL || inside || !instance_create(tracer->path, why)) {
-        free(tracer);
+    if (inside || !instance_create(tracer->path, why))
         return NULL;
-    }
     tracer_switch(tracer, false);
     open_rings(tracer);
     size_rings(tracer, packets);
-    if (file_write("mono", "%s/trace_clock", tracer->path) && learn_page_format(tracer))
+    if (file_write("mono", "%s/trace_clock", tracer->path) &&
+        file_read(text, sizeof text, "%s/events/header_page", tracer->path) &&
+        format_parse_page(text, &tracer->decoder.page) &&
+        tracer->decoder.page.page_size <= PAGE_ROOM)
         return tracer;
     snprintf(why, WHY_SIZE, "The kernel's trace instance has a form that trace does not know.");
     tracer_close(tracer);
@@ -253,14 +235,13 @@ void tracer_close(struct tracer *tracer)
     for (int cpu = 0; cpu < tracer->cpus; cpu++)
         file_close(tracer->ring[cpu]);
     instance_remove(tracer->path);
-    free(tracer);
 }
 
 /* ---- reading events ---- */
 
 /* Decode the pages of each ring.  Others may write as fast as this reads, so there is a limit.
  * There is one for the recording, too; the kernel then counts the events that find no room. */
-bool tracer_drain(struct tracer *tracer, struct recording *recording)
+void tracer_drain(struct tracer *tracer, struct recording *recording)
 {
     const struct page_format *format = &tracer->decoder.page;
 
@@ -269,23 +250,21 @@ bool tracer_drain(struct tracer *tracer, struct recording *recording)
             ssize_t got = read(tracer->ring[cpu], tracer->page, format->page_size);
             if (got <= (ssize_t)format->data_offset) /* also -1: there is no such CPU */
                 break;
-            if (!decoder_page(&tracer->decoder, cpu, tracer->page, (size_t)got, recording))
-                return false;
+            decoder_page(&tracer->decoder, cpu, tracer->page, (size_t)got, recording);
         }
-    return true;
 }
 
-void tracer_account(struct tracer *tracer, struct recording *recording)
+uint64_t tracer_lost(const struct tracer *tracer)
 {
     static const char *const counts[] = {"\noverrun: ", "\ncommit overrun: ", "\ndropped events: "};
     char text[1024];
+    uint64_t lost = 0;
 
-    recording->asked |= tracer->asked;
-    recording->unavailable |= tracer->unavailable;
     for (int cpu = 0; cpu < tracer->cpus; cpu++)
         if (file_read(text, sizeof text, "%s/per_cpu/cpu%d/stats", tracer->path, cpu))
             for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
-                recording->lost += format_number(text, counts[i]);
+                lost += format_number(text, counts[i]);
+    return lost;
 }
 
 #endif
