@@ -3,11 +3,7 @@
  *
  * Client and server are in two network namespaces, and this program is the wire between them.  So
  * nothing is lost but what it sends, and nothing is left behind.  drops_kinds.c has the kinds. */
-#define _GNU_SOURCE
-
 #include "drops.h"
-
-#include <stdio.h>
 
 #ifdef CANNOT_TRACE
 int main(void)
@@ -17,9 +13,6 @@ int main(void)
 }
 #else
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/utsname.h>
 
 #define COLUMNS 80

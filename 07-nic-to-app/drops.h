@@ -6,8 +6,6 @@
 
 #include "tracer/trace.h"
 
-#include <signal.h>
-
 /* ---- drops_wire.c: two network namespaces, and this program as the wire between them ---- */
 
 #define SERVER_IP "192.0.2.1" /* RFC 5737: no real network uses these addresses */

@@ -1,19 +1,9 @@
 /* The kinds of drops: how each is provoked, and what client and server notice of it. */
-#define _GNU_SOURCE
-
 #include "drops.h"
 
 #ifndef CANNOT_TRACE
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <linux/filter.h>
-#include <poll.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define FIRST_PORT 7001 /* each kind has a port of its own */
 #define SETUP_MS 3000   /* for what comes before the drop */

@@ -4,20 +4,12 @@
  * A TAP device without NAPI receives a frame within the write() that hands it over.  So tracing is
  * switched on just before that write() and off just after it.  The events are read as text, in
  * which the kernel itself writes the name of the reason. */
-#define _GNU_SOURCE
-
 #include "drops.h"
 
 #ifndef CANNOT_TRACE
 
-#include <fcntl.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static char instance[INSTANCE_PATH];
 #define DEVICE "drops" /* and the number of this process */
@@ -89,20 +81,22 @@ static void word_after(const char *line, const char *label, char *word, size_t s
     }
 }
 
-/* Name the function at this address: the last one in /proc/kallsyms that begins before it. */
+/* Name the function at this address: the last one in /proc/kallsyms that begins before it.  A line
+ * is "ADDRESS TYPE NAME". */
 static void name_function(unsigned long long address, char *function, size_t size)
 {
     FILE *file = fopen("/proc/kallsyms", "re");
     unsigned long long start, best = 0;
-    char line[512], type;
+    char line[512], *end;
 
     function[0] = '\0';
-    while (file != NULL && fgets(line, sizeof line, file) != NULL)
-        if (sscanf(line, "%llx %c", &start, &type) == 2 && strchr("tTwW", type) != NULL &&
-            start > best && start <= address) {
-            best = start;
-            word_after(line, (char[]){' ', type, ' ', '\0'}, function, size);
-        }
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        start = strtoull(line, &end, 16);
+        if (start <= best || start > address || strchr("tTwW", end[1]) == NULL)
+            continue;
+        best = start;
+        snprintf(function, size, "%.*s", (int)strcspn(end + 3, " \t\n"), end + 3);
+    }
     if (file != NULL)
         fclose(file);
 }

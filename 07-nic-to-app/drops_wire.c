@@ -1,24 +1,13 @@
 /* The network of drops: two network namespaces, each with a TAP device, and this program between
  * them, so that it can delay, change or repeat each frame.  The namespaces have no name.  They and
  * their devices end with this program, even if it is killed. */
-#define _GNU_SOURCE
-
 #include "drops.h"
 
 #ifndef CANNOT_TRACE
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
-#include <poll.h>
-#include <sched.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
 enum { FIN_FLAG = 1, SYN_FLAG = 2, RST_FLAG = 4, ACK_FLAG = 16 };
 
