@@ -44,7 +44,6 @@ need_root() {
     [ -d "$TRACEFS/instances" ] || skip "needs tracefs; to run it: root on a machine of your own"
     grep -q ' reason;' "$TRACEFS/events/skb/kfree_skb/format" || skip "needs reasons in skb:kfree_skb; to run it: Linux 5.17 or later"
     [ -c /dev/net/tun ] || skip "needs /dev/net/tun; to run it: modprobe tun"
-    OTHERS=$(all_instances)
 }
 fits_80_columns() { [ -z "$(LC_ALL=C tr -d '\200-\277' <"$1" | awk 'length > 80')" ]; }
 wait_until() {
@@ -64,8 +63,10 @@ value() {
 # row KIND: its line of the table.
 row() { awk -v kind="$1" '$1 == kind && NF > 1' "$TMP/out"; }
 kinds() { "$TRACE" drops -h | sed -n 's/^  \([a-z-]*\)  *[a-z].*/\1/p' | grep -v '^trace$'; }
-all_instances() { find "$TRACEFS/instances" -mindepth 1 -maxdepth 1 -name 'echo-trace-*'; }
-instances() { all_instances | grep -vxF -e "${OTHERS:-none}" || :; }
+# lose KIND...: run trace drops, and keep its process number.
+lose() { bash -c 'echo $$ >>"$0/pids"; exec "$@"' "$TMP" "$TRACE" drops "$@"; }
+# Others may trace at the same time, so only the instances of our processes count.
+instances() { while read -r pid; do find "$TRACEFS/instances" -mindepth 1 -maxdepth 1 -name "echo-trace-$pid-*"; done <"$TMP/pids"; }
 no_instance() { [ -z "$(instances)" ]; }
 has_instance() { ! no_instance; }
 # namespaces_of PID: the network namespaces that the process is in or holds.  With them its devices end.
@@ -183,14 +184,15 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
 @test "nothing is left behind: after the end, SIGINT, SIGTERM, and SIGKILL and the next run" {
     need_root
     local signal pid code space
-    "$TRACE" drops no-listener >"$TMP/out"
+    lose no-listener >"$TMP/out"
     no_instance
     for signal in INT TERM HUP KILL; do
         rm -f "$TMP/out"
         "$TRACE" drops -v >"$TMP/out" 2>"$TMP/why" 3>&- &
         pid=$!
         PIDS="$pid $PIDS"
-        wait_until grep -q '^accept-queue' "$TMP/out"
+        echo $pid >>"$TMP/pids"
+        wait_until grep -qs '^accept-queue' "$TMP/out"
         has_instance
         space=$(namespaces_of $pid)
         [ "$(echo "$space" | wc -l)" = 2 ]
@@ -199,7 +201,8 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
         wait $pid || code=$?
         echo "SIG$signal: exit code $code"
         if [ $signal = KILL ]; then
-            "$TRACE" drops no-listener >"$TMP/out"
+            has_instance
+            lose no-listener >"$TMP/out"
         else
             [ $code = 130 ]
             [ "$(cat "$TMP/why")" = 'trace drops: stopped; nothing is left behind' ]
@@ -264,7 +267,7 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
     [ $code = 1 ]
     grep -q '^trace drops: This is a PID namespace' "$TMP/why"
     code=0
-    unshare -m sh -c 'mount -t tmpfs none /dev/net && exec "$0" drops' "$TRACE" >"$TMP/out" 2>"$TMP/why" || code=$?
+    unshare -m sh -c 'mount -t tmpfs none /dev/net && echo $$ >"$1" && exec "$0" drops' "$TRACE" "$TMP/pids" >"$TMP/out" 2>"$TMP/why" || code=$?
     cat "$TMP/why"
     [ $code = 1 ]
     grep -qx 'trace drops: The network for it cannot be made: there is no /dev/net/tun (as root: modprobe tun).' "$TMP/why"
@@ -294,11 +297,11 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
     grep -q '^trace: .*/drops: No such file or directory' "$TMP/out"
     need_root
     code=0
-    "$TRACE" drops no-listener >/dev/full 2>"$TMP/why" || code=$?
+    lose no-listener >/dev/full 2>"$TMP/why" || code=$?
     [ $code = 1 ]
     [ "$(cat "$TMP/why")" = 'trace drops: standard output: No space left on device' ]
     code=0
-    { "$TRACE" drops -v 2>"$TMP/why" || echo $? >"$TMP/code"; } | head -n 1 >/dev/null
+    { lose -v 2>"$TMP/why" || echo $? >"$TMP/code"; } | head -n 1 >/dev/null
     [ ! -s "$TMP/why" ]
     [ ! -e "$TMP/code" ]
     no_instance
