@@ -18,11 +18,11 @@ static const struct kind *current;
 
 /* ---- conditions to wait for ---- */
 
-static short ready_for(int fd, short events)
+static bool is_ready(int fd, short events)
 {
     struct pollfd socket = {fd, events, 0};
 
-    return poll(&socket, 1, 0) == 1 ? socket.revents : 0;
+    return poll(&socket, 1, 0) == 1;
 }
 
 static bool is_held(void)
@@ -32,7 +32,7 @@ static bool is_held(void)
 
 static bool can_accept(void)
 {
-    return ready_for(listener, POLLIN) != 0;
+    return is_ready(listener, POLLIN);
 }
 
 static bool was_acknowledged(void)
@@ -305,7 +305,7 @@ static void note_client(char *text)
             add(text, " The next call fails: %s.", error_name(error != 0 ? error : errno));
     } else if (error != 0) {
         add(text, "connect() failed: %s.", error_name(error));
-    } else if (ready_for(client, POLLOUT) != 0) {
+    } else if (is_ready(client, POLLOUT)) {
         add(text, "connect() succeeded: this client is connected as far as it knows.");
     } else {
         add(text, "connect() still waits after %.0f ms.", wire_ms());

@@ -121,20 +121,19 @@ static void remove_events(void)
  * a hash until hash-ptr is off.  But then they leave out names, so this needs a second reading. */
 static void learn_function(size_t line, struct verdict *verdict)
 {
-    char *end, *at;
-    unsigned long long address = strtoull(verdict->function, &end, 16);
+    char *function = verdict->function, *at;
+    size_t digits = strspn(function, "0123456789abcdef");
 
-    if (verdict->function[0] != '\0' && *end == '\0') {
+    if (digits > 0 && function[digits] == '\0') {
         file_write("0", "%s/options/hash-ptr", instance);
         for (at = read_events(); line > 0 && (at = strchr(at, '\n')) != NULL; line--)
             at++;
         file_write("1", "%s/options/hash-ptr", instance);
         if (at != NULL)
-            word_after(at, " location=", verdict->function, sizeof verdict->function);
-        address = strtoull(verdict->function, NULL, 16);
-        name_function(address, verdict->function, sizeof verdict->function);
+            word_after(at, " location=", function, sizeof verdict->function);
+        name_function(strtoull(function, NULL, 16), function, sizeof verdict->function);
     }
-    verdict->function[strcspn(verdict->function, "+")] = '\0';
+    function[strcspn(function, "+")] = '\0';
 }
 
 /* A line is "TASK-PID [CPU] FLAGS TIME: EVENT: VALUES".  The frame is ours from the event that
