@@ -1,6 +1,6 @@
 /* What the files of drops share: drops.c is the command line and the output, drops_kinds.c provokes
- * the drops, drops_wire.c is the network between client and server, and drops_watch.c reads what the
- * kernel says about a frame. */
+ * the drops, drops_wire.c is the network between client and server, and drops_watch.c reads what
+ * the kernel says about a frame. */
 #ifndef DROPS_H
 #define DROPS_H
 
