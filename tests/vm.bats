@@ -101,3 +101,25 @@ record_journeys() {
     ! grep 'not seen' "$TMP/lockdown" || return 1
     [ "$(tail -n 1 "$TMP/lockdown")" = 'exit code 0' ]
 }
+
+@test "trace drops in the distribution's kernel: at least nine kinds of lost packets, each with its reason" {
+    rule "trace drops takes the reasons from the kernel that runs" "another kernel prints the events in another form, or drops in another function" "chapter 7"
+    need_vm
+    local kind count=0
+    "$STAGE_07/vm/run" drops "$TMP/drops"
+    cat "$TMP/drops"
+    [ "$(tail -n 1 "$TMP/drops")" = 'exit code 0' ]
+    ! grep 'not seen' "$TMP/drops" || return 1
+    sed -n '/^KIND/,/^$/p' "$TMP/drops" >"$TMP/table"
+    for kind in "no-listener receive NO_SOCKET TcpOutRsts" "receive-buffer tcp PROTO_MEM TcpExtTCPRcvQDrop" \
+        "udp-buffer receive SOCKET_RCVBUFF UdpRcvbufErrors" "old-sequence tcp TCP_OLD_DATA TcpExtTCPDSACKOldSent" \
+        "bad-checksum receive TCP_CSUM TcpInCsumErrors" "wrong-mac receive OTHERHOST rx_otherhost_dropped" \
+        "wrong-address receive IP_INADDRERRORS IpInAddrErrors"; do
+        tr -s ' ' <"$TMP/table" | grep -qx "$kind" || { echo "this line is missing: $kind"; return 1; }
+    done
+    count=$(grep -c '^[a-z-]*  *\(receive\|tcp\)  *[A-Z]' "$TMP/table")
+    [ "$count" -ge 9 ]
+    # Linux 6.1 prints addresses, which drops looks up.
+    [ "$(grep -c '^  dropped by  [a-z0-9]*_[a-z0-9_]*$' "$TMP/drops")" -ge 9 ]
+    ! grep 'dropped by  not known' "$TMP/drops" || return 1
+}

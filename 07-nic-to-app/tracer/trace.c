@@ -24,6 +24,7 @@ static void usage(FILE *stream)
           "       trace attach PORT [OPTION...]  follow one to a server that is already running\n"
           "       trace replay FILE [OPTION...]  show a recorded run, without root, on any system\n"
           "       trace explain [HOP]            explain a hop, or list all of them\n"
+          "       trace drops [-v | KIND...]     lose packets, and show where and why\n"
           "  -n N             follow N packets, and show how long each hop takes\n"
           "  --via PATH       the packet's path: lo, veth, tap, gro or rps (default: lo)\n"
           "  --way WAY        follow the request (in), its echo (back) or both (default: in)\n"
@@ -270,6 +271,15 @@ static const char *parse_command(int argc, char **argv, const struct command **c
     return word[1];
 }
 
+/* `drops` is a program of its own, beside this one. */
+_Noreturn static void run_drops(char **argv)
+{
+    static char program[PATH_SIZE];
+
+    execv(path_beside(argv[0], "drops", program), argv + 1);
+    output_fail(program, strerror(errno));
+}
+
 int main(int argc, char **argv)
 {
     static char server[PATH_SIZE], last_resort[PATH_SIZE];
@@ -277,6 +287,8 @@ int main(int argc, char **argv)
     const char *const *value = options.value;
     struct plan *plan = &options.plan;
 
+    if (argc > 1 && strcmp(argv[1], "drops") == 0)
+        run_drops(argv);
     const char *word = parse_command(argc, argv, &command);
     options.output.only_one =
         plan->packets == 1 && (value['n'] != NULL || command != &commands[REPLAY]);
