@@ -39,7 +39,7 @@ is_ladder_only() { [ "$(grep -v '^#' "tests/lab/tasks/$1/check" | grep -c .)" = 
 one_task() {
     local task=$1 folder="$T/${1//\//-}"
     mkdir "$folder"
-    cp -R "$COPY"/. "$folder"
+    cp -Rp "$COPY"/. "$folder" # -p: otherwise, make may build the tools again
     cd "$folder" || return 1
     COPY=$folder
     if [ -f "tests/lab/tasks/$task/bug.patch" ]; then
