@@ -305,14 +305,25 @@ sleeping_server() {
         extend) [ -f "$folder/solution.patch" ] && [ -f "$folder/see" ] && [ -f "$folder/check" ] ;;
         *) false ;;
         esac
-        if [ "$(header "$task" Kind)" = find ]; then # after success: the manual page
-            grep -q '[a-z_]([2-8])' "$folder/explanation"
-        fi
+        # After success: the manual page.
+        tr '\n' ' ' <"$folder/explanation" | grep -q '[a-z_]([2-8])' || { echo "the explanation names no manual page"; return 1; }
         for file in task hint1 hint2 hint3 explanation; do
             [ -s "$folder/$file" ]
             awk -v file="$folder/$file" 'length > 80 { print file ": over 80 columns: " $0; bad = 1 } END { exit bad }' "$folder/$file"
         done
     done
+}
+
+@test "the solution of each extension has 5 to 40 added lines, none of them over 100 columns" {
+    local patch added count=0
+    for patch in tests/lab/tasks/*/*/solution.patch; do
+        added=$(grep -v '^+++ ' "$patch" | grep -c '^+.')
+        echo "$added $patch"
+        [ "$added" -ge 5 ] && [ "$added" -le 40 ] || return 1
+        ! grep '^+' "$patch" | LC_ALL=C.UTF-8 awk 'length > 101 { print; long = 1 } END { exit !long }' || return 1
+        count=$((count + 1))
+    done
+    [ "$count" -ge 21 ] # three for each stage
 }
 
 @test "every section that an explanation names is in the book" {

@@ -141,6 +141,10 @@ void server_listens(void); /* the first connection has succeeded */
 bool server_keep(void);
 #define START_PATIENCE 4 /* times patience_ms: a program may take a while to start */
 
+/* True if the server has been started and does nothing any more, so that it is no use to wait until
+ * it listens.  False if this system does not show what it does. */
+bool server_is_stuck(void);
+
 /* How the server ended, as a clause: "exit code 1".  NULL while it runs.  *by_signal becomes the
  * signal that ended it, or 0. */
 const char *server_end(int *by_signal);

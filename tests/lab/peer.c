@@ -99,7 +99,7 @@ static struct peer *connect_peer(int receive_buffer)
     int error;
 
     while ((error = try_to_connect(peer, receive_buffer)) != 0) {
-        if (tries-- == 0 || server_end(NULL) != NULL)
+        if (tries-- == 0 || server_end(NULL) != NULL || (server_is_new && server_is_stuck()))
             fail(rung->silent, "Client %d could not connect: %s.", peer_count, strerror(error));
         close(peer->fd);
         nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
