@@ -203,7 +203,8 @@ load support/lab
     cp "$WRONG" "$T/it's mine" # a command with this name can be pasted into a shell
     SERVER="$T/it's mine" SERVER_ARGS=upper run sh tests/commands/targets grade-04
     [[ $output == *'received "HELLO"'* ]]
-    command=$(printf '%s\n' "$output" | sed -n '/^  see it/,$p' | sed 's/^  see it  *//; s/^  *//' | tr '\n' ' ')
+    # It is long, so it is on a line of its own, and not wrapped.
+    command=$(printf '%s\n' "$output" | sed -n '/^  see it$/{ n; p; }')
     echo "$command"
     eval "run $command"
     [[ $output == *'received "HELLO"'* ]]

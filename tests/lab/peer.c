@@ -283,7 +283,10 @@ static void make_stream(const struct peer *peer, unsigned char *buffer, uint64_t
     while (length > 0) {
         uint64_t word = stream_word((uint64_t)(peer - peers), position / 8);
         size_t skip = (size_t)(position % 8), take = 8 - skip < length ? 8 - skip : length;
-        memcpy(buffer, (unsigned char *)&word + skip, take);
+        if (take == 8)
+            memcpy(buffer, &word, 8); /* a constant length needs no call */
+        else
+            memcpy(buffer, (unsigned char *)&word + skip, take);
         buffer += take;
         position += take;
         length -= take;
