@@ -198,6 +198,9 @@ long long now_ms(void);
 /* Connect; with a small receive buffer, the server soon has short writes. */
 struct peer *peer_connect(void);
 struct peer *peer_connect_small(void);
+/* On Linux, wait until the server's kernel has everything that was sent.  On a busy machine, even the
+ * loopback interface takes a moment. */
+void peer_wait_acknowledged(const struct peer *peer);
 void peer_close(struct peer *peer); /* with FIN */
 void peer_reset(struct peer *peer); /* with RST */
 void peer_shutdown(struct peer *peer);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -117,6 +118,18 @@ struct peer *peer_connect(void)
 struct peer *peer_connect_small(void)
 {
     return connect_peer(SMALL_RCVBUF);
+}
+
+void peer_wait_acknowledged(const struct peer *peer)
+{
+#ifdef __linux__
+    int left = 0;
+
+    for (int tries = 100; tries > 0 && ioctl(peer->fd, TIOCOUTQ, &left) == 0 && left > 0; tries--)
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+#else
+    (void)peer;
+#endif
 }
 
 void peer_close(struct peer *peer)
