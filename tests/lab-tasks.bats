@@ -56,6 +56,7 @@ one_task() {
     solved_copy "$task" && build extend "$task" || return 1
     within 25 sh tests/commands/targets grade || return 1
     [ "$status" -eq 0 ] || { echo "the check fails with the solution"; return 1; }
+    narrow || return 1
     [[ $output == *"$(head -n 1 "tests/lab/tasks/$task/explanation")"* ]]
 }
 

@@ -189,7 +189,7 @@ load support/lab
     done
     SERVER=$WRONG SERVER_ARGS=strlen run sh tests/commands/targets grade-04
     [ "$status" -eq 1 ]
-    [[ $output == *"see it       make see SERVER="* ]]
+    [[ $output == *$'\n'"  see it"$'\n'"make see SERVER="* ]]
     SERVER=$WRONG SERVER_ARGS=strlen run sh tests/commands/targets see
     [[ $output == *'client A sends "p"'* ]]
     [[ $output == *'stops at a zero byte'* ]]
@@ -303,7 +303,11 @@ sleeping_server() {
         case $(header "$task" Kind) in
         build) [ -f "$folder/starter" ] && [ "${task#*/}" = build ] ;;
         find) [ -f "$folder/bug.patch" ] && [ -f "$folder/see" ] && [ -f "$folder/check" ] ;;
-        extend) [ -f "$folder/solution.patch" ] && [ -f "$folder/see" ] && [ -f "$folder/check" ] ;;
+        extend)
+            [ -f "$folder/solution.patch" ] && [ -f "$folder/see" ] && [ -f "$folder/check" ]
+            file=$(header "$task" File) # to start with
+            grep -q "^+++ b/${task%/*}/${file:-server.c}\$" "$folder/solution.patch" || { echo "the solution leaves the file to start with unchanged"; return 1; }
+            ;;
         *) false ;;
         esac
         # After success: the manual page.

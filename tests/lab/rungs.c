@@ -24,11 +24,11 @@
 #define GREEDY_BYTES 16000000
 #define QUEUED_BYTES 2000000 /* more than 16 full reads */
 
-/* ---- the likely causes ---- */
-
 /* Reads from one client before another is served.  Our stages make 16, or 32 if they are suspended
  * in the middle of a turn and the same client is first in the next one. */
 #define MOST_READS 40
+
+/* ---- the likely causes ---- */
 
 const struct cause_text causes[CAUSE_COUNT] = {
     [USUAL] = {"", ""},
