@@ -143,6 +143,25 @@ END
     done
 }
 
+@test "a debugger closes the descriptor of a client that the server waits to write to" {
+    rule "a descriptor that was closed by somebody else affects one client only" "only the set for reading is searched for closed descriptors, so select() fails for ever" "chapter 2"
+    need_linux "to look at the descriptors"
+    need gdb "to close a descriptor of the server" "install gdb"
+    need_ptrace
+    start_server
+    local fd=$(($(fd_count))) # the next number, because those below are in use
+    start_client one small-rcvbuf fill 30000000 print full wait
+    client_printed one full
+    [ -e "/proc/$SERVER_PID/fd/$fd" ]
+    gdb -p "$SERVER_PID" -batch -nx -ex "call (int)close($fd)" >"$TMP/gdb" 2>&1 3>&-
+    [ ! -e "/proc/$SERVER_PID/fd/$fd" ] || skip "gdb could not close a descriptor here; to run it: a gdb that can call functions"
+    next_client_works
+    does_not_spin
+    cat "$TMP/server.err"
+    [ ! -s "$TMP/server.err" ]
+    stop_server
+}
+
 @test "an echo costs two system calls and a share of the wait" {
     rule "the server reads and sends at once; it waits for writability only after a short write" "the server waits for writability before every send" "chapter 2"
     need_strace

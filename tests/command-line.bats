@@ -219,7 +219,13 @@ accepts_connections() { (exec 9<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
         echo "$fd: $(readlink "/proc/$SERVER_PID/fd/$fd")"
         [ "$(readlink "/proc/$SERVER_PID/fd/$fd")" = /dev/null ]
     done
+    # Only 0 is closed: the server opens one descriptor for it, and no other.
+    WRAP=(bash -c 'exec "$@" <&-' -)
+    start_server
+    echo "$(fd_is_null | grep -c .) descriptors refer to /dev/null"
+    [ "$(fd_is_null | grep -c .)" = 1 ]
 }
+fd_is_null() { find "/proc/$SERVER_PID/fd" -lname /dev/null; }
 
 @test "a server that cannot open /dev/null in place of a closed descriptor does not start" {
     rule "the server's output never reaches a client" "the result of open() is ignored, so the next socket gets the lowest free number" "chapter 1"

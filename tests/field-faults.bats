@@ -799,6 +799,8 @@ exec "$@"
 END
     WITHIN="unshare -n sh $TMP/within" check "-b 10.9.8.255, the broadcast address of a veth" \
         "one line that names it, exit 1" "bind() accepts it" refuses_to_listen 10.9.8.255
+    WITHIN="unshare -n" check "-b 255.255.255.255, without a route to it" \
+        "one line that names it, exit 1" "bind() accepts it, and connect() fails with ENETUNREACH" refuses_to_listen 255.255.255.255
 }
 
 @test "no memory to look up the address" {
@@ -864,6 +866,18 @@ need_namespace() {
     need_root "to create a network namespace"
     need ip "to set up the network" "install iproute2"
     unshare -n true 2>/dev/null || skip "cannot create a network namespace; to run it: CAP_SYS_ADMIN"
+}
+
+@test "a connect() that fails once is not taken for a sign of a broadcast address" {
+    rule "an address is refused only if SO_BROADCAST makes the difference" "each error of connect() is taken for EACCES" "chapter 1"
+    need_ours
+    need_strace
+    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=connect -e inject=connect:error=EAGAIN:when=1) # connect(2): no port is free
+    check "strace: the first connect() fails with EAGAIN" "the server listens on 127.0.0.1" \
+        "each error of connect() is taken for EACCES" start_server
+    server_under_strace
+    grep -q INJECTED "$TMP/trace"
+    next_client_works
 }
 
 @test "a routing rule that refuses UDP is not taken for a broadcast address" {
