@@ -143,6 +143,17 @@ END
     done
 }
 
+@test "a client that the server waits to write to is served after clients with higher descriptors have left" {
+    rule "select() looks at every descriptor in either set" "the highest descriptor is searched in the set for reading only" "chapter 2"
+    start_server
+    start_client one small-rcvbuf fill 30000000 print full wait drain shutdown expect-eof
+    client_printed one full
+    next_client_works
+    resume_client one
+    client_succeeded one
+    server_unaffected
+}
+
 @test "a debugger closes the descriptor of a client that the server waits to write to" {
     rule "a descriptor that was closed by somebody else affects one client only" "only the set for reading is searched for closed descriptors, so select() fails for ever" "chapter 2"
     need_linux "to look at the descriptors"

@@ -196,9 +196,12 @@ fail_wait() {
             "the error is only logged" reported_once
         check "strace: each wait fails with $error" "no CPU is used" "the wait is repeated at once" uses_no_cpu
         check "strace: each wait fails with $error" "the server pauses after each, longer than after EINTR" \
-            "each error is treated as EINTR" waits_at_most_every_ms 50
+            "each error is treated as EINTR" waits_at_most_every_ms 20
         sigterm_ends_it "each wait fails with $error"
         [ "$(reports)" = 1 ]
+        sed '1,/--- SIGTERM/d' "$TMP/trace" >"$TMP/afterwards"
+        check "SIGTERM after: each wait fails with $error" "the server does not wait again" \
+            "the stop flag is not looked at after a wait that failed" lacks_text "$TMP/afterwards" INJECTED
     done
     fail_wait EBADF -v
     check "strace: each wait fails with EBADF" "one line on stderr says so, with -v" "reported each time" reported_once
@@ -260,6 +263,8 @@ accepts_again() {
         check "strace: each wait fails with $error" "little CPU is used" "the wait is repeated at once" uses_no_cpu
         check "strace: each wait fails with $error" "the server sleeps for a moment after each" "the wait is repeated at once" waits_seldom
         sigterm_ends_it "each wait fails with $error"
+        [ "$error" = EAGAIN ] || check "strace: each wait fails with EINTR" "nothing is reported" \
+            "a signal is taken for a failure of the server" lacks_text "$TMP/server.err" '^server: '
     done
 }
 
