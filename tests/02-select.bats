@@ -154,6 +154,26 @@ END
     server_unaffected
 }
 
+@test "EBADF from select() while every watched descriptor is open: one line says so" {
+    rule "a wait that keeps failing is reported once, and the server does not spin" "a number that no client has is taken for a descriptor that was closed by somebody else" "chapter 2"
+    need_strace
+    start_server
+    start_client one echo a print here wait shutdown expect-eof
+    client_printed one here
+    start_client two echo a print here wait
+    client_printed two here
+    resume_client one # its number, which is below that of the other client, is free now
+    client_succeeded one
+    wait_until 3 fd_count_is $((FDS_AT_START + 1))
+    strace -f -qq -o "$TMP/trace" -p "$SERVER_PID" -e trace=select,pselect6 -e inject=select,pselect6:error=EBADF 3>&- &
+    PIDS="$! $PIDS"
+    wait_until 5 has_text "$TMP/trace" INJECTED
+    wait_until 3 has_text "$TMP/server.err" '^server: select: Bad file descriptor; clients wait until it succeeds$'
+    does_not_spin
+    cat "$TMP/server.err"
+    [ "$(wc -l <"$TMP/server.err")" = 1 ]
+}
+
 @test "a debugger closes the descriptor of a client that the server waits to write to" {
     rule "a descriptor that was closed by somebody else affects one client only" "only the set for reading is searched for closed descriptors, so select() fails for ever" "chapter 2"
     need_linux "to look at the descriptors"

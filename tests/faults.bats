@@ -164,6 +164,8 @@ wait_call() {
     client echo a echo b echo c shutdown expect-eof
     server_unaffected
     fault_was_injected
+    ! is_foreign || return 0
+    [ "$(grep -c -E ': (Cannot allocate|Out of) memory; clients wait until it succeeds$' "$TMP/server.err")" = 1 ]
 }
 
 @test "ECONNABORTED from accept" {
@@ -195,6 +197,21 @@ wait_call() {
     server_unaffected
     fault_was_injected
     lacks_text "$TMP/server.err" 'not every client can be served'
+}
+
+@test "a hundred times no descriptor for accept(): one line, which names this error" {
+    rule "a shortage is reported once, by its own name" "shortages are counted among the errors of single connections" "chapter 1"
+    need_strace
+    need_ours
+    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=accept,accept4,nanosleep,clock_nanosleep -e inject=accept,accept4:error=EMFILE:when=1..100 -e inject=nanosleep,clock_nanosleep:retval=0)
+    case $VARIANT in 01*) ;; *) skip "expected: this stage does not sleep while accepting is paused" ;; esac
+    start_server
+    find_server_under_strace
+    next_client_works
+    [ "$(grep -c 'accept.*INJECTED' "$TMP/trace")" = 100 ]
+    cat "$TMP/server.err"
+    [ "$(grep -c '^server: ' "$TMP/server.err")" = 1 ]
+    has_text "$TMP/server.err" '^server: accept: Too many open files; new clients wait$'
 }
 
 @test "ENFILE from every further accept: the server does not spin and serves its clients" {

@@ -382,6 +382,16 @@ a_client_tells() { # WRITTEN EACH
     sort <"$TMP/output/log" | uniq -c | sort -n | tail -n 20
     return 1
 }
+stderr_is_open_once() {
+    local link stderr others=0
+    stderr=$(readlink "/proc/$SERVER_PID/fd/2")
+    for link in "/proc/$SERVER_PID/fd/"*; do
+        [ "${link##*/}" -le 2 ] || [ "$(readlink "$link")" != "$stderr" ] || others=$((others + 1))
+    done
+    [ -n "$stderr" ] && [ "$others" = 0 ] && return
+    echo "$others descriptors other than stderr refer to $stderr"
+    return 1
+}
 answered_f_twice() { [ "$(grep -c '^blocking$' "$TMP/output/said")" = 2 ]; }
 
 # unread KIND USER [stopped]: the whole story.
@@ -397,6 +407,8 @@ unread() {
     read -r written each <"$COUNTS"
     [ "$written" -gt "$ECHOES" ]
     start_with_output "$1" "$2" -v
+    check "$what" "of the descriptors, only stderr refers to it" \
+        "the server opens it once more and forgets one of the descriptors" stderr_is_open_once
     [ "${3:-}" != stopped ] || command_output s
     check "$what" "$ECHOES echoes are served" "write() to stderr blocks" pace "$ECHOES"
     check "$what" "no CPU is used" "the write is repeated at once" uses_no_cpu
@@ -746,6 +758,8 @@ copy_descriptor() {
         NEXT_SECONDS=1 check "strace: accept() fails 20 times with $error" "a client is served within a second" \
             "a pause after each error, or the server's end" next_client_works
         [ "$(grep -c INJECTED "$TMP/trace")" = 20 ] || { echo "the fault was not injected 20 times"; return 1; }
+        is_foreign || check "strace: accept() fails 20 times with $error" "nothing is reported" \
+            "every error of accept() treated as a shortage" lacks_text "$TMP/server.err" '^server: '
     done
 }
 
