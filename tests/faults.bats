@@ -233,6 +233,30 @@ wait_call() {
     fault_was_injected
 }
 
+@test "while accepting is paused, the events of a client do not end the pause" {
+    rule "accept() is tried again after a pause or when a client has left, and not after each event" "the wait returns for another event, and the server accepts at once" "chapter 2"
+    need_strace
+    need_ours
+    need_linux "to read the time"
+    case $VARIANT in 01*) skip "expected: in this stage no event ends a pause" ;; esac
+    inject "accept,accept4:error=ENFILE:when=3+1"
+    local i echoes=()
+    for ((i = 0; i < 300; i++)); do echoes+=(echo "$i"); done
+    start_client one echo a print here wait "${echoes[@]}" print "done" wait
+    client_printed one here
+    local before after first calls
+    "$CLIENT" -t 5 "$PORT" connect # it stays in the backlog
+    wait_until 3 has_text "$TMP/trace" INJECTED
+    first=$(grep -c INJECTED "$TMP/trace")
+    read -r before _ </proc/uptime
+    resume_client one
+    client_printed one "done"
+    read -r after _ </proc/uptime
+    calls=$(($(grep -c INJECTED "$TMP/trace") - first))
+    echo "during 300 echoes in $((10#${after/./} - 10#${before/./})) hundredths of a second, accept() was called $calls times"
+    [ "$calls" -le $(((10#${after/./} - 10#${before/./}) / 10 + 3)) ]
+}
+
 @test "ENOBUFS and EAGAIN from send" {
     rule "if send() cannot take bytes now, the server sends them later; no byte is lost" "the bytes are dropped when send() fails; if bytes differ: $SHORT_WRITE; if the client times out: edge-triggered, but not re-armed after a send() that took nothing; or $ONE_READ" "chapter 2"
     need_strace
