@@ -77,6 +77,22 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     lacks_text "$TMP/afterwards" 'resume coroutine'
 }
 
+@test "a server that stops while accepting is paused does not watch the listener again" {
+    rule "after \"told to stop\", the server only closes what is open" "the pause ends, and the listener's coroutine begins to accept again" "chapter 7"
+    need_strace
+    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=accept,accept4 -e inject=accept,accept4:error=EMFILE)
+    start_server -v
+    wait_until 3 find_child
+    PIDS="$CHILD $PIDS"
+    start_client one connect wait
+    log_has 'accept: Too many open files; pause'
+    kill -TERM "$CHILD"
+    wait_until 3 has_exited "$SERVER_PID"
+    cat "$TMP/server.err"
+    sed '1,/told to stop/d' "$TMP/server.err" >"$TMP/afterwards"
+    lacks_text "$TMP/afterwards" 'epoll_ctl ADD'
+}
+
 @test "EPOLLOUT is watched only after a short write, until everything is sent" {
     rule "the server watches EPOLLOUT after a short write, and no longer than that" "EPOLLOUT stays armed, so every wait returns at once and the server spins" "chapter 4"
     start_server -v
