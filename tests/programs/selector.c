@@ -2,6 +2,7 @@
  *
  * selector-unit                 run all; print "ok BACKEND CASE" or "not ok BACKEND CASE" for each
  * selector-unit BACKEND [CASE]  run only these
+ * selector-unit -x ...          run them; with each back end, end at the first case that fails
  * selector-unit -l              list the cases, each with the sentence that it tests
  * Exit code: 0 if all passed, 1 if a case failed, 2 if there is no such case.
  *
@@ -44,6 +45,8 @@
 
 #define BOTH (EVENT_READ | EVENT_WRITE)
 #define LIMIT_S 60 /* longer than any case takes, even under valgrind */
+#define QUICK_S 20 /* with -x */
+#define MAX_BACKENDS 4
 #define SKIPPED 77
 #define MS 1000000LL /* in nanoseconds */
 #define DAY (86400LL * 1000 * MS)
@@ -52,6 +55,7 @@
 #define FIRST_OF_MANY 100 /* the lowest of so many descriptors */
 
 static const char *backend;      /* of the running case */
+static bool first_only;          /* -x */
 static struct selector *current; /* for the callbacks */
 static const struct timespec no_time, brief = {.tv_nsec = 20 * MS}, second = {.tv_sec = 1};
 
@@ -2399,7 +2403,7 @@ static void run(const struct test *test)
 {
     int descriptors = open_descriptors();
 
-    alarm(LIMIT_S);
+    alarm(first_only ? QUICK_S : LIMIT_S);
     signal(SIGPIPE, SIG_IGN);
     memset(&library, 0, sizeof library);
     test->run();
@@ -2431,26 +2435,89 @@ static int report(const struct test *test)
     return 1;
 }
 
-/* Run the cases of this name; NULL means all.  Returns how many failed, or -1 if there is none. */
+/* Run the cases of this name with one back end; NULL means all.  Returns 1 if a case failed. */
+static int run_cases(const char *which_case)
+{
+    int failed = 0;
+    struct selector *s = selector_open(backend); /* the kqueue emulation prints its notice */
+
+    if (s != NULL)
+        selector_close(s);
+    for (size_t i = 0; i < TESTS && !(failed > 0 && first_only); i++)
+        if (which_case == NULL || strcmp(which_case, tests[i].name) == 0)
+            failed += report(&tests[i]);
+    return failed > 0;
+}
+
+/* One process for each back end, because most cases wait for something.  Its output goes to a file,
+ * so that the lines of two back ends do not mix. */
+static struct run {
+    pid_t process;
+    FILE *output;
+} runs[MAX_BACKENDS];
+
+static pid_t start_run(FILE *output, const char *which_case)
+{
+    fflush(stdout);
+    pid_t process = fork();
+    if (process != 0)
+        return process;
+    if (dup2(fileno(output), STDOUT_FILENO) == -1)
+        exit(1);
+    for (int i = 0; i < MAX_BACKENDS; i++)
+        if (runs[i].output != NULL)
+            close(fileno(runs[i].output));
+    exit(run_cases(which_case));
+}
+
+/* Wait for a process and print its output.  Returns 1 if a case failed. */
+static int end_run(struct run *run)
+{
+    char text[4096];
+    size_t length;
+    int status = 1;
+
+    if (run->process == -1 || waitpid(run->process, &status, 0) != run->process)
+        status = 1;
+    rewind(run->output);
+    while ((length = fread(text, 1, sizeof text, run->output)) > 0)
+        fwrite(text, 1, length, stdout);
+    fclose(run->output);
+    return status != 0;
+}
+
+/* Run the cases of this name with this back end; NULL means all.  Returns 1 if a case failed. */
 static int run_all(const char *which_backend, const char *which_case)
 {
-    int failed = 0, count = 0;
+    int count = 0, failed = 0;
 
     for (const char *const *name = selector_backends(); *name != NULL; name++) {
         if (which_backend != NULL && strcmp(which_backend, *name) != 0)
             continue;
         backend = *name;
-        struct selector *s = selector_open(backend); /* the kqueue emulation prints its notice */
-        if (s != NULL)
-            selector_close(s);
-        for (size_t i = 0; i < TESTS; i++) {
-            if (which_case != NULL && strcmp(which_case, tests[i].name) != 0)
-                continue;
-            failed += report(&tests[i]);
-            count++;
+        runs[count].output = tmpfile();
+        if (runs[count].output == NULL) {
+            perror("tmpfile");
+            return 1;
         }
+        runs[count].process = start_run(runs[count].output, which_case);
+        count++;
     }
-    return count == 0 ? -1 : failed;
+    for (int i = 0; i < count; i++)
+        failed |= end_run(&runs[i]);
+    return failed;
+}
+
+static bool is_known(const char *which_backend, const char *which_case)
+{
+    const char *const *name = selector_backends();
+    size_t i = 0;
+
+    while (which_backend != NULL && *name != NULL && strcmp(which_backend, *name) != 0)
+        name++;
+    while (which_case != NULL && i < TESTS && strcmp(which_case, tests[i].name) != 0)
+        i++;
+    return *name != NULL && i < TESTS;
 }
 
 int main(int argc, char **argv)
@@ -2460,8 +2527,15 @@ int main(int argc, char **argv)
             printf("%s\t%s\n", tests[i].name, tests[i].sentence);
         return 0;
     }
-    int failed = run_all(argc > 1 ? argv[1] : NULL, argc > 2 ? argv[2] : NULL);
-    if (failed == -1)
+    if (argc > 1 && strcmp(argv[1], "-x") == 0) {
+        first_only = true;
+        argc--;
+        argv++;
+    }
+    const char *which_backend = argc > 1 ? argv[1] : NULL, *which_case = argc > 2 ? argv[2] : NULL;
+    if (!is_known(which_backend, which_case)) {
         fprintf(stderr, "There is no such back end or case; selector-unit -l names the cases.\n");
-    return failed == -1 ? 2 : failed > 0;
+        return 2;
+    }
+    return run_all(which_backend, which_case);
 }
