@@ -63,7 +63,7 @@ static int wait_poll(struct selector *selector, int max, int ms)
     int ready = poll(state->pollfds, (nfds_t)length, ms);
     for (int i = 0; i < length && ready > 0 && selector->ready_count < max; i++) {
         struct pollfd *pollfd = &state->pollfds[(start + i) % length];
-        if (pollfd->fd < 0 || pollfd->revents == 0)
+        if (pollfd->revents == 0)
             continue;
         ready--;
         if ((pollfd->revents & POLLNVAL) == 0) {

@@ -9,7 +9,7 @@
  * Each case runs in its own process under alarm(), and must leave as many open descriptors and as
  * much memory as it found.  The library is compiled so that it calls unit_poll(), unit_malloc() and
  * so on instead of the system (see doubles.h).  These functions count the calls, can fail on
- * request, and can pretend that time passes. */
+ * request, can pretend that time passes, and change errno when they succeed. */
 #define _GNU_SOURCE /* O_PATH */
 #define _DEFAULT_SOURCE
 #define _NETBSD_SOURCE
@@ -108,6 +108,14 @@ static bool fails(const char *name)
     return true;
 }
 
+/* After success errno has no meaning: a call that succeeds may change it, so each of these does. */
+static int succeed(int result)
+{
+    if (result != -1)
+        errno = ENOMEM;
+    return result;
+}
+
 /* A simulated wait in which nothing happens: this many nanoseconds, or -1 for ever. */
 static int simulate_wait(long long asked)
 {
@@ -118,33 +126,38 @@ static int simulate_wait(long long asked)
     }
     if (asked >= 0)
         library.time += asked < library.nap ? asked : library.nap;
-    return 0;
+    return succeed(0);
+}
+
+static void *count_block(void *block)
+{
+    if (block == NULL)
+        return NULL;
+    library.blocks++;
+    succeed(0);
+    return block;
 }
 
 /* New memory is not zero, so that the library cannot rely on what is in it. */
 void *unit_malloc(size_t size)
 {
-    void *block = fails("memory") ? NULL : malloc(size);
+    void *block = count_block(fails("memory") ? NULL : malloc(size));
 
-    library.blocks += block != NULL;
     return block == NULL ? NULL : memset(block, 0xA5, size);
 }
 
 void *unit_calloc(size_t count, size_t size)
 {
-    void *block = fails("memory") ? NULL : calloc(count, size);
-
-    library.blocks += block != NULL;
-    return block;
+    return count_block(fails("memory") ? NULL : calloc(count, size));
 }
 
 void *unit_realloc(void *old, size_t size)
 {
-    bool is_new = old == NULL;
+    if (old == NULL)
+        return unit_malloc(size);
     void *block = fails("memory") ? NULL : realloc(old, size);
-
-    library.blocks += block != NULL && is_new;
-    return block != NULL && is_new ? memset(block, 0xA5, size) : block;
+    succeed(block == NULL ? -1 : 0);
+    return block;
 }
 
 void unit_free(void *old)
@@ -153,11 +166,22 @@ void unit_free(void *old)
     free(old);
 }
 
-/* Only EBADF from fstat() makes a function of the library fail, so it never fails on request. */
-int unit_fstat(int fd, struct stat *status)
+/* Closing a descriptor that is open cannot fail. */
+int unit_close(int fd)
 {
     library.calls++;
-    return fstat(fd, status);
+    return succeed(close(fd));
+}
+
+/* Only EBADF from fstat() makes a function of the library fail, so it fails only if a case names this
+ * call.  What it leaves in *status is then wrong. */
+int unit_fstat(int fd, struct stat *status)
+{
+    memset(status, 0xA5, sizeof *status);
+    if (library.failing != NULL && fails("stat"))
+        return -1;
+    library.calls += library.failing == NULL;
+    return succeed(fstat(fd, status));
 }
 
 int unit_clock_gettime(clockid_t clock, struct timespec *now)
@@ -174,7 +198,8 @@ int unit_poll(struct pollfd *list, nfds_t count, int ms)
     library.waits++;
     if (fails("wait"))
         return -1;
-    return library.simulated ? simulate_wait(ms < 0 ? -1 : ms * MS) : poll(list, count, ms);
+    return library.simulated ? simulate_wait(ms < 0 ? -1 : ms * MS)
+                             : succeed(poll(list, count, ms));
 }
 
 int unit_select(int count, fd_set *in, fd_set *out, fd_set *except, struct timeval *limit)
@@ -183,7 +208,7 @@ int unit_select(int count, fd_set *in, fd_set *out, fd_set *except, struct timev
     if (fails("wait"))
         return -1;
     if (!library.simulated)
-        return select(count, in, out, except, limit);
+        return succeed(select(count, in, out, except, limit));
     return simulate_wait(limit == NULL ? -1 : (limit->tv_sec * 1000000LL + limit->tv_usec) * 1000);
 }
 
@@ -191,7 +216,7 @@ int unit_select(int count, fd_set *in, fd_set *out, fd_set *except, struct timev
 int unit_epoll_create1(int flags)
 {
     library.opens++;
-    return fails("open") ? -1 : epoll_create1(flags);
+    return fails("open") ? -1 : succeed(epoll_create1(flags));
 }
 
 /* Removing a registration that exists cannot fail. */
@@ -200,7 +225,7 @@ int unit_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
     if (operation != EPOLL_CTL_DEL && fails("change"))
         return -1;
     library.calls += operation == EPOLL_CTL_DEL;
-    return epoll_ctl(epoll, operation, fd, event);
+    return succeed(epoll_ctl(epoll, operation, fd, event));
 }
 
 int unit_epoll_wait(int epoll, struct epoll_event *events, int max, int ms)
@@ -209,7 +234,7 @@ int unit_epoll_wait(int epoll, struct epoll_event *events, int max, int ms)
     if (fails("wait"))
         return -1;
     return library.simulated ? simulate_wait(ms < 0 ? -1 : ms * MS)
-                             : epoll_wait(epoll, events, max, ms);
+                             : succeed(epoll_wait(epoll, events, max, ms));
 }
 #endif
 
@@ -222,7 +247,7 @@ int unit_kqueue(void)
     int queue = kqueue();
     CHECK(queue == -1 ||
           fcntl(queue, F_SETFD, 0) == 0); /* the emulation sets FD_CLOEXEC, the BSDs do not */
-    return queue;
+    return succeed(queue);
 }
 
 int unit_kevent(int queue, const struct kevent *changes, kevent_count nchanges,
@@ -235,7 +260,7 @@ int unit_kevent(int queue, const struct kevent *changes, kevent_count nchanges,
     if (!deletes && fails(nevents > 0 ? "wait" : "change"))
         return -1;
     if (nevents == 0 || !library.simulated)
-        return kevent(queue, changes, nchanges, events, nevents, timeout);
+        return succeed(kevent(queue, changes, nchanges, events, nevents, timeout));
     return simulate_wait(timeout == NULL ? -1 : timeout->tv_sec * 1000 * MS + timeout->tv_nsec);
 }
 #endif
@@ -494,6 +519,27 @@ static void level_triggered(void)
     close_both(pair);
 }
 
+/* If all that is ready fits, or exactly fills the room, one call of the kernel is enough. */
+static void no_needless_call(void)
+{
+    struct selector *s = open_selector();
+    struct selector_ready ready[ROOM];
+    int pair[2];
+
+    make_pair(pair);
+    add(s, pair[0], EVENT_READ);
+    write_byte(pair[1]);
+    for (int max = 1; max <= ROOM; max += ROOM - 1) {
+        library.calls = 0;
+        CHECK(selector_select(s, ready, max, &no_time) == 1 && library.calls == 1);
+    }
+    drain(pair[0]);
+    library.calls = 0;
+    CHECK(selector_select(s, ready, 1, &no_time) == 0 && library.calls == 1);
+    selector_close(s);
+    close_both(pair);
+}
+
 static void invalid_arguments(void)
 {
     static const int wrong[] = {4, 5, 7, -1, 999999, INT_MIN};
@@ -653,10 +699,11 @@ static void epoll_cannot_be_asked(void)
 #if defined __linux__ && defined HAVE_EPOLL
     static const int shortages[] = {EMFILE, ENFILE, ENOMEM};
     struct selector *s = open_selector();
-    int files[2], null = open("/dev/null", O_RDONLY), pair[2];
+    int files[2], null = open("/dev/null", O_RDONLY), pair[2], ends[2];
 
     open_files(files);
     make_pair(pair);
+    make_pipe(ends);
     for (int i = 0; i < 2; i++) {
         let_fail("open", 1, ENOSYS);
         CHECK_FAILS(selector_register(s, files[i], EVENT_READ, NULL, NULL), EPERM);
@@ -671,11 +718,40 @@ static void epoll_cannot_be_asked(void)
     else
         CHECK_FAILS(selector_register(s, null, EVENT_READ, NULL, NULL), EPERM);
     let_fail("open", 1, EMFILE);
-    add(s, pair[0], EVENT_READ); /* for a socket, epoll is not asked */
+    add(s, pair[0], EVENT_READ); /* for a socket or a pipe, epoll is not asked */
+    add(s, ends[0], EVENT_READ);
+    CHECK(library.fail_at == 1);
     let_fail(NULL, 0, 0);
     selector_close(s);
     close_both(pair);
+    close_both(ends);
     close_both(files);
+    close(null);
+#else
+    skip("only Linux asks the driver; to run it: Linux");
+#endif
+}
+
+/* When the library asks about a file, another errno than EPERM says nothing about the file. */
+static void question_fails(void)
+{
+#if defined __linux__ && defined HAVE_EPOLL
+    struct selector *s = open_selector();
+    int mounts = open("/proc/self/mounts", O_RDONLY), null = open("/dev/null", O_RDONLY);
+
+    CHECK(mounts != -1 && null != -1);
+    let_fail("change", 1, ENOSPC);
+    add(s, mounts, EVENT_READ);
+    CHECK(library.fail_at == 0);
+    let_fail("stat", 1, EIO);
+    if (is("poll") || is("select")) /* these two know nothing about the file */
+        add(s, null, EVENT_READ);
+    else
+        CHECK_FAILS(selector_register(s, null, EVENT_READ, NULL, NULL), EPERM);
+    CHECK(library.fail_at == 0);
+    let_fail(NULL, 0, 0);
+    selector_close(s);
+    close(mounts);
     close(null);
 #else
     skip("only Linux asks the driver; to run it: Linux");
@@ -811,7 +887,7 @@ static void closed_and_forgotten(void)
 
     for (int i = 0; i < 3; i++) {
         make_pair(pairs[i]);
-        add(s, pairs[i][0], BOTH);
+        add(s, pairs[i][0], i == 0 ? EVENT_WRITE : BOTH);
         fill(pairs[i][0]);
     }
     close_both(pairs[0]); /* one below and one above the remaining descriptor */
@@ -826,6 +902,23 @@ static void closed_and_forgotten(void)
     CHECK(events_at(s, pairs[1][0]) == EVENT_READ && selector_count(s) == 1);
     selector_close(s);
     close_both(pairs[1]);
+}
+
+/* The first wait after the descriptor was closed must not wait, and reports another one. */
+static void forgotten_and_another_ready(void)
+{
+    struct selector *s = open_selector();
+    int pair[2], other[2];
+
+    make_pair(pair);
+    make_pair(other);
+    add(s, pair[0], EVENT_READ);
+    add(s, other[0], EVENT_READ);
+    close_both(pair);
+    write_byte(other[1]);
+    CHECK(events_at(s, other[0]) == EVENT_READ);
+    selector_close(s);
+    close_both(other);
 }
 
 /* The number is given to a new file before it is unregistered. */
@@ -905,6 +998,31 @@ static void stale_with_a_number_in_use(void)
         close(pair[0]);
     close_both(other);
     close(pair[1]);
+    close(copy);
+}
+
+/* The number of a stale registration belongs to a new file, and selector_modify() has made the key
+ * wait for that file.  Only the old file is readable, and only the new one is waited for. */
+static void stale_with_the_same_key(void)
+{
+    struct selector *s = open_selector();
+    int pair[2], other[2], copy;
+
+    make_pair(pair);
+    make_pair(other);
+    fill(other[0]);
+    add(s, pair[0], EVENT_READ);
+    write_byte(pair[1]);
+    copy = dup(pair[0]);
+    close(pair[0]);
+    CHECK(copy >= 0 && fcntl(other[0], F_DUPFD, pair[0]) == pair[0]);
+    CHECK(selector_modify(s, pair[0], EVENT_WRITE, NULL, NULL) == 0);
+    check_quiet(s);
+    drain(other[1]);
+    CHECK(events_at(s, pair[0]) == EVENT_WRITE);
+    selector_close(s);
+    close_both(pair);
+    close_both(other);
     close(copy);
 }
 
@@ -1028,7 +1146,9 @@ static void note(const struct selector_key *key, int events)
 
 static void note_wrong(const struct selector_key *key, int events)
 {
-    scene.wrong += key->fd >= 0 && events != 0;
+    (void)key;
+    (void)events; /* even with 0 events */
+    scene.wrong++;
 }
 
 static void key_has_what_was_given(void)
@@ -1278,7 +1398,10 @@ static void modify_changes_events(void)
         for (int now = EVENT_READ; now <= BOTH; now++) {
             add(s, pair[0], was);
             CHECK(events_at(s, pair[0]) == was);
+            let_fail("memory", 1, ENOMEM);
             CHECK(selector_modify(s, pair[0], now, NULL, NULL) == 0);
+            CHECK(library.fail_at == 1); /* it needs no memory */
+            let_fail(NULL, 0, 0);
             CHECK(events_at(s, pair[0]) == now && selector_count(s) == 1);
             CHECK(selector_unregister(s, pair[0]) == 0);
             check_quiet(s);
@@ -1429,10 +1552,18 @@ static void no_events_in_a_new_set(void)
     write_byte(pair[1]);
     CHECK(events_at(s, high) == 0 && events_at(s, pair[0]) == EVENT_READ);
     CHECK(selector_unregister(s, pair[0]) == 0);
+    library.calls = 0;
     CHECK(selector_after_fork(s) == 0);
+    int calls = library.calls;
     check_quiet(s);
     CHECK(selector_modify(s, high, BOTH, NULL, NULL) == 0);
     CHECK(events_at(s, high) == BOTH);
+    CHECK(selector_modify(s, high, 0, NULL, NULL) == 0 && selector_after_fork(s) == 0);
+    let_fail("memory", 1, ENOMEM);
+    CHECK(selector_unregister(s, high) == 0 && library.fail_at == 1); /* no memory is needed */
+    let_fail(NULL, 0, 0);
+    library.calls = 0;
+    CHECK(selector_after_fork(s) == 0 && library.calls == calls); /* as many as with the key */
     selector_close(s);
     close_both(pair);
     close(high);
@@ -1729,6 +1860,21 @@ static void check_repaired_wait(struct selector *s)
     close(pair[1]);
 }
 
+/* A wait of 10 seconds, during which the clock is set back.  Nobody knows how much time is left, and
+ * the wait must not last longer, so it ends. */
+static void clock_is_set_back(void)
+{
+    const struct timespec timeout = {.tv_sec = 10};
+    struct selector *s = open_selector();
+    struct selector_ready ready[1];
+
+    library.simulated = true;
+    library.time = DAY;
+    library.nap = -3600 * 1000 * MS;
+    CHECK(selector_select(s, ready, 1, &timeout) == 0 && library.waits == 1);
+    selector_close(s);
+}
+
 static void timeout_is_never_cut_short(void)
 {
     static const long long times[] = {1,          MS - 1,       MS,         MS + 1,
@@ -1855,11 +2001,20 @@ static void kernel_refuses_to_wait(void)
 
     make_pair(pair);
     add(s, pair[0], EVENT_WRITE);
-    let_fail("wait", 1, ENOMEM);
-    CHECK_FAILS(selector_select(s, ready, 1, NULL), ENOMEM);
-    let_fail("wait", 1, EFAULT);
-    CHECK_FAILS(selector_dispatch(s, &no_time), EFAULT);
-    CHECK(selector_select(s, ready, 1, NULL) == 1);
+    for (int i = 0; i < 2; i++) { /* before and after a wait that reports something */
+        let_fail("wait", 1, ENOMEM);
+        CHECK_FAILS(selector_select(s, ready, 1, NULL), ENOMEM);
+        let_fail("wait", 1, EFAULT);
+        CHECK_FAILS(selector_dispatch(s, &no_time), EFAULT);
+        CHECK(selector_select(s, ready, 1, NULL) == 1);
+    }
+    /* This errno makes select look for closed descriptors, but no key has one. */
+    int high = fcntl(pair[0], F_DUPFD, 50);
+    add(s, high, EVENT_READ);
+    let_fail("wait", 1, EBADF);
+    CHECK_FAILS(selector_select(s, ready, 1, &no_time), EBADF);
+    let_fail(NULL, 0, 0);
+    close(high);
     selector_close(s);
     close_both(pair);
 }
@@ -2258,6 +2413,8 @@ struct test {
 static const struct test tests[] = {
     {"level-triggered", level_triggered,
      "Events are level-triggered: a descriptor is reported as long as it is ready."},
+    {"no-needless-call", no_needless_call,
+     "Wait until a descriptor is ready, and fill ready[], which has room for max entries."},
     {"invalid-arguments", invalid_arguments,
      "EINVAL events is not EVENT_READ, EVENT_WRITE or both (selector_modify() also takes 0); "
      "max is below 1;"},
@@ -2273,6 +2430,8 @@ static const struct test tests[] = {
      "refused; /proc/self/mounts and the files of sysfs are accepted."},
     {"epoll-cannot-be-asked", epoll_cannot_be_asked,
      "Without epoll, the file type decides: every regular file and every directory is refused"},
+    {"question-fails", question_fails,
+     "On Linux the file's driver decides whether the kernel can wait for it"},
     {"registered-twice", registered_twice, "EEXIST the descriptor already has a key"},
     {"unknown-descriptors", unknown_descriptors, "ENOENT the descriptor has no key"},
     {"too-large-for-select", too_large_for_select,
@@ -2288,6 +2447,8 @@ static const struct test tests[] = {
      "A function that fails returns -1 or NULL and sets errno."},
     {"closed-and-forgotten", closed_and_forgotten,
      "If you forget to, it is no longer reported, and its key stays until you unregister it."},
+    {"forgotten-and-another-ready", forgotten_and_another_ready,
+     "If you forget to, it is no longer reported, and its key stays until you unregister it."},
     {"forgotten-and-reused", forgotten_and_reused,
      "If its number is given to a new file, poll and select may report the new file under "
      "the old key."},
@@ -2296,6 +2457,8 @@ static const struct test tests[] = {
      "it."},
     {"stale-with-a-number-in-use", stale_with_a_number_in_use,
      "Give fd a key, and wait for these events from now on."},
+    {"stale-with-the-same-key", stale_with_the_same_key,
+     "Change the events, the callback and the data of fd's key."},
     {"many-stale", many_stale, "Remove the key of fd."},
     {"same-file-same-number", same_file_same_number,
      "Give fd a key, and wait for these events from now on."},
@@ -2359,6 +2522,7 @@ static const struct test tests[] = {
      "With a timeout of zero, or with a negative tv_sec, the call does not wait."},
     {"timeout-is-never-cut-short", timeout_is_never_cut_short,
      "Any other time is rounded up to a millisecond;"},
+    {"clock-is-set-back", clock_is_set_back, "0 means that the timeout has expired;"},
     {"short-waits", short_waits_are_not_cut_short,
      "0 means that the timeout has expired; it is never returned early."},
     {"waits-for-ever", waits_for_ever,
