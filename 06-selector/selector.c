@@ -177,8 +177,9 @@ static bool can_wait(int fd)
     if (fstat(fd, &status) == -1)
         return errno != EBADF;
 #ifdef O_PATH /* such a descriptor refers to the file's name only: epoll says EBADF */
+    int flags = fcntl(fd, F_GETFL);
     errno = EBADF;
-    if ((fcntl(fd, F_GETFL) & O_PATH) != 0)
+    if ((flags & O_PATH) != 0)
         return false;
 #endif
     if (S_ISSOCK(status.st_mode) || S_ISFIFO(status.st_mode))

@@ -24,6 +24,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,11 +110,16 @@ static bool fails(const char *name)
 }
 
 /* After success errno has no meaning: a call that succeeds may change it, so each of these does. */
-static int succeed(int result)
+static int succeed_with(int result, int error)
 {
     if (result != -1)
-        errno = ENOMEM;
+        errno = error;
     return result;
+}
+
+static int succeed(int result)
+{
+    return succeed_with(result, ENOMEM);
 }
 
 /* A simulated wait in which nothing happens: this many nanoseconds, or -1 for ever. */
@@ -173,6 +179,17 @@ int unit_close(int fd)
     return succeed(close(fd));
 }
 
+int unit_fcntl(int fd, int command, ...)
+{
+    va_list more;
+
+    library.calls++;
+    va_start(more, command);
+    int result = command == F_SETFD ? fcntl(fd, command, va_arg(more, int)) : fcntl(fd, command);
+    va_end(more);
+    return succeed(result);
+}
+
 /* Only EBADF from fstat() makes a function of the library fail, so it fails only if a case names this
  * call.  What it leaves in *status is then wrong. */
 int unit_fstat(int fd, struct stat *status)
@@ -225,7 +242,7 @@ int unit_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
     if (operation != EPOLL_CTL_DEL && fails("change"))
         return -1;
     library.calls += operation == EPOLL_CTL_DEL;
-    return succeed(epoll_ctl(epoll, operation, fd, event));
+    return succeed_with(epoll_ctl(epoll, operation, fd, event), EPERM);
 }
 
 int unit_epoll_wait(int epoll, struct epoll_event *events, int max, int ms)
