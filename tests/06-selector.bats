@@ -62,21 +62,27 @@ compiled_backends() { "$SERVER" -h | sed -n 's/.*one of: \(.*\) (.*/\1/p'; }
     grep -q INJECTED "$TMP/trace"
 }
 
+# refuses NAME COMMAND...: the server exits at once, because there is no back end of this name.
+refuses() {
+    local code=0
+    "${@:2}" >"$TMP/out" 2>"$TMP/err" 3>&- &
+    SERVER_PID=$!
+    PIDS="$SERVER_PID $PIDS"
+    wait_until 5 has_exited "$SERVER_PID"
+    wait "$SERVER_PID" || code=$?
+    [ "$code" = 2 ]
+    [ ! -s "$TMP/out" ]
+    head -n 1 "$TMP/err" | grep -qF "\"$1\": not one of the back ends"
+    grep -q '^usage: server ' "$TMP/err"
+}
+
 @test "an unknown back end: one line and the usage on stderr, exit code 2" {
     rule "a wrong command line is explained, with exit code 2" "an unknown name selects the default without a message" "chapter 6"
-    local name code
+    local name
     for name in nonsense '' EPOLL; do
-        code=0
-        "$SERVER" -p 0 -s "$name" >"$TMP/out" 2>"$TMP/err" || code=$?
-        [ "$code" = 2 ]
-        [ ! -s "$TMP/out" ]
-        head -n 1 "$TMP/err" | grep -qF "\"$name\": not one of the back ends"
-        grep -q '^usage: server ' "$TMP/err"
+        refuses "$name" "$SERVER" -p 0 -s "$name"
     done
-    code=0
-    SELECTOR=nonsense "$SERVER" -p 0 2>"$TMP/err" || code=$?
-    [ "$code" = 2 ]
-    grep -qF '"nonsense": not one of the back ends' "$TMP/err"
+    refuses nonsense env SELECTOR=nonsense "$SERVER" -p 0
 }
 
 @test "with select, clients beyond FD_SETSIZE wait in the backlog until others leave" {
