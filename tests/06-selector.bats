@@ -113,6 +113,32 @@ refuses() {
     fi
 }
 
+@test "with select, a limit below FD_SETSIZE is not raised" {
+    rule "the server lowers a limit that is too high for select, and leaves a lower one as it is" "the limit is set to FD_SETSIZE in any case" "chapter 6"
+    need_linux "to read the limit"
+    [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge "$FD_SETSIZE" ] || skip "needs $FD_SETSIZE descriptors; to run it: ulimit -Hn $FD_SETSIZE"
+    ulimit -Sn 200
+    start_server -s select
+    awk '/^Max open files/ { print; exit $4 != 200 }' "/proc/$SERVER_PID/limits"
+    next_client_works
+}
+
+@test "a selector that cannot be opened, or that cannot watch the listener or the shutdown pipe: the server says so and exits" {
+    rule "a server that cannot start says why, and does not listen without an answer" "the result of one of three calls is not checked" "chapter 6"
+    need_strace
+    local call status
+    for call in epoll_create1:error=ENOSPC:when=1 epoll_ctl:error=ENOSPC:when=1 epoll_ctl:error=ENOSPC:when=2; do
+        test_case "$call"
+        status=0
+        timeout 5 strace -f -qq -o "$TMP/trace" -e "trace=${call%%:*}" -e "inject=$call" "$SERVER" -p 0 -s epoll >"$TMP/out" 2>"$TMP/err" 3>&- || status=$?
+        grep -q INJECTED "$TMP/trace"
+        cat "$TMP/err"
+        [ "$status" = 1 ]
+        [ ! -s "$TMP/out" ]
+        grep -qx 'server: selector: No space left on device' "$TMP/err"
+    done
+}
+
 @test "with poll, the server serves its clients and stops on SIGTERM although the limit is below its list" {
     rule "the server receives the events of its clients, and SIGTERM" "poll() fails with EINVAL as long as it has more entries than RLIMIT_NOFILE, poll(2)" "chapter 6"
     need prlimit "to lower a running process's limit" "install util-linux"
