@@ -130,7 +130,7 @@ refuses() {
     for call in epoll_create1:error=ENOSPC:when=1 epoll_ctl:error=ENOSPC:when=1 epoll_ctl:error=ENOSPC:when=2; do
         test_case "$call"
         status=0
-        timeout 5 strace -f -qq -o "$TMP/trace" -e "trace=${call%%:*}" -e "inject=$call" "$SERVER" -p 0 -s epoll >"$TMP/out" 2>"$TMP/err" 3>&- || status=$?
+        timeout -k 1 5 strace -f -qq -o "$TMP/trace" -e "trace=${call%%:*}" -e "inject=$call" "$SERVER" -p 0 -s epoll >"$TMP/out" 2>"$TMP/err" 3>&- || status=$?
         grep -q INJECTED "$TMP/trace"
         cat "$TMP/err"
         [ "$status" = 1 ]

@@ -2647,7 +2647,7 @@ static pid_t start_run(FILE *output, const char *which_case)
         exit(1);
     for (int i = 0; i < MAX_BACKENDS; i++)
         if (runs[i].output != NULL)
-            close(fileno(runs[i].output));
+            fclose(runs[i].output);
     exit(run_cases(which_case));
 }
 
