@@ -133,6 +133,14 @@ long_tests() { # FILE...
     rm -rf "$tmp"
 }
 
+# A compiler's a.out is easily added by accident.
+@test "the top level has the Makefile, seven stages, tests, book, and the usual files of a repository" {
+    cd "$ROOT"
+    git ls-files 2>/dev/null | grep . >"$BATS_TEST_TMPDIR/files" || skip "needs git, to list the files; to run it: a clone"
+    [ "$(cut -d / -f 1 "$BATS_TEST_TMPDIR/files" | LC_ALL=C sort -u | grep -v '^\.' | tr '\n' ' ')" = "$(echo 0?-*) CONTRIBUTING.md LICENSE Makefile README.md book tests " ]
+    [ "$(echo 0?-* | wc -w)" = 7 ]
+}
+
 # A built program is easily added by accident, and stays in the history.
 @test "git tracks text only" {
     cd "$ROOT"
