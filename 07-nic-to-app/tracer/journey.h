@@ -158,6 +158,23 @@ void explain_missing(struct journey *journey);
 void drop_disorder(struct journey *journey);
 enum outcome journey_outcome(const struct journey *journey);
 
+/* ---- show_histogram.c: the times of many journeys ---- */
+
+/* What has a time of its own: a hop, since the one before; a share; and the whole, which includes
+ * the reply if both ways are wanted. */
+enum { ROW_SHARES = HOPS, ROW_WHOLE = ROW_SHARES + SHARES, ROWS };
+
+/* Store the times of the complete journeys or, if there are none, of all; and in `who`, unless it
+ * is NULL, whose they are.  `back`: of the journeys in `other`.  Returns how many there are. */
+size_t journeys_times(const struct journeys *journeys, bool back, int row, uint64_t *ns,
+                      size_t *who);
+/* Sort the times.  The one that so many percent of them do not exceed; 0: there are none. */
+uint64_t percentile(uint64_t *ns, size_t count, unsigned percent);
+/* The journey with one of these names, or with a number from 1; and its number.  NULL: there are
+ * not so many. */
+extern const char *const show_names[];
+const struct journey *journeys_pick(const struct journeys *journeys, const char *which, size_t *k);
+
 /* ---- show_*.c ----
  * How journeys are shown: on a terminal, as a drawing, and as a trace for Perfetto. */
 
@@ -195,6 +212,7 @@ bool show_begins_box(int hop, int *box);
 /* `whys`: with the reasons; otherwise one line for each hop. */
 void show_journey(const struct recording *recording, const struct journey *journey, bool whys);
 void show_many(const struct recording *recording, const struct journeys *journeys);
+void show_histograms(const struct recording *recording, const struct journeys *journeys);
 bool show_explain(const char *hop); /* NULL: all hops; false: there is no such hop */
 bool show_svg(FILE *stream, const struct recording *recording, const struct journey *journey);
 bool show_json(FILE *stream, const struct recording *recording, const struct journeys *journeys);

@@ -288,24 +288,15 @@ void show_journey(const struct recording *recording, const struct journey *journ
 
 /* ---- many journeys ---- */
 
-static int compare(const void *left, const void *right)
-{
-    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
-
-    return (a > b) - (a < b);
-}
-
 /* One row: how many journeys passed this hop, and how long it took since the hop before. */
 static void show_percentiles(const char *label, size_t seen, uint64_t *ns, size_t count)
 {
-    static const size_t percent[3] = {50, 90, 99};
+    static const unsigned percent[3] = {50, 90, 99};
     char cell[3][24];
 
-    qsort(ns, count, sizeof *ns, compare);
     for (int i = 0; i < 3; i++) {
-        size_t rank = (count * percent[i] + 99) / 100; /* the nearest one */
-        snprintf(cell[i], sizeof cell[i], count > 0 ? "%.1f" : "-",
-                 count > 0 ? show_us(ns[rank - 1]) : 0);
+        double us = show_us(percentile(ns, count, percent[i]));
+        snprintf(cell[i], sizeof cell[i], count > 0 ? "%.1f" : "-", us);
     }
     show_text(0, "  %-24s %6zu %9s %9s %9s", label, seen, cell[0], cell[1], cell[2]);
 }
@@ -319,42 +310,19 @@ static bool belongs(const struct journeys *journeys, const struct journey *leg, 
     return false;
 }
 
-/* Only complete journeys show how long a hop takes.  Others may lack the hop before it. */
-static bool is_timed(const struct journeys *journeys, size_t i)
+static void show_hop_of_many(const struct journeys *journeys, bool back, enum hop hop, uint64_t *ns)
 {
-    return journeys->list[i].outcome == COMPLETE || journeys->outcomes[COMPLETE] == 0;
-}
-
-static void show_hop_of_many(const struct journeys *journeys, const struct journey *leg,
-                             enum hop hop, uint64_t *ns)
-{
+    const struct journey *leg = back ? journeys->other : journeys->list;
     const char *label = hops[hop].name;
-    size_t seen = 0, count = 0;
+    size_t seen = 0;
 
     for (size_t i = 0; i < journeys->count; i++) {
-        const struct journey *journey = &leg[i];
-        const struct event *before = journey_before(journey, hop);
-        if (journey->at[hop] == NULL)
+        if (leg[i].at[hop] == NULL)
             continue;
-        label = event_label(journey->at[hop]);
+        label = event_label(leg[i].at[hop]);
         seen++;
-        if (journey->state[hop] != BEGAN_BEFORE && is_timed(journeys, i))
-            ns[count++] = before != NULL ? journey->at[hop]->ns - before->ns : 0;
     }
-    show_percentiles(label, seen, ns, count);
-}
-
-static void show_total_of_many(const struct journeys *journeys, uint64_t *ns)
-{
-    const struct journey *last = journeys->list[0].reply != NULL ? journeys->other : journeys->list;
-    size_t count = 0;
-
-    for (size_t i = 0; i < journeys->count; i++)
-        if (last[i].at[HOP_RETURN] != NULL && is_timed(journeys, i))
-            ns[count++] =
-                journey_last(&journeys->list[i])->ns - journey_first(&journeys->list[i])->ns;
-    putchar('\n');
-    show_percentiles("first to last", count, ns, count);
+    show_percentiles(label, seen, ns, journeys_times(journeys, back, hop, ns, NULL));
 }
 
 static void show_acknowledgements(const struct journeys *journeys, const struct journey *leg)
@@ -393,9 +361,9 @@ static void show_outcomes(const struct recording *recording, const struct journe
               both ? "one that reads" : "server");
 }
 
-static void show_hops_of_many(const struct journeys *journeys, const struct journey *leg,
-                              uint64_t *ns)
+static void show_hops_of_many(const struct journeys *journeys, bool back, uint64_t *ns)
 {
+    const struct journey *leg = back ? journeys->other : journeys->list;
     const struct journey *typical = leg + (journeys_typical(journeys) - journeys->list);
     int box = -1;
 
@@ -404,7 +372,7 @@ static void show_hops_of_many(const struct journeys *journeys, const struct jour
             continue;
         if (show_begins_box(hop, &box))
             show_box_title(show_box(typical, hops[hop].box));
-        show_hop_of_many(journeys, leg, (enum hop)hop, ns);
+        show_hop_of_many(journeys, back, (enum hop)hop, ns);
     }
 }
 
@@ -416,12 +384,15 @@ void show_many(const struct recording *recording, const struct journeys *journey
               "  event                      seen    p50 µs    p90 µs    p99 µs");
     if (ns == NULL)
         return;
-    show_hops_of_many(journeys, journeys->list, ns);
+    show_hops_of_many(journeys, false, ns);
     if (journeys->list[0].reply != NULL)
-        show_hops_of_many(journeys, journeys->other, ns);
-    show_total_of_many(journeys, ns);
+        show_hops_of_many(journeys, true, ns);
+    size_t count = journeys_times(journeys, false, ROW_WHOLE, ns, NULL);
+    putchar('\n');
+    show_percentiles("first to last", count, ns, count);
     free(ns);
     show_outcomes(recording, journeys);
+    show_histograms(recording, journeys);
     show_notes(recording);
 }
 
