@@ -202,6 +202,36 @@ static inline double show_us(uint64_t ns)
     return (double)ns / 1000;
 }
 
+/* ---- show_compare.c: several recordings side by side ---- */
+
+#define MAX_COMPARED 7 /* columns fit into 80 characters; and there are seven servers */
+#define CELL_SIZE 24
+
+struct column {
+    char name[3];     /* A, B, ... or the number of one of the seven servers */
+    const char *file; /* or the folder of the server that was traced */
+    struct recording recording;
+    struct journeys journeys;
+    const struct journey
+        *typical[2];            /* in the order of the ways below; the same for what follows */
+    int64_t ns[2][ROWS];        /* the medians; -1: there is none */
+    const char *words[2][HOPS]; /* the event of each hop, or why there is none */
+};
+struct comparison {
+    size_t count;
+    bool both; /* both ways are compared: first the one of journeys.list, then that of `other` */
+    struct column column[MAX_COMPARED];
+};
+
+/* Whether all columns have the same event for this hop; and whether any has this hop. */
+bool compare_same(const struct comparison *all, bool back, int hop);
+bool compare_belongs(const struct comparison *all, bool back, int hop);
+const char *compare_share(const struct comparison *all, bool back, int share);
+/* A median in µs or, in a word or two, why there is none. */
+void compare_cell(const struct column *column, bool back, int row, char text[CELL_SIZE]);
+/* Each recording must have a journey, in `journeys`.  The rest of `all` is set.  False: no memory. */
+bool show_comparison(struct comparison *all);
+
 /* ---- show_table.c, show_svg.c, show_json.c ---- */
 
 /* Print like printf(), on lines of the terminal's width, from 40 to 80 columns, each with this
@@ -215,6 +245,7 @@ void show_many(const struct recording *recording, const struct journeys *journey
 void show_histograms(const struct recording *recording, const struct journeys *journeys);
 bool show_explain(const char *hop); /* NULL: all hops; false: there is no such hop */
 bool show_svg(FILE *stream, const struct recording *recording, const struct journey *journey);
+bool show_comparison_svg(FILE *stream, const struct comparison *all);
 bool show_json(FILE *stream, const struct recording *recording, const struct journeys *journeys);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define WIDTH 360
 #define LINE_X 84  /* the time line */
@@ -28,6 +29,8 @@ static const char *const share_colours[SHARES] = {"#64748b", "#1e40af", "#a855f7
  * front of them are collected first. */
 struct svg {
     FILE *boxes, *front;
+    char *boxes_text, *front_text;
+    size_t size; /* not used */
     const struct recording *recording;
     const struct journey *journey;
     double y;
@@ -187,22 +190,27 @@ static const char style[] =
     ".fields{font-size:12px;fill:#374151}.absent{font-size:12px;fill:#4b5563;font-style:italic}"
     ".time,.since,.figure{text-anchor:end;font-variant-numeric:tabular-nums}"
     ".time{font-size:12px;font-weight:600}.since{font-size:12px;fill:#4b5563}"
-    ".figure{font-size:13px}@media print{svg{max-height:270mm}}</style>\n";
+    ".small{font-size:11px}.figure{font-size:13px}@media print{svg{max-height:270mm}}</style>\n";
 
-static void write_head(FILE *stream, const struct svg *svg)
+/* Write what has been drawn, and free it.  False: it could not be written. */
+static bool write_svg(FILE *stream, struct svg *svg, double width, const char *title)
 {
-    char words[200];
+    bool done = fclose(svg->boxes) == 0;
 
+    done = fclose(svg->front) == 0 && done;
     fprintf(
         stream,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" role=\"img\" "
-        "width=\"480\" aria-labelledby=\"title\" font-size=\"13\" "
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" "
+        "width=\"%.0f\" aria-labelledby=\"title\" font-size=\"13\" "
         "style=\"max-width:100%%;height:auto;display:block;margin:auto\">\n<title id=\"title\">",
-        WIDTH, svg->y);
-    show_title(svg->recording, svg->journey, 1, words, sizeof words);
-    write_text(stream, words);
-    fprintf(stream, "</title>\n<rect width=\"%d\" height=\"%.0f\" fill=\"#fff\"/>\n%s", WIDTH,
-            svg->y, style);
+        width, svg->y, width > 480 ? width : 480);
+    write_text(stream, title);
+    fprintf(stream,
+            "</title>\n<rect width=\"%.0f\" height=\"%.0f\" fill=\"#fff\"/>\n%s%s%s</svg>\n", width,
+            svg->y, style, svg->boxes_text, svg->front_text);
+    free(svg->boxes_text);
+    free(svg->front_text);
+    return done && fflush(stream) == 0 && !ferror(stream);
 }
 
 /* The acknowledgement is not drawn: it travels back. */
@@ -245,22 +253,104 @@ static void draw(struct svg *svg)
     svg->journey = first;
 }
 
+/* Open the two parts.  False: no memory. */
+static bool open_svg(struct svg *svg)
+{
+    svg->boxes = open_memstream(&svg->boxes_text, &svg->size);
+    svg->front = open_memstream(&svg->front_text, &svg->size);
+    return svg->boxes != NULL && svg->front != NULL;
+}
+
 bool show_svg(FILE *stream, const struct recording *recording, const struct journey *journey)
 {
-    char *boxes = NULL, *front = NULL;
-    size_t size;
-    struct svg svg = {open_memstream(&boxes, &size), open_memstream(&front, &size), recording,
-                      journey, TOP};
+    struct svg svg = {.recording = recording, .journey = journey, .y = TOP};
+    char title[200];
 
-    if (svg.boxes != NULL && svg.front != NULL)
-        draw(&svg);
-    bool done = svg.boxes != NULL && fclose(svg.boxes) == 0;
-    done = svg.front != NULL && fclose(svg.front) == 0 && done;
-    if (done) {
-        write_head(stream, &svg);
-        fprintf(stream, "%s%s</svg>\n", boxes, front);
+    if (!open_svg(&svg))
+        return false;
+    draw(&svg);
+    show_title(recording, journey, 1, title, sizeof title);
+    return write_svg(stream, &svg, WIDTH, title);
+}
+
+/* ---- several recordings side by side ---- */
+
+#define FIRST_X 108 /* of the first column */
+#define COLUMN 86   /* from one column to the next */
+#define BAND 30     /* from one hop to the next */
+
+static double column_x(size_t i)
+{
+    return FIRST_X + COLUMN * (double)i;
+}
+
+/* A hop of one recording: on the recording's line, a circle if there is an event. */
+static void draw_cell(const struct svg *svg, const struct column *column, double x, bool back,
+                      int hop, bool same)
+{
+    const char *words = column->words[back][hop], *call = strchr(words, '_');
+    bool seen = column->typical[back]->at[hop] != NULL, named = column->ns[back][hop] >= 0 && !same;
+    char cell[CELL_SIZE];
+
+    compare_cell(column, back, hop, cell);
+    fprintf(svg->front, "<path d=\"M%.0f %.0fv%d\" stroke=\"#64748b\"%s/>\n", x, svg->y, BAND,
+            seen ? "" : " stroke-dasharray=\"2 4\"");
+    if (seen)
+        fprintf(svg->front, "<circle cx=\"%.0f\" cy=\"%.0f\" r=\"5\" fill=\"%s\"/>\n", x,
+                svg->y + 15, colours[hops[hop].box].dark);
+    put_text(svg, seen ? "event" : "absent", x + 10, svg->y + (named ? 13 : 19), "%s", cell);
+    if (named) /* of a system call, without sys_enter and sys_exit */
+        put_text(svg, "small", x + 10, svg->y + 25, "%s",
+                 strncmp(words, "sys_", 4) == 0 ? strchr(call + 1, '_') + 1 : words);
+}
+
+/* The hops of one share, each a coloured band, below the share's medians. */
+static void draw_share(struct svg *svg, const struct comparison *all, bool back, int share)
+{
+    char cell[CELL_SIZE];
+
+    put_text(svg, "box", 14, svg->y + 20, "%s%s", compare_share(all, back, share),
+             back ? ", back" : "");
+    for (size_t i = 0; i < all->count; i++) {
+        compare_cell(&all->column[i], back, ROW_SHARES + share, cell);
+        put_text(svg, "box", column_x(i) + 10, svg->y + 20, "%s", cell);
     }
-    free(boxes);
-    free(front);
-    return done && fflush(stream) == 0 && !ferror(stream);
+    svg->y += BAND;
+    for (int hop = 0; hop < HOP_ACK; hop++) {
+        bool same = compare_same(all, back, hop);
+        if ((int)hops[hop].share != share || !compare_belongs(all, back, hop))
+            continue;
+        fprintf(svg->boxes, "<rect x=\"8\" y=\"%.0f\" width=\"%.0f\" height=\"%d\" fill=\"%s\"/>\n",
+                svg->y, column_x(all->count) + 22, BAND, colours[hops[hop].box].light);
+        put_text(svg, "event", 24, svg->y + 19, "%s", hops[hop].name);
+        for (size_t i = 0; i < all->count; i++)
+            draw_cell(svg, &all->column[i], column_x(i), back, hop, same);
+        put_text(svg, "small", column_x(all->count) - 8, svg->y + 19, "%s",
+                 same ? "same" : "differs");
+        svg->y += BAND;
+    }
+}
+
+bool show_comparison_svg(FILE *stream, const struct comparison *all)
+{
+    struct svg svg = {.y = 84};
+    char cell[CELL_SIZE];
+
+    if (!open_svg(&svg))
+        return false;
+    put_text(&svg, "title", 14, 30, "%zu journeys side by side", all->count);
+    put_text(&svg, "about", 14, 50, "Median µs since the hop before; dashed: no event");
+    for (size_t i = 0; i < all->count; i++)
+        put_text(&svg, "small", column_x(i) - 10, 74, "%s %s", all->column[i].name,
+                 all->column[i].recording.server);
+    for (int back = 0; back <= all->both; back++)
+        for (int share = 0; share < SHARES; share++)
+            draw_share(&svg, all, back, share);
+    put_text(&svg, "box", 14, svg.y + 20, "in all");
+    for (size_t i = 0; i < all->count; i++) {
+        compare_cell(&all->column[i], false, ROW_WHOLE, cell);
+        put_text(&svg, "box", column_x(i) + 10, svg.y + 20, "%s", cell);
+    }
+    svg.y += 2 * BAND;
+    return write_svg(stream, &svg, column_x(all->count) + 38, "Journeys side by side");
 }
