@@ -164,10 +164,9 @@ enum outcome journey_outcome(const struct journey *journey);
  * the reply if both ways are wanted. */
 enum { ROW_SHARES = HOPS, ROW_WHOLE = ROW_SHARES + SHARES, ROWS };
 
-/* Store the times of the complete journeys or, if there are none, of all; and in `who`, unless it
- * is NULL, whose they are.  `back`: of the journeys in `other`.  Returns how many there are. */
-size_t journeys_times(const struct journeys *journeys, bool back, int row, uint64_t *ns,
-                      size_t *who);
+/* Store the times of the complete journeys or, if there are none, of all.  `back`: of those in
+ * journeys->other.  Returns how many there are. */
+size_t journeys_times(const struct journeys *journeys, bool back, int row, uint64_t *ns);
 /* Sort the times.  The one that so many percent of them do not exceed; 0: there are none. */
 uint64_t percentile(uint64_t *ns, size_t count, unsigned percent);
 /* The journey with one of these names, or with a number from 1; and its number.  NULL: there are
@@ -207,30 +206,35 @@ static inline double show_us(uint64_t ns)
 #define MAX_COMPARED 7 /* columns fit into 80 characters; and there are seven servers */
 #define CELL_SIZE 24
 
-struct column {
-    char name[3];     /* A, B, ... or the number of one of the seven servers */
+struct column {       /* one recording */
     const char *file; /* or the folder of the server that was traced */
     struct recording recording;
-    struct journeys journeys;
-    const struct journey
-        *typical[2];            /* in the order of the ways below; the same for what follows */
-    int64_t ns[2][ROWS];        /* the medians; -1: there is none */
-    const char *words[2][HOPS]; /* the event of each hop, or why there is none */
+    struct journeys journeys;         /* at least one */
+    char name[3];                     /* A, B, ... or the number of one of the seven servers */
+    const struct journey *typical[2]; /* of journeys.list and of journeys.other */
+};
+struct line { /* a hop, a share, or the whole; `back`: of journeys.other */
+    int row;
+    bool back, same; /* same: all have the same event, or have none for the same reason */
+    size_t have;     /* how many have an event */
+    const char *name;
+    struct entry { /* what one recording has of it */
+        bool seen;
+        int64_t ns;           /* the median; -1: there is none */
+        const char *words;    /* a hop's event, or why there is none */
+        char cell[CELL_SIZE]; /* the median in µs, or why there is none */
+    } at[MAX_COMPARED];
 };
 struct comparison {
-    size_t count;
-    bool both; /* both ways are compared: first the one of journeys.list, then that of `other` */
+    size_t count, lines;
+    bool both; /* both ways */
     struct column column[MAX_COMPARED];
+    struct line line[2 * ROWS];
 };
-
-/* Whether all columns have the same event for this hop; and whether any has this hop. */
-bool compare_same(const struct comparison *all, bool back, int hop);
-bool compare_belongs(const struct comparison *all, bool back, int hop);
-const char *compare_share(const struct comparison *all, bool back, int share);
-/* A median in µs or, in a word or two, why there is none. */
-void compare_cell(const struct column *column, bool back, int row, char text[CELL_SIZE]);
-/* Each recording must have a journey, in `journeys`.  The rest of `all` is set.  False: no memory. */
-bool show_comparison(struct comparison *all);
+/* Fill in all the rest, from the recordings and their journeys.  False: no memory. */
+bool compare_prepare(struct comparison *all);
+const char *compare_remark(const struct column *column); /* on the server; or "" */
+void show_comparison(const struct comparison *all);
 
 /* ---- show_table.c, show_svg.c, show_json.c ---- */
 

@@ -131,11 +131,13 @@ static int show_columns(const struct output *output, struct comparison *all)
             output_fail(what, strerror(ENOMEM));
         if (journeys->count == 0)
             output_fail(what, "no packet for this port was seen");
-        if ((recording->via == VIA_SOCKETS) != (all->column[0].recording.via == VIA_SOCKETS))
-            output_fail(what, "what sockets see can only be compared with the same");
+        if ((recording->via == VIA_SOCKETS) != (all->column[0].recording.via == VIA_SOCKETS) ||
+            (recording->via == VIA_SOCKETS && all->count > 2))
+            output_fail(what, "what sockets see can only be compared with one recording of that");
     }
-    if (!show_comparison(all))
+    if (!compare_prepare(all))
         output_fail("comparing", strerror(ENOMEM));
+    show_comparison(all);
     write_files(output, NULL, NULL, all);
     for (size_t i = 0; i < all->count; i++) {
         journeys_free(&all->column[i].journeys);

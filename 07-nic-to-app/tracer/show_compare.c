@@ -8,308 +8,255 @@
 #include <string.h>
 
 #define FEW 20 /* with fewer journeys, a difference may be chance */
-#define TEXT_SIZE 600
 
-/* ---- measuring ---- */
+/* ---- the lines of the table ---- */
 
-static bool measure(struct column *column, bool back)
-{
-    const struct journeys *journeys = &column->journeys;
-    const struct journey *typical = journeys_typical(journeys);
-    uint64_t *ns = calloc(journeys->count, sizeof *ns);
-
-    typical = back ? &journeys->other[typical - journeys->list] : typical;
-    column->typical[back] = typical;
-    for (int row = 0; ns != NULL && row < ROWS; row++) {
-        bool is_timed = row >= HOPS || journey_is_step(typical, row);
-        size_t count = is_timed ? journeys_times(journeys, back, row, ns, NULL) : 0;
-        uint64_t median = percentile(ns, count, 50);
-        column->ns[back][row] = count > 0 && (row < HOPS || median > 0) ? (int64_t)median : -1;
-        if (row < HOPS)
-            column->words[back][row] = typical->state[row] == BEGAN_BEFORE
-                                           ? "called before the packet came"
-                                       : typical->at[row] != NULL ? event_label(typical->at[row])
-                                                                  : show_state(typical->state[row]);
-    }
-    free(ns);
-    return ns != NULL;
-}
-
-/* The words that each column has for a hop. */
-static void words_of(const struct comparison *all, bool back, int hop, const char **words)
-{
-    for (size_t i = 0; i < all->count; i++)
-        words[i] = all->column[i].words[back][hop];
-}
-
-static bool are_same(const struct comparison *all, const char *const *words)
-{
-    for (size_t i = 1; i < all->count; i++)
-        if (strcmp(words[i], words[0]) != 0)
-            return false;
-    return true;
-}
-
-bool compare_same(const struct comparison *all, bool back, int hop)
-{
-    const char *words[MAX_COMPARED];
-
-    words_of(all, back, hop, words);
-    return are_same(all, words);
-}
-
-bool compare_belongs(const struct comparison *all, bool back, int hop)
-{
-    for (size_t i = 0; i < all->count; i++)
-        if (all->column[i].typical[back]->state[hop] != NOT_ON_PATH)
-            return true;
-    return false;
-}
-
-/* ---- the table ---- */
-
-void compare_cell(const struct column *column, bool back, int row, char text[CELL_SIZE])
+/* Fill in what one recording has of this row.  The array has room for the times of all journeys. */
+static void measure(const struct column *column, bool back, int row, uint64_t *ns,
+                    struct entry *entry)
 {
     static const char *const absent[HOP_STATES] = {"not here", "",         "before",
                                                    "merged",   "unneeded", "not seen",
                                                    "unasked",  "no event", "unknown"};
-    int64_t ns = column->ns[back][row];
+    const struct journey *typical = column->typical[back];
+    enum hop_state state = row < HOPS ? typical->state[row] : NOT_ON_PATH;
+    bool is_timed = row >= HOPS || journey_is_step(typical, row);
+    size_t count = is_timed ? journeys_times(&column->journeys, back, row, ns) : 0;
+    uint64_t median = percentile(ns, count, 50);
 
-    if (ns >= 0)
-        snprintf(text, CELL_SIZE, "%.*f", ns < 10000000 ? 1 : 0, show_us((uint64_t)ns));
+    entry->seen = row < HOPS && typical->at[row] != NULL;
+    entry->words = row >= HOPS             ? ""
+                   : state == BEGAN_BEFORE ? "called before the packet"
+                   : entry->seen           ? event_label(typical->at[row])
+                                           : show_state(state);
+    entry->ns = count > 0 && (row < HOPS || median > 0) ? (int64_t)median : -1;
+    if (entry->ns >= 0)
+        snprintf(entry->cell, CELL_SIZE, "%.*f", median < 10000000 ? 1 : 0, show_us(median));
     else
-        snprintf(text, CELL_SIZE, "%s",
-                 row < HOPS ? absent[column->typical[back]->state[row]] : "-");
+        snprintf(entry->cell, CELL_SIZE, "%s", row < HOPS ? absent[state] : "-");
 }
 
-/* Two recordings leave room for the name of the event, and for the difference. */
-static void show_row(const struct comparison *all, bool back, int row, const char *name)
+/* Add a line, unless it is of a hop that is on the path of none. */
+static void add_line(struct comparison *all, bool back, int row, uint64_t *ns)
 {
-    const struct column *a = &all->column[0], *b = &all->column[1];
-    char text[160], cell[CELL_SIZE];
-    bool two = all->count == 2, same = row < HOPS && compare_same(all, back, row);
-    const struct event *event = row < HOPS ? a->typical[back]->at[row] : NULL;
-    int length = snprintf(text, sizeof text, "%-11s", name);
-
-    if (row < HOPS && event == NULL)
-        event = b->typical[back]->at[row];
-    if (two)
-        length += snprintf(text + length, 30, " %-24s", event != NULL ? event_label(event) : "");
-    for (size_t i = 0; i < all->count; i++) {
-        compare_cell(&all->column[i], back, row, cell);
-        length += snprintf(text + length, CELL_SIZE + 10, " %8s", cell);
-    }
-    int64_t difference = b->ns[back][row] - a->ns[back][row];
-    if (two && a->ns[back][row] >= 0 && b->ns[back][row] >= 0)
-        snprintf(text + length, 20, " %+9.1f",
-                 difference / 50 == 0 ? 0 : (double)difference / 1000);
-    else if (!two && same)
-        snprintf(text + length, 20, " same");
-    show_text(0, "%s", text);
-}
-
-static void show_table(const struct comparison *all, bool back)
-{
-    char name[16];
-
-    for (int share = 0; share < SHARES; share++) {
-        show_row(all, back, ROW_SHARES + share, compare_share(all, back, share));
-        for (int hop = 0; hop < HOP_ACK; hop++) {
-            if ((int)hops[hop].share != share || !compare_belongs(all, back, hop))
-                continue;
-            snprintf(name, sizeof name, "  %s", hops[hop].name);
-            show_row(all, back, hop, name);
-        }
-    }
-}
-
-const char *compare_share(const struct comparison *all, bool back, int share)
-{
+    struct line *line = &all->line[all->lines];
     const struct column *first = &all->column[0];
+    bool belongs = row >= HOPS;
 
-    return first->recording.via == VIA_SOCKETS
-               ? share_names[share] /* the others are too long */
-               : show_share(&first->recording, first->typical[back], (enum share)share);
+    *line = (struct line){.row = row, .back = back, .same = true};
+    line->name = row < HOPS         ? hops[row].name
+                 : row == ROW_WHOLE ? "in all"
+                                    : show_share(&first->recording, first->typical[back],
+                                                 (enum share)(row - ROW_SHARES));
+    for (size_t i = 0; i < all->count; i++) {
+        measure(&all->column[i], back, row, ns, &line->at[i]);
+        line->same = line->same && strcmp(line->at[i].words, line->at[0].words) == 0;
+        line->have += line->at[i].seen;
+        belongs = belongs || all->column[i].typical[back]->state[row] != NOT_ON_PATH;
+    }
+    all->lines += belongs;
+}
+
+bool compare_prepare(struct comparison *all)
+{
+    size_t most = 1;
+
+    all->both = all->column[0].journeys.list[0].reply != NULL;
+    for (size_t i = 0; i < all->count; i++) {
+        struct column *column = &all->column[i];
+        const struct journeys *journeys = &column->journeys;
+        const char *slash = strrchr(column->file, '/'),
+                   *base = slash != NULL ? slash + 1 : column->file;
+        /* The seven servers are called by their numbers; other recordings get letters. */
+        if (base[0] == '0' && base[1] != '\0' && base[2] == '-')
+            snprintf(column->name, sizeof column->name, "%.2s", base);
+        else
+            snprintf(column->name, sizeof column->name, "%c", (int)('A' + i));
+        column->typical[0] = journeys_typical(journeys);
+        column->typical[1] = &journeys->other[column->typical[0] - journeys->list];
+        most = journeys->count > most ? journeys->count : most;
+    }
+    uint64_t *ns = calloc(most, sizeof *ns);
+    for (int back = 0; ns != NULL && back <= all->both; back++)
+        for (int share = 0; share < SHARES; share++) {
+            add_line(all, back, ROW_SHARES + share, ns);
+            for (int hop = 0; hop < HOP_ACK; hop++)
+                if ((int)hops[hop].share == share)
+                    add_line(all, back, hop, ns);
+        }
+    if (ns != NULL)
+        add_line(all, false, ROW_WHOLE, ns);
+    free(ns);
+    return ns != NULL;
+}
+
+/* ---- the table ---- */
+
+/* If there are two, there is room for the event's name and the difference. */
+static void show_line(const struct comparison *all, const struct line *line)
+{
+    const struct entry *a = &line->at[0], *b = &line->at[1];
+    bool is_hop = line->row < HOPS, two = all->count == 2;
+    char text[200], end[20] = "";
+    int length = snprintf(text, 60,
+                          two && is_hop ? "  %-9s %-24s"
+                          : two         ? "%-36s"
+                          : is_hop      ? "  %-9s"
+                                        : "%-11s",
+                          line->name,
+                          a->seen   ? a->words
+                          : b->seen ? b->words
+                                    : "");
+
+    for (size_t i = 0; i < all->count; i++)
+        length += snprintf(text + length, CELL_SIZE + 1, " %8s", line->at[i].cell);
+    if (two && a->ns >= 0 && b->ns >= 0)
+        snprintf(end, sizeof end, " %+9.1f",
+                 (b->ns - a->ns) / 50 == 0 ? 0 : (double)(b->ns - a->ns) / 1000);
+    show_text(0, "%s%s", text, two ? end : is_hop && line->same ? " same" : "");
+}
+
+static void show_table(const struct comparison *all)
+{
+    printf("\n%-*s", all->count == 2 ? 37 : 12, "median µs"); /* µ has two bytes */
+    for (size_t i = 0; i < all->count; i++)
+        printf(" %8s", all->column[i].name);
+    puts(all->count == 2 ? "     B - A" : "");
+    for (const struct line *line = all->line; line < all->line + all->lines; line++) {
+        if (all->both && line->row == ROW_SHARES)
+            puts(line->back ? "the way back:" : "the way in:");
+        show_line(all, line);
+    }
 }
 
 /* ---- in words ---- */
 
-/* Who has which words: "A, C these; B those". */
+/* Unless all have the same words, say who has which: "A, C these; B those". */
 static void show_groups(const struct comparison *all, const char *what, const char *const *words)
 {
-    char text[TEXT_SIZE] = "";
+    char text[80 * MAX_COMPARED] = "";
     size_t length = 0;
+    bool same = true;
 
-    for (size_t i = 0; i < all->count; i++) {
-        size_t j = 0;
-        while (strcmp(words[j], words[i]) != 0)
-            j++;
-        if (j < i)
-            continue; /* They are in the text already. */
-        for (; j < all->count && !are_same(all, words); j++)
-            if (strcmp(words[j], words[i]) == 0)
-                length += (size_t)snprintf(text + length, 8, "%s%s",
-                                           j > i   ? ", "
-                                           : i > 0 ? "; "
-                                                   : "",
-                                           all->column[j].name);
-        length += (size_t)snprintf(text + length, 80, " %s", words[i]);
-    }
-    show_text(2, "%s: %s", what, text + (text[0] == ' '));
-}
-
-/* The hops that only some have, or that have different events.  Returns how many there are. */
-static int show_different_hops(const struct comparison *all, bool back)
-{
-    const char *words[MAX_COMPARED], *name = "";
-    char what[64];
-    int different = 0;
-
-    for (int hop = 0; hop < HOP_ACK; hop++) {
-        size_t have = 0;
-        words_of(all, back, hop, words);
-        if (are_same(all, words))
+    for (size_t i = 0, j; i < all->count; i++) {
+        same = same && strcmp(words[i], words[0]) == 0;
+        for (j = 0; strcmp(words[j], words[i]) != 0; j++)
             continue;
-        for (size_t i = 0; i < all->count; i++)
-            if (all->column[i].typical[back]->at[hop] != NULL) {
-                have++;
-                name = all->column[i].name;
-            }
-        snprintf(what, sizeof what, "%s%s%s%s", back ? "way back, " : "", hops[hop].name,
-                 have == 1 ? ", only in " : "", have == 1 ? name : "");
-        show_groups(all, what, words);
-        different++;
+        if (j < i)
+            continue; /* These words are in the text already. */
+        for (; j < all->count; j++)
+            if (strcmp(words[j], words[i]) == 0)
+                length += (size_t)snprintf(text + length, 6, "%s%s",
+                                           length == 0 ? ""
+                                           : j > i     ? ", "
+                                                       : "; ",
+                                           all->column[j].name);
+        length += (size_t)snprintf(text + length, 70, " %s", words[i]);
     }
-    return different;
+    if (!same)
+        show_text(2, "%s: %s", what, text);
 }
 
-/* How far apart the least and the greatest median of a row are, and whose they are. */
-static int64_t spread(const struct comparison *all, bool back, int row,
-                      const struct column *ends[2])
+static void show_different_hops(const struct comparison *all)
 {
-    ends[0] = ends[1] = NULL;
-    for (const struct column *at = all->column; at < all->column + all->count; at++) {
-        int64_t ns = at->ns[back][row];
-        if (ns >= 0 && (ends[0] == NULL || ns < ends[0]->ns[back][row]))
-            ends[0] = at;
-        if (ns >= 0 && (ends[1] == NULL || ns > ends[1]->ns[back][row]))
-            ends[1] = at;
+    const char *words[MAX_COMPARED];
+    char what[60];
+
+    for (const struct line *line = all->line; line < all->line + all->lines; line++) {
+        const char *owner = "";
+        for (size_t i = 0; i < all->count; i++) {
+            words[i] = line->at[i].words;
+            owner = line->at[i].seen ? all->column[i].name : owner;
+        }
+        snprintf(what, sizeof what, "%s%s%s%s", line->back ? "way back, " : "", line->name,
+                 line->have == 1 ? ", only in " : "", line->have == 1 ? owner : "");
+        show_groups(all, what, words);
     }
-    return ends[0] != NULL ? ends[1]->ns[back][row] - ends[0]->ns[back][row] : 0;
+}
+
+/* Of the lines from `row` on, the one whose medians differ most, and whose these are; or NULL. */
+static const struct line *widest(const struct comparison *all, int row, size_t *low, size_t *high)
+{
+    const struct line *found = NULL;
+    int64_t most = 0;
+
+    for (const struct line *line = all->line; line < all->line + all->lines; line++)
+        for (size_t i = 0; i < all->count * all->count; i++) {
+            const struct entry *a = &line->at[i / all->count], *b = &line->at[i % all->count];
+            if (line->row < row || line->row == ROW_WHOLE || a->ns < 0 || b->ns - a->ns <= most)
+                continue;
+            most = b->ns - a->ns;
+            found = line;
+            *low = i / all->count;
+            *high = i % all->count;
+        }
+    return found;
 }
 
 static void show_greatest_difference(const struct comparison *all)
 {
-    const struct column *ends[2], *most[2] = {NULL, NULL};
-    int64_t greatest = 0;
-    int share = 0, way = 0;
+    size_t low, high, fewest = FEW;
+    const struct line *share = widest(all, ROW_SHARES, &low, &high);
 
-    for (int back = 0; back <= all->both; back++)
-        for (int row = ROW_SHARES; row < ROW_WHOLE; row++)
-            if (spread(all, back, row, ends) > greatest) {
-                greatest = spread(all, back, row, most);
-                share = row;
-                way = back;
-            }
-    if (greatest > 0)
-        show_text(0, "The share that differs most: %s%s, from %.1f µs (%s) to %.1f µs (%s).",
-                  compare_share(all, way, share - ROW_SHARES),
-                  !all->both ? ""
-                  : way      ? " on the way back"
-                             : " on the way in",
-                  show_us((uint64_t)most[0]->ns[way][share]), most[0]->name,
-                  show_us((uint64_t)most[1]->ns[way][share]), most[1]->name);
+    if (share == NULL)
+        return;
+    show_text(0, "The share that differs most: %s%s, from %s µs (%s) to %s µs (%s).", share->name,
+              share->back ? " on the way back" : "", share->at[low].cell, all->column[low].name,
+              share->at[high].cell, all->column[high].name);
+    for (size_t i = 0; i < all->count; i++)
+        fewest = all->column[i].journeys.count < fewest ? all->column[i].journeys.count : fewest;
+    if (fewest < FEW)
+        show_text(0,
+                  "One of these has fewer than %d packets, so a difference in time may be chance.",
+                  FEW);
 }
 
 static void show_words(const struct comparison *all)
 {
     const char *waits[MAX_COMPARED], *kernels[MAX_COMPARED];
-    const struct column *ends[2];
-    int64_t apart = 0;
-    size_t fewest = SIZE_MAX;
+    bool same = true;
+    size_t low, high;
 
     for (size_t i = 0; i < all->count; i++) {
-        const struct column *column = &all->column[i];
-        waits[i] = box_title(BOX_WATCH, column->typical[0]->waiting);
-        kernels[i] = column->recording.kernel;
-        fewest = column->journeys.count < fewest ? column->journeys.count : fewest;
+        waits[i] = box_title(BOX_WATCH, all->column[i].typical[0]->waiting);
+        kernels[i] = all->column[i].recording.kernel;
     }
-    puts("\nWhat differs, apart from times:");
-    int different =
-        show_different_hops(all, false) + (all->both ? show_different_hops(all, true) : 0);
-    for (int row = 0; row < ROWS; row++)
-        apart += spread(all, false, row, ends) + (all->both ? spread(all, true, row, ends) : 0);
-    if (!are_same(all, waits))
-        show_groups(all, "how the server waits", waits);
-    if (!are_same(all, kernels))
-        show_groups(all, "Linux", kernels);
-    if (different == 0)
-        show_text(2, apart == 0 ? "no difference: the same hops, and the same medians"
-                                : "no hop: all have the same hops, with the same events");
+    for (size_t i = 0; i < all->lines; i++)
+        same = same && all->line[i].same;
+    show_text(0, "\nWhat differs, apart from times%s:",
+              all->count > 2 ? " (same: all have the same event)" : "");
+    show_different_hops(all);
+    if (same)
+        show_text(2, widest(all, 0, &low, &high) == NULL
+                         ? "nothing, and the times do not differ either"
+                         : "nothing: all have the same hops, with the same events");
+    show_groups(all, "how the server waits", waits);
+    show_groups(all, "Linux", kernels);
     show_greatest_difference(all);
-    if (fewest < FEW && apart > 0)
-        show_text(0,
-                  "At least one recording has fewer than %d packets, so a difference in time may "
-                  "be chance: record more with -n.",
-                  FEW);
-    for (size_t i = 0; i < all->count; i++)
-        if (strncmp(all->column[i].recording.server, "05-kqueue/", 10) == 0)
-            show_text(0,
-                      "%s: on Linux, kqueue() is this tutorial's emulation on top of epoll. So "
-                      "this is epoll's "
-                      "journey, and not that of a real kqueue.",
-                      all->column[i].name);
 }
 
-/* The seven servers have numbers; other recordings get letters. */
-static void name_columns(struct comparison *all)
+/* Traces are from Linux, which has no kqueue. */
+const char *compare_remark(const struct column *column)
 {
-    bool numbers = true;
-
-    for (size_t i = 0; i < all->count; i++) {
-        const char *server = all->column[i].recording.server;
-        numbers = numbers && server[0] == '0' && server[2] == '-' &&
-                  (i == 0 || server[1] > all->column[i - 1].recording.server[1]);
-    }
-    for (size_t i = 0; i < all->count; i++)
-        snprintf(all->column[i].name, 3, "%.2s",
-                 numbers ? all->column[i].recording.server : (char[]){(char)('A' + i), 0});
+    return strncmp(column->recording.server, "05-kqueue/", 10) == 0
+               ? " (kqueue emulated on top of epoll)"
+               : "";
 }
 
-bool show_comparison(struct comparison *all)
+void show_comparison(const struct comparison *all)
 {
-    all->both = all->column[0].journeys.list[0].reply != NULL;
-    for (size_t i = 0; i < all->count; i++)
-        if (!measure(&all->column[i], false) || (all->both && !measure(&all->column[i], true)))
-            return false;
-    name_columns(all);
-    char text[160];
-    int length = snprintf(text, sizeof text, "\n%-11s", "median µs");
-
     if (all->column[0].recording.replayed)
-        puts("RECORDED, not measured now");
+        show_text(0, "RECORDED, not measured now: %s on Linux %s", all->column[0].name,
+                  all->column[0].recording.kernel);
     for (size_t i = 0; i < all->count; i++) {
         const struct column *column = &all->column[i];
-        const char *file = column->file != NULL ? column->file : "";
-        show_text(0, "%s  %s%s%zu packet%s (%zu complete) over %s to %s", column->name, file,
-                  file[0] != '\0' ? ": " : "", column->journeys.count,
-                  column->journeys.count == 1 ? "" : "s", column->journeys.outcomes[COMPLETE],
-                  vias[column->recording.via].about, column->recording.server);
+        show_text(0, "%s: %zu packet%s (%zu complete) over %s to %s%s%s%s", column->name,
+                  column->journeys.count, column->journeys.count == 1 ? "" : "s",
+                  column->journeys.outcomes[COMPLETE], vias[column->recording.via].about,
+                  column->recording.server, compare_remark(column),
+                  column->recording.replayed ? ", " : "",
+                  column->recording.replayed ? column->file : "");
     }
-    if (all->count == 2)
-        length += snprintf(text + length, 30, " %-24s", "event");
-    for (size_t i = 0; i < all->count; i++)
-        length += snprintf(text + length, 20, " %8s", all->column[i].name);
-    snprintf(text + length, 20, all->count == 2 ? "     B - A" : "");
-    show_text(0, "%s", text);
-    if (all->both)
-        puts("the way in:");
-    show_table(all, false);
-    if (all->both) {
-        puts("the way back:");
-        show_table(all, true);
-    }
-    show_row(all, false, ROW_WHOLE, "in all");
+    show_table(all);
     show_words(all);
-    return true;
 }

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BUCKETS 22 /* up to 1 µs, 2, 5, 10, 20, ... 5 s; the last one has no upper limit */
-#define MOST_MARKS 40
+#define MARKS "########################################"
+#define MOST_MARKS ((int)sizeof MARKS - 1)
 
 const char *const show_names[] = {"fastest", "median", "slowest", NULL};
 
@@ -41,94 +41,63 @@ static uint64_t time_of(const struct journey *journey, int row)
 }
 
 /* Only complete journeys show how long a hop takes.  Others may lack the hop before it. */
-size_t journeys_times(const struct journeys *journeys, bool back, int row, uint64_t *ns,
-                      size_t *who)
+static bool is_timed(const struct journeys *journeys, const struct journey *leg, size_t i, int row)
+{
+    return (journeys->list[i].outcome == COMPLETE || journeys->outcomes[COMPLETE] == 0) &&
+           (row < HOPS ? journey_is_step(&leg[i], row) : leg[i].at[HOP_RETURN] != NULL);
+}
+
+size_t journeys_times(const struct journeys *journeys, bool back, int row, uint64_t *ns)
 {
     const struct journey *leg = back ? journeys->other : journeys->list;
     size_t count = 0;
 
-    for (size_t i = 0; i < journeys->count; i++) {
-        bool timed = journeys->list[i].outcome == COMPLETE || journeys->outcomes[COMPLETE] == 0;
-        if (!timed || !(row < HOPS ? journey_is_step(&leg[i], row) : leg[i].at[HOP_RETURN] != NULL))
-            continue;
-        if (who != NULL)
-            who[count] = i;
-        ns[count++] = time_of(&leg[i], row);
-    }
+    for (size_t i = 0; i < journeys->count; i++)
+        if (is_timed(journeys, leg, i, row))
+            ns[count++] = time_of(&leg[i], row);
     return count;
 }
 
-/* ---- --show ---- */
-
 const struct journey *journeys_pick(const struct journeys *journeys, const char *which, size_t *k)
 {
-    size_t room = journeys->count + 1, *who = calloc(room, sizeof *who);
-    uint64_t *ns = calloc(room, 2 * sizeof *ns), *sorted = ns + room;
+    uint64_t *ns = calloc(journeys->count + 1, sizeof *ns);
     unsigned name = 0;
 
     while (show_names[name] != NULL && strcmp(which, show_names[name]) != 0)
         name++;
     *k = show_names[name] == NULL ? strtoul(which, NULL, 10) : 0;
-    if (*k == 0 && ns != NULL && who != NULL) {
-        size_t i = 0, count = journeys_times(journeys, false, ROW_WHOLE, ns, who);
-        memcpy(sorted, ns, count * sizeof *ns);
-        uint64_t wanted = percentile(sorted, count, name * 50);
-        while (i < count && ns[i] != wanted)
-            i++;
-        *k = i < count ? who[i] + 1 : 1;
+    if (*k == 0 && ns != NULL) {
+        size_t count = journeys_times(journeys, false, ROW_WHOLE, ns);
+        uint64_t wanted = percentile(ns, count, name * 50);
+        while (*k < journeys->count && (!is_timed(journeys, journeys->list, *k, ROW_WHOLE) ||
+                                        time_of(&journeys->list[*k], ROW_WHOLE) != wanted))
+            (*k)++;
+        (*k)++;
     }
     free(ns);
-    free(who);
     return *k > 0 && *k <= journeys->count ? &journeys->list[*k - 1] : NULL;
 }
 
-/* ---- histograms ---- */
-
-/* Where a bucket ends, in µs.  Each bucket ends at about twice the time of the one before. */
-static unsigned long end_of(int bucket)
+/* Show the times of a share, if there are any.  Each range ends at about twice the time of the one
+ * before: 1, 2, 5, 10, 20 µs and so on. */
+static void show_histogram(const char *name, uint64_t *ns, size_t count)
 {
-    static const unsigned long digit[] = {1, 2, 5};
-    unsigned long power = 1;
-
-    for (int i = 0; i < bucket / 3; i++)
-        power *= 10;
-    return bucket < 0 ? 0 : digit[bucket % 3] * power;
-}
-
-/* A line for each bucket in which there are times.  The times are in order. */
-static void draw(const uint64_t *ns, size_t count)
-{
-    size_t in[BUCKETS] = {0}, most = 1;
-    int last = BUCKETS;
-
-    for (size_t i = 0, bucket = 0; i < count; i++) {
-        while (bucket < BUCKETS - 1 && ns[i] >= end_of((int)bucket) * 1000)
-            bucket++;
-        in[bucket]++;
-        most = in[bucket] > most ? in[bucket] : most;
-    }
-    for (int bucket = 0; bucket < BUCKETS; bucket++) {
-        int marks = (int)((in[bucket] * MOST_MARKS + most - 1) / most); /* at least one */
-        if (marks == 0)
-            continue;
-        if (last + 1 < bucket)
-            puts("        ...");
-        last = bucket;
-        printf("%7lu to %6lu µs %6zu  %.*s\n", end_of(bucket - 1), end_of(bucket), in[bucket],
-               marks, "########################################");
-    }
-}
-
-static void show_histogram(const struct journeys *journeys, bool back, int row, const char *name,
-                           uint64_t *ns)
-{
-    size_t count = journeys_times(journeys, back, row, ns, NULL);
     uint64_t half = percentile(ns, count, 50), most = percentile(ns, count, 99);
+    unsigned long begin = 0, end = 1; /* in µs */
 
-    if (count == 0 || ns[count - 1] == 0)
-        return; /* These journeys have no such share. */
+    if (most == 0)
+        return;
     show_text(0, "%s: median %.1f µs, 99th percentile %.1f µs", name, show_us(half), show_us(most));
-    draw(ns, count);
+    for (size_t i = 0, step = 0; i < count; step++) {
+        size_t before = i;
+        while (i < count && ns[i] < end * 1000)
+            i++;
+        int marks = (int)(((i - before) * MOST_MARKS + count - 1) / count); /* at least one */
+        if (marks > 0)
+            printf("%7lu to %6lu µs %6zu  %.*s\n", begin, end, i - before, marks, MARKS);
+        begin = end;
+        end = step % 3 == 1 ? end / 2 * 5 : end * 2;
+    }
 }
 
 void show_histograms(const struct recording *recording, const struct journeys *journeys)
@@ -138,27 +107,26 @@ void show_histograms(const struct recording *recording, const struct journeys *j
     size_t k;
 
     show_text(0,
-              "\nHow long each share took. On each line: a range of times, from its first figure "
-              "up to its second one; the number of journeys that took so long; and a bar for it. "
-              "Ranges without a journey are left out. Only complete journeys count, if there are "
-              "any.\n");
-    for (int back = 0; ns != NULL && back <= both; back++) {
-        const struct journey *leg = back ? journeys->other : journeys->list;
+              "\nHow long each share took in how many of the complete journeys. On each line: a "
+              "range of times, the number of journeys whose time is in it, and a bar. A bar of "
+              "%d marks means all of them. Ranges without a journey are left out.\n",
+              MOST_MARKS);
+    for (int leg = 0; ns != NULL && leg <= both; leg++)
         for (int share = 0; share < SHARES; share++) {
             char name[48];
+            const struct journey *first = leg ? journeys->other : journeys->list;
             snprintf(name, sizeof name, "%s%s",
-                     !both  ? ""
-                     : back ? "way back, "
-                            : "way in, ",
-                     show_share(recording, leg, (enum share)share));
-            show_histogram(journeys, back, ROW_SHARES + share, name, ns);
+                     !both ? ""
+                     : leg ? "way back, "
+                           : "way in, ",
+                     show_share(recording, first, (enum share)share));
+            show_histogram(name, ns, journeys_times(journeys, leg, ROW_SHARES + share, ns));
         }
-    }
     if (ns != NULL)
-        show_histogram(journeys, false, ROW_WHOLE, "in all", ns);
+        show_histogram("in all", ns, journeys_times(journeys, false, ROW_WHOLE, ns));
     free(ns);
     journeys_pick(journeys, "slowest", &k);
     show_text(
-        0, "The slowest is number %zu of %zu; --show slowest, or --show %zu, shows it hop by hop.",
+        0, "The slowest is number %zu of %zu: --show slowest shows its hops, and --show %zu, too.",
         k, journeys->count, k);
 }

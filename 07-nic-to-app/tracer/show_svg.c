@@ -275,82 +275,72 @@ bool show_svg(FILE *stream, const struct recording *recording, const struct jour
 
 /* ---- several recordings side by side ---- */
 
-#define FIRST_X 108 /* of the first column */
-#define COLUMN 86   /* from one column to the next */
+#define FIRST_X 108 /* of the first recording's line */
 #define BAND 30     /* from one hop to the next */
 
-static double column_x(size_t i)
+static double column_x(const struct comparison *all, size_t i)
 {
-    return FIRST_X + COLUMN * (double)i;
+    return FIRST_X + (all->count > 3 ? 86 : 140) * (double)i;
 }
 
-/* A hop of one recording: on the recording's line, a circle if there is an event. */
-static void draw_cell(const struct svg *svg, const struct column *column, double x, bool back,
-                      int hop, bool same)
+/* What one recording has of a hop or a share: on its line, a circle for an event. */
+static void draw_entry(const struct svg *svg, double x, const struct line *line, size_t i)
 {
-    const char *words = column->words[back][hop], *call = strchr(words, '_');
-    bool seen = column->typical[back]->at[hop] != NULL, named = column->ns[back][hop] >= 0 && !same;
-    char cell[CELL_SIZE];
+    const struct entry *entry = &line->at[i];
+    bool is_hop = line->row < HOPS,
+         named = !line->same && line->have > 1 && entry->seen && entry->ns >= 0;
+    bool is_call = strncmp(entry->words, "sys_", 4) == 0; /* sys_enter_ or sys_exit_ */
 
-    compare_cell(column, back, hop, cell);
-    fprintf(svg->front, "<path d=\"M%.0f %.0fv%d\" stroke=\"#64748b\"%s/>\n", x, svg->y, BAND,
-            seen ? "" : " stroke-dasharray=\"2 4\"");
-    if (seen)
-        fprintf(svg->front, "<circle cx=\"%.0f\" cy=\"%.0f\" r=\"5\" fill=\"%s\"/>\n", x,
-                svg->y + 15, colours[hops[hop].box].dark);
-    put_text(svg, seen ? "event" : "absent", x + 10, svg->y + (named ? 13 : 19), "%s", cell);
-    if (named) /* of a system call, without sys_enter and sys_exit */
+    fprintf(svg->boxes, "<path d=\"M%.0f %.0fv%d\" stroke=\"#64748b\"%s/>\n", x, svg->y, BAND,
+            is_hop && !entry->seen ? " stroke-dasharray=\"2 4\"" : "");
+    if (entry->seen)
+        fprintf(svg->boxes, "<circle cx=\"%.0f\" cy=\"%.0f\" r=\"5\" fill=\"%s\"/>\n", x,
+                svg->y + 15, colours[hops[line->row].box].dark);
+    put_text(svg,
+             !is_hop       ? "box"
+             : entry->seen ? "event"
+                           : "absent",
+             x + 10, svg->y + (named ? 13 : 19), "%s", entry->cell);
+    if (named)
         put_text(svg, "small", x + 10, svg->y + 25, "%s",
-                 strncmp(words, "sys_", 4) == 0 ? strchr(call + 1, '_') + 1 : words);
+                 is_call ? strchr(entry->words + 4, '_') + 1 : entry->words);
 }
 
-/* The hops of one share, each a coloured band, below the share's medians. */
-static void draw_share(struct svg *svg, const struct comparison *all, bool back, int share)
+static void draw_line(struct svg *svg, const struct comparison *all, const struct line *line)
 {
-    char cell[CELL_SIZE];
+    bool is_hop = line->row < HOPS;
+    double end = column_x(all, all->count);
 
-    put_text(svg, "box", 14, svg->y + 20, "%s%s", compare_share(all, back, share),
-             back ? ", back" : "");
-    for (size_t i = 0; i < all->count; i++) {
-        compare_cell(&all->column[i], back, ROW_SHARES + share, cell);
-        put_text(svg, "box", column_x(i) + 10, svg->y + 20, "%s", cell);
-    }
-    svg->y += BAND;
-    for (int hop = 0; hop < HOP_ACK; hop++) {
-        bool same = compare_same(all, back, hop);
-        if ((int)hops[hop].share != share || !compare_belongs(all, back, hop))
-            continue;
+    if (is_hop)
         fprintf(svg->boxes, "<rect x=\"8\" y=\"%.0f\" width=\"%.0f\" height=\"%d\" fill=\"%s\"/>\n",
-                svg->y, column_x(all->count) + 22, BAND, colours[hops[hop].box].light);
-        put_text(svg, "event", 24, svg->y + 19, "%s", hops[hop].name);
-        for (size_t i = 0; i < all->count; i++)
-            draw_cell(svg, &all->column[i], column_x(i), back, hop, same);
-        put_text(svg, "small", column_x(all->count) - 8, svg->y + 19, "%s",
-                 same ? "same" : "differs");
-        svg->y += BAND;
-    }
+                svg->y, end + 22, BAND, colours[hops[line->row].box].light);
+    put_text(svg, is_hop ? "event" : "box", is_hop ? 24 : 14, svg->y + 19, "%s%s", line->name,
+             line->back && !is_hop ? ", back" : "");
+    for (size_t i = 0; i < all->count; i++)
+        draw_entry(svg, column_x(all, i), line, i);
+    if (is_hop)
+        put_text(svg, "small", end - 10, svg->y + 19, "%s", line->same ? "same" : "differs");
+    svg->y += BAND;
 }
 
 bool show_comparison_svg(FILE *stream, const struct comparison *all)
 {
     struct svg svg = {.y = 84};
-    char cell[CELL_SIZE];
 
     if (!open_svg(&svg))
         return false;
     put_text(&svg, "title", 14, 30, "%zu journeys side by side", all->count);
     put_text(&svg, "about", 14, 50, "Median µs since the hop before; dashed: no event");
     for (size_t i = 0; i < all->count; i++)
-        put_text(&svg, "small", column_x(i) - 10, 74, "%s %s", all->column[i].name,
-                 all->column[i].recording.server);
-    for (int back = 0; back <= all->both; back++)
-        for (int share = 0; share < SHARES; share++)
-            draw_share(&svg, all, back, share);
-    put_text(&svg, "box", 14, svg.y + 20, "in all");
-    for (size_t i = 0; i < all->count; i++) {
-        compare_cell(&all->column[i], false, ROW_WHOLE, cell);
-        put_text(&svg, "box", column_x(i) + 10, svg.y + 20, "%s", cell);
+        put_text(&svg, "box", column_x(all, i) - 10, 76, "%s", all->column[i].name);
+    for (size_t i = 0; i < all->lines; i++)
+        draw_line(&svg, all, &all->line[i]);
+    for (size_t i = 0; i < all->count; i++, svg.y += 16) {
+        const struct column *column = &all->column[i];
+        put_text(&svg, "about", 14, svg.y + 16, "%s: over %s to %s%s", column->name,
+                 vias[column->recording.via].about, column->recording.server,
+                 compare_remark(column));
     }
-    svg.y += 2 * BAND;
-    return write_svg(stream, &svg, column_x(all->count) + 38, "Journeys side by side");
+    svg.y += 30;
+    return write_svg(stream, &svg, column_x(all, all->count) + 38, "Journeys side by side");
 }

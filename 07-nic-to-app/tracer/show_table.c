@@ -322,7 +322,7 @@ static void show_hop_of_many(const struct journeys *journeys, bool back, enum ho
         label = event_label(leg[i].at[hop]);
         seen++;
     }
-    show_percentiles(label, seen, ns, journeys_times(journeys, back, hop, ns, NULL));
+    show_percentiles(label, seen, ns, journeys_times(journeys, back, hop, ns));
 }
 
 static void show_acknowledgements(const struct journeys *journeys, const struct journey *leg)
@@ -387,7 +387,7 @@ void show_many(const struct recording *recording, const struct journeys *journey
     show_hops_of_many(journeys, false, ns);
     if (journeys->list[0].reply != NULL)
         show_hops_of_many(journeys, true, ns);
-    size_t count = journeys_times(journeys, false, ROW_WHOLE, ns, NULL);
+    size_t count = journeys_times(journeys, false, ROW_WHOLE, ns);
     putchar('\n');
     show_percentiles("first to last", count, ns, count);
     free(ns);
