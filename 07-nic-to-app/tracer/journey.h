@@ -215,14 +215,15 @@ struct column {       /* one recording */
 };
 struct line { /* a hop, a share, or the whole; `back`: of journeys.other */
     int row;
-    bool back, same; /* same: all have the same event, or have none for the same reason */
-    size_t have;     /* how many have an event */
+    unsigned percent; /* 50: the medians; or 99 */
+    bool back, same;  /* same: all have the same event, or have none for the same reason */
+    size_t have;      /* how many have an event */
     const char *name;
     struct entry { /* what one recording has of it */
         bool seen;
-        int64_t ns;           /* the median; -1: there is none */
+        int64_t ns;           /* the percentile; -1: there is none */
         const char *words;    /* a hop's event, or why there is none */
-        char cell[CELL_SIZE]; /* the median in µs, or why there is none */
+        char cell[CELL_SIZE]; /* the same in µs, or why there is none */
     } at[MAX_COMPARED];
 };
 struct comparison {

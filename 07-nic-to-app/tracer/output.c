@@ -178,7 +178,7 @@ int trace_all(struct plan *plan, const char *folder, const struct output *output
     static struct comparison all;
     static char path[MAX_COMPARED][4096];
     const char *recorded[MAX_COMPARED];
-    char why[WHY_SIZE];
+    char why[WHY_SIZE] = "Fewer than two servers are there.";
 
     run_catch_signals();
     for (int i = 0; i < MAX_COMPARED; i++) {

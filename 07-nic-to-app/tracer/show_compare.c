@@ -12,49 +12,62 @@
 /* ---- the lines of the table ---- */
 
 /* Fill in what one recording has of this row.  The array has room for the times of all journeys. */
-static void measure(const struct column *column, bool back, int row, uint64_t *ns,
+static void measure(const struct column *column, const struct line *line, uint64_t *ns,
                     struct entry *entry)
 {
     static const char *const absent[HOP_STATES] = {"not here", "",         "before",
                                                    "merged",   "unneeded", "not seen",
                                                    "unasked",  "no event", "unknown"};
-    const struct journey *typical = column->typical[back];
+    int row = line->row;
+    const struct journey *typical = column->typical[line->back];
     enum hop_state state = row < HOPS ? typical->state[row] : NOT_ON_PATH;
     bool is_timed = row >= HOPS || journey_is_step(typical, row);
-    size_t count = is_timed ? journeys_times(&column->journeys, back, row, ns) : 0;
-    uint64_t median = percentile(ns, count, 50);
+    size_t count = is_timed ? journeys_times(&column->journeys, line->back, row, ns) : 0;
+    uint64_t taken = percentile(ns, count, line->percent);
 
     entry->seen = row < HOPS && typical->at[row] != NULL;
     entry->words = row >= HOPS             ? ""
                    : state == BEGAN_BEFORE ? "called before the packet"
                    : entry->seen           ? event_label(typical->at[row])
                                            : show_state(state);
-    entry->ns = count > 0 && (row < HOPS || median > 0) ? (int64_t)median : -1;
+    entry->ns = count > 0 && (row < HOPS || taken > 0) ? (int64_t)taken : -1;
     if (entry->ns >= 0)
-        snprintf(entry->cell, CELL_SIZE, "%.*f", median < 10000000 ? 1 : 0, show_us(median));
+        snprintf(entry->cell, CELL_SIZE, "%.*f", taken < 10000000 ? 1 : 0, show_us(taken));
     else
         snprintf(entry->cell, CELL_SIZE, "%s", row < HOPS ? absent[state] : "-");
 }
 
 /* Add a line, unless it is of a hop that is on the path of none. */
-static void add_line(struct comparison *all, bool back, int row, uint64_t *ns)
+static void add_line(struct comparison *all, bool back, int row, unsigned percent, uint64_t *ns)
 {
     struct line *line = &all->line[all->lines];
     const struct column *first = &all->column[0];
     bool belongs = row >= HOPS;
 
-    *line = (struct line){.row = row, .back = back, .same = true};
+    *line = (struct line){.row = row, .percent = percent, .back = back, .same = true};
     line->name = row < HOPS         ? hops[row].name
                  : row == ROW_WHOLE ? "in all"
                                     : show_share(&first->recording, first->typical[back],
                                                  (enum share)(row - ROW_SHARES));
     for (size_t i = 0; i < all->count; i++) {
-        measure(&all->column[i], back, row, ns, &line->at[i]);
+        measure(&all->column[i], line, ns, &line->at[i]);
         line->same = line->same && strcmp(line->at[i].words, line->at[0].words) == 0;
         line->have += line->at[i].seen;
         belongs = belongs || all->column[i].typical[back]->state[row] != NOT_ON_PATH;
     }
     all->lines += belongs;
+}
+
+static void add_lines(struct comparison *all, unsigned percent, uint64_t *ns)
+{
+    for (int back = 0; back <= all->both; back++)
+        for (int share = 0; share < SHARES; share++) {
+            add_line(all, back, ROW_SHARES + share, percent, ns);
+            for (int hop = 0; hop < HOP_ACK && percent == 50; hop++)
+                if ((int)hops[hop].share == share)
+                    add_line(all, back, hop, percent, ns);
+        }
+    add_line(all, false, ROW_WHOLE, percent, ns);
 }
 
 bool compare_prepare(struct comparison *all)
@@ -64,30 +77,24 @@ bool compare_prepare(struct comparison *all)
     all->both = all->column[0].journeys.list[0].reply != NULL;
     for (size_t i = 0; i < all->count; i++) {
         struct column *column = &all->column[i];
-        const struct journeys *journeys = &column->journeys;
         const char *slash = strrchr(column->file, '/'),
                    *base = slash != NULL ? slash + 1 : column->file;
         /* The seven servers are called by their numbers; other recordings get letters. */
         if (base[0] == '0' && base[1] != '\0' && base[2] == '-')
-            snprintf(column->name, sizeof column->name, "%.2s", base);
+            memcpy(column->name, base, 2);
         else
-            snprintf(column->name, sizeof column->name, "%c", (int)('A' + i));
-        column->typical[0] = journeys_typical(journeys);
-        column->typical[1] = &journeys->other[column->typical[0] - journeys->list];
-        most = journeys->count > most ? journeys->count : most;
+            column->name[0] = (char)('A' + i);
+        column->typical[0] = journeys_typical(&column->journeys);
+        column->typical[1] = column->journeys.other + (column->typical[0] - column->journeys.list);
+        most = column->journeys.count > most ? column->journeys.count : most;
     }
     uint64_t *ns = calloc(most, sizeof *ns);
-    for (int back = 0; ns != NULL && back <= all->both; back++)
-        for (int share = 0; share < SHARES; share++) {
-            add_line(all, back, ROW_SHARES + share, ns);
-            for (int hop = 0; hop < HOP_ACK; hop++)
-                if ((int)hops[hop].share == share)
-                    add_line(all, back, hop, ns);
-        }
-    if (ns != NULL)
-        add_line(all, false, ROW_WHOLE, ns);
+    if (ns == NULL)
+        return false;
+    add_lines(all, 50, ns);
+    add_lines(all, 99, ns);
     free(ns);
-    return ns != NULL;
+    return true;
 }
 
 /* ---- the table ---- */
@@ -123,6 +130,8 @@ static void show_table(const struct comparison *all)
         printf(" %8s", all->column[i].name);
     puts(all->count == 2 ? "     B - A" : "");
     for (const struct line *line = all->line; line < all->line + all->lines; line++) {
+        if (line->percent == 99 && line[-1].percent == 50)
+            puts("99th percentile:");
         if (all->both && line->row == ROW_SHARES)
             puts(line->back ? "the way back:" : "the way in:");
         show_line(all, line);
@@ -174,8 +183,10 @@ static void show_different_hops(const struct comparison *all)
     }
 }
 
-/* Of the lines from `row` on, the one whose medians differ most, and whose these are; or NULL. */
-static const struct line *widest(const struct comparison *all, int row, size_t *low, size_t *high)
+/* Of the lines from `row` on with these percentiles, the one whose figures differ most, and whose
+ * these are; or NULL. */
+static const struct line *widest(const struct comparison *all, unsigned percent, int row,
+                                 size_t *low, size_t *high)
 {
     const struct line *found = NULL;
     int64_t most = 0;
@@ -183,7 +194,8 @@ static const struct line *widest(const struct comparison *all, int row, size_t *
     for (const struct line *line = all->line; line < all->line + all->lines; line++)
         for (size_t i = 0; i < all->count * all->count; i++) {
             const struct entry *a = &line->at[i / all->count], *b = &line->at[i % all->count];
-            if (line->row < row || line->row == ROW_WHOLE || a->ns < 0 || b->ns - a->ns <= most)
+            if (line->percent != percent || line->row < row || line->row == ROW_WHOLE ||
+                a->ns < 0 || b->ns - a->ns <= most)
                 continue;
             most = b->ns - a->ns;
             found = line;
@@ -193,19 +205,21 @@ static const struct line *widest(const struct comparison *all, int row, size_t *
     return found;
 }
 
-static void show_greatest_difference(const struct comparison *all)
+static void show_greatest_differences(const struct comparison *all)
 {
     size_t low, high, fewest = FEW;
-    const struct line *share = widest(all, ROW_SHARES, &low, &high);
 
-    if (share == NULL)
-        return;
-    show_text(0, "The share that differs most: %s%s, from %s µs (%s) to %s µs (%s).", share->name,
-              share->back ? " on the way back" : "", share->at[low].cell, all->column[low].name,
-              share->at[high].cell, all->column[high].name);
+    for (unsigned percent = 50; percent <= 99; percent += 49) {
+        const struct line *share = widest(all, percent, ROW_SHARES, &low, &high);
+        if (share != NULL)
+            show_text(0, "The share whose %s differs most: %s%s, from %s µs (%s) to %s µs (%s).",
+                      percent == 50 ? "median" : "99th percentile", share->name,
+                      share->back ? " on the way back" : "", share->at[low].cell,
+                      all->column[low].name, share->at[high].cell, all->column[high].name);
+    }
     for (size_t i = 0; i < all->count; i++)
         fewest = all->column[i].journeys.count < fewest ? all->column[i].journeys.count : fewest;
-    if (fewest < FEW)
+    if (fewest < FEW && widest(all, 50, 0, &low, &high) != NULL)
         show_text(0,
                   "One of these has fewer than %d packets, so a difference in time may be chance.",
                   FEW);
@@ -227,12 +241,13 @@ static void show_words(const struct comparison *all)
               all->count > 2 ? " (same: all have the same event)" : "");
     show_different_hops(all);
     if (same)
-        show_text(2, widest(all, 0, &low, &high) == NULL
-                         ? "nothing, and the times do not differ either"
-                         : "nothing: all have the same hops, with the same events");
+        show_text(2,
+                  widest(all, 99, 0, &low, &high) == NULL && widest(all, 50, 0, &low, &high) == NULL
+                      ? "nothing, and the times do not differ either"
+                      : "nothing: all have the same hops, with the same events");
     show_groups(all, "how the server waits", waits);
     show_groups(all, "Linux", kernels);
-    show_greatest_difference(all);
+    show_greatest_differences(all);
 }
 
 /* Traces are from Linux, which has no kqueue. */

@@ -334,7 +334,8 @@ bool show_comparison_svg(FILE *stream, const struct comparison *all)
     for (size_t i = 0; i < all->count; i++)
         put_text(&svg, "box", column_x(all, i) - 10, 76, "%s", all->column[i].name);
     for (size_t i = 0; i < all->lines; i++)
-        draw_line(&svg, all, &all->line[i]);
+        if (all->line[i].percent == 50)
+            draw_line(&svg, all, &all->line[i]);
     for (size_t i = 0; i < all->count; i++, svg.y += 16) {
         const struct column *column = &all->column[i];
         put_text(&svg, "about", 14, svg.y + 16, "%s: over %s to %s%s", column->name,

@@ -30,34 +30,33 @@ static struct {
 
 static void usage(FILE *stream)
 {
-    fputs(
-        "usage: trace [OPTION...]              follow one packet to ./server\n"
-        "       trace attach PORT [OPTION...]  follow one to a server that is already running\n"
-        "       trace replay FILE [OPTION...]  show a recorded run, without root, on any system\n"
-        "       trace compare FILE FILE...     show recorded runs side by side, two to seven\n"
-        "       trace all [OPTION...]          the same for packets to each of the seven servers\n"
-        "       trace explain [HOP]            explain a hop, or list all of them\n"
-        "  -n N             follow N packets, and show how long each hop takes\n"
-        "  --via PATH       the packet's path: lo, veth, tap, gro or rps (default: lo)\n"
-        "  --way WAY        follow the request (in), its echo (back) or both (default: in)\n"
-        "  --server PROGRAM start this server instead, as: PROGRAM -b ADDRESS -p 0\n"
-        "  --cpu N          the CPU for client and server, or: any (default: 0)\n"
-        "  --json FILE      write a trace that Perfetto and Chrome's tracing page can load\n"
-        "  --svg FILE       draw the journey of the first packet\n"
-        "  --record FILE    store the events for trace replay\n"
-        "                   One of these three files may be -, which means standard output.\n"
-        "                   The text that normally goes there then goes to standard error.\n"
-        "  --brief          for one packet, print one line for each hop, without reasons\n"
-        "  --show WHICH     of several journeys, show this one hop by hop: slowest, fastest,\n"
-        "                   median, or its number\n"
-        "  --watch          send nothing; follow the next N packets that others send\n"
-        "  --device DEV     with attach or --watch: the device that packets use (default: lo)\n"
-        "  -b ADDRESS       with attach or --watch: the server's address, IPv4 or IPv6\n"
-        "                   (default: 127.0.0.1, and with attach also ::1)\n"
-        "  -p PORT          with --watch: the port for ./server (default: any free port)\n"
-        "  -h               print this help\n"
-        "Memory: at most 256 MiB for the events, and 32 MiB in the kernel.\n",
-        stream);
+    fputs("usage: trace [OPTION...]              follow one packet to ./server\n"
+          "       trace attach PORT [OPTION...]  follow one to a server that is already running\n"
+          "       trace replay FILE [OPTION...]  show a recorded run, without root, on any system\n"
+          "       trace compare FILE FILE...     show two to seven recorded runs side by side\n"
+          "       trace all [OPTION...]          the same for packets to the seven servers\n"
+          "       trace explain [HOP]            explain a hop, or list all of them\n"
+          "  -n N             follow N packets, and show how long each hop takes\n"
+          "  --via PATH       the packet's path: lo, veth, tap, gro or rps (default: lo)\n"
+          "  --way WAY        follow the request (in), its echo (back) or both (default: in)\n"
+          "  --server PROGRAM start this server instead, as: PROGRAM -b ADDRESS -p 0\n"
+          "  --cpu N          the CPU for client and server, or: any (default: 0)\n"
+          "  --json FILE      write a trace that Perfetto and Chrome's tracing page can load\n"
+          "  --svg FILE       draw the journey of the first packet\n"
+          "  --record FILE    store the events for trace replay\n"
+          "                   One of these three files may be -, which means standard output.\n"
+          "                   The text that normally goes there then goes to standard error.\n"
+          "  --brief          for one packet, print one line for each hop, without reasons\n"
+          "  --show WHICH     of several journeys, show this one hop by hop: slowest, fastest,\n"
+          "                   median, or its number\n"
+          "  --watch          send nothing; follow the next N packets that others send\n"
+          "  --device DEV     with attach or --watch: the device that packets use (default: lo)\n"
+          "  -b ADDRESS       with attach or --watch: the server's address, IPv4 or IPv6\n"
+          "                   (default: 127.0.0.1, and with attach also ::1)\n"
+          "  -p PORT          with --watch: the port for ./server (default: any free port)\n"
+          "  -h               print this help\n"
+          "Memory: at most 256 MiB for the events, and 32 MiB in the kernel.\n",
+          stream);
 }
 
 _Noreturn static void bad_usage(const char *what, const char *why)
@@ -299,7 +298,9 @@ static void check_cpu(void)
 static int parse_command(int argc, char **argv, const char *word[MAX_WORDS],
                          const struct command **command)
 {
-    int words = parse_words(argc, argv, word) - 1;
+    int words = parse_words(argc, argv, word);
+
+    words -= words > 0;
 
     parse_values();
     *command = find_command(word[0]);
