@@ -2,8 +2,6 @@
  * interrupt or the frame, and the sender's call. */
 #include "journey.h"
 
-#include <string.h>
-
 #define WRAP 65536
 
 /* TCP gets a packet from the stack without a pause: on the same CPU, in the same thread, before
@@ -136,7 +134,7 @@ static void find_interrupt(struct journey *journey, const struct event *softirq)
     if (raise->context == 's' || journey->at[HOP_IRQ] != NULL || journey->recording->lost > 0)
         return;
     journey->raised = raise->context == 't' ? BY_THREAD : BY_TIMER;
-    if (journey->raised == BY_THREAD) /* a timer only interrupts the thread */
+    if (journey->raised == BY_THREAD && journey->worker == NULL) /* a timer only interrupts one */
         journey->raiser = recording_thread(journey->recording, raise->pid);
     journey->state[HOP_IRQ] = NOT_ON_PATH;
 }

@@ -1,25 +1,14 @@
 /* The client that sends the packets.  It is a process of its own, because its events must be
  * distinguishable from those of the tracer, which reads the rings. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/tcp.h>
-#include <poll.h>
-#include <sched.h>
-#include <signal.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define ANSWER_SECONDS 5 /* then the server is taken not to answer */
 
@@ -174,17 +163,16 @@ void client_go(const struct client *client)
     (void)written; /* If this fails, the client has ended, and there will be no report. */
 }
 
-bool client_stamps(const struct client *client, struct recording *recording)
+void client_stamps(const struct client *client, struct recording *recording)
 {
-    bool room = true;
-
-    for (const struct turn *turn = client->turn; room && turn < client->turn + client->turns;
-         turn++)
-        room = recording_stamp(recording, "client_starts", turn->start, client->pid,
-                               turn->start_cpu) != NULL &&
-               recording_stamp(recording, "client_is_done", turn->done, client->pid,
-                               turn->done_cpu) != NULL;
-    return room;
+    for (const struct turn *turn = client->turn; turn < client->turn + client->turns; turn++) {
+        struct event event =
+            recording_stamp(recording, "client_starts", turn->start, client->pid, turn->start_cpu);
+        recording_add(recording, &event);
+        event =
+            recording_stamp(recording, "client_is_done", turn->done, client->pid, turn->done_cpu);
+        recording_add(recording, &event);
+    }
 }
 
 void client_end(struct client *client)

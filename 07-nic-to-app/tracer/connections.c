@@ -1,13 +1,7 @@
 /* The connections on the server's port, and which of them are the server's. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
-
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 
 /* ---- /proc/net/tcp ---- */
 
@@ -143,7 +137,7 @@ static void learn_reader(struct connections *connections, const struct recording
         connection->reader = copy->pid;
 }
 
-bool connections_learn(struct connections *connections, struct recording *recording, uint64_t until)
+void connections_learn(struct connections *connections, struct recording *recording, uint64_t until)
 {
     recording_sort(recording);
     size_t i = recording->count;
@@ -156,13 +150,13 @@ bool connections_learn(struct connections *connections, struct recording *record
         if (event_kind(event) != HOP_TCP)
             continue;
         struct connection *connection = find(connections, event->value[SLOT_COOKIE]);
-        if (connection == NULL && (connection = add(connections, event)) == NULL)
-            return false;
-        connection->packets += event->value[SLOT_LEN] > 0;
+        if (connection == NULL)
+            connection = add(connections, event);
+        if (connection != NULL) /* without memory, the connection is not followed */
+            connection->packets += event->value[SLOT_LEN] > 0;
     }
     connections->learned = until;
     decide(connections);
-    return true;
 }
 
 size_t connections_packets(const struct connections *connections)

@@ -13,14 +13,13 @@
  * See include/linux/ring_buffer.h in the kernel. */
 #include "trace.h"
 
-#include <string.h>
-
 #define COMMON_FIELDS 8 /* bytes: the event's id, flags, preemption count and thread */
 #define FLAG_HARDIRQ 0x08
 #define FLAG_SOFTIRQ 0x10
 /* Of the number of used bytes.  The upper bits flag lost events, and a count of them may follow the
  * data; the tracer reads that count from the file `stats` instead. */
 #define USED_MASK 0xfffffU
+#define BIG_END (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
 
 bool decoder_learn(struct decoder *decoder, size_t type, const struct event_format *format)
 {
@@ -38,11 +37,7 @@ static uint64_t number_at(const unsigned char *bytes, unsigned size)
 
     if (size > sizeof value)
         return 0;
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    memcpy((unsigned char *)&value + sizeof value - size, bytes, size);
-#else
-    memcpy(&value, bytes, size);
-#endif
+    memcpy((unsigned char *)&value + (BIG_END ? sizeof value - size : 0), bytes, size);
     return value;
 }
 
@@ -84,13 +79,9 @@ uint64_t address_key(const unsigned char *bytes, size_t size)
     return (half[0] ^ half[1] * 0x9e3779b97f4a7c15U) | UINT64_C(1) << 63;
 }
 
-/* A socket address: the family (2 bytes), the port (2), and the address, which in IPv6 comes after
- * four more bytes.  Linux has the same number for each family on every machine. */
+/* The size of a socket address: the family (2 bytes), the port (2), and the address, which in IPv6
+ * comes after four more bytes.  Linux has the same number for each family on every machine. */
 #define SOCKET_ADDRESS 28
-static uint64_t decode_address(const unsigned char *data)
-{
-    return number_at(data, 2) == 10 ? address_key(data + 8, 16) : address_key(data + 4, 4);
-}
 
 static void decode_places(const struct event_format *format, struct event *event,
                           const unsigned char *data, unsigned length)
@@ -103,9 +94,10 @@ static void decode_places(const struct event_format *format, struct event *event
             decode_name(event, place, data, length);
             continue;
         }
-        uint64_t value = place->size == SOCKET_ADDRESS
-                             ? decode_address(data + place->offset)
-                             : number_at(data + place->offset, place->size);
+        const unsigned char *at = data + place->offset;
+        uint64_t value = place->size != SOCKET_ADDRESS ? number_at(at, place->size)
+                         : number_at(at, 2) == 10      ? address_key(at + 8, 16)
+                                                       : address_key(at + 4, 4);
         if (place->is_signed && place->size < 8 && (value >> (place->size * 8 - 1) & 1) != 0)
             value |= UINT64_MAX << (place->size * 8);
         event_set(event, place->slot, value);
@@ -113,16 +105,14 @@ static void decode_places(const struct event_format *format, struct event *event
 }
 
 /* The common fields have been the same eight bytes in every kernel. */
-static bool decode_event(const struct decoder *decoder, int cpu, uint64_t ns,
+static void decode_event(const struct decoder *decoder, int cpu, uint64_t ns,
                          const unsigned char *data, unsigned length, struct recording *recording)
 {
     struct event event = {.ns = ns, .cpu = (int16_t)cpu, .context = 't'};
 
-    if (length < COMMON_FIELDS)
-        return true;
-    unsigned id = (unsigned)number_at(data, 2);
+    unsigned id = length < COMMON_FIELDS ? 0 : (unsigned)number_at(data, 2);
     if (id >= MAX_EVENT_IDS || decoder->type_of[id] == 0)
-        return true;
+        return;
     event.type = (uint8_t)(decoder->type_of[id] - 1);
     if ((data[2] & FLAG_SOFTIRQ) != 0)
         event.context = 's';
@@ -130,7 +120,7 @@ static bool decode_event(const struct decoder *decoder, int cpu, uint64_t ns,
         event.context = 'h';
     event.pid = (int32_t)number_at(data + 4, 4);
     decode_places(&decoder->event[event.type], &event, data, length);
-    return recording_add(recording, &event);
+    recording_add(recording, &event);
 }
 
 struct record {
@@ -144,11 +134,7 @@ static struct record parse_record(const unsigned char *at, unsigned left, uint64
 {
     struct record record = {.length = 8, .data = 4};
     uint32_t head = (uint32_t)number_at(at, 4);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    uint32_t type = head >> 27, delta = head & 0x7ffffff;
-#else
-    uint32_t type = head & 31, delta = head >> 5;
-#endif
+    uint32_t type = BIG_END ? head >> 27 : head & 31, delta = BIG_END ? head << 5 >> 5 : head >> 5;
     uint64_t word = left >= 8 ? number_at(at + 4, 4) : 0;
 
     if (type == 30) {
@@ -171,13 +157,13 @@ static struct record parse_record(const unsigned char *at, unsigned left, uint64
     return record;
 }
 
-bool decoder_page(const struct decoder *decoder, int cpu, const unsigned char *page, size_t length,
+void decoder_page(const struct decoder *decoder, int cpu, const unsigned char *page, size_t length,
                   struct recording *recording)
 {
     const struct page_format *format = &decoder->page;
 
     if (length <= format->data_offset)
-        return true;
+        return;
     const unsigned char *data = page + format->data_offset;
     size_t left = length - format->data_offset;
     uint64_t time = number_at(page, 8);
@@ -188,10 +174,9 @@ bool decoder_page(const struct decoder *decoder, int cpu, const unsigned char *p
         struct record record = parse_record(data + at, used - at, &time);
         if (record.is_end)
             break;
-        if (record.is_event && !decode_event(decoder, cpu, time, data + at + record.data,
-                                             record.data_length, recording))
-            return false;
+        if (record.is_event)
+            decode_event(decoder, cpu, time, data + at + record.data, record.data_length,
+                         recording);
         at += record.length;
     }
-    return true;
 }

@@ -1,14 +1,5 @@
 /* Small files and folders, of /proc and tracefs. */
-#define _GNU_SOURCE
-
 #include "trace.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #define PATH_SIZE 600
 

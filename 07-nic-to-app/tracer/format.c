@@ -1,11 +1,6 @@
 /* Parsing the format files of tracefs.  They say where each value of an event is, so the tracer
  * does not need to know the kernel's version. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "trace.h"
-
-#include <stdlib.h>
-#include <string.h>
 
 unsigned format_number(const char *text, const char *label)
 {
@@ -27,7 +22,7 @@ static bool declares(const char *line, const char *name)
     if (bracket != NULL && bracket[1] != ']')
         end = bracket;
     return (size_t)(end - line) > length && strncmp(end - length, name, length) == 0 &&
-           end[-(ptrdiff_t)length - 1] == ' ';
+           *(end - length - 1) == ' ';
 }
 
 bool format_parse_event(char *text, const struct event_type *type, struct event_format *format)

@@ -2,8 +2,6 @@
  * copies its bytes. */
 #include "journey.h"
 
-#include <string.h>
-
 #define THREAD_CALLS                                                                               \
     (BIT(HOP_WAIT) | BIT(HOP_RECV) | BIT(HOP_RETURN) | BIT(HOP_SEND) | BIT(KIND_SEND_END))
 /* After one of these events, a wake-up on the same CPU is for another packet. */

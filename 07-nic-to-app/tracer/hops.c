@@ -1,8 +1,6 @@
 /* The tables: every event that the tracer knows, every hop, and every path of a packet. */
 #include "hops.h"
 
-#include <string.h>
-
 const char *const slot_names[SLOTS_RECORDED] = {"skb",    "sock", "cookie",    "fd",    "len",
                                                 "ret",    "vec",  "irq",       "task",  "from",
                                                 "to_cpu", "port", "coroutine", "packet"};

@@ -1,12 +1,20 @@
 /* What can be observed of a packet's journey, and what each hop means.  Every other file reads
  * these tables: the tracer learns which events to enable, the stitcher how to classify them, and
- * the output what to print. */
+ * the output what to print.  So this is the place for the system headers that most files need. */
 #ifndef HOPS_H
 #define HOPS_H
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* for all of Linux's functions; other systems declare theirs without it */
+#endif
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 // clang-format off
 /* The boxes of the drawing, from the card to the code, and before them the sender. */

@@ -1,19 +1,10 @@
 /* A trace instance: a folder in tracefs with rings, filters and switches of its own, so that the
  * global trace buffer is never touched.  It is created with mkdir and removed with rmdir. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
 
-#include <errno.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define INSTANCES TRACEFS "/instances/"
 #define NAME "echo-trace-%ld-%llu" /* the process's number and when it began */
@@ -75,8 +66,7 @@ static const char *reason(int error, bool mounted)
         return "You are root, and still may not use the kernel's tracepoints: this looks like a "
                "container.";
     if (!mounted && error == ENODEV)
-        return "tracefs, where the kernel's tracepoints are, cannot be mounted: this kernel was "
-               "built without it.";
+        return NOT_MOUNTED "this kernel was built without it.";
     if (!mounted && (error == ENOENT || error == ENOTDIR))
         return NOT_MOUNTED "there is no directory " TRACEFS ". Is sysfs mounted on /sys?";
     if (mounted && error == ENOENT)

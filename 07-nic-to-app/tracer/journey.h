@@ -5,8 +5,6 @@
 
 #include "hops.h"
 
-#include <stdio.h>
-
 /* ---- recording.c: the events of one run, and what is needed to interpret them ---- */
 
 #define MAX_EVENTS 20000000 /* a recording that claims more is damaged */
@@ -30,7 +28,7 @@ struct recording {
     uint64_t unavailable;       /* a bit for each that this kernel or this server does not have */
     bool lists_unavailable;     /* false: an older recording, which does not say what was missing */
     uint32_t kinds;             /* a bit for each kind of event that the recording contains */
-    uint64_t lost;              /* how many events the kernel had no room for */
+    uint64_t lost;              /* how many events there was no room for */
     enum via via;
     unsigned port;
     unsigned peer; /* the client's port, if the replies were traced; otherwise 0 */
@@ -41,10 +39,11 @@ struct recording {
     char note[NOTES][NOTE_SIZE];              /* other findings, a sentence each */
 };
 
-bool recording_add(struct recording *recording, const struct event *event); /* false: no memory */
-/* Add an event that this program or the server reports itself.  NULL: no memory. */
-struct event *recording_stamp(struct recording *recording, const char *name, uint64_t ns, int pid,
-                              int cpu);
+/* Add an event.  Without memory for it, it is lost, and counted as such. */
+void recording_add(struct recording *recording, const struct event *event);
+/* An event that this program or the server reports itself, to be completed and added. */
+struct event recording_stamp(struct recording *recording, const char *name, uint64_t ns, int pid,
+                             int cpu);
 void recording_drop_before(struct recording *recording, uint64_t ns);
 void recording_sort(struct recording *recording);
 /* Mark the events of this provider that there are not as not available. */
@@ -95,8 +94,8 @@ struct journey {
     uint64_t size;   /* the bytes of data */
     bool size_wraps; /* ... to which a multiple of 65,536 may have to be added */
     enum { BY_INTERRUPT, BY_THREAD, BY_TIMER } raised; /* what scheduled NET_RX */
-    const char *raiser;    /* the kernel's thread that scheduled NET_RX; or NULL */
     const char *worker;    /* the kernel's thread in which the packet was received; or NULL */
+    const char *raiser;    /* without one: the kernel's thread that scheduled NET_RX; or NULL */
     bool inside_send;      /* the packet was received before the sender's call returned */
     bool back;             /* this is a reply: the server sends and the client receives */
     unsigned segments;     /* in how many segments the reply came; this is the last of them */

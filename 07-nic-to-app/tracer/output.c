@@ -1,15 +1,6 @@
 /* Where the events come from, from the best source to the last resort (tracepoints, sockets, a
  * recording), and what the user gets to see of them: text, and the files asked for. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "trace.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 _Noreturn void output_fail(const char *what, const char *why)
 {
@@ -25,7 +16,11 @@ static bool is_stdout(const char *file)
 /* The file gets a descriptor of its own for standard output, which then becomes standard error. */
 void output_begin(struct output *output)
 {
-    if (!is_stdout(output->json) && !is_stdout(output->svg) && !is_stdout(output->record))
+    bool piped = false;
+
+    for (int i = 0; i < FILES; i++)
+        piped |= is_stdout(output->file[i]);
+    if (!piped)
         return;
     int copy = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     output->piped = copy != -1 ? fdopen(copy, "w") : NULL;
@@ -46,22 +41,21 @@ int output_end(int code)
 static void write_files(const struct output *output, const struct journeys *journeys,
                         const struct journey *one, const struct comparison *all)
 {
-    const char *const files[] = {output->json, output->svg, output->record};
-
-    for (int i = 0; i < 3; i++) {
-        if (files[i] == NULL)
+    for (int i = 0; i < FILES; i++) {
+        const char *file = output->file[i];
+        if (file == NULL)
             continue;
-        FILE *stream = is_stdout(files[i]) ? output->piped : fopen(files[i], "w");
+        FILE *stream = is_stdout(file) ? output->piped : fopen(file, "w");
         if (stream == NULL)
-            output_fail(files[i], strerror(errno));
-        bool done = all != NULL ? show_comparison_svg(stream, all)
-                    : i == 0    ? show_json(stream, one->recording, journeys)
-                    : i == 1    ? show_svg(stream, one->recording, one)
-                                : recording_write(one->recording, stream);
+            output_fail(file, strerror(errno));
+        bool done = all != NULL      ? show_comparison_svg(stream, all)
+                    : i == FILE_JSON ? show_json(stream, one->recording, journeys)
+                    : i == FILE_SVG  ? show_svg(stream, one->recording, one)
+                                     : recording_write(one->recording, stream);
         if (fclose(stream) != 0 || !done)
-            output_fail(files[i], "could not be written completely");
-        if (!is_stdout(files[i]))
-            printf("written: %s\n", files[i]);
+            output_fail(file, "could not be written completely");
+        if (!is_stdout(file))
+            printf("written: %s\n", file);
     }
 }
 
@@ -212,7 +206,7 @@ int trace_all(struct plan *plan, const char *folder, const struct output *output
 int trace_with_best_source(const struct plan *plan, bool was_specific, const char *last_resort,
                            const struct output *output)
 {
-    struct recording recording;
+    struct recording recording = {0};
     struct output rest = *output; /* for a source that has the way in only */
     char why[WHY_SIZE];
 

@@ -3,18 +3,10 @@
  * The devices are created in network namespaces without a name.  Such a namespace exists as long as
  * a process is in it or a descriptor refers to it, and its devices end with it.  So there is
  * nothing to clean up, even if the tracer is killed. */
-#define _GNU_SOURCE
-
 #include "trace.h"
-
-#include <stdio.h>
-#include <string.h>
 
 #ifndef CANNOT_TRACE
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <linux/ethtool.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
@@ -22,13 +14,9 @@
 #include <linux/sockios.h>
 #include <linux/veth.h>
 #include <net/if.h>
-#include <sched.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 /* Addresses that RFC 5737 reserves for documentation: no real network uses them. */
 #define SERVER_ADDRESS "192.0.2.1"

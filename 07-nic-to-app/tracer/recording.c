@@ -21,29 +21,24 @@
  * context (t: thread, s: software interrupt, h: hardware interrupt), event, and its values.  In
  * skb=1 the number is not an address: kernel addresses are confidential, so each is replaced by a
  * number, in order of appearance.  A recording without the line "unavailable" is an older one. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "journey.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/utsname.h>
 
 #define HEADER "echo-journey 1"
 #define LINE_SIZE 2048
 
-bool recording_add(struct recording *recording, const struct event *event)
+void recording_add(struct recording *recording, const struct event *event)
 {
     if (recording->count == recording->room) {
         size_t larger = recording->room * 2 + 1024;
         if (larger > KEPT_EVENTS && recording->room < KEPT_EVENTS)
             larger = KEPT_EVENTS + 4096; /* the last page may exceed the limit */
         struct event *events = realloc(recording->events, larger * sizeof *events);
-        if (events == NULL)
-            return false;
+        if (events == NULL) {
+            recording->lost++;
+            return;
+        }
         recording->events = events;
         recording->room = larger;
     }
@@ -51,18 +46,16 @@ bool recording_add(struct recording *recording, const struct event *event)
     recording->events[recording->count].order = (uint32_t)recording->count;
     recording->kinds |= 1U << event_kind(event);
     recording->count++;
-    return true;
 }
 
-struct event *recording_stamp(struct recording *recording, const char *name, uint64_t ns, int pid,
-                              int cpu)
+struct event recording_stamp(struct recording *recording, const char *name, uint64_t ns, int pid,
+                             int cpu)
 {
     int type = event_type_find(name);
-    struct event event = {
-        .ns = ns, .pid = pid, .cpu = (int16_t)cpu, .type = (uint8_t)type, .context = 't'};
 
     recording->asked |= (uint64_t)1 << type;
-    return recording_add(recording, &event) ? &recording->events[recording->count - 1] : NULL;
+    return (struct event){
+        .ns = ns, .pid = pid, .cpu = (int16_t)cpu, .type = (uint8_t)type, .context = 't'};
 }
 
 void recording_drop_before(struct recording *recording, uint64_t ns)
@@ -193,14 +186,6 @@ bool recording_finish(struct recording *recording)
 
 /* ---- writing ---- */
 
-/* Write the name as one word: a space in a thread's name would end it. */
-static void write_name(const char *name, FILE *stream)
-{
-    fputs(" name=", stream);
-    for (; *name != '\0'; name++)
-        fputc(*name > ' ' && *name < 127 ? *name : '_', stream);
-}
-
 static void write_event(const struct event *event, uint64_t start, FILE *stream)
 {
     fprintf(stream, "%" PRIu64 " %d %d %c %s", event->ns - start, event->cpu, (int)event->pid,
@@ -209,7 +194,9 @@ static void write_event(const struct event *event, uint64_t start, FILE *stream)
         if (event_has(event, (enum slot)slot))
             fprintf(stream, " %s=%" PRId64, slot_names[slot], (int64_t)event->value[slot]);
     if (event->name[0] != '\0')
-        write_name(event->name, stream);
+        fputs(" name=", stream);
+    for (const char *at = event->name; *at != '\0'; at++) /* one word: a space would end it */
+        fputc(*at > ' ' && *at < 127 ? *at : '_', stream);
     fputc('\n', stream);
 }
 
@@ -253,7 +240,13 @@ struct reader {
     size_t size;
     unsigned line;
     bool ended;
+    char *rest; /* of the line */
 };
+
+static char *next_word(struct reader *reader)
+{
+    return strtok_r(NULL, " ", &reader->rest);
+}
 
 static bool reject(struct reader *reader, const char *what, const char *text)
 {
@@ -298,47 +291,42 @@ static bool read_value(struct event *event, char *word)
     return false;
 }
 
-static bool read_event(struct reader *reader, char *line)
+static bool read_event(struct reader *reader)
 {
-    struct event event = {0};
     struct recording *recording = reader->recording;
     int64_t ns, cpu, pid;
-    char *rest = NULL;
-    const char *word = strtok_r(line, " ", &rest);
+    const char *word = next_word(reader);
 
     if (!to_number(word, 0, INT64_MAX / 4, &ns))
         return reject(reader, "it does not begin with a time:", word);
-    if (!to_number(strtok_r(NULL, " ", &rest), -1, INT16_MAX, &cpu) ||
-        !to_number(strtok_r(NULL, " ", &rest), 0, INT32_MAX, &pid))
+    if (!to_number(next_word(reader), -1, INT16_MAX, &cpu) ||
+        !to_number(next_word(reader), 0, INT32_MAX, &pid))
         return reject(reader, "the CPU and the thread must be numbers", NULL);
-    word = strtok_r(NULL, " ", &rest);
-    if (word == NULL || word[1] != '\0' || strchr("tsh", word[0]) == NULL)
-        return reject(reader, "the context must be t, s or h, not", word);
-    event.context = word[0];
-    word = strtok_r(NULL, " ", &rest);
+    const char *context = next_word(reader);
+    if (context == NULL || context[1] != '\0' || strchr("tsh", context[0]) == NULL)
+        return reject(reader, "the context must be t, s or h, not", context);
+    word = next_word(reader);
     int type = word != NULL ? event_type_find(word) : -1;
     if (type == -1)
         return reject(reader, "unknown event:", word);
-    event.ns = (uint64_t)ns + recording->start;
-    event.cpu = (int16_t)cpu;
-    event.pid = (int32_t)pid;
-    event.type = (uint8_t)type;
-    for (char *value; (value = strtok_r(NULL, " ", &rest)) != NULL;)
+    struct event event = {.ns = (uint64_t)ns + recording->start,
+                          .cpu = (int16_t)cpu,
+                          .pid = (int32_t)pid,
+                          .type = (uint8_t)type,
+                          .context = context[0]};
+    for (char *value; (value = next_word(reader)) != NULL;)
         if (!read_value(&event, value))
             return reject(reader, "an event has no such value:", value);
     if (recording->count > 0 && event.ns < recording->events[recording->count - 1].ns)
         return reject(reader, "its time is earlier than that of the line before", NULL);
-    if (recording->count >= MAX_EVENTS || !recording_add(recording, &event))
-        return reject(reader, "too many events", NULL);
-    return true;
+    recording_add(recording, &event);
+    return recording->count <= MAX_EVENTS || reject(reader, "too many events", NULL);
 }
 
 /* Set the bit of each event type that is named. */
-static bool read_types(struct reader *reader, char *names, uint64_t *types)
+static bool read_types(struct reader *reader, uint64_t *types)
 {
-    char *rest = NULL;
-
-    for (char *name = strtok_r(names, " ", &rest); name; name = strtok_r(NULL, " ", &rest)) {
+    for (const char *name; (name = next_word(reader)) != NULL;) {
         int type = event_type_find(name);
         if (type == -1)
             return reject(reader, "unknown event:", name);
@@ -347,28 +335,13 @@ static bool read_types(struct reader *reader, char *names, uint64_t *types)
     return true;
 }
 
-static bool read_thread(struct reader *reader, char *value)
+static bool read_thread(struct reader *reader)
 {
-    char *rest = NULL;
     int64_t pid;
 
-    if (!to_number(strtok_r(value, " ", &rest), 1, INT32_MAX, &pid) || *rest == '\0')
+    if (!to_number(next_word(reader), 1, INT32_MAX, &pid) || *reader->rest == '\0')
         return reject(reader, "a thread needs a number and a name", NULL);
-    recording_add_thread(reader->recording, (int)pid, rest);
-    return true;
-}
-
-/* The rest of a header line whose value is text.  False: `key` is another one. */
-static bool read_text(struct recording *recording, const char *key, const char *value)
-{
-    if (strcmp(key, "kernel") == 0)
-        snprintf(recording->kernel, sizeof recording->kernel, "%s", value);
-    else if (strcmp(key, "note") == 0)
-        recording_note(recording, "%s", value);
-    else if (strcmp(key, "server") == 0)
-        snprintf(recording->server, sizeof recording->server, "%s", value);
-    else
-        return false;
+    recording_add_thread(reader->recording, (int)pid, reader->rest);
     return true;
 }
 
@@ -377,6 +350,7 @@ static bool read_number(struct reader *reader, const char *key, const char *valu
     struct recording *recording = reader->recording;
     int64_t number;
     bool is_number = to_number(value, 0, INT64_MAX / 4, &number);
+
     if (strcmp(key, "end") == 0) {
         reader->ended = is_number && (size_t)number == recording->count;
         return reader->ended || reject(reader, "the number of events is not", value);
@@ -407,11 +381,12 @@ static bool read_header(struct reader *reader, char *line)
     if (value == NULL)
         return reject(reader, "unknown line:", line);
     *value++ = '\0';
+    reader->rest = value;
     if (strcmp(line, "asked") == 0)
-        return read_types(reader, value, &recording->asked);
+        return read_types(reader, &recording->asked);
     if (strcmp(line, "unavailable") == 0) {
         recording->lists_unavailable = true;
-        return strcmp(value, "none") == 0 || read_types(reader, value, &recording->unavailable);
+        return strcmp(value, "none") == 0 || read_types(reader, &recording->unavailable);
     }
     if (strcmp(line, "via") == 0) {
         int via = via_find(value);
@@ -419,8 +394,16 @@ static bool read_header(struct reader *reader, char *line)
         return via != -1 || reject(reader, "unknown path:", value);
     }
     if (strcmp(line, "thread") == 0)
-        return read_thread(reader, value);
-    return read_text(recording, line, value) || read_number(reader, line, value);
+        return read_thread(reader);
+    if (strcmp(line, "kernel") == 0)
+        snprintf(recording->kernel, sizeof recording->kernel, "%s", value);
+    else if (strcmp(line, "note") == 0)
+        recording_note(recording, "%s", value);
+    else if (strcmp(line, "server") == 0)
+        snprintf(recording->server, sizeof recording->server, "%s", value);
+    else
+        return read_number(reader, line, value);
+    return true;
 }
 
 /* A terminal would obey a control character, and JSON and SVG need valid UTF-8, which a name that
@@ -446,12 +429,13 @@ static bool read_line(struct reader *reader, char *line)
         return reject(reader, "there is text after the end:", line);
     if (line[0] == '\0' || line[0] == '#')
         return true;
-    return line[0] >= '0' && line[0] <= '9' ? read_event(reader, line) : read_header(reader, line);
+    reader->rest = line;
+    return line[0] >= '0' && line[0] <= '9' ? read_event(reader) : read_header(reader, line);
 }
 
 bool recording_read(struct recording *recording, FILE *stream, char *problem, size_t size)
 {
-    struct reader reader = {recording, problem, size, 0, false};
+    struct reader reader = {.recording = recording, .problem = problem, .size = size};
     char line[LINE_SIZE];
 
     *recording = (struct recording){.replayed = true};

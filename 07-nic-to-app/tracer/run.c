@@ -1,10 +1,5 @@
 /* One run: a server, a client, N packets between them, and the events that they cause. */
-#define _GNU_SOURCE
-
 #include "trace.h"
-
-#include <signal.h>
-#include <stdio.h>
 
 static volatile sig_atomic_t stop_signal;
 
@@ -34,7 +29,7 @@ bool run_stopped(void)
 enum run_result run_traced(const struct plan *plan, struct recording *recording, char why[WHY_SIZE])
 {
     (void)plan;
-    *recording = (struct recording){0};
+    (void)recording;
     snprintf(why, WHY_SIZE, "%s", CANNOT_TRACE);
     return RUN_UNAVAILABLE;
 }
@@ -42,20 +37,12 @@ enum run_result run_traced(const struct plan *plan, struct recording *recording,
 enum run_result run_sockets(unsigned packets, struct recording *recording, char why[WHY_SIZE])
 {
     (void)packets;
-    *recording = (struct recording){0};
+    (void)recording;
     snprintf(why, WHY_SIZE, "The time stamps of sockets need the same.");
     return RUN_UNAVAILABLE;
 }
 
 #else
-
-#include <errno.h>
-#include <poll.h>
-#include <sched.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #define DRAIN_MS 100        /* how often the rings are emptied */
 #define READY_MS 10000      /* for the client to warm up */
@@ -143,7 +130,7 @@ static enum run_result find_server(struct run *run)
 
 static enum run_result start_frames(struct run *run)
 {
-    run->tap = tap_open(run->path.tap, run->target.port, run->plan->show_frames, run->recording);
+    run->tap = tap_open(run->path.tap, run->target.port, run->plan->packets == 1, run->recording);
     run->client_port = TAP_PORT;
     bool done = run->tap != NULL && tap_connect(run->tap);
     for (int i = 0; done && i < WARM_UP; i++)
@@ -196,7 +183,7 @@ static enum run_result enable_events(struct run *run)
         recording_note(run->recording,
                        "The server's threads have more than %d names; the others were not traced.",
                        MAX_NAMES);
-    if (tracer_enable(run->tracer, &scope))
+    if (tracer_enable(run->tracer, &scope, run->recording))
         return RUN_DONE;
     snprintf(run->why, WHY_SIZE, "No event could be enabled in the trace instance.");
     return RUN_UNAVAILABLE;
@@ -213,9 +200,8 @@ static enum run_result watch(struct run *run)
     for (int waited = 0; waited < WATCH_MS && packets < run->plan->packets; waited += DRAIN_MS) {
         poll(NULL, 0, DRAIN_MS);
         uint64_t complete = run_now_ns(); /* what happened before is in the rings */
-        if (!tracer_drain(run->tracer, run->recording) ||
-            !connections_learn(connections, run->recording, complete))
-            return fail(run, "There is not enough memory.");
+        tracer_drain(run->tracer, run->recording);
+        connections_learn(connections, run->recording, complete);
         packets = connections_packets(connections);
         if (packets > 0 && run->low_water <= 1 && looks-- > 0) /* the connection must exist */
             run->low_water = target_low_water(&run->target);
@@ -247,8 +233,7 @@ static enum run_result wait_for_client(struct run *run)
             return RUN_STOPPED;
         before = run->recording->count;
         report = client_wait_report(&run->client, DRAIN_MS);
-        if (!tracer_drain(run->tracer, run->recording))
-            return fail(run, "There is not enough memory.");
+        tracer_drain(run->tracer, run->recording);
         stalled = run->recording->count > before ? 0 : stalled + DRAIN_MS;
     }
     if (run->plan->both_ways)
@@ -265,8 +250,8 @@ static enum run_result send_frames(struct run *run)
             return RUN_STOPPED;
         if (!tap_echo(run->tap, i < SKIPPED ? 1 : frames, i >= SKIPPED))
             return fail(run, "The server does not echo what the frames carried.");
-        if (i % 64 == 63 && !tracer_drain(run->tracer, run->recording))
-            return fail(run, "There is not enough memory.");
+        if (i % 64 == 63)
+            tracer_drain(run->tracer, run->recording);
     }
     return RUN_DONE;
 }
@@ -302,8 +287,7 @@ static enum run_result follow_packets(struct run *run)
                              : run->tap != NULL ? send_frames(run)
                                                 : wait_for_client(run);
     tracer_switch(run->tracer, false);
-    if (result == RUN_DONE && !tracer_drain(run->tracer, run->recording))
-        return fail(run, "There is not enough memory.");
+    tracer_drain(run->tracer, run->recording);
     return result;
 }
 
@@ -378,7 +362,7 @@ static enum run_result finish(struct run *run)
 {
     struct recording *recording = run->recording;
 
-    tracer_account(run->tracer, recording);
+    recording->lost += tracer_lost(run->tracer);
     name_kernel_threads(recording);
     recording->via = run->path.via;
     recording->port = run->target.port;
@@ -393,13 +377,14 @@ static enum run_result finish(struct run *run)
                        "The client and the server were kept on cpu%d (--cpu any allows all CPUs).",
                        run->path.cpu);
     name_server(run, recording->server, sizeof recording->server);
-    if (!target_stamps(&run->target, recording) ||
-        (run->plan->both_ways && !client_stamps(&run->client, recording)) ||
-        !recording_finish(recording) ||
-        (run->plan->watch && !connections_learn(&run->connections, recording, UINT64_MAX)))
+    target_stamps(&run->target, recording);
+    if (run->plan->both_ways)
+        client_stamps(&run->client, recording);
+    if (!recording_finish(recording))
         return fail(run, "There is not enough memory.");
     if (!run->plan->watch)
         return RUN_DONE;
+    connections_learn(&run->connections, recording, UINT64_MAX);
     connections_mark(&run->connections, recording, run->plan->packets);
     return explain_sockets(run);
 }
@@ -421,7 +406,6 @@ enum run_result run_traced(const struct plan *plan, struct recording *recording,
     struct run run = {.plan = plan, .target.stamps = -1, .recording = recording, .why = why};
     enum run_result result = RUN_DONE;
 
-    *recording = (struct recording){0};
     if (!path_open(&run.path, plan->server != NULL ? plan->via : VIA_LO,
                    plan->server != NULL && !plan->watch ? plan->cpu : -1, why))
         return RUN_UNAVAILABLE;

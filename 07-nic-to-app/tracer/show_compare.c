@@ -1,11 +1,6 @@
 /* Several recordings side by side, hop by hop: a table of medians, and in words what differs.  For
  * recordings of the seven servers, this is what `trace all` shows. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "journey.h"
-
-#include <stdlib.h>
-#include <string.h>
 
 #define FEW 20 /* with fewer journeys, a difference may be chance */
 

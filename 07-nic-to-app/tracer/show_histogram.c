@@ -1,11 +1,6 @@
 /* Many journeys: the times of a hop, of a share or of the whole, and their percentiles; histograms
  * of the shares; and the one journey that --show names. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "journey.h"
-
-#include <stdlib.h>
-#include <string.h>
 
 #define MARKS "########################################"
 #define MOST_MARKS ((int)sizeof MARKS - 1)

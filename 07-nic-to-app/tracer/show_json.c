@@ -1,11 +1,6 @@
 /* Journeys as Chrome trace events, the JSON that Perfetto and Chrome's tracing page load: a track
  * for each CPU, a track for each thread, and arrows along each packet. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "journey.h"
-
-#include <inttypes.h>
-#include <stdlib.h>
 
 #define CPUS 1         /* the number of the group of tracks for CPUs, */
 #define TASKS 2        /* and of that for threads */
@@ -61,19 +56,6 @@ static int by_track(const void *left, const void *right)
 static bool same_track(const struct slice *a, const struct slice *b)
 {
     return a->group == b->group && a->track == b->track;
-}
-
-/* Slices of one track must not overlap, but the packets of a batch do: each slice is cut where the
- * next one begins. */
-static void cut_overlaps(struct slices *slices)
-{
-    for (size_t i = 0; i < slices->count; i++) {
-        struct slice *slice = &slices->list[i], *next = slice + 1;
-        if (i + 1 < slices->count && same_track(slice, next) && slice->end > next->begin)
-            slice->end = next->begin;
-        if (slice->end < slice->begin)
-            slice->end = slice->begin; /* the recording is out of order */
-    }
 }
 
 /* ---- JSON ---- */
@@ -173,13 +155,16 @@ bool show_json(FILE *stream, const struct recording *recording, const struct jou
                 if (journey_is_step(leg, hop))
                     add_hop(&slices, leg, i, hop);
     qsort(slices.list, slices.count, sizeof *slices.list, by_track);
-    cut_overlaps(&slices);
     write_head(stream, recording, start);
     for (size_t i = 0; i < slices.count; i++) {
-        if (i == 0 || !same_track(&slices.list[i - 1], &slices.list[i]))
-            write_track(stream, &slices.list[i]);
-        write_slice(stream, &slices.list[i], start);
-        write_arrow(stream, &slices.list[i], start);
+        struct slice *slice = &slices.list[i], *next = slice + 1;
+        /* Slices of one track must not overlap, but the packets of a batch do. */
+        if (i + 1 < slices.count && same_track(slice, next) && slice->end > next->begin)
+            slice->end = next->begin;
+        if (i == 0 || !same_track(slice - 1, slice))
+            write_track(stream, slice);
+        write_slice(stream, slice, start);
+        write_arrow(stream, slice, start);
     }
     fputs("\n]}\n", stream);
     free(slices.list);

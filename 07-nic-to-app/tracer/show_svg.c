@@ -1,12 +1,6 @@
 /* A journey as a svg: one SVG file, without scripts and without anything that must be loaded.
  * Its width of 360 units suits a phone; on paper it is scaled up. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "journey.h"
-
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define WIDTH 360
 #define LINE_X 84  /* the time line */

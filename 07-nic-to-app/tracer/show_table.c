@@ -1,17 +1,10 @@
 /* Tables on a terminal: one journey, with a line for each hop and where the time went; many
  * journeys, with percentiles and outcomes; and for `trace explain` what each hop is, what reports
  * it, and what links it to its neighbours. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "journey.h"
 
 #include <ctype.h>
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 #define LEAST_WIDTH 40
 #define MOST_WIDTH 80
@@ -30,11 +23,10 @@ static struct colours show_colours(void)
     static const struct colours ansi = {"\033[1m", "\033[36m", "\033[2m", "\033[0m"};
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
 
-    if (isatty(STDOUT_FILENO) != 1 || (no_color != NULL && no_color[0] != '\0'))
-        return none;
-    if (term == NULL || term[0] == '\0' || strcmp(term, "dumb") == 0)
-        return none;
-    return ansi;
+    bool wanted = (no_color == NULL || no_color[0] == '\0') && term != NULL && term[0] != '\0' &&
+                  strcmp(term, "dumb") != 0;
+
+    return wanted && isatty(STDOUT_FILENO) == 1 ? ansi : none;
 }
 
 /* COLUMNS in the environment comes first, as it does for other programs. */
@@ -198,34 +190,26 @@ static void show_absent(const struct journey *journey, enum hop hop, bool whys)
         show_meaning(journey, hop);
 }
 
-/* The event with which a share of the time ends. */
-static const char *share_end(const struct journey *journey, enum share share)
-{
-    const char *label = "";
-
-    for (int hop = 0; hop < HOPS; hop++)
-        if (hops[hop].share == share && journey_is_step(journey, hop))
-            label = event_label(journey->at[hop]);
-    return label;
-}
-
 static void show_shares_of(const struct recording *recording, const struct journey *journey,
                            uint64_t total)
 {
     bool sockets = recording->via == VIA_SOCKETS; /* whose shares have longer names */
     int widest = sockets ? BAR / 2 : BAR, end_width = sockets ? 19 : 22;
+    const char *end[SHARES] = {NULL}; /* the event with which each share ends */
     uint64_t ns[SHARES];
 
     journey_shares(journey, ns);
+    for (int hop = 0; hop < HOPS; hop++)
+        if (journey_is_step(journey, hop))
+            end[hops[hop].share] = event_label(journey->at[hop]);
     for (int i = 0; i < SHARES; i++) {
-        const char *name = show_share(recording, journey, (enum share)i);
-        const char *end = share_end(journey, (enum share)i);
         double us = show_us(ns[i]), part = total > 0 ? (double)ns[i] / (double)total : 0;
         int bar = (int)(part * widest + 0.5);
         if (ns[i] == 0)
             continue;
         show_text(0, "%8.1f µs %4.0f %%  %-*s  to %-*s %s%.*s%s", us, 100 * part, sockets ? 25 : 9,
-                  name, end_width, end, colour.blue, bar, "####################", colour.off);
+                  show_share(recording, journey, (enum share)i), end_width, end[i], colour.blue,
+                  bar, "####################", colour.off);
     }
 }
 
@@ -416,15 +400,6 @@ static void show_events_and_paths(enum hop hop)
     show_text(4, "On the paths: %s", paths);
 }
 
-/* The usual event of a hop; the others are for other kernels and other servers. */
-static const char *usual_event(int hop)
-{
-    for (size_t i = 0; i < event_type_count; i++)
-        if ((int)event_types[i].kind == hop)
-            return event_type_name(i);
-    return "no event";
-}
-
 static void explain_hop(enum hop hop)
 {
     static const char *const with[] = {"",
@@ -470,8 +445,11 @@ bool show_explain(const char *name)
             fputs(hop > 0 ? "\n" : "", stdout);
             show_box_title(box_title(hops[hop].box, WAITS_EPOLL));
         }
+        size_t usual = 0; /* the first; other types are for other kernels and other servers */
+        while ((int)event_types[usual].kind != hop)
+            usual++;
         show_text(2, "%s%s%s, reported by %s", colour.blue, hops[hop].name, colour.off,
-                  usual_event(hop));
+                  event_type_name(usual));
         show_text(8, "%s", hops[hop].why[WAITS_EPOLL]);
     }
     return true;

@@ -1,10 +1,6 @@
 /* The words that the terminal, the drawing and the JSON share: what an event says, and why a hop
  * has no event. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "journey.h"
-
-#include <string.h>
 
 void show_escaped(FILE *stream, const char *words, const char *special, const char *const *escape)
 {
@@ -17,41 +13,58 @@ void show_escaped(FILE *stream, const char *words, const char *special, const ch
     }
 }
 
-/* What a hop's event says: {slot} stands for a value and {name} for the event's name.  What is in
- * brackets is left out if the event has no such value. */
+/* What a hop says: {slot} stands for a value of its event, {name} for the event's name, {cookie}
+ * for the number of the journey's socket, and {worker}, {raiser} and {frames} for what else the
+ * journey knows.  What is in brackets is left out if there is no such value. */
 // clang-format off
 static const char *const templates[HOPS] = {
     [HOP_SEND] = "{len} bytes[, fd {fd}]", [HOP_QUEUE] = "[{name}, ][{len} bytes][, skb {skb}]",
-    [HOP_IRQ] = "irq {irq}, {name}", [HOP_TCP] = "[, skb {skb}][, socket {cookie}]",
+    [HOP_IRQ] = "irq {irq}, {name}", [HOP_SOFTIRQ] = "NET_RX[ in {worker}][ by {raiser}]",
+    [HOP_TCP] = "[, skb {skb}][, socket {cookie}]", [HOP_READY] = "[socket {cookie}]",
     [HOP_WAKING] = "{name} {task}, last on cpu{to_cpu}",
     [HOP_WAKEUP] = "{name} {task}, for cpu{to_cpu}", [HOP_SWITCH] = "to {task}, from {name}",
     [HOP_WAIT] = "{ret} ready", [HOP_LOOP] = "fd {fd}",
-    [HOP_RESUME] = "fd {fd}, coroutine {coroutine}", [HOP_RECV] = "fd {fd}",
+    [HOP_RESUME] = "fd {fd}, coroutine {coroutine}", [HOP_RECV] = "fd {fd}[ = socket {cookie}]",
     [HOP_RETURN] = "{ret} bytes", [HOP_ACK] = "[acknowledged, skb {skb}, ]{len} bytes"};
 // clang-format on
 
-/* Append the value that the word before the brace names.  False: the event does not have it. */
-static bool append_value(const struct event *event, const char *word, char *text, size_t size)
+static bool is_word(const char *text, const char *word)
 {
-    size_t length = strcspn(word, "}");
+    return strncmp(text, word, strlen(word)) == 0 && text[strlen(word)] == '}';
+}
 
-    if (strncmp(word, "name}", 5) == 0) {
-        snprintf(text, size, "%s", event->name);
-        return event->name[0] != '\0';
-    }
+/* Append the value that the word before the brace names.  False: there is none. */
+static bool append_value(const struct journey *journey, enum hop hop, const char *word, char *text,
+                         size_t size)
+{
+    const struct event *event = journey->at[hop], *tcp = journey->at[HOP_TCP];
+    const char *const names[][2] = {
+        {"name", event->name}, {"worker", journey->worker}, {"raiser", journey->raiser}};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (is_word(word, names[i][0])) {
+            snprintf(text, size, "%s", names[i][1] != NULL ? names[i][1] : "");
+            return text[0] != '\0';
+        }
+    if (is_word(word, "frames"))
+        return snprintf(text, size, "%u", journey->frames) > 0;
+    if (is_word(word, "cookie") && tcp != NULL)
+        event = tcp;
     for (unsigned slot = 0; slot < SLOTS_RECORDED; slot++)
-        if (strncmp(word, slot_names[slot], length) == 0 && slot_names[slot][length] == '\0') {
+        if (is_word(word, slot_names[slot])) {
             snprintf(text, size, "%lld", (long long)event->value[slot]);
             return event_has(event, (enum slot)slot);
         }
     return false;
 }
 
-static void fill_template(const char *template, const struct event *event, char *text, size_t size)
+static void fill_template(const char *template, const struct journey *journey, enum hop hop,
+                          char *text, size_t size)
 {
     size_t length = 0, bracket = 0; /* where the text in brackets begins */
     bool known = true;
 
+    text[0] = '\0';
     for (const char *at = template; *at != '\0' && length + 1 < size; at++) {
         if (*at == '[') {
             bracket = length;
@@ -59,7 +72,7 @@ static void fill_template(const char *template, const struct event *event, char 
         } else if (*at == ']') {
             length = known ? length : bracket;
         } else if (*at == '{') {
-            known = append_value(event, at + 1, text + length, size - length) && known;
+            known = append_value(journey, hop, at + 1, text + length, size - length) && known;
             length += strlen(text + length);
             at = strchr(at, '}');
         } else {
@@ -67,30 +80,6 @@ static void fill_template(const char *template, const struct event *event, char 
         }
         text[length] = '\0';
     }
-}
-
-#define MAX_FIELDS_WIDTH 31 /* columns */
-
-/* A socket's number grows as long as the machine runs.  If the line would become too long, the skb
- * is left out: the hop before has named it. */
-static void tcp_fields(const struct journey *journey, char *text, size_t size)
-{
-    const struct event *event = journey->at[HOP_TCP];
-    int length = snprintf(text, size, "%lu bytes%s", (unsigned long)journey->size,
-                          journey->size_wraps ? " or more" : "");
-
-    fill_template(templates[HOP_TCP], event, text + length, size - (size_t)length);
-    if (strlen(text) > MAX_FIELDS_WIDTH)
-        fill_template("[, socket {cookie}]", event, text + length, size - (size_t)length);
-}
-
-/* How NET_RX was scheduled, or in which thread it runs. */
-static void softirq_fields(const struct journey *journey, char *text, size_t size)
-{
-    const char *thread = journey->worker != NULL ? journey->worker : journey->raiser;
-    const char *by = journey->worker != NULL ? " in " : " by ";
-
-    snprintf(text, size, "NET_RX%s%s", thread != NULL ? by : "", thread != NULL ? thread : "");
 }
 
 /* The template of this hop, unless something is special about it. */
@@ -107,28 +96,23 @@ static const char *template_of(const struct journey *journey, enum hop hop)
     if (hop == HOP_SWITCH && strncmp(event->name, "swapper", 7) == 0)
         return "to {task}; the CPU was idle";
     if (hop == HOP_RECEIVE && journey->frames > 1)
-        return "{len} bytes[, skb {skb}]";
+        return "{len} bytes[, skb {skb}] of {frames} frames";
     return templates[hop] != NULL ? templates[hop] : templates[HOP_QUEUE];
 }
 
+#define MAX_FIELDS_WIDTH 31 /* columns */
+
+/* A socket's number grows as long as the machine runs.  If the line would become too long, the skb
+ * is left out: the hop before has named it. */
 void show_fields(const struct journey *journey, enum hop hop, char *text, size_t size)
 {
-    const struct event *tcp = journey->at[HOP_TCP];
+    int length = hop != HOP_TCP ? 0
+                                : snprintf(text, size, "%lu bytes%s", (unsigned long)journey->size,
+                                           journey->size_wraps ? " or more" : "");
 
-    text[0] = '\0';
-    if (hop == HOP_TCP)
-        tcp_fields(journey, text, size);
-    else if (hop == HOP_SOFTIRQ)
-        softirq_fields(journey, text, size);
-    else if (hop != HOP_READY)
-        fill_template(template_of(journey, hop), journey->at[hop], text, size);
-    size_t length = strlen(text);
-    if (hop == HOP_READY && tcp != NULL)
-        fill_template("[socket {cookie}]", tcp, text, size);
-    else if (hop == HOP_RECV && tcp != NULL && journey->waiting != WAITS_RING)
-        fill_template("[ = socket {cookie}]", tcp, text + length, size - length);
-    else if (hop == HOP_RECEIVE && journey->frames > 1)
-        snprintf(text + length, size - length, " of %u frames", journey->frames);
+    fill_template(template_of(journey, hop), journey, hop, text + length, size - (size_t)length);
+    if (hop == HOP_TCP && strlen(text) > MAX_FIELDS_WIDTH)
+        fill_template("[, socket {cookie}]", journey, hop, text + length, size - (size_t)length);
 }
 
 const char *show_state(enum hop_state state)

@@ -4,24 +4,14 @@
  * device's queue, to the driver, and it was acknowledged) and one of an incoming packet.  Over lo,
  * the latter is when IP has found that the packet is for this machine: after netif_receive_skb and
  * before tcp_probe.  The clock at the return of epoll_wait() and recvmsg() gives two more. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
 
-#include <time.h> /* errqueue.h needs it but does not include it */
-
-#include <arpa/inet.h>
-#include <errno.h>
 #include <linux/errqueue.h>
 #include <linux/net_tstamp.h>
-#include <sched.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define WAIT_MS 2000 /* for an echo or a report */
 
@@ -157,19 +147,17 @@ static bool start_receiver(struct pair *pair)
 /* ---- events ---- */
 
 /* thread 0: a stamp of the kernel; cpu -1: the stamp does not name the CPU. */
-static bool add(const struct pair *pair, uint64_t packet, const char *name, uint64_t ns,
+static void add(const struct pair *pair, uint64_t packet, const char *name, uint64_t ns,
                 pid_t thread, int cpu)
 {
-    struct event *event = recording_stamp(pair->recording, name, ns, thread, cpu);
+    struct event event = recording_stamp(pair->recording, name, ns, thread, cpu);
 
-    if (event == NULL)
-        return false;
-    event_set(event, SLOT_PACKET, packet);
-    if (event_kind(event) == HOP_WAIT)
-        event_set(event, SLOT_RET, 1);
+    event_set(&event, SLOT_PACKET, packet);
+    if (event_kind(&event) == HOP_WAIT)
+        event_set(&event, SLOT_RET, 1);
     else
-        event_set(event, event_kind(event) == HOP_RETURN ? SLOT_RET : SLOT_LEN, MESSAGE_SIZE);
-    return true;
+        event_set(&event, event_kind(&event) == HOP_RETURN ? SLOT_RET : SLOT_LEN, MESSAGE_SIZE);
+    recording_add(pair->recording, &event);
 }
 
 /* Read one stamp of a sent packet from the error queue.  It names the byte of the stream, and so
@@ -205,15 +193,17 @@ static bool exchange(const struct pair *pair, uint64_t packet)
     struct turn turn;
     int cpu = sched_getcpu();
 
-    if (!client_echo(pair->client, &turn) || !add(pair, packet, "send", turn.start, getpid(), cpu))
+    if (!client_echo(pair->client, &turn))
         return false;
+    add(pair, packet, "send", turn.start, getpid(), cpu);
     while (read_stamp(pair))
         continue;
-    uint64_t stamp = report->stamp - pair->clock_offset;
-    return (report->stamp == 0 ||
-            add(pair, packet, "RX_SOFTWARE_stamp", stamp, 0, report->stamp_cpu)) &&
-           add(pair, packet, "epoll_wait_returned", report->woken, pair->receiver, report->cpu) &&
-           add(pair, packet, "recvmsg_returned", report->read, pair->receiver, report->cpu);
+    if (report->stamp != 0)
+        add(pair, packet, "RX_SOFTWARE_stamp", report->stamp - pair->clock_offset, 0,
+            report->stamp_cpu);
+    add(pair, packet, "epoll_wait_returned", report->woken, pair->receiver, report->cpu);
+    add(pair, packet, "recvmsg_returned", report->read, pair->receiver, report->cpu);
+    return true;
 }
 
 enum run_result run_sockets(unsigned packets, struct recording *recording, char why[WHY_SIZE])

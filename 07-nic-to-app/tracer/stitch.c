@@ -7,8 +7,6 @@
  * then reported as not seen, and nothing is guessed. */
 #include "journey.h"
 
-#include <stdlib.h>
-
 static bool is_same(const struct event *event, const struct event *begin, uint32_t same)
 {
     if (((same & SAME_THREAD) != 0 && event->pid != begin->pid) ||

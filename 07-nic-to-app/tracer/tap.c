@@ -4,19 +4,9 @@
  * the kernel treats each frame written to it as received by the card, and each frame that it sends
  * can be read from it.  So this program is the card, the cable and the machine at the other end,
  * with as much of ARP, IP and TCP as one connection without losses needs. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
-
-#include <errno.h>
-#include <poll.h>
-#include <sched.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #define ETHERNET 14
 #define IPV4 20
@@ -107,10 +97,12 @@ static void print_bytes(FILE *out, const char *name, const unsigned char *data, 
 
 static void print_arp(FILE *out, const unsigned char *arp)
 {
+    bool asks = get16(arp + 6) == 1;
+    const unsigned char *ip = arp + (asks ? 24 : 14);
+
     print_bytes(out, "ARP", arp, ARP);
-    fprintf(out, "           %s %u.%u.%u.%u\n", get16(arp + 6) == 1 ? "who has" : "here is",
-            arp[get16(arp + 6) == 1 ? 24 : 14], arp[get16(arp + 6) == 1 ? 25 : 15],
-            arp[get16(arp + 6) == 1 ? 26 : 16], arp[get16(arp + 6) == 1 ? 27 : 17]);
+    fprintf(out, "           %s %u.%u.%u.%u\n", asks ? "who has" : "here is", ip[0], ip[1], ip[2],
+            ip[3]);
 }
 
 static void print_tcp(FILE *out, const unsigned char *ip, size_t length)
@@ -134,19 +126,14 @@ static void print_tcp(FILE *out, const unsigned char *ip, size_t length)
         print_bytes(out, "data", tcp + header, length - IPV4 - header);
 }
 
-static bool is_arp(const unsigned char *frame, size_t length)
+/* Whether the frame that was read holds a whole TCP segment of our connection. */
+static bool is_ours(const struct tap_host *host)
 {
-    return length >= ETHERNET + ARP && get16(frame + 12) == 0x0806;
-}
+    const unsigned char *ip = host->frame + ETHERNET;
 
-/* Whether the frame holds a whole TCP segment of our connection. */
-static bool is_ours(const struct tap_host *host, const unsigned char *frame, size_t length)
-{
-    const unsigned char *ip = frame + ETHERNET;
-
-    return length >= HEADERS && get16(frame + 12) == 0x0800 && ip[0] == 0x45 && ip[9] == 6 &&
-           get16(ip + IPV4) == host->port && get16(ip + IPV4 + 2) == TAP_PORT &&
-           length >= ETHERNET + get16(ip + 2) &&
+    return host->length >= HEADERS && get16(host->frame + 12) == 0x0800 && ip[0] == 0x45 &&
+           ip[9] == 6 && get16(ip + IPV4) == host->port && get16(ip + IPV4 + 2) == TAP_PORT &&
+           host->length >= ETHERNET + get16(ip + 2) &&
            get16(ip + 2) >= IPV4 + (unsigned)(ip[IPV4 + 12] >> 4) * 4;
 }
 
@@ -157,11 +144,11 @@ static const char *meaning(const unsigned char *frame)
 
     if (get16(frame + 12) == 0x0806)
         return get16(ip + 6) == 1 ? "Who has this IP address?" : "I have it.";
-    bool has_data = get16(ip + 2) > IPV4 + (unsigned)(tcp[12] >> 4) * 4;
     if ((tcp[13] & SYN) != 0)
         return (tcp[13] & ACK) != 0 ? "I accept, and open my direction too."
                                     : "Open a connection. (SYN counts as one byte.)";
-    return has_data ? "Here is data." : "I have received your data.";
+    return get16(ip + 2) > IPV4 + (unsigned)(tcp[12] >> 4) * 4 ? "Here is data."
+                                                               : "I have received your data.";
 }
 
 static void print_frame(const struct tap_host *host, const char *who, const unsigned char *frame,
@@ -184,23 +171,22 @@ static void print_frame(const struct tap_host *host, const char *who, const unsi
 
 /* ---- writing frames ---- */
 
-static bool add_stamp(struct tap_host *host, const char *name, size_t length)
+static void add_stamp(struct tap_host *host, const char *name, size_t length)
 {
-    struct event *event =
-        host->stamp ? recording_stamp(host->recording, name, run_now_ns(), getpid(), sched_getcpu())
-                    : NULL;
+    struct event event =
+        recording_stamp(host->recording, name, run_now_ns(), getpid(), sched_getcpu());
 
-    if (event != NULL)
-        event_set(event, SLOT_LEN, length);
-    return event != NULL || !host->stamp;
+    event_set(&event, SLOT_LEN, length);
+    if (host->stamp)
+        recording_add(host->recording, &event);
 }
 
 static bool write_frame(struct tap_host *host, const unsigned char *frame, size_t length)
 {
-    if (!add_stamp(host, "frame_written", length) ||
-        write(host->fd, frame, length) != (ssize_t)length ||
-        !add_stamp(host, "frame_taken", length))
+    add_stamp(host, "frame_written", length);
+    if (write(host->fd, frame, length) != (ssize_t)length)
         return false;
+    add_stamp(host, "frame_taken", length);
     print_frame(host, "trace writes a frame", frame, length);
     return true;
 }
@@ -278,10 +264,9 @@ static bool read_wanted(struct tap_host *host, bool want_arp)
         if (got <= 0)
             return false;
         host->length = (size_t)got;
-        bool is_request = is_arp(host->frame, host->length) && get16(arp + 6) == 1 &&
-                          memcmp(arp + 24, our_ip, 4) == 0;
-        bool is_wanted = want_arp ? is_arp(host->frame, host->length) && get16(arp + 6) == 2
-                                  : is_ours(host, host->frame, host->length);
+        bool is_arp = host->length >= ETHERNET + ARP && get16(host->frame + 12) == 0x0806;
+        bool is_request = is_arp && get16(arp + 6) == 1 && memcmp(arp + 24, our_ip, 4) == 0;
+        bool is_wanted = want_arp ? is_arp && get16(arp + 6) == 2 : is_ours(host);
         if (is_request || is_wanted)
             print_frame(host, "trace reads a frame", host->frame, host->length);
         if (is_wanted)

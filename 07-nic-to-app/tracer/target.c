@@ -1,24 +1,11 @@
 /* The server that is traced: started by the tracer, or found by its port. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
 
 #include "../stamp.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define START_MS 5000 /* until it listens */
 #define END_MS 2000   /* until it ends, after SIGTERM */
@@ -28,18 +15,6 @@
 #define MAX_SOCKETS 256 /* of one server */
 
 /* ---- a server that the tracer starts ---- */
-
-/* A file without a name, which cannot be left behind.  -1: it cannot be created. */
-static int unnamed_file(off_t size)
-{
-    int fd = memfd_create("trace", MFD_CLOEXEC);
-
-    if (fd != -1 && ftruncate(fd, size) == -1) {
-        close(fd);
-        fd = -1;
-    }
-    return fd;
-}
 
 static void become_server(const char *program, const struct path *path, unsigned port, int out,
                           int stamps, pid_t parent)
@@ -95,11 +70,15 @@ bool target_start(struct target *target, const char *program, const struct path 
                   unsigned port, char why[WHY_SIZE])
 {
     char line[LINE_SIZE] = "";
-    int out = unnamed_file(0);
+    int out = memfd_create("trace", MFD_CLOEXEC); /* without a name: it is never left behind */
 
     *target = (struct target){.ours = true,
                               .address = target_address(path->server_address),
-                              .stamps = unnamed_file(sizeof(struct stamp_ring))};
+                              .stamps = memfd_create("stamps", MFD_CLOEXEC)};
+    if (target->stamps != -1 && ftruncate(target->stamps, sizeof(struct stamp_ring)) == -1) {
+        close(target->stamps);
+        target->stamps = -1;
+    }
     if (access(program, X_OK) == -1 || out == -1) {
         snprintf(why, WHY_SIZE, "The server %s cannot be started: %s. (To build it, run make.)",
                  program, strerror(errno));
@@ -310,34 +289,31 @@ int target_low_water(const struct target *target)
 }
 
 /* Only the stamps of the time that the recording covers are added. */
-bool target_stamps(const struct target *target, struct recording *recording)
+void target_stamps(const struct target *target, struct recording *recording)
 {
     uint64_t ahead = (uint64_t)run_clock_offset();
-    bool room = true;
 
     if (target->stamps == -1 || recording->count == 0)
-        return true;
+        return;
     struct stamp_ring *ring =
         mmap(NULL, sizeof *ring, PROT_READ | PROT_WRITE, MAP_SHARED, target->stamps, 0);
     if (ring == MAP_FAILED)
-        return true;
+        return;
     uint64_t written = atomic_load_explicit(&ring->written, memory_order_acquire);
-    for (uint64_t i = written > STAMPS ? written - STAMPS : 0; room && i < written; i++) {
+    for (uint64_t i = written > STAMPS ? written - STAMPS : 0; i < written; i++) {
         const struct stamp *stamp = &ring->stamp[i % STAMPS];
         bool loop = stamp->kind == STAMP_LOOP;
         if (stamp->ns < recording->start + ahead)
             continue;
-        struct event *event = recording_stamp(recording, loop ? "loop_picks" : "coroutine_resumed",
-                                              stamp->ns - ahead, target->pid, -1);
-        room = event != NULL;
-        if (room)
-            event_set(event, SLOT_FD, (uint64_t)stamp->fd);
-        if (room && !loop)
-            event_set(event, SLOT_COROUTINE, stamp->coroutine);
+        struct event event = recording_stamp(recording, loop ? "loop_picks" : "coroutine_resumed",
+                                             stamp->ns - ahead, target->pid, -1);
+        event_set(&event, SLOT_FD, (uint64_t)stamp->fd);
+        if (!loop)
+            event_set(&event, SLOT_COROUTINE, stamp->coroutine);
+        recording_add(recording, &event);
     }
     munmap(ring, sizeof *ring);
     recording_lacks_rest(recording, SERVER_STAMP);
-    return room;
 }
 
 #endif

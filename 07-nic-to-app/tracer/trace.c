@@ -4,20 +4,10 @@
  * This file is the command line and nothing more.  output.c chooses where the events come from:
  * run.c and tracer.c (root), sockets.c (any user), or a recording.  stitch.c turns events into
  * journeys, show_*.c show them.  hops.c is the table that all of them read. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <net/if.h>
-#include <sched.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define MAX_PACKETS 20000 /* about 150 MB of events */
 #define PATH_SIZE 4096
@@ -186,9 +176,7 @@ static void parse_values(void)
     plan->both_ways = value['w'] != NULL && way != WAY_IN;
     options.output = (struct output){.brief = value['q'] != NULL,
                                      .show = value['o'],
-                                     .json = value['j'],
-                                     .svg = value['s'],
-                                     .record = value['r'],
+                                     .file = {value['j'], value['s'], value['r']},
                                      .way = way};
 }
 
@@ -250,12 +238,12 @@ static void check_options(const struct command *command)
  * existing file keeps its content. */
 static void check_files(void)
 {
-    const char *const file[] = {options.output.json, options.output.svg, options.output.record};
-    struct stat existing, status[3] = {{0}};
-    bool created[3] = {false};
+    const char *const *file = options.output.file;
+    struct stat existing, status[FILES] = {{0}};
+    bool created[FILES] = {false};
     int failed = -1, error = 0;
 
-    for (int i = 0; i < 3 && failed == -1; i++) {
+    for (int i = 0; i < FILES && failed == -1; i++) {
         if (file[i] == NULL || strcmp(file[i], "-") == 0 ||
             (stat(file[i], &existing) == 0 &&
              (S_ISFIFO(existing.st_mode) || S_ISCHR(existing.st_mode))))
@@ -266,12 +254,12 @@ static void check_files(void)
         error = errno;
         file_close(fd);
     }
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < FILES; i++)
         if (created[i])
             unlink(file[i]);
     if (failed != -1)
         output_fail(file[failed], strerror(error));
-    for (int i = 0, j = 1; i < 3; i++, j = (i + 1) % 3)
+    for (int i = 0, j = 1; i < FILES; i++, j = (i + 1) % FILES)
         if (file[i] != NULL && file[j] != NULL &&
             (strcmp(file[i], file[j]) == 0 ||
              (status[i].st_ino != 0 && status[i].st_ino == status[j].st_ino &&
@@ -342,7 +330,6 @@ int main(int argc, char **argv)
         plan->port = parse_port(word[1]);
     else
         plan->server = value['S'] != NULL ? value['S'] : path_beside(argv[0], "server", server);
-    plan->show_frames = plan->packets == 1;
     bool was_specific =
         plan->both_ways || value['v'] != NULL || value['c'] != NULL || value['S'] != NULL;
     return output_end(trace_with_best_source(plan, was_specific,

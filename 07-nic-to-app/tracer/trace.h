@@ -5,9 +5,15 @@
 
 #include "journey.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
-#include <netinet/in.h>
-#include <sys/types.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
 
 /* Whether this is Linux, and the compiler finds the kernel's header files.  On Alpine they are a
  * package of their own, and musl-gcc on Debian does not look where they are.  Without them, trace
@@ -84,9 +90,8 @@ bool decoder_learn(struct decoder *decoder, size_t type, const struct event_form
  * mapped have the same number; the wildcard addresses have 0. */
 uint64_t address_key(const unsigned char *bytes, size_t size);
 /* Append the events of a page, of which `length` bytes were read, to the recording.  Nothing in the
- * page is trusted: at the first record that does not fit, the rest of the page is skipped.  False:
- * no memory. */
-bool decoder_page(const struct decoder *decoder, int cpu, const unsigned char *page, size_t length,
+ * page is trusted: at the first record that does not fit, the rest of the page is skipped. */
+void decoder_page(const struct decoder *decoder, int cpu, const unsigned char *page, size_t length,
                   struct recording *recording);
 
 /* ---- instance.c ----
@@ -122,13 +127,14 @@ struct tracer;
 /* Get ready to trace, without enabling any event yet.  NULL: this is not possible, and `why` says
  * in one sentence what is missing. */
 struct tracer *tracer_open(unsigned packets, char why[WHY_SIZE]);
-bool tracer_enable(struct tracer *tracer,
-                   const struct scope *scope); /* false: no event is enabled */
+/* Enable the events of this scope, and note in the recording which were asked for and which are not
+ * available.  False: no event is enabled. */
+bool tracer_enable(struct tracer *tracer, const struct scope *scope, struct recording *recording);
 bool tracer_switch(const struct tracer *tracer, bool on);
-/* Move the events from the kernel's rings to the recording.  False: no memory. */
-bool tracer_drain(struct tracer *tracer, struct recording *recording);
-/* Note in the recording what was asked for, what was not available and how much was lost. */
-void tracer_account(struct tracer *tracer, struct recording *recording);
+/* Move the events from the kernel's rings to the recording. */
+void tracer_drain(struct tracer *tracer, struct recording *recording);
+/* How many events the kernel had no room for. */
+uint64_t tracer_lost(const struct tracer *tracer);
 void tracer_close(struct tracer *tracer);
 
 /* ---- paths.c: the network that a packet takes: created for one run, and removed with it ---- */
@@ -184,8 +190,8 @@ struct connections {
 };
 
 /* Sort the recording, and take note of the events since the last call and before the time `until`,
- * up to which it must be complete.  False: no memory. */
-bool connections_learn(struct connections *connections, struct recording *recording,
+ * up to which it must be complete. */
+void connections_learn(struct connections *connections, struct recording *recording,
                        uint64_t until);
 /* How many packets with data have come for the server. */
 size_t connections_packets(const struct connections *connections);
@@ -220,8 +226,8 @@ bool target_find(struct target *target, const char *address, unsigned port, char
 void target_threads(struct target *target, bool more_may_start, struct scope *scope);
 /* The greatest low-water mark (SO_RCVLOWAT) of the server's sockets. */
 int target_low_water(const struct target *target);
-/* Add the server's stamps to the recording.  False: no memory. */
-bool target_stamps(const struct target *target, struct recording *recording);
+/* Add the server's stamps to the recording. */
+void target_stamps(const struct target *target, struct recording *recording);
 void target_stop(struct target *target);
 
 /* ---- client.c: the client that sends the packets, in a process of its own ---- */
@@ -256,8 +262,8 @@ struct client_report {
 };
 struct client_report client_wait_report(const struct client *client, int milliseconds);
 void client_go(const struct client *client);
-/* Add the client's stamps to the recording.  False: no memory. */
-bool client_stamps(const struct client *client, struct recording *recording);
+/* Add the client's stamps to the recording. */
+void client_stamps(const struct client *client, struct recording *recording);
 void client_end(struct client *client);
 /* Like fork(), for a process that ends with this one, even if this one is killed, and that SIGINT
  * does not end; and its end. */
@@ -291,7 +297,6 @@ struct plan {
     int cpu;             /* for the server and the client; -1: any */
     bool watch;          /* send nothing: follow what others send */
     bool both_ways;      /* follow the replies, too */
-    bool show_frames;    /* print every frame that the tracer writes or reads as the card */
 };
 
 enum run_result {
@@ -301,7 +306,7 @@ enum run_result {
     RUN_STOPPED      /* by a signal */
 };
 
-/* With tracepoints, as root. */
+/* With tracepoints, as root.  The recording is empty at first. */
 enum run_result run_traced(const struct plan *plan, struct recording *recording,
                            char why[WHY_SIZE]);
 /* With the time stamps of sockets, as any user.  See sockets.c. */
@@ -316,13 +321,15 @@ bool run_stopped(void); /* a signal asked this program to end */
 /* ---- output.c ----
  * What the user gets to see of a recording: text on standard output, and the files asked for. */
 
+enum { FILE_JSON, FILE_SVG, FILE_RECORD, FILES };
+
 struct output {
-    bool brief;       /* one line for each hop, without the reasons */
-    enum way way;     /* WAYS: as much as there is */
-    bool only_one;    /* show one journey; false: a summary, if the recording has several */
-    const char *show; /* which of several journeys is shown, see journeys_pick(); NULL: none */
-    const char *json, *svg, *record; /* files to write; "-": standard output; NULL: none */
-    FILE *piped;                     /* standard output, if one of these files is "-" */
+    bool brief;              /* one line for each hop, without the reasons */
+    enum way way;            /* WAYS: as much as there is */
+    bool only_one;           /* show one journey; false: a summary, if the recording has several */
+    const char *show;        /* which of several journeys, see journeys_pick(); NULL: none */
+    const char *file[FILES]; /* to write; "-": standard output; NULL: none */
+    FILE *piped;             /* standard output, if one of these files is "-" */
 };
 
 /* If a file is "-", reserve standard output for it and send all other text to standard error. */

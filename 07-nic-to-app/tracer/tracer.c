@@ -2,18 +2,9 @@
  *
  * The events are read in binary form, a page at a time.  Reading the text of trace_pipe takes 15 to
  * 40 times as much CPU time, and loses events under full load. */
-#define _GNU_SOURCE
-
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
-
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define FILTER_SIZE 2048
 #define MAX_CPUS 8192   /* the maximum of Linux */
@@ -25,7 +16,6 @@ struct tracer {
     char path[INSTANCE_PATH]; /* of its instance */
     int cpus;
     int ring[MAX_CPUS]; /* trace_pipe_raw of each CPU; -1: there is no such CPU */
-    uint64_t asked, unavailable;
     struct decoder decoder;
     unsigned char page[PAGE_ROOM];
 };
@@ -144,7 +134,7 @@ static bool enable(const struct tracer *tracer, const struct event_type *type,
 }
 
 /* A probe replaces a tracepoint that this kernel does not have. */
-bool tracer_enable(struct tracer *tracer, const struct scope *scope)
+bool tracer_enable(struct tracer *tracer, const struct scope *scope, struct recording *recording)
 {
     uint32_t kinds = 0; /* those of the events that are enabled */
     char text[128];
@@ -158,13 +148,13 @@ bool tracer_enable(struct tracer *tracer, const struct scope *scope)
         snprintf(text, sizeof text, "p:%s %s", type->event, probe ? type->probe : "");
         if ((!probe || file_write(text, TRACEFS "/kprobe_events") || errno == EEXIST) &&
             learn_format(tracer, i) && enable(tracer, type, scope)) {
-            tracer->asked |= (uint64_t)1 << i;
+            recording->asked |= (uint64_t)1 << i;
             kinds |= BIT(type->kind);
         } else {
-            tracer->unavailable |= (uint64_t)1 << i;
+            recording->unavailable |= (uint64_t)1 << i;
         }
     }
-    return tracer->asked != 0;
+    return kinds != 0;
 }
 
 /* ---- opening and closing ---- */
@@ -260,7 +250,7 @@ void tracer_close(struct tracer *tracer)
 
 /* Decode the pages of each ring.  Others may write as fast as this reads, so there is a limit.
  * There is one for the recording, too; the kernel then counts the events that find no room. */
-bool tracer_drain(struct tracer *tracer, struct recording *recording)
+void tracer_drain(struct tracer *tracer, struct recording *recording)
 {
     const struct page_format *format = &tracer->decoder.page;
 
@@ -269,23 +259,21 @@ bool tracer_drain(struct tracer *tracer, struct recording *recording)
             ssize_t got = read(tracer->ring[cpu], tracer->page, format->page_size);
             if (got <= (ssize_t)format->data_offset) /* also -1: there is no such CPU */
                 break;
-            if (!decoder_page(&tracer->decoder, cpu, tracer->page, (size_t)got, recording))
-                return false;
+            decoder_page(&tracer->decoder, cpu, tracer->page, (size_t)got, recording);
         }
-    return true;
 }
 
-void tracer_account(struct tracer *tracer, struct recording *recording)
+uint64_t tracer_lost(const struct tracer *tracer)
 {
     static const char *const counts[] = {"\noverrun: ", "\ncommit overrun: ", "\ndropped events: "};
     char text[1024];
+    uint64_t lost = 0;
 
-    recording->asked |= tracer->asked;
-    recording->unavailable |= tracer->unavailable;
     for (int cpu = 0; cpu < tracer->cpus; cpu++)
         if (file_read(text, sizeof text, "%s/per_cpu/cpu%d/stats", tracer->path, cpu))
             for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
-                recording->lost += format_number(text, counts[i]);
+                lost += format_number(text, counts[i]);
+    return lost;
 }
 
 #endif

@@ -2,8 +2,6 @@
  * that each hop takes. */
 #include "journey.h"
 
-#include <string.h>
-
 /* Whether a thread that was woken had never left its CPU: the last switch before the waking shows
  * it.  Some kernels write no event for a switch from the idle task, so the absence of a switch
  * proves nothing. */

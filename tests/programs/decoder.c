@@ -141,8 +141,7 @@ static struct recording decode_part(const struct page *page, size_t length, unsi
         abort();
     *decoder = new_decoder(commit_size);
     memcpy(exact, page->bytes, length);
-    if (!decoder_page(decoder, 3, exact, length, &recording))
-        complain("no memory");
+    decoder_page(decoder, 3, exact, length, &recording);
     free(exact);
     free(decoder);
     return recording;
