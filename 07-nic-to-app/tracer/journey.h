@@ -226,8 +226,8 @@ struct line { /* a hop, a share, or the whole; `back`: of journeys.other */
     } at[MAX_COMPARED];
 };
 struct comparison {
-    size_t count, lines;
-    bool both; /* both ways */
+    size_t count, lines, fewest; /* fewest: of journeys in one of them, at most 20 */
+    bool both;                   /* both ways */
     struct column column[MAX_COMPARED];
     struct line line[2 * ROWS];
 };

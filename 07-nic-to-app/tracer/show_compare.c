@@ -2,7 +2,7 @@
  * recordings of the seven servers, this is what `trace all` shows. */
 #include "journey.h"
 
-#define FEW 20 /* with fewer journeys, a difference may be chance */
+#define FEW 20 /* with fewer journeys, there is no percentile, and a difference may be chance */
 
 /* ---- the lines of the table ---- */
 
@@ -69,6 +69,7 @@ bool compare_prepare(struct comparison *all)
 {
     size_t most = 1;
 
+    all->fewest = FEW;
     all->both = all->column[0].journeys.list[0].reply != NULL;
     for (size_t i = 0; i < all->count; i++) {
         struct column *column = &all->column[i];
@@ -82,12 +83,15 @@ bool compare_prepare(struct comparison *all)
         column->typical[0] = journeys_typical(&column->journeys);
         column->typical[1] = column->journeys.other + (column->typical[0] - column->journeys.list);
         most = column->journeys.count > most ? column->journeys.count : most;
+        if (column->journeys.count < all->fewest)
+            all->fewest = column->journeys.count;
     }
     uint64_t *ns = calloc(most, sizeof *ns);
     if (ns == NULL)
         return false;
     add_lines(all, 50, ns);
-    add_lines(all, 99, ns);
+    if (all->fewest == FEW)
+        add_lines(all, 99, ns);
     free(ns);
     return true;
 }
@@ -202,7 +206,7 @@ static const struct line *widest(const struct comparison *all, unsigned percent,
 
 static void show_greatest_differences(const struct comparison *all)
 {
-    size_t low, high, fewest = FEW;
+    size_t low, high;
 
     for (unsigned percent = 50; percent <= 99; percent += 49) {
         const struct line *share = widest(all, percent, ROW_SHARES, &low, &high);
@@ -212,9 +216,7 @@ static void show_greatest_differences(const struct comparison *all)
                       share->back ? " on the way back" : "", share->at[low].cell,
                       all->column[low].name, share->at[high].cell, all->column[high].name);
     }
-    for (size_t i = 0; i < all->count; i++)
-        fewest = all->column[i].journeys.count < fewest ? all->column[i].journeys.count : fewest;
-    if (fewest < FEW && widest(all, 50, 0, &low, &high) != NULL)
+    if (all->fewest < FEW && widest(all, 50, 0, &low, &high) != NULL)
         show_text(0,
                   "One of these has fewer than %d packets, so a difference in time may be chance.",
                   FEW);
@@ -249,7 +251,7 @@ static void show_words(const struct comparison *all)
 const char *compare_remark(const struct column *column)
 {
     return strncmp(column->recording.server, "05-kqueue/", 10) == 0
-               ? " (kqueue emulated on top of epoll)"
+               ? " (kqueue emulated over epoll)"
                : "";
 }
 
@@ -264,8 +266,7 @@ void show_comparison(const struct comparison *all)
                   column->journeys.count, column->journeys.count == 1 ? "" : "s",
                   column->journeys.outcomes[COMPLETE], vias[column->recording.via].about,
                   column->recording.server, compare_remark(column),
-                  column->recording.replayed ? ", " : "",
-                  column->recording.replayed ? column->file : "");
+                  column->name[0] >= 'A' ? ", " : "", column->name[0] >= 'A' ? column->file : "");
     }
     show_table(all);
     show_words(all);
