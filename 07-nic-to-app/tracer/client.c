@@ -1,16 +1,23 @@
 /* The client that sends the packets.  It is a process of its own, because its events must be
- * distinguishable from those of the tracer, which reads the rings. */
+ * distinguishable from those of the tracer, which reads the rings.
+ *
+ * One thread of it sends, and another one reads, which sleeps in recv() before anything is sent.  A
+ * single thread may lose the CPU between its send() and its recv().  It then finds the reply there,
+ * and nothing wakes it. */
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
 
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 
 #define ANSWER_SECONDS 5 /* then the server is taken not to answer */
+#define MAX_LOOKS 14000  /* in about this time: then it is taken never to sleep */
 
 int client_connect(const char *address, unsigned port)
 {
@@ -32,26 +39,25 @@ int client_connect(const char *address, unsigned port)
     return fd;
 }
 
-bool client_echo(int fd, struct turn *turn)
+bool client_send(int fd, struct turn *turn)
+{
+    turn->start_cpu = sched_getcpu();
+    turn->start = run_now_ns();
+    return send(fd, MESSAGE, MESSAGE_SIZE, 0) == (ssize_t)MESSAGE_SIZE;
+}
+
+bool client_receive(int fd)
 {
     char answer[MESSAGE_SIZE];
     size_t have = 0;
 
-    turn->start_cpu = sched_getcpu();
-    turn->start = run_now_ns();
-    if (send(fd, MESSAGE, MESSAGE_SIZE, 0) != (ssize_t)MESSAGE_SIZE)
-        return false;
     while (have < MESSAGE_SIZE) {
         ssize_t got = recv(fd, answer + have, MESSAGE_SIZE - have, 0);
-        if (got == -1 &&
-            errno == EINTR) /* with a timeout, recv() returns when a stopped process continues */
-            continue;
-        if (got <= 0)
+        /* With a timeout, recv() returns EINTR when a stopped process continues. */
+        if (got == 0 || (got == -1 && errno != EINTR))
             return false;
-        have += (size_t)got;
+        have += got > 0 ? (size_t)got : 0;
     }
-    turn->done = run_now_ns();
-    turn->done_cpu = sched_getcpu();
     return true;
 }
 
@@ -60,7 +66,8 @@ void client_pause(void)
     nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
 }
 
-/* If this fails, the tracer has ended, and so will the client. */
+/* If this fails, the other process has ended: the client then ends, too, and the tracer gets no
+ * report. */
 static void report(int to, char word, int number)
 {
     struct client_report report = {word, number};
@@ -69,34 +76,95 @@ static void report(int to, char word, int number)
     (void)written;
 }
 
-static bool echo_all(int fd, size_t packets, struct turn *turn)
+/* What the two threads share. */
+static struct {
+    int fd;
+    struct turn *_Atomic turn; /* the present one */
+    struct scope scope;        /* its tasks are the thread that reads, and the server's threads */
+} exchange;
+
+static void *read_answers(void *unused)
 {
-    for (size_t i = 0; i < packets; i++) {
-        if (!client_echo(fd, &turn[i]))
+    (void)unused;
+    exchange.scope.tasks[0] = (int)syscall(SYS_gettid);
+    while (client_receive(exchange.fd)) {
+        struct turn *turn = exchange.turn;
+        turn->reader = exchange.scope.tasks[0];
+        turn->done_cpu = sched_getcpu();
+        turn->done = run_now_ns();
+    }
+    _exit(1); /* The tracer takes this for a server that does not answer. */
+}
+
+static bool all_asleep(void)
+{
+    const int *task = exchange.scope.tasks;
+    char text[256];
+
+    for (size_t i = 0; i < MAX_TASKS && task[i] != 0; i++) {
+        bool exists = file_read(text, sizeof text, "/proc/%d/status", task[i]);
+        if (exists && strstr(text, "\nState:\tS") == NULL)
             return false;
-        client_pause();
     }
     return true;
 }
 
+/* Wait for the answer, and until every thread sleeps again: one that is awake is not woken. */
+static bool wait_for_answer(const struct turn *turn)
+{
+    for (int looks = 0; looks < MAX_LOOKS; looks++) {
+        client_pause();
+        if (turn->done != 0 && all_asleep())
+            return true;
+    }
+    exchange.scope.tasks[1] = 0;
+    return turn->done != 0;
+}
+
+static bool echo_all(size_t packets, struct turn *turn)
+{
+    for (size_t i = 0; i < packets; i++) {
+        exchange.turn = &turn[i];
+        if (!client_send(exchange.fd, &turn[i]) || !wait_for_answer(&turn[i]))
+            return false;
+    }
+    return true;
+}
+
+/* The threads of the server are known after the first echoes: one may have started for this
+ * connection.  recv() has no timeout, because the tracer takes its time between two echoes. */
+static bool warm_up(struct target *target)
+{
+    struct turn turn[WARM_UP] = {{0}};
+    struct timeval none = {0};
+    pthread_t reader;
+
+    exchange.turn = turn;
+    if (setsockopt(exchange.fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof none) == -1 ||
+        pthread_create(&reader, NULL, read_answers, NULL) != 0 || !echo_all(WARM_UP - 1, turn))
+        return false;
+    target_threads(target, false, &exchange.scope);
+    return echo_all(1, turn + WARM_UP - 1);
+}
+
 /* The connection stays open until the tracer ends the client: a FIN would acknowledge the reply. */
-static void be_client(const struct client *client, const struct path *path, unsigned port,
+static void be_client(const struct client *client, const struct path *path, struct target *target,
                       int tracer)
 {
-    struct turn warm_up[WARM_UP];
     struct sockaddr_in6 name = {0}; /* the port is in the same place for IPv4 */
     socklen_t size = sizeof name;
+    bool inside = path_enter(path, path->client_netns);
     char byte;
-    int fd = path_enter(path, path->client_netns) ? client_connect(path->server_address, port) : -1;
 
-    if (fd == -1) {
+    exchange.fd = inside ? client_connect(path->server_address, target->port) : -1;
+    if (exchange.fd == -1) {
         report(tracer, 'c', errno);
-    } else if (!echo_all(fd, WARM_UP, warm_up)) {
+    } else if (!warm_up(target)) {
         report(tracer, 'n', 0);
     } else {
-        getsockname(fd, (struct sockaddr *)&name, &size);
+        getsockname(exchange.fd, (struct sockaddr *)&name, &size);
         report(tracer, 'r', ntohs(name.sin6_port));
-        bool done = read(tracer, &byte, 1) == 1 && echo_all(fd, client->turns, client->turn);
+        bool done = read(tracer, &byte, 1) == 1 && echo_all(client->turns, client->turn);
         report(tracer, done ? 'd' : 'n', 0);
         pause();
     }
@@ -124,7 +192,8 @@ void child_end(pid_t child)
         continue;
 }
 
-bool client_start(struct client *client, const struct path *path, unsigned port, unsigned packets)
+bool client_start(struct client *client, const struct path *path, struct target *target,
+                  unsigned packets)
 {
     int ends[2];
 
@@ -138,7 +207,7 @@ bool client_start(struct client *client, const struct path *path, unsigned port,
     if (client->pid == 0) {
         prctl(PR_SET_NAME, "client"); /* events should not call it "trace", like the tracer */
         close(ends[0]);
-        be_client(client, path, port, ends[1]);
+        be_client(client, path, target, ends[1]);
         _exit(0);
     }
     close(ends[1]);
@@ -158,9 +227,7 @@ struct client_report client_wait_report(const struct client *client, int millise
 
 void client_go(const struct client *client)
 {
-    ssize_t written = write(client->fd, "g", 1);
-
-    (void)written; /* If this fails, the client has ended, and there will be no report. */
+    report(client->fd, 'g', 0);
 }
 
 void client_stamps(const struct client *client, struct recording *recording)
@@ -170,18 +237,16 @@ void client_stamps(const struct client *client, struct recording *recording)
             recording_stamp(recording, "client_starts", turn->start, client->pid, turn->start_cpu);
         recording_add(recording, &event);
         event =
-            recording_stamp(recording, "client_is_done", turn->done, client->pid, turn->done_cpu);
+            recording_stamp(recording, "client_is_done", turn->done, turn->reader, turn->done_cpu);
         recording_add(recording, &event);
     }
 }
 
-void client_end(struct client *client)
+void client_end(const struct client *client)
 {
-    if (client->pid <= 0)
-        return;
-    close(client->fd);
+    if (client->pid > 0)
+        close(client->fd);
     child_end(client->pid);
-    client->pid = 0;
 }
 
 #endif

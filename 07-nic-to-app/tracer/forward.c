@@ -16,14 +16,15 @@ static enum hop notifying_hop(const struct journey *journey)
 }
 
 /* The first event of this kind on the same CPU, in the same context, before that CPU turns to
- * anything else that is traced. */
+ * anything else that is traced.  A timer that interrupts it may wake another thread meanwhile. */
 static void find_notification(struct journey *journey, enum hop kind, uint32_t end)
 {
-    enum hop hop = notifying_hop(journey);
-    const struct event *at =
-        search(journey->recording, journey->at[hop], FORWARD, kind, end, SAME_CPU);
+    const struct event *from = journey->at[notifying_hop(journey)], *at = from;
 
-    if (at != NULL && at->context == journey->at[hop]->context)
+    do
+        at = search(journey->recording, at, FORWARD, kind, end, SAME_CPU);
+    while (at != NULL && at->context == 'h' && from->context != 'h');
+    if (at != NULL && at->context == from->context)
         journey_set(journey, kind, at);
 }
 
@@ -157,7 +158,6 @@ static void drop_absent(struct journey *journey)
  * may have slept in a call that is not traced. */
 static void admit_unknown(struct journey *journey)
 {
-
     if (journey->waiting != WAITS_UNKNOWN || journey->recording->lost > 0)
         return;
     if (journey->state[HOP_WAIT] == NOT_SEEN && journey->state[HOP_RETURN] != NOT_SEEN)

@@ -97,7 +97,8 @@ static enum run_result find_server(struct run *run)
 {
     const struct plan *plan = run->plan;
     struct path *path = &run->path;
-    const char *address[] = {plan->address, NULL};
+    const char *const v4_and_v6[] = {"127.0.0.1", "::1"};
+    const char *const *address = plan->address != NULL ? &plan->address : v4_and_v6;
 
     if (plan->server == NULL || plan->watch) { /* the device and the address are given */
         snprintf(path->devices[0], NAME_SIZE, "%s", plan->device);
@@ -108,15 +109,9 @@ static enum run_result find_server(struct run *run)
     if (plan->server != NULL) {
         if (!target_start(&run->target, plan->server, path, plan->port, run->why))
             return RUN_FAILED;
-        if (plan->both_ways) /* or it might run before the client has slept in its recv() */
-            sched_setscheduler(run->target.pid, SCHED_BATCH, &(struct sched_param){0});
         return RUN_DONE;
     }
-    if (plan->address == NULL) {
-        address[0] = "127.0.0.1";
-        address[1] = "::1";
-    }
-    for (int i = 0; i < 2 && address[i] != NULL && !run->target.hidden; i++) {
+    for (int i = 0; i < (plan->address != NULL ? 1 : 2) && !run->target.hidden; i++) {
         snprintf(path->server_address, sizeof path->server_address, "%s", address[i]);
         if (target_find(&run->target, address[i], plan->port, run->why))
             return RUN_DONE;
@@ -132,7 +127,7 @@ static enum run_result start_frames(struct run *run)
 {
     run->tap = tap_open(run->path.tap, run->target.port, run->plan->packets == 1, run->recording);
     run->client_port = TAP_PORT;
-    bool done = run->tap != NULL && tap_connect(run->tap);
+    bool done = tap_connect(run->tap);
     for (int i = 0; done && i < WARM_UP; i++)
         done = tap_echo(run->tap, 1, false);
     return done ? RUN_DONE : fail(run, "The frames that trace wrote did not open a connection.");
@@ -146,7 +141,7 @@ static enum run_result start_client(struct run *run)
         return RUN_DONE;
     if (run->path.tap != -1)
         return start_frames(run);
-    if (!client_start(&run->client, &run->path, run->target.port, run->plan->packets))
+    if (!client_start(&run->client, &run->path, &run->target, run->plan->packets))
         return fail(run, strerror(errno));
     for (int waited = 0; report.word == 0 && waited < READY_MS && !run_stopped();
          waited += DRAIN_MS)
@@ -175,9 +170,8 @@ static enum run_result enable_events(struct run *run)
                           .peer_port = run->client_port,
                           .client = run->client.pid,
                           .both_ways = run->plan->both_ways,
-                          .can_interrupt = run->path.via == VIA_CARD};
+                          .path = &run->path};
 
-    memcpy(scope.devices, run->path.devices, sizeof scope.devices);
     target_threads(&run->target, run->plan->watch, &scope);
     if (scope.too_many_names)
         recording_note(run->recording,
@@ -197,6 +191,7 @@ static enum run_result watch(struct run *run)
     size_t packets = 0;
     int looks = 5;
 
+    target_low_water(&run->target);
     for (int waited = 0; waited < WATCH_MS && packets < run->plan->packets; waited += DRAIN_MS) {
         poll(NULL, 0, DRAIN_MS);
         uint64_t complete = run_now_ns(); /* what happened before is in the rings */
@@ -281,8 +276,8 @@ static enum run_result follow_packets(struct run *run)
         return fail(run, "The trace instance cannot be started.");
     if (watches)
         say_watching(run->path.server_address, run->target.port);
-    run->connections =
-        (struct connections){.port = run->target.port, .address = run->target.address};
+    run->connections.port = run->target.port;
+    run->connections.address = run->target.address;
     enum run_result result = watches            ? watch(run)
                              : run->tap != NULL ? send_frames(run)
                                                 : wait_for_client(run);
@@ -361,6 +356,7 @@ static enum run_result explain_sockets(struct run *run)
 static enum run_result finish(struct run *run)
 {
     struct recording *recording = run->recording;
+    char drops[NOTE_SIZE - 50];
 
     recording->lost += tracer_lost(run->tracer);
     name_kernel_threads(recording);
@@ -368,10 +364,9 @@ static enum run_result finish(struct run *run)
     recording->port = run->target.port;
     recording->skip = run->plan->watch ? 0 : SKIPPED;
     recording->peer = run->plan->both_ways ? run->client_port : 0;
-    if (run->plan->both_ways && run->target.ours)
+    if (run->plan->both_ways)
         recording_note(recording,
-                       "The server ran as SCHED_BATCH: it does not interrupt the client between "
-                       "send() and recv().");
+                       "The client has two threads: one sends, and one already waits in recv().");
     if (run->path.cpu != -1 && run->tap == NULL)
         recording_note(recording,
                        "The client and the server were kept on cpu%d (--cpu any allows all CPUs).",
@@ -380,11 +375,14 @@ static enum run_result finish(struct run *run)
     target_stamps(&run->target, recording);
     if (run->plan->both_ways)
         client_stamps(&run->client, recording);
+    if (run->plan->watch)
+        connections_learn(&run->connections, recording, UINT64_MAX);
     if (!recording_finish(recording))
         return fail(run, "There is not enough memory.");
     if (!run->plan->watch)
         return RUN_DONE;
-    connections_learn(&run->connections, recording, UINT64_MAX);
+    connections_drops(&run->connections, drops, sizeof drops);
+    recording_note(recording, "Packets for this server that the kernel dropped: %s.", drops);
     connections_mark(&run->connections, recording, run->plan->packets);
     return explain_sockets(run);
 }
@@ -396,7 +394,6 @@ static void release(struct run *run)
     target_stop(&run->target);
     tracer_close(run->tracer);
     path_close(&run->path);
-    connections_free(&run->connections);
 }
 
 enum run_result run_traced(const struct plan *plan, struct recording *recording, char why[WHY_SIZE])

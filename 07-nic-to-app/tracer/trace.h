@@ -110,14 +110,15 @@ void instance_remove(const char *path);
 #define MAX_TASKS 24 /* threads that a filter can name by number */
 #define MAX_NAMES 24 /* and by name */
 
+struct path;
+
 /* What a run traces.  Events of other programs are not written. */
 struct scope {
     unsigned port, peer_port; /* peer_port: that of the tracer's own client; 0: of any client */
     int client;               /* the thread of the tracer's own client; 0: there is none */
     bool both_ways;           /* the reply is traced, too */
-    char devices[DEVICES][NAME_SIZE];
-    bool can_interrupt;   /* the device is a card */
-    int tasks[MAX_TASKS]; /* the server's threads; none: they are recognized by their names */
+    const struct path *path;  /* with its devices */
+    int tasks[MAX_TASKS];     /* the server's threads; none: they are recognized by their names */
     char names[MAX_NAMES][NAME_SIZE];
     bool too_many_tasks, too_many_names; /* of them, no number or no further name is kept */
 };
@@ -150,7 +151,7 @@ struct path {
 
 /* Create the network.  False: this is not possible here, and `why` says so in one sentence. */
 bool path_open(struct path *path, enum via via, int cpu, char why[WHY_SIZE]);
-void path_close(struct path *path);
+void path_close(const struct path *path);
 /* What kind of device this is. */
 enum via device_kind(const char *device);
 /* To be called in a child process, before it opens a socket, for one of the path's namespaces. */
@@ -180,28 +181,36 @@ struct connection {
     enum { UNDECIDED, OURS, NOT_OURS } owner;
     size_t packets;
 };
+#define MAX_CONNECTIONS 4096 /* the last ones: then the oldest is forgotten */
+#define MAX_LISTENERS 8      /* with SO_REUSEPORT there may be several */
+#define MAX_REASONS 512
+#define SHOWN_DROPS 10 /* of each reason, at once */
 struct connections {
     unsigned port;
     uint64_t address; /* at which the server listens; 0: at all of them */
-    struct connection *list;
-    size_t count, room;
-    uint64_t learned;     /* the events before this time have been taken note of */
-    unsigned other_state; /* of a connection that is open and not established */
+    struct connection list[MAX_CONNECTIONS];
+    size_t count, added;
+    uint64_t learned;                 /* the events before this time have been taken note of */
+    unsigned other_state;             /* of a connection that is open and not established */
+    uint64_t listener[MAX_LISTENERS]; /* the sockets that listen */
+    size_t listeners;
+    size_t drops[MAX_REASONS]; /* for each of the kernel's reasons to drop a packet */
+    bool nameless;             /* this kernel does not name the sockets of dropped packets */
 };
 
 /* Sort the recording, and take note of the events since the last call and before the time `until`,
  * up to which it must be complete. */
 void connections_learn(struct connections *connections, struct recording *recording,
                        uint64_t until);
+/* A sentence about the packets for the server that the kernel has dropped. */
+void connections_drops(const struct connections *connections, char *text, size_t size);
 /* How many packets with data have come for the server. */
 size_t connections_packets(const struct connections *connections);
 /* Set the port of the packets of other connections, and of all after this many, to 0.  They remain
  * in the recording, because they end searches.  To be called after recording_finish(). */
-void connections_mark(const struct connections *connections, struct recording *recording,
-                      size_t packets);
+void connections_mark(struct connections *connections, struct recording *recording, size_t packets);
 /* Name the state of a connection to the server that is open and not established, or NULL. */
 const char *connections_other_state(struct connections *connections);
-void connections_free(struct connections *connections);
 
 /* ---- target.c: the server that is traced: started by the tracer, or found by its port ---- */
 
@@ -224,11 +233,12 @@ bool target_find(struct target *target, const char *address, unsigned port, char
 /* Add the server's threads to the scope: by number or, if more may start, by name.  For both ways,
  * add the client's. */
 void target_threads(struct target *target, bool more_may_start, struct scope *scope);
-/* The greatest low-water mark (SO_RCVLOWAT) of the server's sockets. */
+/* The greatest low-water mark (SO_RCVLOWAT) of the server's sockets.  For those that listen, this
+ * causes an event that names them. */
 int target_low_water(const struct target *target);
 /* Add the server's stamps to the recording. */
 void target_stamps(const struct target *target, struct recording *recording);
-void target_stop(struct target *target);
+void target_stop(const struct target *target);
 
 /* ---- client.c: the client that sends the packets, in a process of its own ---- */
 
@@ -236,12 +246,13 @@ void target_stop(struct target *target);
 #define MESSAGE_SIZE (sizeof MESSAGE - 1)
 #define WARM_UP 20 /* echoes before the first traced one: caches, page faults, slow start */
 #define SKIPPED 1  /* traced packets that do not count, so that a blocked call is traced, too */
-#define PAUSE_NS 300000 /* between two packets, so that the server goes back to sleep */
+#define PAUSE_NS 300000 /* between two looks at whether the server sleeps again */
 
 /* A round trip by the client's own clock: just before its send() and just after its last recv(). */
 struct turn {
-    uint64_t start, done;
-    int start_cpu, done_cpu;
+    uint64_t start;
+    _Atomic uint64_t done;           /* 0: not yet */
+    int start_cpu, done_cpu, reader; /* reader: the thread that called recv() */
 };
 struct client {
     pid_t pid;
@@ -251,9 +262,10 @@ struct client {
 };
 
 int client_connect(const char *address, unsigned port); /* -1: errno says why not */
-/* Send one message and wait for its echo.  recv() blocks, so the thread sleeps in it. */
-bool client_echo(int fd, struct turn *turn);
-bool client_start(struct client *client, const struct path *path, unsigned port, unsigned packets);
+bool client_send(int fd, struct turn *turn);
+bool client_receive(int fd); /* a whole message; recv() blocks, so the thread sleeps in it */
+bool client_start(struct client *client, const struct path *path, struct target *target,
+                  unsigned packets);
 /* Wait for a report: 'r' ready, with the client's port; 'd' done; 'c' cannot connect, with an
  * errno; 'n' no answer.  0: there was none within this time, or a signal came. */
 struct client_report {
@@ -264,7 +276,7 @@ struct client_report client_wait_report(const struct client *client, int millise
 void client_go(const struct client *client);
 /* Add the client's stamps to the recording. */
 void client_stamps(const struct client *client, struct recording *recording);
-void client_end(struct client *client);
+void client_end(const struct client *client);
 /* Like fork(), for a process that ends with this one, even if this one is killed, and that SIGINT
  * does not end; and its end. */
 pid_t child_start(void);
