@@ -118,67 +118,67 @@ struct layer {
 
 static const struct drop card[] = {
     {"rx_missed_errors", "The ring was full: frames came faster than the kernel took them."},
-    {"rx_over_errors", "The card's own memory was full."},
-    {"rx_fifo_errors", "The same, in other drivers."},
+    {"rx_over_errors", "The card's own memory was full, or a buffer was too small for the frame."},
+    {"rx_fifo_errors", "The card's own memory was full, in the words of other drivers."},
     {"rx_crc_errors", "A bit was wrong: look at the cable and the plugs."},
-    {"rx_length_errors", "The frame was too short or too long for the MTU."},
+    {"rx_length_errors", "The frame was too short, or longer than the card accepts."},
     {"rx_frame_errors", "The frame was not aligned to bytes."},
     {"rx_dropped", "No memory, a full backlog, or no protocol wanted the frame."},
-    {"rx_nohandler", "The device is the inactive half of a bond."},
+    {"rx_nohandler", "The device is an inactive member of a bond."},
     {"tx_dropped", "A frame to be sent: the driver had no room or no memory."},
     {"tx_errors", "A frame to be sent: the card could not send it."},
     {NULL, NULL}};
 static const struct drop backlog[] = {
     {"dropped", "The backlog of a CPU was full: lo, veth and RPS use it."},
-    {"flow_limit_count", "One connection filled the backlog (net.core.flow_limit_cpu_bitmap)."},
+    {"flow_limit_count", "The backlog was half full, mostly of one flow (flow_limit_cpu_bitmap)."},
     {NULL, NULL}};
 static const struct drop conntrack[] = {
     {"invalid", "The packet belongs to no connection; whether to drop it, a rule decides."},
     {"drop", "It was refused, for example because the table of connections was full."},
-    {"early_drop", "An unanswered connection was forgotten to make room for another."},
-    {"insert_failed", "Two packets of one new connection came at once, and one lost."},
+    {"early_drop", "The table was full: a connection not yet established was forgotten."},
+    {"insert_failed", "A new entry clashed with another: for example, two packets came at once."},
     {NULL, NULL}};
 static const struct drop ip[] = {
-    {"IpInHdrErrors", "The IP header is wrong: version, length or checksum."},
+    {"IpInHdrErrors", "The header is wrong (version, length, checksum), or the TTL ran out."},
     {"IpExtInCsumErrors", "The part of it that had a wrong checksum."},
     {"IpExtInTruncatedPkts", "The packet is shorter than its header says."},
     {"IpInAddrErrors", "It is for another machine, and this one does not forward."},
     {"IpExtInNoRoutes", "There is no route to its destination."},
-    {"TcpExtIPReversePathFilter", "rp_filter: the answer would leave by another device."},
+    {"TcpExtIPReversePathFilter", "rp_filter: the answer would not leave by this device."},
     {"IpInUnknownProtos", "No protocol here has its number: TCP is 6, UDP 17."},
     {"IpReasmFails", "A fragment was missing, or there was no memory for it."},
-    {"IpInDiscards", "The packet was in order, but there was no memory for it."},
+    {"IpInDiscards", "The packet was correct, but there was no memory for it."},
     {"IpOutNoRoutes", "To be sent, but there is no route."},
-    {"IpOutDiscards", "To be sent, but there was no memory or the queue was full."},
+    {"IpOutDiscards", "To be sent: no memory, the queue was full, or a rule forbade it."},
     {NULL, NULL}};
 static const struct drop tcp[] = {
-    {"TcpInErrs", "The TCP header or checksum is wrong."},
+    {"TcpInErrs", "The TCP header or checksum is wrong, or a SYN came on an open connection."},
     {"TcpInCsumErrors", "The part of it that had a wrong checksum."},
     {"TcpExtTCPMinTTLDrop", "It came from further away than IP_MINTTL permits."},
     {"TcpExtTCPReqQFullDrop", "A SYN: too many half-open connections, and no SYN cookies."},
     {"TcpExtSyncookiesFailed", "An ACK with a wrong or old SYN cookie."},
     {"TcpExtListenOverflows", "The accept queue was full: the server calls accept() too rarely."},
-    {"TcpExtListenDrops", "All packets that a listening socket dropped, with those."},
+    {"TcpExtListenDrops", "All that a listening socket dropped, with those."},
     {"TcpExtTCPDeferAcceptDrop", "An ACK without data, which TCP_DEFER_ACCEPT ignores."},
-    {"TcpExtPAWSActive", "A SYN-ACK whose timestamp is too old."},
+    {"TcpExtPAWSActive", "A SYN-ACK that returns a timestamp that this machine did not send."},
     {"TcpExtPAWSEstab", "A segment whose timestamp is too old."},
-    {"TcpExtTCPDSACKOldSent", "A segment that came a second time: its ACK was late or lost."},
+    {"TcpExtTCPDSACKOldSent", "A segment that came a second time: perhaps its ACK was lost."},
     {NULL, NULL}};
 static const struct drop sockets[] = {
     {"TcpExtTCPBacklogDrop", "A call held the socket, and too much had come meanwhile."},
-    {"TcpExtTCPZeroWindowDrop", "The window was closed, and the client sent in spite of it."},
+    {"TcpExtTCPZeroWindowDrop", "The window was closed, and the other side sent in spite of it."},
     {"TcpExtTCPRcvQDrop", "The receive buffer was full: the server reads too slowly."},
     {"TcpExtRcvPruned", "It was still too full when the kernel had tidied it up."},
     {"TcpExtTCPOFODrop", "A segment out of order, and no room for it."},
     {"TcpExtOfoPruned", "Segments out of order were thrown away to make room."},
-    {"TcpExtPFMemallocDrop", "Memory was so short that only the swap may use it."},
-    {"TcpExtTCPAbortOnMemory", "A connection was reset, because TCP had too little memory."},
+    {"TcpExtPFMemallocDrop", "It was in reserve memory, which only swapping may use."},
+    {"TcpExtTCPAbortOnMemory", "A closed connection was reset: too little memory, or too many."},
     {NULL, NULL}};
 static const struct drop signs[] = {
-    {"TcpRetransSegs", "Segments sent again, because no ACK came."},
+    {"TcpRetransSegs", "Segments sent again, because they seemed to be lost."},
     {"TcpExtTCPTimeouts", "Timers that ran out before an ACK came."},
     {"TcpOutRsts", "Resets sent, also because nobody listens on a port."},
-    {"TcpEstabResets", "Connections that a reset ended, sent or received."},
+    {"TcpEstabResets", "Connections that ended at once, by a reset or a timeout."},
     {NULL, NULL}};
 
 static const struct layer layers[] = {

@@ -334,19 +334,19 @@ static const struct feature features[] = {
      "ethtool -l DEV"},
     {"RSS table", rss_table, 0, NULL, "128 entries",
      "Receive-side scaling: a hash of addresses and ports selects the queue.", "ethtool -x DEV"},
-    {"receive ring", receive_ring, 0, NULL, "512 (maximum 4096)",
+    {"receive ring", receive_ring, 0, NULL, "512 (maximum 8192)",
      "Frames wait in it for the kernel. When it is full, the card drops frames.", "ethtool -g DEV"},
     {"interrupt delay", coalescing, 0, NULL, "adaptive",
      "Coalescing: one interrupt for several frames saves CPU, adds latency.", "ethtool -c DEV"},
     {"hardware timestamps", timestamps, 0, NULL, "yes, for PTP frames",
      "The card's clock records when a frame arrives, before software delays it.", "ethtool -T DEV"},
     {"device interrupts", interrupt_counts, 0, NULL, "one vector per queue",
-     "They signal received packets; a trace shows them as irq_handler_entry.", "/proc/interrupts"},
+     "They signal packets received or sent, in a trace as irq_handler_entry.", "/proc/interrupts"},
     {"interrupt CPUs", interrupt_cpus, 0, NULL, "one CPU per vector",
      "Affinity: the CPUs on which the kernel handles each of these interrupts.",
      "/proc/irq/N/effective_affinity_list, smp_affinity_list"},
     {"frames lost", frames_lost, 0, NULL, "",
-     "The ring was full, or there was no memory. `nic drops` has more counters.",
+     "Missed: the ring was full. Dropped: no memory, and more; see `nic drops`.",
      "/sys/class/net/DEV/statistics/rx_missed_errors, rx_dropped"},
 
     {.label = "Offloads: work done by the card, or done once for many packets"},
@@ -397,7 +397,7 @@ static const struct feature features[] = {
      "NAPI runs in a thread, not a softirq, so the scheduler can place it.",
      "/sys/class/net/DEV/threaded"},
     {"interrupt threads", interrupt_threads, 0, NULL, "none",
-     "With threadirqs, a thread handles an interrupt, and the scheduler places it.",
+     "With threadirqs, a thread handles an interrupt: the scheduler decides when.",
      "/proc/PROCESS/comm: irq/N-NAME"},
     {"busy polling", busy_polling, 0, NULL, "recv 0 µs, poll 0 µs",
      "A thread that waits polls the driver for this long before it sleeps.",
@@ -482,7 +482,7 @@ void print_report(void)
 {
     read_interrupts(&interrupts);
     if (strcmp(device, "lo") == 0)
-        puts("No packet leaves the machine, so an offload that is \"on\" has nothing to do.");
+        puts("No packet leaves the machine: the work of an offload that is \"on\" is left out.");
     printf("\n  %-19s  %-30s  %s\n", "", "HERE", "A 10 GBIT/S CARD");
     printf("  %-19s  %-30s  %s\n", "", "", "(Intel 82599)");
     for (size_t i = 0; i < sizeof features / sizeof *features; i++)

@@ -124,6 +124,11 @@ for name in glob.glob(sys.argv[1] + "/*.svg"): xml.dom.minidom.parse(name)' "$TM
     trace replay "$ROOM/recordings/rps.txt" -n 1 | grep -q 'RPS chose this CPU'
     trace replay "$ROOM/recordings/card-e1000.txt" -n 1 | grep -q 'Another CPU asked for this'
     if trace replay "$ROOM/recordings/lo.txt" | grep -q 'RPS chose\|Another CPU'; then false; fi
+    # a thread that was put into another CPU's run queue, and then taken by this CPU, which was idle
+    sed 's/^\([0-9]*\) 0 \(.* sched_wakeup .*\)/\1 1 \2/' "$ROOM/recordings/lo.txt" >"$TMP/put"
+    sed 's/\(sched_wakeup .*\)to_cpu=0/\1to_cpu=1/' "$TMP/put" >"$TMP/taken"
+    trace replay "$TMP/put" | grep -q 'Another CPU put the thread'
+    if trace replay "$TMP/taken" | grep -q 'Another CPU put the thread'; then false; fi
     if trace explain moon 2>"$TMP/err"; then false; fi
     grep -q 'there is no such hop' "$TMP/err"
 }

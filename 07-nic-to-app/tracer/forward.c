@@ -69,7 +69,7 @@ static void find_copy(struct journey *journey)
     journey_find(journey, HOP_RECV, HOP_COPY, BACK, BIT(HOP_RETURN), SAME_THREAD);
 }
 
-/* splice() moves the bytes to a pipe without copying them, and its events do not name the socket.
+/* splice() moves the bytes to a pipe, not to the program, and its events do not name the socket.
  * The call of the thread that this packet woke is the one that got them.  If no thread was woken, a
  * later call may have got them. */
 static void find_splice(struct journey *journey)

@@ -109,7 +109,7 @@ const struct event_type event_types[] = {
 const size_t event_type_count = sizeof event_types / sizeof *event_types;
 
 #define SPLICE_UNKNOWN \
-    "this server uses splice(), which copies nothing, and whose events do not name the socket"
+    "this server uses splice(): it copies nothing to the program and does not name the socket"
 
 const struct hop_info hops[HOPS] = {
     [HOP_START] = {.name = "start", .box = BOX_SENDER, .share = SHARE_SENDER,
@@ -128,9 +128,9 @@ const struct hop_info hops[HOPS] = {
     [HOP_QUEUE] = {.name = "queue", .box = BOX_SENDER, .share = SHARE_SENDER,
         .link = "the skb's address; back to send, the thread",
         .why[WAITS_EPOLL] = "The packet now consists of the bytes and three headers in front of "
-            "them: TCP's (20 to 60 bytes), IP's (20; IPv6: 40) and Ethernet's (14). It goes to the "
-            "device in an skb, the kernel's record of one packet. It may have to queue for a card; "
-            "lo (loopback) and veth (a virtual Ethernet pair) have no queue.",
+            "them: TCP's (20 to 60 bytes), IP's (the same; IPv6: from 40) and Ethernet's (14). It "
+            "goes to the device in an skb, the kernel's record of one packet. It may have to queue "
+            "for a card; lo (loopback) and veth (a virtual Ethernet pair) have no queue.",
         .absent[NOT_SEEN] = ("the packet was sent from another machine, or the kernel made it and "
             "others of a larger skb (GSO)")},
     [HOP_DRIVER] = {.name = "driver", .box = BOX_SENDER, .share = SHARE_SENDER,
@@ -177,9 +177,9 @@ const struct hop_info hops[HOPS] = {
             "IP and TCP code runs once for both."},
     [HOP_RECEIVE] = {.name = "receive", .box = BOX_STACK, .share = SHARE_STACK,
         .link = "the skb's address; in NET_RX, nesting",
-        .why[WAITS_EPOLL] = "The skb enters the network stack. The type in the Ethernet header "
-            "selects the code for IP, which checks the IP header, sees that the address belongs to "
-            "this machine, and selects the code for TCP."},
+        .why[WAITS_EPOLL] = "The skb enters the network stack. Its type, mostly from the Ethernet "
+            "header, selects the code for IP, which checks the IP header, sees that the address "
+            "belongs to this machine, and selects the code for TCP."},
     [HOP_TCP] = {.name = "tcp", .box = BOX_STACK, .share = SHARE_STACK,
         .link = "back, the skb's address; on, the socket (its cookie is the kernel's number for "
             "it)",
@@ -188,24 +188,24 @@ const struct hop_info hops[HOPS] = {
             "the next ones?"},
     [HOP_READY] = {.name = "ready", .box = BOX_BUFFER, .share = SHARE_STACK,
         .link = "the socket",
-        .why[WAITS_EPOLL] = "These bytes were the next in order. The skb is linked into the "
-            "socket's receive queue. The socket also has a wait queue, the list of everything that "
-            "waits for it. Each entry names a callback function, and the kernel now calls it. The "
+        .why[WAITS_EPOLL] = "These bytes were the next in order. They are now at the end of the "
+            "socket's receive queue. The socket also has a wait queue, a list of those that wait "
+            "for it. Each entry names a callback function, and the kernel now calls it. The "
             "server's own code takes no part in this.",
-        .why_back = "These bytes were the next in order. The skb is linked into the receive queue "
-            "of the client's socket. The kernel now calls the callback of each entry in the "
+        .why_back = "These bytes were the next in order. They are now at the end of the receive "
+            "queue of the client's socket. The kernel now calls the callback of each entry in the "
             "socket's wait queue. The client's own code takes no part in this.",
-        .absent[NOT_SEEN] = ("there is no event for this socket: the bytes came out of order, or "
-            "fewer bytes wait than its low-water mark (SO_RCVLOWAT)")},
+        .absent[NOT_SEEN] = ("there is no event for this socket: the bytes came out of order or a "
+            "second time, or fewer bytes wait than its low-water mark (SO_RCVLOWAT)")},
     [HOP_CALLBACK] = {.name = "callback", .box = BOX_WATCH, .share = SHARE_WAKE,
         .link = "CPU and time: the first one after ready",
         .why[WAITS_EPOLL] = "epoll_ctl() put an entry into the socket's wait queue. The kernel "
             "calls the entry's callback with the events that have happened. If the server "
             "registered one of them, the callback puts the descriptor on epoll's ready list. Until "
-            "the callback runs, no epoll code looks at the socket.",
+            "then, a sleeping thread looks at no socket.",
         .absent[NOT_SEEN] = "there is no event after this socket became ready",
-        .absent[NOT_NEEDED] = "epoll did not watch this socket yet: the bytes came before the "
-            "connection was accepted",
+        .absent[NOT_NEEDED] = "epoll did not watch this socket then: perhaps the connection had "
+            "not been accepted yet",
         .absent[NOT_AVAILABLE] = "this event needs a kprobe, a breakpoint in the kernel, and none "
             "could be created",
         .absent[UNKNOWN] = "whether epoll watches this socket is not known"},
@@ -238,13 +238,13 @@ const struct hop_info hops[HOPS] = {
     [HOP_WAIT] = {.name = "wait", .box = BOX_WAKE, .share = SHARE_SCHEDULER,
         .link = "the thread",
         .why[WAITS_EPOLL] = "An entry on the ready list is only a hint, so the call has checked "
-            "the current state of every socket on the list. It returns the descriptors that are "
-            "ready. It has not read a byte from them.",
+            "the current state of each socket that it took from the list. It returns those that "
+            "are ready. It has not read a byte from them.",
         .why[WAITS_SCAN] = "Once awake, the kernel has checked the whole list again. The call "
-            "returns how many descriptors are ready. The loop must search the list to find out "
-            "which.",
+            "returns a number. The loop must search the list to find out which descriptors are "
+            "ready.",
         .why[WAITS_SIGNAL] = "A signal told the server that something has changed. The kernel "
-            "sends it when a descriptor that asked for it (O_ASYNC) becomes ready.",
+            "sends it when something happens to a descriptor that asked for it (O_ASYNC).",
         .absent[NOT_SEEN] = "the call did not return while the tracer was running",
         .absent[NOT_NEEDED] = "it had returned earlier, for other clients, or the server was busy "
             "and came to this one later",
@@ -271,9 +271,9 @@ const struct hop_info hops[HOPS] = {
         .why[WAITS_EPOLL] = "Your code asks to read from this descriptor. The number is an index "
             "into the process's file descriptor table, where the kernel finds the socket.",
         .why[WAITS_BLOCKED] = "The thread has been inside this call since before the packet came.",
-        .why[WAITS_RING] = "In this call, the thread hands its requests to the kernel by a ring, a "
-            "queue in shared memory, and waits for results. A request to read was among them, or "
-            "had been made earlier.",
+        .why[WAITS_RING] = "In this call, the thread hands requests to the kernel by a ring, a "
+            "queue in shared memory, or waits for results, or both. A request to read was among "
+            "them, or had been made earlier.",
         .absent[NOT_SEEN] = "there is no event of the call", .absent[UNKNOWN] = SPLICE_UNKNOWN},
     [HOP_COPY] = {.name = "copy", .box = BOX_CODE, .share = SHARE_CODE,
         .link = "the skb's address, until the skb is freed or copied",
@@ -283,7 +283,7 @@ const struct hop_info hops[HOPS] = {
             "(splice() copies none)"), .absent[UNKNOWN] = SPLICE_UNKNOWN},
     [HOP_RETURN] = {.name = "return", .box = BOX_CODE, .share = SHARE_CODE,
         .link = "the thread",
-        .why[WAITS_EPOLL] = "The call returns the number of bytes, which are now in your buffer.",
+        .why[WAITS_EPOLL] = "The call returns how much it has read. Your program now has it.",
         .why[WAITS_RING] = "The call returns. The result of the read, the number of bytes, is in "
             "the ring.",
         .absent[NOT_SEEN] = "the call did not return while the tracer was running",

@@ -72,14 +72,14 @@ struct event {
 /* Who reports an event. */
 enum provider {
     TRACEPOINT,   /* the kernel, at "group/name" in tracefs */
-    KPROBE,       /* the kernel, at a probe that the tracer creates; needs CONFIG_KPROBES */
+    KPROBE,       /* the kernel, at a probe that the tracer creates; needs KPROBE_EVENTS */
     SERVER_STAMP, /* the server itself, see ../stamp.h */
     FRAME_STAMP,  /* the tracer, while it plays the network card, see tap.c */
     CLIENT_STAMP, /* the tracer's own client, see client.c */
     SOCKET_STAMP  /* the sockets of an unprivileged user, see sockets.c */
 };
 
-/* Which events of a type the kernel should write.  Only tracepoints have a filter. */
+/* Which events of a type the kernel should write.  Probes are not filtered. */
 enum filter {
     FILTER_NONE,
     FILTER_IRQ,      /* no filter, and enabled only if the device can interrupt */

@@ -24,8 +24,8 @@
 #define NETMASK "255.255.255.0"
 #define OWN_NETNS "/proc/self/ns/net"
 
-/* A card's driver says on which bus the card is.  Other drivers leave that empty, except the TUN
- * driver, whose "bus" is tun or tap. */
+/* A card's driver says on which bus the card is.  Others say nothing or N/A, except the TUN driver,
+ * whose "bus" is tun or tap. */
 enum via device_kind(const char *device)
 {
     static const struct {

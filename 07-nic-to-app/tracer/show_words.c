@@ -187,12 +187,12 @@ static const char *remark_on_worker(const struct journey *journey, enum hop hop)
         return "A thread scheduled this: the card's handler runs in an interrupt thread "
                "(threadirqs), or another thread asked for the card to be polled.";
     if (hop == HOP_SOFTIRQ && journey->raised == BY_TIMER)
-        return "An interrupt without a handler's event scheduled this: NAPI's timer, if interrupts "
-               "are deferred (napi_defer_hard_irqs), another CPU's request, or Hyper-V's card.";
+        return "An interrupt without a handler's event scheduled this: NAPI's timer "
+               "(gro_flush_timeout), another CPU's request, or Hyper-V's card.";
     if (hop == HOP_SOFTIRQ && journey->worker != NULL &&
         strncmp(journey->worker, "ksoftirqd", 9) == 0)
-        return "It runs in the thread ksoftirqd, to which the kernel leaves softirqs when there "
-               "are too many of them.";
+        return "It runs in the thread ksoftirqd, to which the kernel leaves softirqs that take too "
+               "long or that a thread has raised.";
     return NULL;
 }
 
@@ -218,7 +218,8 @@ const char *show_remark(const struct journey *journey, enum hop hop)
     if (hop == HOP_WAKEUP && waking != NULL && waking->cpu != event->cpu)
         return "Another CPU asked for this. It notified this CPU with an interrupt or, if this CPU "
                "was idle, with a flag that it polls.";
-    if (hop == HOP_SWITCH && wakeup != NULL && wakeup->cpu != event->cpu)
+    if (hop == HOP_SWITCH && wakeup != NULL && wakeup->cpu != event->cpu &&
+        (int)wakeup->value[SLOT_TO_CPU] == event->cpu) /* or this CPU, idle, took it by itself */
         return "Another CPU put the thread into this CPU's run queue. It notified this CPU with an "
                "interrupt or, if this CPU was idle, with a flag that it polls.";
     return NULL;

@@ -250,8 +250,8 @@ static bool write_tcp(struct tap_host *host, unsigned flags, const void *data, s
 /* ---- reading frames ---- */
 
 /* Read the next TCP segment of our connection or, if there is none yet, the answer to our ARP
- * request.  Answer ARP requests on the way: the kernel asks for our Ethernet address before it
- * sends anything else.  Drop other frames. */
+ * request.  Answer ARP requests on the way: from time to time the kernel checks that our
+ * Ethernet address is still the same.  Drop other frames. */
 static bool read_wanted(struct tap_host *host, bool want_arp)
 {
     struct pollfd readable = {.fd = host->fd, .events = POLLIN};

@@ -10,7 +10,7 @@
 #define MAX_CPUS 8192   /* the maximum of Linux */
 #define RINGS_MIB 32    /* of the kernel's memory, for the rings of all CPUs together */
 #define MAX_PAGES 4096  /* of one ring, in one go: 16 MiB */
-#define PAGE_ROOM 65536 /* the largest page of any architecture */
+#define PAGE_ROOM 65536 /* the largest page of the usual architectures */
 
 struct tracer {
     char path[INSTANCE_PATH]; /* of its instance */
