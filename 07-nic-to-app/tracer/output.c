@@ -39,7 +39,7 @@ int output_end(int code)
 }
 
 static void write_files(const struct output *output, const struct journeys *journeys,
-                        const struct journey *one, const struct comparison *all)
+                        const struct journey *one, const struct table *table)
 {
     for (int i = 0; i < FILES; i++) {
         const char *file = output->file[i];
@@ -48,9 +48,9 @@ static void write_files(const struct output *output, const struct journeys *jour
         FILE *stream = is_stdout(file) ? output->piped : fopen(file, "w");
         if (stream == NULL)
             output_fail(file, strerror(errno));
-        bool done = all != NULL      ? show_comparison_svg(stream, all)
-                    : i == FILE_JSON ? show_json(stream, one->recording, journeys)
-                    : i == FILE_SVG  ? show_svg(stream, one->recording, one)
+        bool done = table != NULL    ? show_comparison_svg(stream, table)
+                    : i == FILE_JSON ? show_json(stream, journeys)
+                    : i == FILE_SVG  ? show_svg(stream, one)
                                      : recording_write(one->recording, stream);
         if (fclose(stream) != 0 || !done)
             output_fail(file, "could not be written completely");
@@ -69,16 +69,16 @@ static void show(const struct output *output, const struct recording *recording)
     if (journeys.count == 0)
         output_fail("nothing to show", "no packet for this port was seen");
     const struct journey *one = output->show != NULL ? journeys_pick(&journeys, output->show, &k)
-                                                     : journeys_typical(&journeys);
+                                                     : journeys_typical(&journeys, false);
     if (one == NULL)
         output_fail(output->show, "there are not so many journeys");
     if (output->show != NULL)
         show_text(0, "Journey %zu of %zu%s%s", k, journeys.count,
                   output->show[0] > '9' ? ", the " : "", output->show[0] > '9' ? output->show : "");
     if (journeys.count == 1 || output->only_one || output->show != NULL)
-        show_journey(recording, one, !output->brief);
-    else
-        show_many(recording, &journeys);
+        show_journey(one, !output->brief);
+    else if (!show_many(&journeys))
+        output_fail("many journeys", strerror(ENOMEM));
     write_files(output, &journeys, one, NULL);
     journeys_free(&journeys);
 }
@@ -107,7 +107,7 @@ int replay(const char *file, const struct output *output)
 }
 
 /* A way is shown if all of them have it. */
-static int show_columns(const struct output *output, struct comparison *all)
+static int show_columns(const struct output *output, struct table *all)
 {
     enum way way = output->way;
 
@@ -125,9 +125,8 @@ static int show_columns(const struct output *output, struct comparison *all)
             (recording->via == VIA_SOCKETS && all->count > 2))
             output_fail(what, "what sockets see can only be compared with one recording of that");
     }
-    if (!compare_prepare(all))
+    if (!show_comparison(all))
         output_fail("comparing", strerror(ENOMEM));
-    show_comparison(all);
     write_files(output, NULL, NULL, all);
     for (size_t i = 0; i < all->count; i++) {
         journeys_free(&all->column[i].journeys);
@@ -138,7 +137,7 @@ static int show_columns(const struct output *output, struct comparison *all)
 
 int compare_files(const char *const *files, size_t count, const struct output *output)
 {
-    static struct comparison all;
+    static struct table all;
 
     for (; all.count < count; all.count++) {
         all.column[all.count].file = files[all.count];
@@ -162,16 +161,16 @@ static int report(enum run_result result, const struct recording *recording, con
 
 int trace_all(struct plan *plan, const char *folder, const struct output *output)
 {
-    static const char *const stages[MAX_COMPARED] = {"01-blocking",  "02-select", "03-poll",
-                                                     "04-epoll",     "05-kqueue", "06-selector",
-                                                     "07-nic-to-app"};
-    static struct comparison all;
-    static char path[MAX_COMPARED][4096];
-    const char *recorded[MAX_COMPARED];
+    static const char *const stages[MAX_COLUMNS] = {"01-blocking",  "02-select", "03-poll",
+                                                    "04-epoll",     "05-kqueue", "06-selector",
+                                                    "07-nic-to-app"};
+    static struct table all;
+    static char path[MAX_COLUMNS][4096];
+    const char *recorded[MAX_COLUMNS];
     char why[WHY_SIZE] = "Fewer than two servers are there.";
 
     run_catch_signals();
-    for (int i = 0; i < MAX_COMPARED; i++) {
+    for (int i = 0; i < MAX_COLUMNS; i++) {
         struct column *column = &all.column[all.count];
         snprintf(path[i], sizeof path[i], "%s../%s/server", folder, stages[i]);
         if (access(path[i], X_OK) == -1) {
@@ -191,11 +190,11 @@ int trace_all(struct plan *plan, const char *folder, const struct output *output
         return show_columns(output, &all);
     show_text(0, "%s", why);
     puts("Next best: recorded runs. Nothing below was measured here.\n");
-    for (int i = 0; i < MAX_COMPARED; i++) {
+    for (int i = 0; i < MAX_COLUMNS; i++) {
         snprintf(path[i], sizeof path[i], "%srecordings/stages/%s.txt", folder, stages[i]);
         recorded[i] = path[i];
     }
-    return compare_files(recorded, MAX_COMPARED, output);
+    return compare_files(recorded, MAX_COLUMNS, output);
 }
 
 /* Each time a source is not available, a sentence says why. */

@@ -25,7 +25,6 @@ struct svg {
     FILE *boxes, *front;
     char *boxes_text, *front_text;
     size_t size; /* not used */
-    const struct recording *recording;
     const struct journey *journey;
     double y, top; /* where the next thing is drawn; and the top of the box */
 };
@@ -46,6 +45,8 @@ static void put_text(const struct svg *svg, const char *style, double x, double 
     va_start(values, format);
     vsnprintf(words, sizeof words, format, values);
     va_end(values);
+    if (words[0] == '\0')
+        return;
     fprintf(svg->front, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\">", style, x, y);
     write_text(svg->front, words);
     fputs("</text>\n", svg->front);
@@ -169,8 +170,7 @@ static void draw_shares(struct svg *svg)
         svg->y += 17;
         fprintf(svg->front, "<rect x=\"18\" y=\"%.1f\" width=\"11\" height=\"11\" fill=\"%s\"/>\n",
                 svg->y - 10, share_colours[i]);
-        put_text(svg, "event", 36, svg->y, "%s",
-                 show_share(svg->recording, svg->journey, (enum share)i));
+        put_text(svg, "event", 36, svg->y, "%s", show_share(svg->journey, (enum share)i));
         put_text(svg, "figure", WIDTH - 64, svg->y, "%.1f µs", show_us(ns[i]));
         put_text(svg, "figure", WIDTH - 18, svg->y, "%.0f %%", 100 * (double)ns[i] / (double)total);
     }
@@ -229,8 +229,8 @@ static void draw_way(struct svg *svg)
 
 static void draw(struct svg *svg)
 {
-    const struct recording *recording = svg->recording;
     const struct journey *first = svg->journey;
+    const struct recording *recording = first->recording;
 
     put_text(svg, "title", 14, 30, "%s",
              first->reply != NULL ? "A packet and its reply" : "The journey of one packet");
@@ -252,15 +252,15 @@ static bool open_svg(struct svg *svg)
     return svg->boxes != NULL && svg->front != NULL;
 }
 
-bool show_svg(FILE *stream, const struct recording *recording, const struct journey *journey)
+bool show_svg(FILE *stream, const struct journey *journey)
 {
-    struct svg svg = {.recording = recording, .journey = journey, .y = TOP};
+    struct svg svg = {.journey = journey, .y = TOP};
     char title[200];
 
     if (!open_svg(&svg))
         return false;
     draw(&svg);
-    show_title(recording, journey, 1, title, sizeof title);
+    show_title(journey, 1, title, sizeof title);
     return write_svg(stream, &svg, WIDTH, title);
 }
 
@@ -269,70 +269,60 @@ bool show_svg(FILE *stream, const struct recording *recording, const struct jour
 #define FIRST_X 108 /* of the first recording's line */
 #define BAND 30     /* from one hop to the next */
 
-static double column_x(const struct comparison *all, size_t i)
-{
-    return FIRST_X + (all->count > 3 ? 86 : 140) * (double)i;
-}
-
-/* What one recording has of a hop or a share: on its line, a circle for an event. */
+/* What one recording has of a hop or a share: on its line, a circle for an event; and its name, if
+ * not all have the same. */
 static void draw_entry(const struct svg *svg, double x, const struct line *line, size_t i)
 {
     const struct entry *entry = &line->at[i];
-    bool is_hop = line->row < HOPS,
-         named = !line->same && line->have > 1 && entry->seen && entry->ns >= 0;
-    bool is_call = strncmp(entry->words, "sys_", 4) == 0; /* sys_enter_ or sys_exit_ */
+    const char *name = entry->event != NULL && !line->same ? entry->event : "";
 
+    if (strncmp(name, "sys_", 4) == 0) /* sys_enter_ or sys_exit_ */
+        name = strchr(name + 4, '_') + 1;
     fprintf(svg->boxes, "<path d=\"M%.0f %.0fv%d\" stroke=\"#64748b\"%s/>\n", x, svg->y, BAND,
-            is_hop && !entry->seen ? " stroke-dasharray=\"2 4\"" : "");
-    if (entry->seen)
+            line->row < HOPS && entry->event == NULL ? " stroke-dasharray=\"2 4\"" : "");
+    if (entry->event != NULL)
         fprintf(svg->boxes, "<circle cx=\"%.0f\" cy=\"%.0f\" r=\"5\" fill=\"%s\"/>\n", x,
                 svg->y + 15, colours[hops[line->row].box].dark);
     put_text(svg,
-             !is_hop       ? "box"
-             : entry->seen ? "event"
-                           : "absent",
-             x + 10, svg->y + (named ? 13 : 19), "%s", entry->cell);
-    if (named)
-        put_text(svg, "small", x + 10, svg->y + 25, "%s",
-                 is_call ? strchr(entry->words + 4, '_') + 1 : entry->words);
+             line->row >= HOPS      ? "box"
+             : entry->event != NULL ? "event"
+                                    : "absent",
+             x + 10, svg->y + 15, "%s", entry->cell);
+    put_text(svg, "small", x + 10, svg->y + 27, "%s", name);
 }
 
-static void draw_line(struct svg *svg, const struct comparison *all, const struct line *line)
+bool show_comparison_svg(FILE *stream, const struct table *table)
 {
-    bool is_hop = line->row < HOPS;
-    double end = column_x(all, all->count);
-
-    if (is_hop)
-        fprintf(svg->boxes, "<rect x=\"8\" y=\"%.0f\" width=\"%.0f\" height=\"%d\" fill=\"%s\"/>\n",
-                svg->y, end + 22, BAND, colours[hops[line->row].box].light);
-    put_text(svg, is_hop ? "event" : "box", is_hop ? 24 : 14, svg->y + 19, "%s%s", line->name,
-             line->back && !is_hop ? ", back" : "");
-    for (size_t i = 0; i < all->count; i++)
-        draw_entry(svg, column_x(all, i), line, i);
-    if (is_hop)
-        put_text(svg, "small", end - 10, svg->y + 19, "%s", line->same ? "same" : "differs");
-    svg->y += BAND;
-}
-
-bool show_comparison_svg(FILE *stream, const struct comparison *all)
-{
+    double wide = table->count > 3 ? 86 : 140, end = FIRST_X + wide * (double)table->count;
     struct svg svg = {.y = 84};
 
     if (!open_svg(&svg))
         return false;
-    put_text(&svg, "title", 14, 30, "%zu journeys side by side", all->count);
+    put_text(&svg, "title", 14, 30, "%zu journeys side by side", table->count);
     put_text(&svg, "about", 14, 50, "Median µs since the hop before; dashed: no event");
-    for (size_t i = 0; i < all->count; i++)
-        put_text(&svg, "box", column_x(all, i) - 10, 76, "%s", all->column[i].name);
-    for (size_t i = 0; i < all->lines; i++)
-        if (all->line[i].percent == 50)
-            draw_line(&svg, all, &all->line[i]);
-    for (size_t i = 0; i < all->count; i++, svg.y += 16) {
-        const struct column *column = &all->column[i];
+    for (const struct line *line = table->line; line < table->line + table->lines; line++) {
+        bool is_hop = line->row < HOPS;
+        if (is_hop)
+            fprintf(svg.boxes,
+                    "<rect x=\"8\" y=\"%.0f\" width=\"%.0f\" height=\"%d\" fill=\"%s\"/>\n", svg.y,
+                    end + 22, BAND, colours[hops[line->row].box].light);
+        put_text(&svg, is_hop ? "event" : "box", is_hop ? 24 : 14, svg.y + 19, "%s%s", line->name,
+                 line->back && !is_hop ? ", back" : "");
+        for (size_t i = 0; i < table->count; i++)
+            draw_entry(&svg, FIRST_X + wide * (double)i, line, i);
+        put_text(&svg, "small", end - 10, svg.y + 19, "%s",
+                 !is_hop      ? ""
+                 : line->same ? "same"
+                              : "differs");
+        svg.y += BAND;
+    }
+    for (size_t i = 0; i < table->count; i++, svg.y += 16) {
+        const struct column *column = &table->column[i];
+        put_text(&svg, "box", FIRST_X + wide * (double)i - 10, 76, "%s", column->name);
         put_text(&svg, "about", 14, svg.y + 16, "%s: over %s to %s%s", column->name,
                  vias[column->recording.via].about, column->recording.server,
                  compare_remark(column));
     }
     svg.y += 30;
-    return write_svg(stream, &svg, column_x(all, all->count) + 38, "Journeys side by side");
+    return write_svg(stream, &svg, end + 38, "Journeys side by side");
 }

@@ -100,7 +100,7 @@ static const struct option known[] = {
     {"p", 1, NULL, 'p'},     {"show", 1, NULL, 'o'},   {"help", 0, NULL, 'h'},   {NULL, 0, NULL, 0}};
 // clang-format on
 
-#define MAX_WORDS (1 + MAX_COMPARED)
+#define MAX_WORDS (1 + MAX_COLUMNS)
 
 /* Collect the options, which may be anywhere, and the other words. */
 static int parse_words(int argc, char **argv, const char *word[MAX_WORDS])
@@ -196,7 +196,7 @@ static const struct command {
     {"replay", ANY_COMMAND, "does not work with replay: that run is over", "needs a file", 1, 1},
     {"explain", "", "does not work with explain", NULL, 0, 1},
     {"compare", "sw", "does not work with compare: those runs are over", "needs two recordings", 2,
-     MAX_COMPARED},
+     MAX_COLUMNS},
     {"all", "nswvc", "does not work with all, which starts seven servers", NULL, 0, 0},
 };
 
