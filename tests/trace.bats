@@ -49,7 +49,7 @@ as_nobody() {
     need setpriv "to be an ordinary user" "install util-linux"
     mkdir -p "$TMP/room/recordings"
     cp "$TRACE" "$TMP/room/"
-    cp "$ROOM"/recordings/* "$TMP/room/recordings/"
+    cp -R "$ROOM"/recordings/. "$TMP/room/recordings"
     cp "$(traced)" "$TMP/room/server"
     chmod 755 "$TMP"
     chmod -R a+rX "$TMP/room" # whatever the umask is
@@ -191,14 +191,17 @@ for name in glob.glob(sys.argv[1] + "/*.svg"): xml.dom.minidom.parse(name)' "$TM
 @test "wrong command lines: one line and the usage, exit 2" {
     need_trace
     rule "a bad option, port or word ends with 2" "" "chapter 7"
-    local words code
+    local words code lo=$ROOM/recordings/lo.txt
     for words in "-n 0" "-n x" "--via moon" "attach" "attach 70000" "moon 1" "replay" "--svg" "-q" "a b c" \
         "-b 127.0.0.1" "--device lo" "--watch --device moon0" "attach 1 --via veth" "attach 1 --cpu 0" \
         "attach 1 --server x" "attach 1 --device eth0" "attach 1 -b ::g" "--cpu 1023" "-p 9" "--via rps --cpu 1" \
         "--watch --via veth" "replay $ROOM/recordings/lo.txt --via tap" "replay $ROOM/recordings/lo.txt --watch" \
         "explain send --json $TMP/x" "--json $TMP/x --svg $TMP/x" "attach 1 --brief -p 2" \
         "--way" "--way moon" "--way both --via tap" "--way back --via gro" "--way both --watch" \
-        "attach 1 --way back --watch" "explain send --way in"; do
+        "attach 1 --way back --watch" "explain send --way in" \
+        "--show slowest" "-n 5 --show moon" "-n 5 --show 0" "-n 5 --show 6" "replay $lo -n 1 --show 1" "explain send --show 1" \
+        "compare" "compare $lo" "compare $lo $lo -n 2" "compare $lo $lo --json $TMP/x" "compare $lo $lo $lo $lo $lo $lo $lo $lo" \
+        "all 1" "all --server x" "all --record $TMP/x" "all --show 1" "all --via moon"; do
         code=0
         # shellcheck disable=SC2086
         trace $words >"$TMP/out" 2>"$TMP/err" || code=$?
@@ -209,6 +212,146 @@ for name in glob.glob(sys.argv[1] + "/*.svg"): xml.dom.minidom.parse(name)' "$TM
     code=0
     trace attach 1 >"$TMP/out" 2>"$TMP/err" || code=$?
     [ $code = 1 ]
+}
+
+# The numbers of journeys in each histogram of this output, added up.
+histogram_sums() {
+    LC_ALL=C awk '/: median .* 99th percentile/ { if (n++) print sum; sum = 0; next } / to .* µs / { sum += $5 } END { print sum }' "$1"
+}
+
+@test "-n: the counts of each histogram add up to the number of journeys, and --show opens the one that it names" {
+    need_trace
+    rule "no journey is lost between the recording and its histograms" "a time at the limit of two ranges" "chapter 7"
+    local file total k which most=0 slowest
+    for file in many card-e1000; do
+        trace replay "$ROOM/recordings/$file.txt" >"$TMP/$file"
+        narrow "$TMP/$file"
+        total=$(figure "$TMP/$file" complete)
+        [ "$(histogram_sums "$TMP/$file" | sort -u)" = "$total" ] || { cat "$TMP/$file"; return 1; }
+    done
+    [ "$(histogram_sums "$TMP/many" | wc -l)" = 6 ] # five shares, and in all
+    for k in $(seq 20); do
+        trace replay "$ROOM/recordings/many.txt" --show "$k" --brief | sed -n 's/ µs in all.*//p'
+    done | LC_ALL=C sort -n >"$TMP/totals"
+    [ "$(wc -l <"$TMP/totals")" = 20 ]
+    shown() { trace replay "$ROOM/recordings/many.txt" --show "$1" --brief | sed -n 's/ µs in all.*//p'; }
+    [ "$(shown slowest)" = "$(tail -n 1 "$TMP/totals")" ]
+    [ "$(shown fastest)" = "$(head -n 1 "$TMP/totals")" ]
+    [ "$(shown median)" = "$(sed -n 10p "$TMP/totals")" ]
+    grep -q "^in all: median $(sed -n 10p "$TMP/totals") µs, 99th percentile $(tail -n 1 "$TMP/totals") µs" "$TMP/many"
+    LC_ALL=C awk '$1 >= 10 && $1 < 20 { n++ } END { print n }' "$TMP/totals" >"$TMP/n"
+    sed '1,/^in all: /d' "$TMP/many" | grep -q "^ *10 to *20 µs *$(cat "$TMP/n")  #"
+    slowest=$(sed -n 's/^The slowest is number \([0-9]*\) of 20.*/\1/p' "$TMP/many")
+    trace replay "$ROOM/recordings/many.txt" --show slowest --svg "$TMP/svg" | head -n 1 | grep -qx "Journey $slowest of 20, the slowest"
+    grep -qF ">$(tail -n 1 "$TMP/totals") µs in all" "$TMP/svg" # the drawing is of the same journey
+    k=0
+    trace replay "$ROOM/recordings/many.txt" --show 21 >"$TMP/out" 2>"$TMP/err" || k=$?
+    [ $k = 1 ]
+    grep -q '^trace: 21: there are not so many journeys' "$TMP/err"
+}
+
+@test "compare: no difference to itself, an inserted one is found, and what only one of them has" {
+    need_trace
+    rule "recordings side by side, hop by hop" "a median of other hops" "chapter 7"
+    local recordings=$ROOM/recordings code=0
+    trace compare "$recordings/many.txt" "$recordings/many.txt" >"$TMP/same"
+    narrow "$TMP/same"
+    grep -qx '  nothing: all have the same hops, with the same events' "$TMP/same"
+    if grep -q '[+-][1-9]\|[+-]0\.[1-9]' "$TMP/same"; then false; fi
+    # From each switch to the server on, 100 µs are inserted.
+    awk '/^[0-9]/ { if (/ sched_switch .*from=6093 /) more += 100000; $1 += more } { print }' "$recordings/many.txt" >"$TMP/later"
+    trace compare "$recordings/many.txt" "$TMP/later" >"$TMP/out"
+    cat "$TMP/out"
+    narrow "$TMP/out"
+    grep -q '^  switch  .* +100\.0$' "$TMP/out"
+    grep -q '^scheduler  .* +100\.0$' "$TMP/out"
+    grep -q '^in all  .* +100\.0$' "$TMP/out"
+    [ "$(grep -c '[+]100\.0$' "$TMP/out")" = 3 ]
+    trace compare "$recordings/lo.txt" "$recordings/card-e1000.txt" --svg "$TMP/svg" >"$TMP/out"
+    narrow "$TMP/out"
+    grep -qx '  gro: A not on this path; B napi_gro_receive_entry' "$TMP/out"
+    grep -qx '  backlog: A netif_rx; B not on this path' "$TMP/out"
+    grep -q '^  ready: A sk_data_ready; B sock_def_readable' "$TMP/out"
+    grep -q '^  irq  .* not here      0\.0$' "$TMP/out"
+    grep -q '^  Linux: A 6\.18.*; B 6\.1\.' "$TMP/out"
+    grep -q '>not here<' "$TMP/svg"
+    trace compare "$recordings/both.txt" "$recordings/both.txt" | grep -qx 'the way back:'
+    trace compare "$recordings/both.txt" "$recordings/lo.txt" >"$TMP/out"
+    if grep -q '^the way back' "$TMP/out"; then false; fi # only one of them has it
+    trace compare "$recordings/sockets.txt" "$recordings/sockets.txt" | grep -q '^backlog, NET_RX, some IP  '
+    trace compare "$recordings/lo.txt" "$recordings/sockets.txt" >"$TMP/out" 2>"$TMP/err" || code=$?
+    [ $code = 1 ]
+    grep -q 'sockets.txt: what sockets see can only be compared' "$TMP/err"
+    code=0
+    trace compare "$recordings/both.txt" "$recordings/lo.txt" --way back >"$TMP/out" 2>"$TMP/err" || code=$?
+    [ $code = 1 ]
+    grep -q 'lo.txt: only the way in was recorded' "$TMP/err"
+}
+
+# seven FILE SVG: this is what the seven servers have in common, and what not.
+seven() {
+    cat "$1"
+    narrow "$1"
+    [ "$(grep -c '^0[1-7]: [0-9]* packets ' "$1")" = 7 ] || return 1
+    grep -q '^05: .* to 05-kqueue/server (kqueue emulated' "$1" || return 1
+    for hop in send queue driver backlog softirq receive tcp ready waking wakeup copy return; do
+        grep -q "^  $hop .* same\$" "$1" || { echo "$hop is not the same in all"; return 1; }
+    done
+    tr -s '\n ' ' ' <"$1" >"$1.words"
+    grep -q ' recv: 01 called before the packet; 02, 03, 04, 05, 06, 07 sys_enter_recvfrom ' "$1.words" || return 1
+    grep -qE ' wait: 01 not on this path; 02 sys_exit_p?select6?; 03 sys_exit_p?poll; 04, 05, 06, 07 sys_exit_epoll_p?wait2? ' "$1.words" || return 1
+    grep -q ' resume: 01 .*; 07 coroutine_resumed ' "$1.words" || return 1
+    grep -q ' how the server waits: 01 the thread waits on this socket; 02, 03 the loop waits on every socket; 04, 05, 06, 07 epoll watches' "$1.words" || return 1
+    [ "$(grep -c '>0[1-7]</text>' "$2")" = 7 ] && grep -q '>05: .*(kqueue emulated over epoll)<' "$2"
+}
+
+@test "the seven servers side by side, recorded: what is the same, and what differs" {
+    need_trace
+    rule "the seven journeys side by side" "" "chapter 7"
+    trace compare "$ROOM"/recordings/stages/0?-*.txt --svg "$TMP/svg" >"$TMP/out"
+    seven "$TMP/out" "$TMP/svg"
+}
+
+@test "all: one packet to each of the seven servers; without root, recorded ones" {
+    need_tracefs
+    rule "the seven journeys side by side" "" "chapter 7"
+    local stage
+    for stage in "$TESTS"/../0?-*; do
+        [ -x "$stage/server" ] || skip "needs all seven servers; to run it: make"
+    done
+    trace all -n 5 --svg "$TMP/svg" >"$TMP/out" 2>"$TMP/err"
+    seven "$TMP/out" "$TMP/svg"
+    nothing_left
+    mkdir "$TMP/seven"
+    cp -R "$ROOM" "$TESTS/../04-epoll" "$TMP/seven"
+    NO_COLOR=1 "$TMP/seven/07-nic-to-app/trace" all -n 2 >"$TMP/two" 2>"$TMP/err" # five are not there
+    cat "$TMP/two"
+    grep -qx '06-selector/server is missing. To build it: make 06' "$TMP/two"
+    [ "$(grep -c ' is missing. To build it: make 0[12356]$' "$TMP/two")" = 5 ]
+    grep -q '^04: 2 packets' "$TMP/two"
+    chmod -R a+rX "$TMP"
+    NO_COLOR=1 setpriv --reuid=65534 --regid=65534 --clear-groups "$TMP/seven/07-nic-to-app/trace" all >"$TMP/nobody"
+    grep -q '^The kernel.s tracepoints are for root' "$TMP/nobody"
+    grep -q '^RECORDED, not measured now' "$TMP/nobody"
+    [ "$(grep -c '^0[1-7]: 20 packets ' "$TMP/nobody")" = 7 ]
+}
+
+@test "an idle machine and a busy one: the server waits for the scheduler" {
+    need_tracefs
+    rule "recordings side by side, hop by hop" "" "chapter 7"
+    local busy
+    trace_server -n 20 --record "$TMP/idle" >"$TMP/out"
+    # A program that uses all of its time on the processor of client and server.  It has a higher priority, because
+    # Linux runs a thread that has slept at once if it can, even on a busy processor.
+    taskset -c 0 yes >/dev/null 3>&- &
+    busy=$!
+    nice -n 19 "$TRACE" --server "$(traced)" -n 20 --record "$TMP/busy" >"$TMP/out" || { kill $busy; return 1; }
+    kill $busy
+    trace compare "$TMP/idle" "$TMP/busy" >"$TMP/out"
+    cat "$TMP/out"
+    narrow "$TMP/out"
+    LC_ALL=C awk '$1 == "scheduler" { exit !($3 > 500 && $3 > 2 * $2) }' "$TMP/out"
+    nothing_left
 }
 
 @test "one packet: every box of the drawing, every hop in causal order" {
@@ -236,6 +379,7 @@ for name in glob.glob(sys.argv[1] + "/*.svg"): xml.dom.minidom.parse(name)' "$TM
     narrow "$TMP/out"
     grep -q '^1000 journeys: .*, 0 batched, .*; 0 events lost' "$TMP/out"
     [ "$(figure "$TMP/out" complete)" -ge 990 ] # some kernels do not write each switch; see the test for both ways
+    [ "$(histogram_sums "$TMP/out" | sort -u)" = "$(figure "$TMP/out" complete)" ]
     nothing_left
 }
 

@@ -134,8 +134,8 @@ extern const char *const way_names[WAYS];
 bool stitch(const struct recording *recording, enum way way, struct journeys *journeys);
 void journeys_free(struct journeys *journeys);
 /* The one journey that is shown if only one is wanted: the first that is complete; if none is, the
- * first of all.  The recording must have at least one. */
-const struct journey *journeys_typical(const struct journeys *journeys);
+ * first of all.  `back`: its other way.  The recording must have at least one. */
+const struct journey *journeys_typical(const struct journeys *journeys, bool back);
 
 /* ---- stitch.c: a journey while the stitcher assembles it ---- */
 
@@ -159,6 +159,52 @@ void explain_missing(struct journey *journey);
 void drop_disorder(struct journey *journey);
 enum outcome journey_outcome(const struct journey *journey);
 
+/* ---- show_many.c: the times of many journeys ---- */
+
+/* What has a time of its own: a hop, since the one before; a share; and the whole, which includes
+ * the reply if both ways are wanted. */
+enum { ROW_SHARES = HOPS, ROW_WHOLE = ROW_SHARES + SHARES, ROWS };
+#define MAX_COLUMNS 7 /* fit into 80 characters; and there are seven servers */
+#define CELL_SIZE 24
+
+/* A table: a line for each row, in the order of the journey, with each share before its hops. */
+struct column {
+    const char *file; /* of the recording, or the folder of the server that was traced */
+    struct recording recording;
+    struct journeys journeys; /* at least one */
+    unsigned percent;         /* that its times do not exceed: 50 for the median */
+    char name[3];             /* A, B, ... or the number of one of the seven servers */
+};
+struct line { /* a hop, a share, or the whole; `back`: of journeys.other */
+    int row;
+    bool back, same; /* same: all have the same event, or have none for the same reason */
+    const char *name;
+    struct entry {            /* what one column has of it */
+        size_t seen;          /* in how many journeys */
+        int64_t ns;           /* the percentile; -1: there is none */
+        const char *event;    /* of a hop; NULL: none was seen */
+        const char *words;    /* the same, or why there is none */
+        char cell[CELL_SIZE]; /* the time in µs, or why there is none */
+    } at[MAX_COLUMNS];
+};
+struct table {
+    size_t count, lines; /* count: of columns */
+    struct column column[MAX_COLUMNS];
+    struct line line[2 * ROWS];
+};
+/* Fill in the lines, from the columns' journeys and percentages.  False: no memory. */
+bool table_fill(struct table *table);
+/* The journey with one of these names, or with a number from 1; and its number.  NULL: there are
+ * not so many. */
+extern const char *const show_names[];
+const struct journey *journeys_pick(const struct journeys *journeys, const char *which, size_t *k);
+void show_histograms(const struct table *table);
+
+/* ---- show_compare.c: several recordings side by side ---- */
+
+bool show_comparison(struct table *table);               /* false: no memory */
+const char *compare_remark(const struct column *column); /* on the server; or "" */
+
 /* ---- show_*.c ----
  * How journeys are shown: on a terminal, as a drawing, and as a trace for Perfetto. */
 
@@ -172,13 +218,11 @@ const char *show_absence(const struct journey *journey, enum hop hop);
 /* What is special about this hop in this journey, or NULL. */
 const char *show_remark(const struct journey *journey, enum hop hop);
 const char *show_box(const struct journey *journey, enum box box);
-const char *show_share(const struct recording *recording, const struct journey *journey,
-                       enum share share);
+const char *show_share(const struct journey *journey, enum share share);
 /* What the hop means in this journey. */
 const char *show_why(const struct journey *journey, enum hop hop);
 /* `count`: the journey is the first of so many. */
-void show_title(const struct recording *recording, const struct journey *journey, size_t count,
-                char *text, size_t size);
+void show_title(const struct journey *journey, size_t count, char *text, size_t size);
 /* Write text, with an escape in place of each special character, and without control characters. */
 void show_escaped(FILE *stream, const char *words, const char *special, const char *const *escape);
 static inline double show_us(uint64_t ns)
@@ -194,10 +238,11 @@ void show_text(size_t indent, const char *format, ...) __attribute__((format(pri
 /* Whether this hop is in another box than the one before it, which is `*box` (at first -1). */
 bool show_begins_box(int hop, int *box);
 /* `whys`: with the reasons; otherwise one line for each hop. */
-void show_journey(const struct recording *recording, const struct journey *journey, bool whys);
-void show_many(const struct recording *recording, const struct journeys *journeys);
-bool show_explain(const char *hop); /* NULL: all hops; false: there is no such hop */
-bool show_svg(FILE *stream, const struct recording *recording, const struct journey *journey);
-bool show_json(FILE *stream, const struct recording *recording, const struct journeys *journeys);
+void show_journey(const struct journey *journey, bool whys);
+bool show_many(const struct journeys *journeys); /* false: no memory */
+bool show_explain(const char *hop);              /* NULL: all hops; false: there is no such hop */
+bool show_svg(FILE *stream, const struct journey *journey);
+bool show_comparison_svg(FILE *stream, const struct table *table);
+bool show_json(FILE *stream, const struct journeys *journeys);
 
 #endif

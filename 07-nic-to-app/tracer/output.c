@@ -38,8 +38,8 @@ int output_end(int code)
     return 1;
 }
 
-static void write_files(const struct output *output, const struct recording *recording,
-                        const struct journeys *journeys)
+static void write_files(const struct output *output, const struct journeys *journeys,
+                        const struct journey *one, const struct table *table)
 {
     for (int i = 0; i < FILES; i++) {
         const char *file = output->file[i];
@@ -48,9 +48,10 @@ static void write_files(const struct output *output, const struct recording *rec
         FILE *stream = is_stdout(file) ? output->piped : fopen(file, "w");
         if (stream == NULL)
             output_fail(file, strerror(errno));
-        bool done = i == FILE_JSON  ? show_json(stream, recording, journeys)
-                    : i == FILE_SVG ? show_svg(stream, recording, journeys_typical(journeys))
-                                    : recording_write(recording, stream);
+        bool done = table != NULL    ? show_comparison_svg(stream, table)
+                    : i == FILE_JSON ? show_json(stream, journeys)
+                    : i == FILE_SVG  ? show_svg(stream, one)
+                                     : recording_write(one->recording, stream);
         if (fclose(stream) != 0 || !done)
             output_fail(file, "could not be written completely");
         if (!is_stdout(file))
@@ -61,34 +62,88 @@ static void write_files(const struct output *output, const struct recording *rec
 static void show(const struct output *output, const struct recording *recording)
 {
     struct journeys journeys;
+    size_t k;
 
     if (!stitch(recording, output->way, &journeys))
         output_fail("stitching", strerror(ENOMEM));
     if (journeys.count == 0)
         output_fail("nothing to show", "no packet for this port was seen");
-    if (journeys.count == 1 || output->only_one)
-        show_journey(recording, journeys_typical(&journeys), !output->brief);
-    else
-        show_many(recording, &journeys);
-    write_files(output, recording, &journeys);
+    const struct journey *one = output->show != NULL ? journeys_pick(&journeys, output->show, &k)
+                                                     : journeys_typical(&journeys, false);
+    if (one == NULL)
+        output_fail(output->show, "there are not so many journeys");
+    if (output->show != NULL)
+        show_text(0, "Journey %zu of %zu%s%s", k, journeys.count,
+                  output->show[0] > '9' ? ", the " : "", output->show[0] > '9' ? output->show : "");
+    if (journeys.count == 1 || output->only_one || output->show != NULL)
+        show_journey(one, !output->brief);
+    else if (!show_many(&journeys))
+        output_fail("many journeys", strerror(ENOMEM));
+    write_files(output, &journeys, one, NULL);
     journeys_free(&journeys);
+}
+
+static void read_recording(const char *file, enum way way, struct recording *recording)
+{
+    char problem[160];
+    FILE *stream = fopen(file, "r");
+
+    bool good = stream != NULL && recording_read(recording, stream, problem, sizeof problem);
+    if (!good)
+        output_fail(file, stream != NULL ? problem : strerror(errno));
+    fclose(stream);
+    if (recording->peer == 0 && way != WAY_IN && way != WAYS)
+        output_fail(file, "only the way in was recorded");
 }
 
 int replay(const char *file, const struct output *output)
 {
     struct recording recording = {0};
-    char problem[160];
-    FILE *stream = fopen(file, "r");
 
-    bool good = stream != NULL && recording_read(&recording, stream, problem, sizeof problem);
-    if (!good)
-        output_fail(file, stream != NULL ? problem : strerror(errno));
-    fclose(stream);
-    if (recording.peer == 0 && output->way != WAY_IN && output->way != WAYS)
-        output_fail(file, "only the way in was recorded");
+    read_recording(file, output->way, &recording);
     show(output, &recording);
     recording_free(&recording);
     return 0;
+}
+
+/* A way is shown if all of them have it. */
+static int show_columns(const struct output *output, struct table *all)
+{
+    enum way way = output->way;
+
+    for (size_t i = 0; way == WAYS && i < all->count; i++)
+        way = all->column[i].recording.peer == 0 ? WAY_IN : WAYS;
+    for (size_t i = 0; i < all->count; i++) {
+        const struct recording *recording = &all->column[i].recording;
+        struct journeys *journeys = &all->column[i].journeys;
+        const char *what = all->column[i].file;
+        if (!stitch(recording, way, journeys))
+            output_fail(what, strerror(ENOMEM));
+        if (journeys->count == 0)
+            output_fail(what, "no packet for this port was seen");
+        if ((recording->via == VIA_SOCKETS) != (all->column[0].recording.via == VIA_SOCKETS) ||
+            (recording->via == VIA_SOCKETS && all->count > 2))
+            output_fail(what, "what sockets see can only be compared with one recording of that");
+    }
+    if (!show_comparison(all))
+        output_fail("comparing", strerror(ENOMEM));
+    write_files(output, NULL, NULL, all);
+    for (size_t i = 0; i < all->count; i++) {
+        journeys_free(&all->column[i].journeys);
+        recording_free(&all->column[i].recording);
+    }
+    return 0;
+}
+
+int compare_files(const char *const *files, size_t count, const struct output *output)
+{
+    static struct table all;
+
+    for (; all.count < count; all.count++) {
+        all.column[all.count].file = files[all.count];
+        read_recording(files[all.count], output->way, &all.column[all.count].recording);
+    }
+    return show_columns(output, &all);
 }
 
 /* Show what a run recorded, and return the exit code. */
@@ -102,6 +157,44 @@ static int report(enum run_result result, const struct recording *recording, con
     else
         fprintf(stderr, "trace: %s\n", why);
     return result == RUN_DONE ? 0 : result == RUN_STOPPED ? 130 : 1;
+}
+
+int trace_all(struct plan *plan, const char *folder, const struct output *output)
+{
+    static const char *const stages[MAX_COLUMNS] = {"01-blocking",  "02-select", "03-poll",
+                                                    "04-epoll",     "05-kqueue", "06-selector",
+                                                    "07-nic-to-app"};
+    static struct table all;
+    static char path[MAX_COLUMNS][4096];
+    const char *recorded[MAX_COLUMNS];
+    char why[WHY_SIZE] = "Fewer than two servers are there.";
+
+    run_catch_signals();
+    for (int i = 0; i < MAX_COLUMNS; i++) {
+        struct column *column = &all.column[all.count];
+        snprintf(path[i], sizeof path[i], "%s../%s/server", folder, stages[i]);
+        if (access(path[i], X_OK) == -1) {
+            printf("%s/server is missing. To build it: make %.2s\n", stages[i], stages[i]);
+            continue;
+        }
+        plan->server = path[i];
+        column->file = stages[i];
+        enum run_result result = run_traced(plan, &column->recording, why);
+        if (result == RUN_UNAVAILABLE)
+            break;
+        if (result != RUN_DONE)
+            return report(result, &column->recording, why, output);
+        all.count++;
+    }
+    if (all.count > 1)
+        return show_columns(output, &all);
+    show_text(0, "%s", why);
+    puts("Next best: recorded runs. Nothing below was measured here.\n");
+    for (int i = 0; i < MAX_COLUMNS; i++) {
+        snprintf(path[i], sizeof path[i], "%srecordings/stages/%s.txt", folder, stages[i]);
+        recorded[i] = path[i];
+    }
+    return compare_files(recorded, MAX_COLUMNS, output);
 }
 
 /* Each time a source is not available, a sentence says why. */
@@ -135,5 +228,6 @@ int trace_with_best_source(const struct plan *plan, bool was_specific, const cha
         return code;
     show_text(0, "%s", why);
     puts("Next best: a recorded run. Nothing below was measured here.\n");
+    rest.show = NULL; /* it has one journey */
     return replay(last_resort, &rest);
 }

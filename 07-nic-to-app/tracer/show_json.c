@@ -142,8 +142,9 @@ static void write_head(FILE *stream, const struct recording *recording, uint64_t
     fprintf(stream, GROUP ",\n" GROUP, CPUS, "CPUs", TASKS, "threads");
 }
 
-bool show_json(FILE *stream, const struct recording *recording, const struct journeys *journeys)
+bool show_json(FILE *stream, const struct journeys *journeys)
 {
+    const struct recording *recording = journeys->list->recording;
     struct slices slices = {calloc(journeys->count * HOPS * 4 + 1, sizeof *slices.list), 0};
     uint64_t start = recording->count > 0 ? recording->events[0].ns : 0;
 

@@ -23,7 +23,8 @@ static const char *const share_colours[SHARES] = {"#64748b", "#1e40af", "#a855f7
  * front of them are collected first. */
 struct svg {
     FILE *boxes, *front;
-    const struct recording *recording;
+    char *boxes_text, *front_text;
+    size_t size; /* not used */
     const struct journey *journey;
     double y, top; /* where the next thing is drawn; and the top of the box */
 };
@@ -44,6 +45,8 @@ static void put_text(const struct svg *svg, const char *style, double x, double 
     va_start(values, format);
     vsnprintf(words, sizeof words, format, values);
     va_end(values);
+    if (words[0] == '\0')
+        return;
     fprintf(svg->front, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\">", style, x, y);
     write_text(svg->front, words);
     fputs("</text>\n", svg->front);
@@ -167,8 +170,7 @@ static void draw_shares(struct svg *svg)
         svg->y += 17;
         fprintf(svg->front, "<rect x=\"18\" y=\"%.1f\" width=\"11\" height=\"11\" fill=\"%s\"/>\n",
                 svg->y - 10, share_colours[i]);
-        put_text(svg, "event", 36, svg->y, "%s",
-                 show_share(svg->recording, svg->journey, (enum share)i));
+        put_text(svg, "event", 36, svg->y, "%s", show_share(svg->journey, (enum share)i));
         put_text(svg, "figure", WIDTH - 64, svg->y, "%.1f µs", show_us(ns[i]));
         put_text(svg, "figure", WIDTH - 18, svg->y, "%.0f %%", 100 * (double)ns[i] / (double)total);
     }
@@ -181,22 +183,27 @@ static const char style[] =
     ".fields{font-size:12px;fill:#374151}.absent{font-size:12px;fill:#4b5563;font-style:italic}"
     ".time,.since,.figure{text-anchor:end;font-variant-numeric:tabular-nums}"
     ".time{font-size:12px;font-weight:600}.since{font-size:12px;fill:#4b5563}"
-    ".figure{font-size:13px}@media print{svg{max-height:270mm}}</style>\n";
+    ".small{font-size:11px}.figure{font-size:13px}@media print{svg{max-height:270mm}}</style>\n";
 
-static void write_head(FILE *stream, const struct svg *svg)
+/* Write what has been drawn, and free it.  False: it could not be written. */
+static bool write_svg(FILE *stream, struct svg *svg, double width, const char *title)
 {
-    char words[200];
+    bool done = fclose(svg->boxes) == 0;
 
+    done = fclose(svg->front) == 0 && done;
     fprintf(
         stream,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" role=\"img\" "
-        "width=\"480\" aria-labelledby=\"title\" font-size=\"13\" "
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" "
+        "width=\"%.0f\" aria-labelledby=\"title\" font-size=\"13\" "
         "style=\"max-width:100%%;height:auto;display:block;margin:auto\">\n<title id=\"title\">",
-        WIDTH, svg->y);
-    show_title(svg->recording, svg->journey, 1, words, sizeof words);
-    write_text(stream, words);
-    fprintf(stream, "</title>\n<rect width=\"%d\" height=\"%.0f\" fill=\"#fff\"/>\n%s", WIDTH,
-            svg->y, style);
+        width, svg->y, width > 480 ? width : 480);
+    write_text(stream, title);
+    fprintf(stream,
+            "</title>\n<rect width=\"%.0f\" height=\"%.0f\" fill=\"#fff\"/>\n%s%s%s</svg>\n", width,
+            svg->y, style, svg->boxes_text, svg->front_text);
+    free(svg->boxes_text);
+    free(svg->front_text);
+    return done && fflush(stream) == 0 && !ferror(stream);
 }
 
 /* The acknowledgement is not drawn: it travels back. */
@@ -222,8 +229,8 @@ static void draw_way(struct svg *svg)
 
 static void draw(struct svg *svg)
 {
-    const struct recording *recording = svg->recording;
     const struct journey *first = svg->journey;
+    const struct recording *recording = first->recording;
 
     put_text(svg, "title", 14, 30, "%s",
              first->reply != NULL ? "A packet and its reply" : "The journey of one packet");
@@ -237,25 +244,85 @@ static void draw(struct svg *svg)
     svg->journey = first;
 }
 
-bool show_svg(FILE *stream, const struct recording *recording, const struct journey *journey)
+/* Open the two parts.  False: no memory. */
+static bool open_svg(struct svg *svg)
 {
-    char *boxes = NULL, *front = NULL;
-    size_t size;
-    struct svg svg = {.boxes = open_memstream(&boxes, &size),
-                      .front = open_memstream(&front, &size),
-                      .recording = recording,
-                      .journey = journey,
-                      .y = TOP};
+    svg->boxes = open_memstream(&svg->boxes_text, &svg->size);
+    svg->front = open_memstream(&svg->front_text, &svg->size);
+    return svg->boxes != NULL && svg->front != NULL;
+}
 
-    if (svg.boxes != NULL && svg.front != NULL)
-        draw(&svg);
-    bool done = svg.boxes != NULL && fclose(svg.boxes) == 0;
-    done = svg.front != NULL && fclose(svg.front) == 0 && done;
-    if (done) {
-        write_head(stream, &svg);
-        fprintf(stream, "%s%s</svg>\n", boxes, front);
+bool show_svg(FILE *stream, const struct journey *journey)
+{
+    struct svg svg = {.journey = journey, .y = TOP};
+    char title[200];
+
+    if (!open_svg(&svg))
+        return false;
+    draw(&svg);
+    show_title(journey, 1, title, sizeof title);
+    return write_svg(stream, &svg, WIDTH, title);
+}
+
+/* ---- several recordings side by side ---- */
+
+#define FIRST_X 108 /* of the first recording's line */
+#define BAND 30     /* from one hop to the next */
+
+/* What one recording has of a hop or a share: on its line, a circle for an event; and its name, if
+ * not all have the same. */
+static void draw_entry(const struct svg *svg, double x, const struct line *line, size_t i)
+{
+    const struct entry *entry = &line->at[i];
+    const char *name = entry->event != NULL && !line->same ? entry->event : "";
+
+    if (strncmp(name, "sys_", 4) == 0) /* sys_enter_ or sys_exit_ */
+        name = strchr(name + 4, '_') + 1;
+    fprintf(svg->boxes, "<path d=\"M%.0f %.0fv%d\" stroke=\"#64748b\"%s/>\n", x, svg->y, BAND,
+            line->row < HOPS && entry->event == NULL ? " stroke-dasharray=\"2 4\"" : "");
+    if (entry->event != NULL)
+        fprintf(svg->boxes, "<circle cx=\"%.0f\" cy=\"%.0f\" r=\"5\" fill=\"%s\"/>\n", x,
+                svg->y + 15, colours[hops[line->row].box].dark);
+    put_text(svg,
+             line->row >= HOPS      ? "box"
+             : entry->event != NULL ? "event"
+                                    : "absent",
+             x + 10, svg->y + 15, "%s", entry->cell);
+    put_text(svg, "small", x + 10, svg->y + 27, "%s", name);
+}
+
+bool show_comparison_svg(FILE *stream, const struct table *table)
+{
+    double wide = table->count > 3 ? 86 : 140, end = FIRST_X + wide * (double)table->count;
+    struct svg svg = {.y = 84};
+
+    if (!open_svg(&svg))
+        return false;
+    put_text(&svg, "title", 14, 30, "%zu journeys side by side", table->count);
+    put_text(&svg, "about", 14, 50, "Median µs since the hop before; dashed: no event");
+    for (const struct line *line = table->line; line < table->line + table->lines; line++) {
+        bool is_hop = line->row < HOPS;
+        if (is_hop)
+            fprintf(svg.boxes,
+                    "<rect x=\"8\" y=\"%.0f\" width=\"%.0f\" height=\"%d\" fill=\"%s\"/>\n", svg.y,
+                    end + 22, BAND, colours[hops[line->row].box].light);
+        put_text(&svg, is_hop ? "event" : "box", is_hop ? 24 : 14, svg.y + 19, "%s%s", line->name,
+                 line->back && !is_hop ? ", back" : "");
+        for (size_t i = 0; i < table->count; i++)
+            draw_entry(&svg, FIRST_X + wide * (double)i, line, i);
+        put_text(&svg, "small", end - 10, svg.y + 19, "%s",
+                 !is_hop      ? ""
+                 : line->same ? "same"
+                              : "differs");
+        svg.y += BAND;
     }
-    free(boxes);
-    free(front);
-    return done && fflush(stream) == 0 && !ferror(stream);
+    for (size_t i = 0; i < table->count; i++, svg.y += 16) {
+        const struct column *column = &table->column[i];
+        put_text(&svg, "box", FIRST_X + wide * (double)i - 10, 76, "%s", column->name);
+        put_text(&svg, "about", 14, svg.y + 16, "%s: over %s to %s%s", column->name,
+                 vias[column->recording.via].about, column->recording.server,
+                 compare_remark(column));
+    }
+    svg.y += 30;
+    return write_svg(stream, &svg, end + 38, "Journeys side by side");
 }

@@ -113,15 +113,15 @@ static void show_box_title(const char *title)
 }
 
 /* What follows, and the names of the columns. */
-static void show_head(const struct recording *recording, const struct journey *journey,
-                      size_t count, const char *names)
+static void show_head(const struct journey *journey, size_t count, const char *names)
 {
+    const struct recording *recording = journey->recording;
     char title[160];
 
     colour = show_colours();
     if (recording->replayed)
         show_text(0, "RECORDED, not measured now: on Linux %s", recording->kernel);
-    show_title(recording, journey, count, title, sizeof title);
+    show_title(journey, count, title, sizeof title);
     show_text(0, "%s", title);
     show_text(0, "\n%s%s%s", colour.dim, names, colour.off);
 }
@@ -190,10 +190,9 @@ static void show_absent(const struct journey *journey, enum hop hop, bool whys)
         show_meaning(journey, hop);
 }
 
-static void show_shares_of(const struct recording *recording, const struct journey *journey,
-                           uint64_t total)
+static void show_shares_of(const struct journey *journey, uint64_t total)
 {
-    bool sockets = recording->via == VIA_SOCKETS; /* whose shares have longer names */
+    bool sockets = journey->recording->via == VIA_SOCKETS; /* whose shares have longer names */
     int widest = sockets ? BAR / 2 : BAR, end_width = sockets ? 19 : 22;
     const char *end[SHARES] = {NULL}; /* the event with which each share ends */
     uint64_t ns[SHARES];
@@ -208,12 +207,12 @@ static void show_shares_of(const struct recording *recording, const struct journ
         if (ns[i] == 0)
             continue;
         show_text(0, "%8.1f µs %4.0f %%  %-*s  to %-*s %s%.*s%s", us, 100 * part, sockets ? 25 : 9,
-                  show_share(recording, journey, (enum share)i), end_width, end[i], colour.blue,
-                  bar, "####################", colour.off);
+                  show_share(journey, (enum share)i), end_width, end[i], colour.blue, bar,
+                  "####################", colour.off);
     }
 }
 
-static void show_shares(const struct recording *recording, const struct journey *journey)
+static void show_shares(const struct journey *journey)
 {
     uint64_t ns[SHARES], total = journey_shares(journey, ns);
 
@@ -226,7 +225,7 @@ static void show_shares(const struct recording *recording, const struct journey 
     for (const struct journey *leg = journey; leg != NULL; leg = leg->reply) {
         if (journey->reply != NULL)
             puts(leg->back ? "the way back:" : "the way in:");
-        show_shares_of(recording, leg, total);
+        show_shares_of(leg, total);
     }
 }
 
@@ -248,16 +247,18 @@ static void show_hops(const struct journey *journey, bool whys)
     }
 }
 
-void show_journey(const struct recording *recording, const struct journey *journey, bool whys)
+void show_journey(const struct journey *journey, bool whys)
 {
-    show_head(recording, journey, 1, "   at µs     + µs  CPU   event                   details");
+    const struct recording *recording = journey->recording;
+
+    show_head(journey, 1, "   at µs     + µs  CPU   event                   details");
     show_hops(journey, whys);
     if (journey->reply != NULL && whys)
         show_text(0, "\nThe way back. The server is now the sender, and the client the receiver. "
                      "Only what differs from the way in is explained.");
     if (journey->reply != NULL)
         show_hops(journey->reply, whys);
-    show_shares(recording, journey);
+    show_shares(journey);
     if (recording->lost > 0)
         show_text(0, "\n%" PRIu64 " events were lost; a hop that was not seen may be among them.",
                   recording->lost);
@@ -271,74 +272,6 @@ void show_journey(const struct recording *recording, const struct journey *journ
 }
 
 /* ---- many journeys ---- */
-
-static int compare(const void *left, const void *right)
-{
-    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
-
-    return (a > b) - (a < b);
-}
-
-/* One row: how many journeys passed this hop, and how long it took since the hop before. */
-static void show_percentiles(const char *label, size_t seen, uint64_t *ns, size_t count)
-{
-    static const size_t percent[3] = {50, 90, 99};
-    char cell[3][24];
-
-    qsort(ns, count, sizeof *ns, compare);
-    for (int i = 0; i < 3; i++) {
-        size_t rank = (count * percent[i] + 99) / 100; /* the nearest one */
-        snprintf(cell[i], sizeof cell[i], count > 0 ? "%.1f" : "-",
-                 count > 0 ? show_us(ns[rank - 1]) : 0);
-    }
-    show_text(0, "  %-24s %6zu %9s %9s %9s", label, seen, cell[0], cell[1], cell[2]);
-}
-
-/* `leg` is one way of each journey: those that are listed, or their replies. */
-static bool belongs(const struct journeys *journeys, const struct journey *leg, int hop)
-{
-    for (size_t i = 0; i < journeys->count; i++)
-        if (leg[i].state[hop] != NOT_ON_PATH)
-            return true;
-    return false;
-}
-
-/* Only complete journeys show how long a hop takes.  Others may lack the hop before it. */
-static bool is_timed(const struct journeys *journeys, size_t i)
-{
-    return journeys->list[i].outcome == COMPLETE || journeys->outcomes[COMPLETE] == 0;
-}
-
-static void show_hop_of_many(const struct journeys *journeys, const struct journey *leg,
-                             enum hop hop, uint64_t *ns)
-{
-    const char *label = hops[hop].name;
-    size_t seen = 0, count = 0;
-
-    for (size_t i = 0; i < journeys->count; i++) {
-        const struct journey *journey = &leg[i];
-        if (journey->at[hop] == NULL)
-            continue;
-        label = event_label(journey->at[hop]);
-        seen++;
-        if (journey->state[hop] != BEGAN_BEFORE && is_timed(journeys, i))
-            ns[count++] = journey_since(journey, (int)hop);
-    }
-    show_percentiles(label, seen, ns, count);
-}
-
-static void show_total_of_many(const struct journeys *journeys, uint64_t *ns)
-{
-    const struct journey *last = journeys->list[0].reply != NULL ? journeys->other : journeys->list;
-    size_t count = 0;
-
-    for (size_t i = 0; i < journeys->count; i++)
-        if (last[i].at[HOP_RETURN] != NULL && is_timed(journeys, i))
-            ns[count++] =
-                journey_last(&journeys->list[i])->ns - journey_first(&journeys->list[i])->ns;
-    putchar('\n');
-    show_percentiles("first to last", count, ns, count);
-}
 
 static void show_acknowledgements(const struct journeys *journeys, const struct journey *leg)
 {
@@ -354,8 +287,9 @@ static void show_acknowledgements(const struct journeys *journeys, const struct 
               leg->back ? "next request" : "reply", alone, journeys->count - seen);
 }
 
-static void show_outcomes(const struct recording *recording, const struct journeys *journeys)
+static void show_outcomes(const struct journeys *journeys)
 {
+    const struct recording *recording = journeys->list->recording;
     bool both = journeys->list[0].reply != NULL;
 
     show_text(0, "\n%zu %s: %zu complete, %zu batched, %zu incomplete; %" PRIu64 " events lost",
@@ -376,36 +310,46 @@ static void show_outcomes(const struct recording *recording, const struct journe
               both ? "one that reads" : "server");
 }
 
-static void show_hops_of_many(const struct journeys *journeys, const struct journey *leg,
-                              uint64_t *ns)
+/* Three columns of the same journeys: half of them, 90 % and 99 % took no longer. */
+static void show_percentiles(const struct table *table)
 {
-    const struct journey *typical = leg + (journeys_typical(journeys) - journeys->list);
+    const struct journeys *journeys = &table->column[0].journeys;
     int box = -1;
 
-    for (int hop = 0; hop < HOP_ACK; hop++) {
-        if (!belongs(journeys, leg, hop))
-            continue;
-        if (show_begins_box(hop, &box))
-            show_box_title(show_box(typical, hops[hop].box));
-        show_hop_of_many(journeys, leg, (enum hop)hop, ns);
+    for (const struct line *line = table->line; line < table->line + table->lines; line++) {
+        const struct entry *at = line->at;
+        if (line->row >= HOPS && line->row != ROW_WHOLE)
+            continue; /* The shares have histograms. */
+        if (line->row == ROW_WHOLE)
+            putchar('\n');
+        else if (show_begins_box(line->row, &box))
+            show_box_title(show_box(journeys_typical(journeys, line->back), hops[line->row].box));
+        bool timed = at->ns >= 0;
+        show_text(0, "  %-24s %6zu %9s %9s %9s",
+                  line->row == ROW_WHOLE ? "first to last"
+                  : at->event != NULL    ? at->event
+                                         : line->name,
+                  at->seen, timed ? at[0].cell : "-", timed ? at[1].cell : "-",
+                  timed ? at[2].cell : "-");
     }
 }
 
-void show_many(const struct recording *recording, const struct journeys *journeys)
+bool show_many(const struct journeys *journeys)
 {
-    uint64_t *ns = calloc(journeys->count + 1, sizeof *ns);
+    static struct table table = {.count = 3,
+                                 .column = {{.percent = 50}, {.percent = 90}, {.percent = 99}}};
 
-    show_head(recording, journeys->list, journeys->count,
+    show_head(journeys->list, journeys->count,
               "  event                      seen    p50 µs    p90 µs    p99 µs");
-    if (ns == NULL)
-        return;
-    show_hops_of_many(journeys, journeys->list, ns);
-    if (journeys->list[0].reply != NULL)
-        show_hops_of_many(journeys, journeys->other, ns);
-    show_total_of_many(journeys, ns);
-    free(ns);
-    show_outcomes(recording, journeys);
-    show_notes(recording);
+    for (size_t i = 0; i < table.count; i++)
+        table.column[i].journeys = *journeys;
+    if (!table_fill(&table))
+        return false;
+    show_percentiles(&table);
+    show_outcomes(journeys);
+    show_histograms(&table);
+    show_notes(journeys->list->recording);
+    return true;
 }
 
 /* ---- explanations ---- */

@@ -226,14 +226,15 @@ const char *show_remark(const struct journey *journey, enum hop hop)
 }
 
 /* Sockets show fewer hops, so their shares are different ones. */
-const char *show_share(const struct recording *recording, const struct journey *journey,
-                       enum share share)
+const char *show_share(const struct journey *journey, enum share share)
 {
+    bool sockets = journey->recording->via == VIA_SOCKETS;
+
     if (journey->back && (share == SHARE_CODE || share == SHARE_SENDER))
         return share == SHARE_CODE ? "client" : "answering";
-    if (recording->via == VIA_SOCKETS && share == SHARE_STACK)
+    if (sockets && share == SHARE_STACK)
         return "backlog, NET_RX, some IP";
-    if (recording->via == VIA_SOCKETS && share == SHARE_SCHEDULER)
+    if (sockets && share == SHARE_SCHEDULER)
         return "stack, wake-up, scheduler";
     return share_names[share];
 }
@@ -245,11 +246,11 @@ const char *show_why(const struct journey *journey, enum hop hop)
     return back ? hops[hop].why_back : hop_why(hop, journey->waiting);
 }
 
-void show_title(const struct recording *recording, const struct journey *journey, size_t count,
-                char *text, size_t size)
+void show_title(const struct journey *journey, size_t count, char *text, size_t size)
 {
     static const char *const nouns[3][2] = {
         {"packet", "packets"}, {"round trip", "round trips"}, {"reply", "replies"}};
+    const struct recording *recording = journey->recording;
     const struct event *tcp = journey->at[HOP_TCP], *got = journey->at[HOP_RETURN];
     long length = tcp != NULL ? (long)journey->size : got != NULL ? (long)got->value[SLOT_RET] : 0;
     const char *noun = nouns[journey->back ? 2 : journey->reply != NULL][count > 1];

@@ -205,12 +205,13 @@ bool stitch(const struct recording *recording, enum way way, struct journeys *jo
     return true;
 }
 
-const struct journey *journeys_typical(const struct journeys *journeys)
+const struct journey *journeys_typical(const struct journeys *journeys, bool back)
 {
-    for (size_t i = 0; i < journeys->count; i++)
-        if (journeys->list[i].outcome == COMPLETE)
-            return &journeys->list[i];
-    return &journeys->list[0];
+    size_t i = 0;
+
+    while (i < journeys->count && journeys->list[i].outcome != COMPLETE)
+        i++;
+    return (back ? journeys->other : journeys->list) + (i < journeys->count ? i : 0);
 }
 
 void journeys_free(struct journeys *journeys)

@@ -23,6 +23,8 @@ static void usage(FILE *stream)
     fputs("usage: trace [OPTION...]              follow one packet to ./server\n"
           "       trace attach PORT [OPTION...]  follow one to a server that is already running\n"
           "       trace replay FILE [OPTION...]  show a recorded run, without root, on any system\n"
+          "       trace compare FILE FILE...     show two to seven recorded runs side by side\n"
+          "       trace all [OPTION...]          the same for packets to the seven servers\n"
           "       trace explain [HOP]            explain a hop, or list all of them\n"
           "       trace drops [-v | KIND...]     lose packets, and show where and why\n"
           "  -n N             follow N packets, and show how long each hop takes\n"
@@ -36,6 +38,8 @@ static void usage(FILE *stream)
           "                   One of these three files may be -, which means standard output.\n"
           "                   The text that normally goes there then goes to standard error.\n"
           "  --brief          for one packet, print one line for each hop, without reasons\n"
+          "  --show WHICH     of several journeys, show this one hop by hop: slowest, fastest,\n"
+          "                   median, or its number\n"
           "  --watch          send nothing; follow the next N packets that others send\n"
           "  --device DEV     with attach or --watch: the device that packets use (default: lo)\n"
           "  -b ADDRESS       with attach or --watch: the server's address, IPv4 or IPv6\n"
@@ -94,11 +98,13 @@ static const struct option known[] = {
     {"record", 1, NULL, 'r'}, {"brief", 0, NULL, 'q'}, {"via", 1, NULL, 'v'},
     {"way", 1, NULL, 'w'},   {"server", 1, NULL, 'S'}, {"cpu", 1, NULL, 'c'},
     {"watch", 0, NULL, 'W'}, {"device", 1, NULL, 'd'}, {"b", 1, NULL, 'b'},
-    {"p", 1, NULL, 'p'},     {"help", 0, NULL, 'h'},   {NULL, 0, NULL, 0}};
+    {"p", 1, NULL, 'p'},     {"show", 1, NULL, 'o'},   {"help", 0, NULL, 'h'},   {NULL, 0, NULL, 0}};
 // clang-format on
 
-/* Collect the options, which may be anywhere, and at most two other words. */
-static int parse_words(int argc, char **argv, const char *word[2])
+#define MAX_WORDS (1 + MAX_COLUMNS)
+
+/* Collect the options, which may be anywhere, and the other words. */
+static int parse_words(int argc, char **argv, const char *word[MAX_WORDS])
 {
     int words = 0, option;
 
@@ -110,7 +116,7 @@ static int parse_words(int argc, char **argv, const char *word[2])
         if (option == '?' || option == ':')
             bad_usage(argv[optind - 1],
                       option == ':' ? "needs a value" : "there is no such option");
-        if (option == 1 && words == 2)
+        if (option == 1 && words == MAX_WORDS)
             bad_usage(optarg, "too many words");
         if (option == 1) /* a word that is no option and no value */
             word[words++] = optarg;
@@ -118,6 +124,23 @@ static int parse_words(int argc, char **argv, const char *word[2])
             options.value[option] = optarg != NULL ? optarg : "";
     }
     return words;
+}
+
+/* --show names one of several journeys. */
+static void check_show(const char *which, bool several)
+{
+    bool by_name = false;
+
+    for (int i = 0; which != NULL && show_names[i] != NULL; i++)
+        by_name |= strcmp(which, show_names[i]) == 0;
+    unsigned number = which == NULL || by_name
+                          ? 0
+                          : parse_number(which, "not slowest, fastest, median or a number from 1",
+                                         1, MAX_PACKETS);
+    if (which != NULL && !several)
+        bad_usage("--show", "needs -n with a number above 1: it chooses one of several journeys");
+    if (options.value['n'] != NULL && number > options.plan.packets)
+        bad_usage(which, "-n has fewer packets than that");
 }
 
 static void parse_values(void)
@@ -152,24 +175,30 @@ static void parse_values(void)
         plan->device = value['d'];
     plan->watch = value['W'] != NULL;
     plan->both_ways = value['w'] != NULL && way != WAY_IN;
-    options.output = (struct output){
-        .brief = value['q'] != NULL, .file = {value['j'], value['s'], value['r']}, .way = way};
+    options.output = (struct output){.brief = value['q'] != NULL,
+                                     .show = value['o'],
+                                     .file = {value['j'], value['s'], value['r']},
+                                     .way = way};
 }
 
 /* An option that would have no effect is refused, so that nobody relies on it. */
-#define ANY_COMMAND "njsrqw"
-enum { START, ATTACH, REPLAY, EXPLAIN };
+#define ANY_COMMAND "njsrqwo"
+enum { START, ATTACH, REPLAY, EXPLAIN, COMPARE, ALL };
 static const struct command {
     const char *name;    /* NULL: without a command, ./server is started */
     const char *allowed; /* the letters of options */
     const char *reason;  /* why others are not allowed */
-    const char *needs;   /* the word after it; NULL: none */
+    const char *needs;   /* the words after it */
+    int least, most;     /* how many words there may be */
 } commands[] = {
-    {NULL, ANY_COMMAND "vScW", "works only with attach or --watch", NULL},
+    {NULL, ANY_COMMAND "vScW", "works only with attach or --watch", NULL, 0, 0},
     {"attach", ANY_COMMAND "Wdb", "does not work with attach: the server is already running",
-     "needs a port"},
-    {"replay", ANY_COMMAND, "does not work with replay: that run is over", "needs a file"},
-    {"explain", "", "does not work with explain", NULL},
+     "needs a port", 1, 1},
+    {"replay", ANY_COMMAND, "does not work with replay: that run is over", "needs a file", 1, 1},
+    {"explain", "", "does not work with explain", NULL, 0, 1},
+    {"compare", "sw", "does not work with compare: those runs are over", "needs two recordings", 2,
+     MAX_COLUMNS},
+    {"all", "nswvc", "does not work with all, which starts seven servers", NULL, 0, 0},
 };
 
 static const struct command *find_command(const char *word)
@@ -254,21 +283,27 @@ static void check_cpu(void)
 #endif
 }
 
-/* Parse the command line, and return the word that follows the command, or NULL. */
-static const char *parse_command(int argc, char **argv, const struct command **command)
+/* Parse the command line: the command, and the words after it, whose number is returned. */
+static int parse_command(int argc, char **argv, const char *word[MAX_WORDS],
+                         const struct command **command)
 {
-    const char *word[2] = {NULL, NULL};
     int words = parse_words(argc, argv, word);
+
+    words -= words > 0;
 
     parse_values();
     *command = find_command(word[0]);
     check_options(*command);
-    if (words == 1 && (*command)->needs != NULL)
+    check_show(options.output.show, options.plan.packets > 1 || (options.value['n'] == NULL &&
+                                                                 *command == &commands[REPLAY]));
+    if (words > (*command)->most)
+        bad_usage(word[(*command)->most + 1], "too many words");
+    if (words < (*command)->least)
         bad_usage(word[0], (*command)->needs);
     check_files();
     check_cpu();
     output_begin(&options.output);
-    return word[1];
+    return words;
 }
 
 /* `drops` is a program of its own, beside this one. */
@@ -284,23 +319,27 @@ int main(int argc, char **argv)
 {
     static char server[PATH_SIZE], last_resort[PATH_SIZE];
     const struct command *command;
-    const char *const *value = options.value;
+    const char *const *value = options.value, *word[MAX_WORDS] = {NULL};
     struct plan *plan = &options.plan;
 
     if (argc > 1 && strcmp(argv[1], "drops") == 0)
         run_drops(argv);
-    const char *word = parse_command(argc, argv, &command);
+    int words = parse_command(argc, argv, word, &command);
     options.output.only_one =
         plan->packets == 1 && (value['n'] != NULL || command != &commands[REPLAY]);
     if (command == &commands[EXPLAIN]) {
-        if (!show_explain(word))
-            bad_usage(word, "there is no such hop; trace explain lists all hops");
+        if (!show_explain(word[1]))
+            bad_usage(word[1], "there is no such hop; trace explain lists all hops");
         return output_end(0);
     }
     if (command == &commands[REPLAY])
-        return output_end(replay(word, &options.output));
+        return output_end(replay(word[1], &options.output));
+    if (command == &commands[COMPARE])
+        return output_end(compare_files(word + 1, (size_t)words, &options.output));
+    if (command == &commands[ALL])
+        return output_end(trace_all(plan, path_beside(argv[0], "", server), &options.output));
     if (command == &commands[ATTACH])
-        plan->port = parse_port(word);
+        plan->port = parse_port(word[1]);
     else
         plan->server = value['S'] != NULL ? value['S'] : path_beside(argv[0], "server", server);
     bool was_specific =

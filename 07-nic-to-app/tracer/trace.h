@@ -339,6 +339,7 @@ struct output {
     bool brief;              /* one line for each hop, without the reasons */
     enum way way;            /* WAYS: as much as there is */
     bool only_one;           /* show one journey; false: a summary, if the recording has several */
+    const char *show;        /* which of several journeys, see journeys_pick(); NULL: none */
     const char *file[FILES]; /* to write; "-": standard output; NULL: none */
     FILE *piped;             /* standard output, if one of these files is "-" */
 };
@@ -356,5 +357,10 @@ int output_end(int code);
 int trace_with_best_source(const struct plan *plan, bool was_specific, const char *last_resort,
                            const struct output *output);
 int replay(const char *file, const struct output *output);
+/* Show recordings, at most MAX_COLUMNS, side by side.  Returns the exit code. */
+int compare_files(const char *const *files, size_t count, const struct output *output);
+/* The same with packets to each of the seven servers, whose folders are beside this one, the name
+ * of which ends with a slash or is empty. */
+int trace_all(struct plan *plan, const char *folder, const struct output *output);
 
 #endif

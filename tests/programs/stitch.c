@@ -1158,14 +1158,14 @@ static void use(const struct recording *recording, FILE *nowhere)
     int out = dup(STDOUT_FILENO);
     dup2(fileno(nowhere), STDOUT_FILENO);
     if (journeys.count > 0) {
-        show_journey(recording, &journeys.list[0], true);
-        show_svg(nowhere, recording, &journeys.list[0]);
+        show_journey(&journeys.list[0], true);
+        show_svg(nowhere, &journeys.list[0]);
+        show_many(&journeys);
+        show_json(nowhere, &journeys);
     }
-    show_many(recording, &journeys);
     fflush(stdout);
     dup2(out, STDOUT_FILENO);
     close(out);
-    show_json(nowhere, recording, &journeys);
     recording_write(recording, nowhere);
     journeys_free(&journeys);
 }

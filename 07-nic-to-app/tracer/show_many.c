@@ -1,0 +1,214 @@
+/* Many journeys: the times of a hop, of a share or of the whole, and their percentiles; a table of
+ * them; histograms of the shares; and the one journey that --show names. */
+#include "journey.h"
+
+#define MARKS "########################################"
+#define MOST_MARKS ((int)sizeof MARKS - 1)
+
+const char *const show_names[] = {"fastest", "median", "slowest", NULL};
+
+static int by_value(const void *left, const void *right)
+{
+    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+
+    return (a > b) - (a < b);
+}
+
+/* Sort the times.  The one that so many percent of them do not exceed; 0: there are none. */
+static uint64_t percentile(uint64_t *ns, size_t count, unsigned percent)
+{
+    size_t rank = (count * percent + 99) / 100; /* the nearest one, from 1 */
+
+    qsort(ns, count, sizeof *ns, by_value);
+    return count == 0 ? 0 : ns[rank > 0 ? rank - 1 : 0];
+}
+
+static uint64_t time_of(const struct journey *journey, int row)
+{
+    uint64_t shares[SHARES];
+
+    if (row < HOPS)
+        return journey_since(journey, row);
+    uint64_t total = journey_shares(journey, shares);
+    if (row < ROW_WHOLE)
+        return shares[row - ROW_SHARES];
+    return total + (journey->reply != NULL ? journey_shares(journey->reply, shares) : 0);
+}
+
+/* Only complete journeys show how long a hop takes.  Others may lack the hop before it. */
+static bool is_timed(const struct journeys *journeys, const struct journey *leg, size_t i, int row)
+{
+    return (journeys->list[i].outcome == COMPLETE || journeys->outcomes[COMPLETE] == 0) &&
+           (row < HOPS ? journey_is_step(&leg[i], row) : leg[i].at[HOP_RETURN] != NULL);
+}
+
+/* Store the times of the complete journeys or, if there are none, of all.  Returns how many there
+ * are. */
+static size_t collect_times(const struct journeys *journeys, bool back, int row, uint64_t *ns)
+{
+    const struct journey *leg = back ? journeys->other : journeys->list;
+    size_t count = 0;
+
+    for (size_t i = 0; i < journeys->count; i++)
+        if (is_timed(journeys, leg, i, row))
+            ns[count++] = time_of(&leg[i], row);
+    return count;
+}
+
+const struct journey *journeys_pick(const struct journeys *journeys, const char *which, size_t *k)
+{
+    uint64_t *ns = calloc(journeys->count + 1, sizeof *ns);
+    unsigned name = 0;
+
+    while (show_names[name] != NULL && strcmp(which, show_names[name]) != 0)
+        name++;
+    *k = show_names[name] == NULL ? strtoul(which, NULL, 10) : 0;
+    if (*k == 0 && ns != NULL) {
+        size_t count = collect_times(journeys, false, ROW_WHOLE, ns);
+        uint64_t wanted = percentile(ns, count, name * 50);
+        while (*k < journeys->count && (!is_timed(journeys, journeys->list, *k, ROW_WHOLE) ||
+                                        time_of(&journeys->list[*k], ROW_WHOLE) != wanted))
+            (*k)++;
+        (*k)++;
+    }
+    free(ns);
+    return *k > 0 && *k <= journeys->count ? &journeys->list[*k - 1] : NULL;
+}
+
+/* ---- the table ---- */
+
+/* What a column has of a hop.  False: the hop is not on its path. */
+static bool look_for_hop(const struct journeys *journeys, const struct line *line,
+                         struct entry *entry)
+{
+    const struct journey *leg = line->back ? journeys->other : journeys->list;
+    enum hop_state state = journeys_typical(journeys, line->back)->state[line->row];
+    bool on_path = false;
+
+    for (size_t i = 0; i < journeys->count; i++) {
+        on_path |= leg[i].state[line->row] != NOT_ON_PATH;
+        if (leg[i].at[line->row] == NULL)
+            continue;
+        entry->event = event_label(leg[i].at[line->row]);
+        entry->seen++;
+    }
+    entry->words = state == BEGAN_BEFORE  ? "called before the packet"
+                   : entry->event != NULL ? entry->event
+                                          : show_state(state);
+    return on_path;
+}
+
+/* Fill in what one column has of this row.  The array has room for the times of all journeys. */
+static bool measure(const struct column *column, const struct line *line, uint64_t *ns,
+                    struct entry *entry)
+{
+    static const char *const absent[HOP_STATES] = {"not here", "",         "before",
+                                                   "merged",   "unneeded", "not seen",
+                                                   "unasked",  "no event", "unknown"};
+    bool is_hop = line->row < HOPS;
+    size_t count = collect_times(&column->journeys, line->back, line->row, ns);
+    uint64_t taken = percentile(ns, count, column->percent);
+
+    *entry = (struct entry){.ns = -1, .words = "", .seen = is_hop ? 0 : count};
+    bool on_path = !is_hop || look_for_hop(&column->journeys, line, entry);
+    if (count > 0 && (is_hop || taken > 0))
+        entry->ns = (int64_t)taken;
+    if (entry->ns >= 0)
+        snprintf(entry->cell, CELL_SIZE, "%.*f", taken < 1000000000 ? 1 : 0, show_us(taken));
+    else
+        snprintf(entry->cell, CELL_SIZE, "%s",
+                 is_hop ? absent[journeys_typical(&column->journeys, line->back)->state[line->row]]
+                        : "-");
+    return on_path;
+}
+
+/* Add a line, unless it is of a hop that is on the path of none. */
+static void add_line(struct table *table, bool back, int row, uint64_t *ns)
+{
+    struct line *line = &table->line[table->lines];
+    const struct journey *first = journeys_typical(&table->column[0].journeys, back);
+    bool belongs = false;
+
+    *line = (struct line){.row = row, .back = back, .same = true};
+    line->name = row < HOPS         ? hops[row].name
+                 : row == ROW_WHOLE ? "in all"
+                                    : show_share(first, (enum share)(row - ROW_SHARES));
+    for (size_t i = 0; i < table->count; i++) {
+        belongs |= measure(&table->column[i], line, ns, &line->at[i]);
+        line->same = line->same && strcmp(line->at[i].words, line->at[0].words) == 0;
+    }
+    table->lines += belongs;
+}
+
+bool table_fill(struct table *table)
+{
+    bool both = table->column[0].journeys.list[0].reply != NULL;
+    size_t most = 1;
+
+    for (size_t i = 0; i < table->count; i++)
+        most += table->column[i].journeys.count;
+    uint64_t *ns = calloc(most, sizeof *ns);
+    table->lines = 0;
+    for (int back = 0; ns != NULL && back <= both; back++)
+        for (int hop = 0, share = -1; hop < HOP_ACK; hop++) {
+            if ((int)hops[hop].share != share) /* The hops of a share follow each other. */
+                add_line(table, back, ROW_SHARES + (share = (int)hops[hop].share), ns);
+            add_line(table, back, hop, ns);
+        }
+    if (ns != NULL)
+        add_line(table, false, ROW_WHOLE, ns);
+    free(ns);
+    return ns != NULL;
+}
+
+/* ---- histograms ---- */
+
+/* Show the times of a share, if there are any.  Each range ends at about twice the time of the one
+ * before: 1, 2, 5, 10, 20 µs and so on. */
+static void show_histogram(const char *way, const char *name, uint64_t *ns, size_t count)
+{
+    uint64_t half = percentile(ns, count, 50), most = percentile(ns, count, 99);
+    unsigned long begin = 0, end = 1; /* in µs */
+
+    if (most == 0)
+        return;
+    show_text(0, "%s%s: median %.1f µs, 99th percentile %.1f µs", way, name, show_us(half),
+              show_us(most));
+    for (size_t i = 0, step = 0; i < count; step++) {
+        size_t before = i;
+        while (i < count && ns[i] < end * 1000)
+            i++;
+        int marks = (int)(((i - before) * MOST_MARKS + count - 1) / count); /* at least one */
+        if (marks > 0)
+            printf("%7lu to %6lu µs %6zu  %.*s\n", begin, end, i - before, marks, MARKS);
+        begin = end;
+        end = step % 3 == 1 ? end / 2 * 5 : end * 2;
+    }
+}
+
+void show_histograms(const struct table *table)
+{
+    const struct journeys *journeys = &table->column[0].journeys;
+    uint64_t *ns = calloc(journeys->count + 1, sizeof *ns);
+    bool both = journeys->list[0].reply != NULL;
+    size_t k;
+
+    show_text(0,
+              "\nHow long each share took in how many of the complete journeys. On each line: a "
+              "range of times, the number of journeys whose time is in it, and a bar. A bar of "
+              "%d marks means all of them. Ranges without a journey are left out.\n",
+              MOST_MARKS);
+    for (size_t i = 0; ns != NULL && i < table->lines; i++) {
+        const struct line *line = &table->line[i];
+        const char *way = !both || line->row == ROW_WHOLE ? ""
+                          : line->back                    ? "way back, "
+                                                          : "way in, ";
+        if (line->row >= HOPS)
+            show_histogram(way, line->name, ns, collect_times(journeys, line->back, line->row, ns));
+    }
+    free(ns);
+    journeys_pick(journeys, "slowest", &k);
+    show_text(
+        0, "The slowest is number %zu of %zu: --show slowest shows its hops, and --show %zu, too.",
+        k, journeys->count, k);
+}
