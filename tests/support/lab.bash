@@ -44,7 +44,7 @@ copy_to() {
         [ ! -x "$stage/server" ] || cp -p "$stage/server" "$1/${stage##*/}"
     done
 }
-# make_server FOLDER [VARIABLE=VALUE]...: build its server, from object files that are built already if there are any.
+# make_server FOLDER [VARIABLE=VALUE]...: build its server.
 make_server() { make -s -C "$1" server "${@:2}"; }
 why_not() { sh tests/commands/targets stages | sed -n "s/^$1 *//p"; }
 can_run() { [ -z "$(why_not "$1")" ]; }
