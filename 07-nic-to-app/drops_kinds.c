@@ -399,13 +399,13 @@ const struct kind kinds[] = {
      "TcpOutRsts", SYN, nobody_listens, NULL, NULL, SERVER, RESET},
     {"accept-queue", "a SYN to a server whose accept queue is full",
      "New connections take a second longer, or several, or time out, even if the server's CPU is "
-     "idle. "
-     "The server calls accept() too rarely, or its backlog is too small: in ss -ltn, Recv-Q is "
+     "idle. The server calls accept() too rarely, or its backlog is too small: in ss -ltn, Recv-Q "
+     "is "
      "greater than Send-Q.",
      "TcpExtListenOverflows", SYN, queue_is_full, NULL, NULL, CLIENT, SYN},
     {"handshake-ack", "a handshake's last ACK, after the accept queue has filled",
      "The client can send, but the server's program has no connection. If the server is to send "
-     "first, both wait. The cause is that of accept-queue.",
+     "first, both wait until the queue has room. The cause is that of accept-queue.",
      "TcpExtListenOverflows", ACK, queue_fills_meanwhile, NULL, NULL, SERVER, SYN_ACK},
     {"receive-buffer", "a TCP segment to a socket whose receive buffer is full",
      "Usually TCP prevents this: it announces a window of 0, and the client waits. Here the "
@@ -427,9 +427,8 @@ const struct kind kinds[] = {
      "between the two that rewrites sequence numbers may be wrong, or somebody forges packets.",
      "TcpExtBeyondWindow", DATA, data_on_the_wire, change_sequence, NULL, CLIENT, DATA},
     {"bad-checksum", "a TCP segment in which a byte has changed on the way",
-     "Some requests take at least 200 ms longer than others, and no call fails. Memory, a card or "
-     "a device "
-     "in between damages packets.",
+     "Some requests take longer than others, by 200 ms or more if no other packet follows, and no "
+     "call fails. Memory, a card or a device in between damages packets.",
      "TcpInCsumErrors", DATA, data_on_the_wire, damage, NULL, CLIENT, DATA},
     {"wrong-mac", "a TCP segment in a frame for another machine's MAC address",
      "A card itself discards such frames, unless it is in promiscuous mode, as for tcpdump. They "
@@ -447,14 +446,14 @@ const struct kind kinds[] = {
      "the rule's counter", SYN, firewall_has_rule, NULL, read_rule, CLIENT, SYN},
     {"socket-filter", "a TCP segment to a socket whose filter drops everything",
      "A filter that a program attached to its own socket (SO_ATTACH_FILTER) discards the packets. "
-     "No "
-     "firewall shows it. ss -tamn counts it after the d, and ss -0bp shows filters of packet "
+     "No firewall shows it. ss -tamn counts it after the d, and ss -0bp shows filters of packet "
      "sockets.",
      "drops of the socket", DATA, socket_has_filter, NULL, NULL, CLIENT, DATA},
     {"reset", "a TCP segment to a connection that the server has just reset",
-     "A server that closes a connection with unread data, or with SO_LINGER, resets it. Segments "
-     "that are still on their way find no socket of the connection. If the server still listens, "
-     "the kernel offers them to the listener, which accepts only a SYN.",
+     "A server that closes a connection with unread data, or with SO_LINGER and a time of 0, "
+     "resets "
+     "it. Segments that are still on their way find no socket of the connection. If the server "
+     "still listens, the kernel offers them to the listener, which expects a SYN.",
      "TcpOutRsts", DATA, data_on_the_wire, reset_connection, NULL, SERVER, RESET},
 };
 const size_t kind_count = sizeof kinds / sizeof *kinds;
