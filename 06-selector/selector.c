@@ -178,6 +178,8 @@ static bool can_wait(int fd)
         return errno != EBADF;
 #ifdef O_PATH /* such a descriptor refers to the file's name only: epoll says EBADF */
     int flags = fcntl(fd, F_GETFL);
+    if (flags == -1)
+        return false;
     errno = EBADF;
     if ((flags & O_PATH) != 0)
         return false;

@@ -173,8 +173,10 @@ static int run(char **words, bool in_detail)
         print_head();
     for (size_t i = 0; in_detail && i < kind_count; i++)
         print_line(&kinds[i], &results[i]);
-    puts("\nThe last hop is the last that the packet reached; see trace explain.  More about\n"
-         "one kind: trace drops KIND.  More about all kinds: trace drops -v.");
+    puts("\nA hop is one step of a packet's way. The last hop is the last that this packet\n"
+         "reached: receive (the network stack got it) or tcp (TCP began to process it for\n"
+         "its connection). trace explain has more about hops, trace drops KIND about one\n"
+         "kind of loss, and trace drops -v about all of them.");
     return missing;
 }
 

@@ -285,7 +285,8 @@ static void note_wire(char *text)
         add(text, " The server's kernel sent its SYN-ACK again after %.0f ms.",
             answers[SYN_ACK].ms);
     else if (answers[ACK].count > 0 && (!repeated || answers[ACK].ms < again->ms))
-        add(text, " An acknowledgement came back after %.1f ms.", answers[ACK].ms);
+        add(text, " An acknowledgement of what had come before came back after %.1f ms.",
+            answers[ACK].ms);
     else
         add(text, " No answer came.");
     if (repeated)
@@ -407,11 +408,11 @@ const struct kind kinds[] = {
      "The client can send, but the server's program has no connection. If the server is to send "
      "first, both wait until the queue has room. The cause is that of accept-queue.",
      "TcpExtListenOverflows", ACK, queue_fills_meanwhile, NULL, NULL, SERVER, SYN_ACK},
-    {"receive-buffer", "a TCP segment to a socket whose receive buffer is full",
+    {"receive-buffer", "a third TCP segment to a socket whose receive buffer two have filled",
      "Usually TCP prevents this: it announces a window of 0, and the client waits. Here the "
      "server has made the buffer smaller than the window that it had announced. A shortage of "
-     "memory for all TCP sockets (net.ipv4.tcp_mem) has the same effect: losses and delays with "
-     "a good network.",
+     "memory for all TCP sockets (net.ipv4.tcp_mem) has the same effect: losses and delays, "
+     "although the network is good.",
      "TcpExtTCPRcvQDrop", DATA, buffer_is_full, NULL, NULL, CLIENT, DATA},
     {"udp-buffer", "a UDP datagram to a socket whose receive buffer is full",
      "Datagrams are missing, and no call fails. The receiver reads too slowly, or its buffer "

@@ -116,8 +116,11 @@ int main(int argc, char **argv)
         if (fd == -1) {
             note_errno("accept");
             usleep(1000);
-        } else if (pthread_create(&thread, NULL, serve, (void *)(intptr_t)fd) == 0) {
-            pthread_detach(thread);
+            continue;
         }
+        /* It allocates memory, too; this is the only cause for which it fails here. */
+        while (pthread_create(&thread, NULL, serve, (void *)(intptr_t)fd) != 0)
+            note("malloc", "ENOMEM");
+        pthread_detach(thread);
     }
 }
