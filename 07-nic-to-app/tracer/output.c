@@ -8,26 +8,6 @@ _Noreturn void output_fail(const char *what, const char *why)
     exit(1);
 }
 
-static bool is_stdout(const char *file)
-{
-    return file != NULL && strcmp(file, "-") == 0;
-}
-
-/* The file gets a descriptor of its own for standard output, which then becomes standard error. */
-void output_begin(struct output *output)
-{
-    bool piped = false;
-
-    for (int i = 0; i < FILES; i++)
-        piped |= is_stdout(output->file[i]);
-    if (!piped)
-        return;
-    int copy = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    output->piped = copy != -1 ? fdopen(copy, "w") : NULL;
-    if (output->piped == NULL || dup2(STDERR_FILENO, STDOUT_FILENO) == -1)
-        output_fail("standard output", strerror(errno));
-}
-
 /* EPIPE is not a failure: the reader has closed the pipe because it has seen enough. */
 int output_end(int code)
 {
@@ -45,7 +25,8 @@ static void write_files(const struct output *output, const struct journeys *jour
         const char *file = output->file[i];
         if (file == NULL)
             continue;
-        FILE *stream = is_stdout(file) ? output->piped : fopen(file, "w");
+        bool empty = ftruncate(output->fd[i], 0) == 0 || errno == EINVAL; /* EINVAL: a pipe */
+        FILE *stream = empty ? fdopen(output->fd[i], "w") : NULL;
         if (stream == NULL)
             output_fail(file, strerror(errno));
         bool done = table != NULL    ? show_comparison_svg(stream, table)
@@ -54,8 +35,7 @@ static void write_files(const struct output *output, const struct journeys *jour
                                      : recording_write(one->recording, stream);
         if (fclose(stream) != 0 || !done)
             output_fail(file, "could not be written completely");
-        if (!is_stdout(file))
-            printf("written: %s\n", file);
+        printf("written: %s\n", file);
     }
 }
 

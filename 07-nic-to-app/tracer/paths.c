@@ -220,10 +220,14 @@ static const char *reason(int error, enum via via)
 }
 
 /* The tracer returns to its own namespace.  Descriptors keep the new ones reachable. */
-bool path_open(struct path *path, enum via via, int cpu, char why[WHY_SIZE])
+bool path_open(struct path *path, enum via via, bool one_cpu, char why[WHY_SIZE])
 {
-    *path =
-        (struct path){.via = via, .server_netns = -1, .client_netns = -1, .tap = -1, .cpu = cpu};
+    cpu_set_t allowed;
+
+    one_cpu =
+        one_cpu && sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_ISSET(0, &allowed);
+    *path = (struct path){
+        .via = via, .server_netns = -1, .client_netns = -1, .tap = -1, .cpu = one_cpu ? 0 : -1};
     strcpy(path->server_address, "127.0.0.1");
     strcpy(path->devices[0], "lo");
     if (via == VIA_LO)
