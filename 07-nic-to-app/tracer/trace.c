@@ -123,20 +123,14 @@ static int parse_words(int argc, char **argv, const char *word[MAX_WORDS])
 }
 
 /* --show names one of several journeys. */
-static void check_show(const char *which, bool several)
+static void check_show(const char *which)
 {
-    bool by_name = false;
+    bool by_name = which == NULL;
 
-    for (int i = 0; which != NULL && show_names[i] != NULL; i++)
-        by_name |= strcmp(which, show_names[i]) == 0;
-    unsigned number = which == NULL || by_name
-                          ? 0
-                          : parse_number(which, "not slowest, fastest, median or a number from 1",
-                                         1, MAX_PACKETS);
-    if (which != NULL && !several)
-        bad_usage("--show", "needs -n with a number above 1: it chooses one of several journeys");
-    if (options.value['n'] != NULL && number > options.plan.packets)
-        bad_usage(which, "-n has fewer packets than that");
+    for (int i = 0; !by_name && show_names[i] != NULL; i++)
+        by_name = strcmp(which, show_names[i]) == 0;
+    if (!by_name)
+        parse_number(which, "not slowest, fastest, median or a number from 1", 1, MAX_PACKETS);
 }
 
 static void parse_values(void)
@@ -256,8 +250,7 @@ static int parse_command(int argc, char **argv, const char *word[MAX_WORDS],
     parse_values();
     *command = find_command(word[0]);
     check_options(*command);
-    check_show(options.output.show, options.plan.packets > 1 || (options.value['n'] == NULL &&
-                                                                 *command == &commands[REPLAY]));
+    check_show(options.output.show);
     if (words > (*command)->most)
         bad_usage(word[(*command)->most + 1], "too many words");
     if (words < (*command)->least)
