@@ -135,7 +135,7 @@ static bool echo_all(size_t packets, struct turn *turn)
  * connection.  recv() has no timeout, because the tracer takes its time between two echoes. */
 static bool warm_up(struct target *target)
 {
-    struct turn turn[WARM_UP] = {{0}};
+    static struct turn turn[WARM_UP];
     struct timeval none = {0};
     pthread_t reader;
 
