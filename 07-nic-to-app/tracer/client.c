@@ -43,12 +43,10 @@ bool client_echo(int fd, struct turn *turn)
         return false;
     while (have < MESSAGE_SIZE) {
         ssize_t got = recv(fd, answer + have, MESSAGE_SIZE - have, 0);
-        if (got == -1 &&
-            errno == EINTR) /* with a timeout, recv() returns when a stopped process continues */
-            continue;
-        if (got <= 0)
+        /* With a timeout, recv() returns EINTR when a stopped process continues. */
+        if (got == 0 || (got == -1 && errno != EINTR))
             return false;
-        have += (size_t)got;
+        have += got > 0 ? (size_t)got : 0;
     }
     turn->done = run_now_ns();
     turn->done_cpu = sched_getcpu();
@@ -60,7 +58,8 @@ void client_pause(void)
     nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
 }
 
-/* If this fails, the tracer has ended, and so will the client. */
+/* If this fails, the other process has ended: the client then ends, too, and the tracer gets no
+ * report. */
 static void report(int to, char word, int number)
 {
     struct client_report report = {word, number};
@@ -158,9 +157,7 @@ struct client_report client_wait_report(const struct client *client, int millise
 
 void client_go(const struct client *client)
 {
-    ssize_t written = write(client->fd, "g", 1);
-
-    (void)written; /* If this fails, the client has ended, and there will be no report. */
+    report(client->fd, 'g', 0);
 }
 
 void client_stamps(const struct client *client, struct recording *recording)
@@ -175,13 +172,11 @@ void client_stamps(const struct client *client, struct recording *recording)
     }
 }
 
-void client_end(struct client *client)
+void client_end(const struct client *client)
 {
-    if (client->pid <= 0)
-        return;
-    close(client->fd);
+    if (client->pid > 0)
+        close(client->fd);
     child_end(client->pid);
-    client->pid = 0;
 }
 
 #endif

@@ -45,7 +45,7 @@ void for_each_socket(void (*work)(void *, const struct socket_line *), void *arg
 
 /* ---- learning ---- */
 
-static struct connection *find(const struct connections *connections, uint64_t cookie)
+static struct connection *find(struct connections *connections, uint64_t cookie)
 {
     for (size_t i = connections->count; i-- > 0;)
         if (connections->list[i].cookie == cookie)
@@ -55,15 +55,10 @@ static struct connection *find(const struct connections *connections, uint64_t c
 
 static struct connection *add(struct connections *connections, const struct event *tcp)
 {
-    if (connections->count == connections->room) {
-        size_t room = connections->room * 2 + 16;
-        struct connection *list = realloc(connections->list, room * sizeof *list);
-        if (list == NULL)
-            return NULL;
-        connections->list = list;
-        connections->room = room;
-    }
-    struct connection *connection = &connections->list[connections->count++];
+    struct connection *connection = &connections->list[connections->added++ % MAX_CONNECTIONS];
+
+    if (connections->count < MAX_CONNECTIONS)
+        connections->count++;
     *connection = (struct connection){.cookie = tcp->value[SLOT_COOKIE],
                                       .local = tcp->value[SLOT_LOCAL],
                                       .peer = tcp->value[SLOT_PEER],
@@ -125,18 +120,6 @@ static void decide(struct connections *connections)
 /* The thread that copies the bytes of a connection's skb reads from that connection.  A call that
  * names only the socket's address proves nothing: once a connection has ended, the kernel uses its
  * memory again, and the next socket there may be a client's. */
-static void learn_reader(struct connections *connections, const struct recording *recording,
-                         const struct event *copy)
-{
-    const struct event *tcp = search(recording, copy, BACK, HOP_TCP, SKB_REUSED, BIT(SLOT_SKB));
-
-    if (tcp == NULL)
-        return;
-    struct connection *connection = find(connections, tcp->value[SLOT_COOKIE]);
-    if (connection != NULL && connection->reader == 0)
-        connection->reader = copy->pid;
-}
-
 void connections_learn(struct connections *connections, struct recording *recording, uint64_t until)
 {
     recording_sort(recording);
@@ -144,16 +127,21 @@ void connections_learn(struct connections *connections, struct recording *record
     while (i > 0 && recording->events[i - 1].ns >= connections->learned)
         i--;
     for (; i < recording->count && recording->events[i].ns < until; i++) {
-        const struct event *event = &recording->events[i];
+        const struct event *event = &recording->events[i], *tcp = event;
         if (event_kind(event) == HOP_COPY)
-            learn_reader(connections, recording, event);
-        if (event_kind(event) != HOP_TCP)
+            tcp = search(recording, event, BACK, HOP_TCP, SKB_REUSED, BIT(SLOT_SKB));
+        else if (event_kind(event) != HOP_TCP)
             continue;
-        struct connection *connection = find(connections, event->value[SLOT_COOKIE]);
-        if (connection == NULL)
+        struct connection *connection =
+            tcp != NULL ? find(connections, tcp->value[SLOT_COOKIE]) : NULL;
+        if (connection == NULL && event_kind(event) == HOP_TCP)
             connection = add(connections, event);
-        if (connection != NULL) /* without memory, the connection is not followed */
+        if (connection == NULL)
+            continue;
+        if (event_kind(event) == HOP_TCP)
             connection->packets += event->value[SLOT_LEN] > 0;
+        else if (connection->reader == 0)
+            connection->reader = event->pid;
     }
     connections->learned = until;
     decide(connections);
@@ -171,8 +159,7 @@ size_t connections_packets(const struct connections *connections)
 
 /* ---- marking ---- */
 
-void connections_mark(const struct connections *connections, struct recording *recording,
-                      size_t packets)
+void connections_mark(struct connections *connections, struct recording *recording, size_t packets)
 {
     for (size_t i = 0; i < recording->count; i++) {
         struct event *event = &recording->events[i];
@@ -205,12 +192,6 @@ const char *connections_other_state(struct connections *connections)
     for_each_socket(look_for_other_state, connections);
     return connections->other_state < sizeof names / sizeof *names ? names[connections->other_state]
                                                                    : NULL;
-}
-
-void connections_free(struct connections *connections)
-{
-    free(connections->list);
-    *connections = (struct connections){0};
 }
 
 #endif

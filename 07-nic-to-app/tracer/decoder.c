@@ -124,9 +124,8 @@ static void decode_event(const struct decoder *decoder, int cpu, uint64_t ns,
 }
 
 struct record {
-    unsigned length;            /* of the whole record */
-    unsigned data, data_length; /* where the event's data begin, and how long they are */
-    bool is_event, is_end;      /* is_end: nothing after this can be decoded */
+    unsigned length, data; /* of the whole record; where the event's data begin in it */
+    bool is_event, is_end; /* is_end: nothing after this can be decoded */
 };
 
 /* Parse the record at `at`, of which `left` bytes are in the page, and advance the time. */
@@ -150,7 +149,6 @@ static struct record parse_record(const unsigned char *at, unsigned left, uint64
         record.is_event = true;
         record.data = type == 0 ? 8 : 4;
         record.length = 4 + (type == 0 ? (unsigned)word : (unsigned)type * 4);
-        record.data_length = record.length - record.data;
     }
     if (record.length < record.data || record.length > left)
         record.is_end = true;
@@ -175,7 +173,7 @@ void decoder_page(const struct decoder *decoder, int cpu, const unsigned char *p
         if (record.is_end)
             break;
         if (record.is_event)
-            decode_event(decoder, cpu, time, data + at + record.data, record.data_length,
+            decode_event(decoder, cpu, time, data + at + record.data, record.length - record.data,
                          recording);
         at += record.length;
     }

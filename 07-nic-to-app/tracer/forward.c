@@ -157,7 +157,6 @@ static void drop_absent(struct journey *journey)
  * may have slept in a call that is not traced. */
 static void admit_unknown(struct journey *journey)
 {
-
     if (journey->waiting != WAITS_UNKNOWN || journey->recording->lost > 0)
         return;
     if (journey->state[HOP_WAIT] == NOT_SEEN && journey->state[HOP_RETURN] != NOT_SEEN)

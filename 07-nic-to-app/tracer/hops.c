@@ -34,9 +34,9 @@ const char *const share_names[SHARES] = {"sending", "stack", "wake-up", "schedul
     ROW("readv", "fd"), ROW("recvmmsg", "fd"), ROW("splice", "fd_in"), ROW("io_uring_enter", "fd")
 #define ENTER(call, fd) \
     {"syscalls/sys_enter_" call, HOP_RECV, TRACEPOINT, FILTER_RUNNING, {{fd, SLOT_FD}}, NULL}
-#define SENDS(call) \
-    {"syscalls/sys_enter_" call, HOP_SEND, TRACEPOINT, FILTER_REPLY, {{"fd", SLOT_FD}}, NULL}, \
-    {"syscalls/sys_exit_" call, KIND_SEND_END, TRACEPOINT, FILTER_REPLY, CALL_EXIT}
+#define SENDS(call, filter) \
+    {"syscalls/sys_enter_" call, HOP_SEND, TRACEPOINT, filter, SENDING}, \
+    {"syscalls/sys_exit_" call, KIND_SEND_END, TRACEPOINT, filter, CALL_EXIT}
 #define EXIT(call, fd) \
     {"syscalls/sys_exit_" call, HOP_RETURN, TRACEPOINT, FILTER_RUNNING, CALL_EXIT}
 #define WAITS(call) {"syscalls/sys_exit_" call, HOP_WAIT, TRACEPOINT, FILTER_RUNNING, CALL_EXIT}
@@ -58,9 +58,7 @@ const char *const share_names[SHARES] = {"sending", "stack", "wake-up", "schedul
 #define NO_FIELDS     {{NULL, SLOTS}}, NULL
 
 const struct event_type event_types[] = {
-    {"syscalls/sys_enter_sendto",      HOP_SEND,         TRACEPOINT, FILTER_CLIENT,   SENDING},
-    {"syscalls/sys_exit_sendto",       KIND_SEND_END,    TRACEPOINT, FILTER_CLIENT,   CALL_EXIT},
-    SENDS("sendmsg"), SENDS("write"),
+    SENDS("sendto", FILTER_CLIENT), SENDS("sendmsg", FILTER_REPLY), SENDS("write", FILTER_REPLY),
     {"net/net_dev_queue",              HOP_QUEUE,        TRACEPOINT, FILTER_DEVICE,   DEVICE_SKB},
     {"net/net_dev_start_xmit",         HOP_DRIVER,       TRACEPOINT, FILTER_DEVICE,   DEVICE_SKB},
     {"irq/irq_handler_entry",          HOP_IRQ,          TRACEPOINT, FILTER_IRQ,      IRQ},
@@ -345,22 +343,19 @@ const struct via_info vias[VIAS] = {
                      0, "TCP, the receive queue, epoll's ready list, the wake-up"},
 };
 
-int event_type_find(const char *event)
-{
-    for (size_t i = 0; i < event_type_count; i++) {
-        const char *slash = strchr(event_types[i].event, '/');
-        if (strcmp(event_types[i].event, event) == 0 ||
-            (slash != NULL && strcmp(slash + 1, event) == 0))
-            return (int)i;
-    }
-    return -1;
-}
-
 const char *event_type_name(size_t type)
 {
     const char *slash = strchr(event_types[type].event, '/');
 
     return slash != NULL ? slash + 1 : event_types[type].event;
+}
+
+int event_type_find(const char *event)
+{
+    for (size_t i = 0; i < event_type_count; i++)
+        if (strcmp(event_types[i].event, event) == 0 || strcmp(event_type_name(i), event) == 0)
+            return (int)i;
+    return -1;
 }
 
 const char *box_title(enum box box, enum waiting waiting)

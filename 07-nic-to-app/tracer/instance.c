@@ -66,7 +66,8 @@ static const char *reason(int error, bool mounted)
         return "You are root, and still may not use the kernel's tracepoints: this looks like a "
                "container.";
     if (!mounted && error == ENODEV)
-        return NOT_MOUNTED "this kernel was built without it.";
+        return "tracefs, where the kernel's tracepoints are, cannot be mounted: this kernel was "
+               "built without it.";
     if (!mounted && (error == ENOENT || error == ENOTDIR))
         return NOT_MOUNTED "there is no directory " TRACEFS ". Is sysfs mounted on /sys?";
     if (mounted && error == ENOENT)

@@ -113,6 +113,8 @@ static inline bool journey_is_step(const struct journey *journey, int hop)
 const struct event *journey_first(const struct journey *journey);
 const struct event *journey_last(const struct journey *journey);
 const struct event *journey_before(const struct journey *journey, enum hop hop);
+/* The time from the step before to this one; 0 if the hop is none, or the first one. */
+uint64_t journey_since(const struct journey *journey, int hop);
 /* How much of the time up to the last step belongs to each share; and the total.  The time of a
  * reply begins with the last step of its request. */
 uint64_t journey_shares(const struct journey *journey, uint64_t ns[SHARES]);

@@ -88,14 +88,10 @@ static void read_recording(const char *file, enum way way, struct recording *rec
     char problem[160];
     FILE *stream = fopen(file, "r");
 
-    if (stream == NULL) {
-        output_fail(file, strerror(errno));
-        return; /* never reached, which cppcheck does not see */
-    }
-    bool good = recording_read(recording, stream, problem, sizeof problem);
-    fclose(stream);
+    bool good = stream != NULL && recording_read(recording, stream, problem, sizeof problem);
     if (!good)
-        output_fail(file, problem);
+        output_fail(file, stream != NULL ? problem : strerror(errno));
+    fclose(stream);
     if (recording->peer == 0 && way != WAY_IN && way != WAYS)
         output_fail(file, "only the way in was recorded");
 }
@@ -227,15 +223,12 @@ int trace_with_best_source(const struct plan *plan, bool was_specific, const cha
         rest.way = WAYS;
         result = run_sockets(plan->packets, &recording, why);
     }
-    int code = 0;
-    if (result == RUN_UNAVAILABLE) {
-        show_text(0, "%s", why);
-        puts("Next best: a recorded run. Nothing below was measured here.\n");
-        rest.show = NULL; /* it has one journey */
-        code = replay(last_resort, &rest);
-    } else {
-        code = report(result, &recording, why, &rest);
-    }
+    int code = result != RUN_UNAVAILABLE ? report(result, &recording, why, &rest) : 0;
     recording_free(&recording);
-    return code;
+    if (result != RUN_UNAVAILABLE)
+        return code;
+    show_text(0, "%s", why);
+    puts("Next best: a recorded run. Nothing below was measured here.\n");
+    rest.show = NULL; /* it has one journey */
+    return replay(last_resort, &rest);
 }

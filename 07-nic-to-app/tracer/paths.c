@@ -243,13 +243,12 @@ bool path_open(struct path *path, enum via via, int cpu, char why[WHY_SIZE])
     return done;
 }
 
-void path_close(struct path *path)
+void path_close(const struct path *path)
 {
     file_close(path->tap);
-    if (path->client_netns != -1 && path->client_netns != path->server_netns)
-        close(path->client_netns);
+    if (path->client_netns != path->server_netns)
+        file_close(path->client_netns);
     file_close(path->server_netns);
-    path->tap = path->client_netns = path->server_netns = -1;
 }
 
 /* Best effort: if the CPU is not allowed, the scheduler chooses one. */

@@ -171,9 +171,9 @@ bool recording_finish(struct recording *recording)
 {
     struct utsname system;
 
-    if (uname(&system) == 0)
-        snprintf(recording->kernel, sizeof recording->kernel, "%.40s %.20s", system.release,
-                 system.machine);
+    uname(&system); /* fails only for a bad address */
+    snprintf(recording->kernel, sizeof recording->kernel, "%.40s %.20s", system.release,
+             system.machine);
     recording->lists_unavailable = true;
     if (recording->count == 0)
         return true;

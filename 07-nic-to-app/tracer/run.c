@@ -97,7 +97,8 @@ static enum run_result find_server(struct run *run)
 {
     const struct plan *plan = run->plan;
     struct path *path = &run->path;
-    const char *address[] = {plan->address, NULL};
+    const char *const v4_and_v6[] = {"127.0.0.1", "::1"};
+    const char *const *address = plan->address != NULL ? &plan->address : v4_and_v6;
 
     if (plan->server == NULL || plan->watch) { /* the device and the address are given */
         snprintf(path->devices[0], NAME_SIZE, "%s", plan->device);
@@ -112,11 +113,7 @@ static enum run_result find_server(struct run *run)
             sched_setscheduler(run->target.pid, SCHED_BATCH, &(struct sched_param){0});
         return RUN_DONE;
     }
-    if (plan->address == NULL) {
-        address[0] = "127.0.0.1";
-        address[1] = "::1";
-    }
-    for (int i = 0; i < 2 && address[i] != NULL && !run->target.hidden; i++) {
+    for (int i = 0; i < (plan->address != NULL ? 1 : 2) && !run->target.hidden; i++) {
         snprintf(path->server_address, sizeof path->server_address, "%s", address[i]);
         if (target_find(&run->target, address[i], plan->port, run->why))
             return RUN_DONE;
@@ -132,7 +129,7 @@ static enum run_result start_frames(struct run *run)
 {
     run->tap = tap_open(run->path.tap, run->target.port, run->plan->packets == 1, run->recording);
     run->client_port = TAP_PORT;
-    bool done = run->tap != NULL && tap_connect(run->tap);
+    bool done = tap_connect(run->tap);
     for (int i = 0; done && i < WARM_UP; i++)
         done = tap_echo(run->tap, 1, false);
     return done ? RUN_DONE : fail(run, "The frames that trace wrote did not open a connection.");
@@ -175,9 +172,8 @@ static enum run_result enable_events(struct run *run)
                           .peer_port = run->client_port,
                           .client = run->client.pid,
                           .both_ways = run->plan->both_ways,
-                          .can_interrupt = run->path.via == VIA_CARD};
+                          .path = &run->path};
 
-    memcpy(scope.devices, run->path.devices, sizeof scope.devices);
     target_threads(&run->target, run->plan->watch, &scope);
     if (scope.too_many_names)
         recording_note(run->recording,
@@ -281,8 +277,8 @@ static enum run_result follow_packets(struct run *run)
         return fail(run, "The trace instance cannot be started.");
     if (watches)
         say_watching(run->path.server_address, run->target.port);
-    run->connections =
-        (struct connections){.port = run->target.port, .address = run->target.address};
+    run->connections.port = run->target.port;
+    run->connections.address = run->target.address;
     enum run_result result = watches            ? watch(run)
                              : run->tap != NULL ? send_frames(run)
                                                 : wait_for_client(run);
@@ -396,7 +392,6 @@ static void release(struct run *run)
     target_stop(&run->target);
     tracer_close(run->tracer);
     path_close(&run->path);
-    connections_free(&run->connections);
 }
 
 enum run_result run_traced(const struct plan *plan, struct recording *recording, char why[WHY_SIZE])

@@ -24,11 +24,10 @@ uint64_t percentile(uint64_t *ns, size_t count, unsigned percent)
 
 static uint64_t time_of(const struct journey *journey, int row)
 {
-    const struct event *before = row < HOPS ? journey_before(journey, (enum hop)row) : NULL;
     uint64_t shares[SHARES];
 
     if (row < HOPS)
-        return before != NULL ? journey->at[row]->ns - before->ns : 0;
+        return journey_since(journey, row);
     uint64_t total = journey_shares(journey, shares);
     if (row < ROW_WHOLE)
         return shares[row - ROW_SHARES];

@@ -27,7 +27,7 @@ struct svg {
     size_t size; /* not used */
     const struct recording *recording;
     const struct journey *journey;
-    double y;
+    double y, top; /* where the next thing is drawn; and the top of the box */
 };
 
 static void write_text(FILE *stream, const char *words)
@@ -65,14 +65,12 @@ static double square_root(double number)
  * time: on a linear scale, one slow hop would need a long page. */
 static double gap(const struct journey *journey, enum hop hop)
 {
-    const struct event *before = journey_before(journey, hop), *last = journey_last(journey);
+    uint64_t since = journey_since(journey, (int)hop);
 
-    if (before == NULL || journey->at[hop] == NULL || !journey_is_step(journey, (int)hop) ||
-        journey->at[hop]->ns <= before->ns || last->ns <= before->ns)
+    if (since == 0)
         return 0;
-    uint64_t whole = last->ns - journey_first(journey)->ns;
-    double more = square_root((double)(journey->at[hop]->ns - before->ns) / (double)whole) * 44;
-    return more < 44 ? more : 44;
+    uint64_t whole = journey_last(journey)->ns - journey_first(journey)->ns;
+    return square_root((double)since / (double)whole) * 44;
 }
 
 #define BOX_HEAD 26
@@ -82,6 +80,7 @@ static double gap(const struct journey *journey, enum hop hop)
 static void begin_box(struct svg *svg, enum box box)
 {
     svg->y += BOX_FOOT;
+    svg->top = svg->y;
     fprintf(svg->front, "<text class=\"box\" x=\"18\" y=\"%.1f\" style=\"fill:%s\">", svg->y + 18,
             colours[box].dark);
     write_text(svg->front, show_box(svg->journey, box));
@@ -89,12 +88,12 @@ static void begin_box(struct svg *svg, enum box box)
     svg->y += BOX_HEAD;
 }
 
-static void end_box(struct svg *svg, enum box box, double top)
+static void end_box(struct svg *svg, enum box box)
 {
     svg->y += BOX_END;
     fprintf(svg->boxes,
-            "<rect x=\"8\" y=\"%.1f\" width=\"%d\" height=\"%.1f\" rx=\"8\" fill=\"%s\"/>\n", top,
-            WIDTH - 16, svg->y - top, colours[box].light);
+            "<rect x=\"8\" y=\"%.1f\" width=\"%d\" height=\"%.1f\" rx=\"8\" fill=\"%s\"/>\n",
+            svg->top, WIDTH - 16, svg->y - svg->top, colours[box].light);
 }
 
 static void draw_event(const struct svg *svg, enum hop hop)
@@ -210,22 +209,20 @@ static bool write_svg(FILE *stream, struct svg *svg, double width, const char *t
 /* The acknowledgement is not drawn: it travels back. */
 static void draw_way(struct svg *svg)
 {
-    int box = -1, above = -1;
-    double top = 0;
+    int box = -1;
 
     for (int hop = 0; hop < HOP_ACK; hop++) {
+        int above = box;
         if (svg->journey->state[hop] == NOT_ON_PATH)
             continue;
-        above = box;
         if (show_begins_box(hop, &box)) {
             if (above != -1)
-                end_box(svg, (enum box)above, top);
-            top = svg->y + BOX_FOOT;
+                end_box(svg, (enum box)above);
             begin_box(svg, hops[hop].box);
         }
         draw_hop(svg, (enum hop)hop);
     }
-    end_box(svg, (enum box)box, top);
+    end_box(svg, (enum box)box);
     draw_shares(svg);
     svg->y += 30;
 }

@@ -85,18 +85,6 @@ static bool echo_and_report(int fd, int epoll, struct report *report)
     return send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) == (ssize_t)sizeof bytes;
 }
 
-static void run_receiver(int fd, struct report *report)
-{
-    struct epoll_event event = {.events = EPOLLIN};
-    int epoll = epoll_create1(EPOLL_CLOEXEC);
-
-    if (epoll == -1 || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == -1)
-        _exit(1);
-    while (echo_and_report(fd, epoll, report))
-        continue;
-    _exit(0);
-}
-
 /* ---- the sender ---- */
 
 struct pair {
@@ -131,15 +119,25 @@ static bool connect_pair(struct pair *pair)
     return done;
 }
 
+/* The child echoes until it fails: when the sender has closed its end. */
 static bool start_receiver(struct pair *pair)
 {
+    struct epoll_event event = {.events = EPOLLIN};
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+
     pair->report =
         mmap(NULL, sizeof *pair->report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    pair->receiver = pair->report != MAP_FAILED ? child_start() : -1;
+    if (epoll == -1 || epoll_ctl(epoll, EPOLL_CTL_ADD, pair->server, &event) == -1 ||
+        pair->report == MAP_FAILED)
+        return false;
+    pair->receiver = child_start();
     if (pair->receiver == 0) {
         close(pair->client);
-        run_receiver(pair->server, pair->report);
+        while (echo_and_report(pair->server, epoll, pair->report))
+            continue;
+        _exit(0);
     }
+    close(epoll);
     close(pair->server);
     return pair->receiver != -1;
 }

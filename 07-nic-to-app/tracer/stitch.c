@@ -86,25 +86,18 @@ static enum hop_state initial_state(const struct recording *recording, bool back
     return exists ? NOT_ASKED : NOT_AVAILABLE;
 }
 
-static bool same_packet(const struct event *event, const struct event *other)
-{
-    return event_has(event, SLOT_PACKET) && event->value[SLOT_PACKET] == other->value[SLOT_PACKET];
-}
-
 const char *const way_names[WAYS] = {"in", "back", "both"};
 
-/* Events from sockets carry the number of their packet.  The echo of one packet arrives before the
- * next is sent, so the events of a packet are adjacent. */
-static void collect(struct journey *journey, const struct event *last)
+/* Events from sockets carry the number of their packet. */
+static void collect(struct journey *journey, const struct event *read)
 {
-    const struct event *at = last, *first = journey->recording->events;
-    const struct event *end = first + journey->recording->count;
-
-    while (at > first && same_packet(at - 1, last))
-        at--;
-    for (; at < end && same_packet(at, last); at++)
-        if (event_kind(at) < HOPS)
-            journey_set(journey, event_kind(at), at);
+    journey_set(journey, HOP_RETURN, read);
+    for (int hop = 0; hop < HOPS; hop++) {
+        if (hop != HOP_RETURN)
+            journey_find(journey, (enum hop)hop, HOP_RETURN, BACK, 0, BIT(SLOT_PACKET));
+        if (journey->at[hop] == NULL) /* the acknowledgement may come later */
+            journey_find(journey, (enum hop)hop, HOP_RETURN, FORWARD, 0, BIT(SLOT_PACKET));
+    }
 }
 
 /* Whether the packet carries data.  The size has 16 bits, so 0 may be 65,536; the skb's length then
@@ -155,16 +148,6 @@ static void add_request(struct journeys *journeys, const struct recording *recor
     follow(recording, NULL, reply);
 }
 
-/* If a reply comes in several segments, the client waits for the last one, so that is followed. */
-static void add_reply(struct journey *reply, const struct event *middle)
-{
-    const struct recording *recording = reply->recording;
-
-    *reply =
-        (struct journey){.back = true, .request = reply->request, .segments = reply->segments + 1};
-    follow(recording, middle, reply);
-}
-
 static void stitch_packets(const struct recording *recording, bool both, struct journeys *journeys)
 {
     enum hop middle = recording->via == VIA_SOCKETS ? HOP_RETURN : HOP_TCP;
@@ -183,12 +166,16 @@ static void stitch_packets(const struct recording *recording, bool both, struct 
             journey_set(sent, HOP_ACK, event);
         if (!has_data(recording, event))
             continue;
-        if (back)
-            add_reply(&journeys->other[last], event);
-        else if (skip > 0)
+        if (back) { /* if there are several segments, the client waits for the last one */
+            struct journey *reply = &journeys->other[last];
+            *reply = (struct journey){
+                .back = true, .request = reply->request, .segments = reply->segments + 1};
+            follow(recording, event, reply);
+        } else if (skip > 0) {
             skip--;
-        else
+        } else {
             add_request(journeys, recording, event, both);
+        }
     }
 }
 

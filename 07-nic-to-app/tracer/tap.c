@@ -30,7 +30,7 @@ static const unsigned char syn_options[] = {2, 4, 1460 >> 8, 1460 & 255, 1, 1, 4
 struct tap_host {
     int fd;
     unsigned port;
-    bool stamp;
+    bool stamp, quiet;
     FILE *out; /* into `text`, because printing takes longer than sending; NULL: print nothing */
     char *text;
     size_t size;
@@ -69,10 +69,8 @@ static uint32_t get32(const unsigned char *at)
  * complement. */
 static uint32_t add_words(const unsigned char *data, size_t length, uint32_t sum)
 {
-    for (size_t i = 0; i + 1 < length; i += 2)
-        sum += get16(data + i);
-    if (length % 2 == 1)
-        sum += (uint32_t)data[length - 1] << 8;
+    for (size_t i = 0; i < length; i++)
+        sum += i % 2 == 0 ? (uint32_t)data[i] << 8 : data[i];
     return sum;
 }
 
@@ -156,7 +154,7 @@ static void print_frame(const struct tap_host *host, const char *who, const unsi
 {
     FILE *out = host->out;
 
-    if (out == NULL)
+    if (out == NULL || host->quiet)
         return;
     fprintf(out, "%s, %zu bytes: %s\n", who, length, meaning(frame));
     print_bytes(out, "Ethernet", frame, ETHERNET);
@@ -293,10 +291,9 @@ static size_t take_data(struct tap_host *host)
 
 struct tap_host *tap_open(int fd, unsigned port, bool print, struct recording *recording)
 {
-    struct tap_host *host = calloc(1, sizeof *host);
+    static struct tap_host only; /* one at a time */
+    struct tap_host *host = &only;
 
-    if (host == NULL)
-        return NULL;
     *host = (struct tap_host){.fd = fd, .port = port, .recording = recording, .next = 1000};
     if (print)
         host->out = open_memstream(&host->text, &host->size);
@@ -326,12 +323,14 @@ bool tap_connect(struct tap_host *host)
 }
 
 /* GRO merges segments of the same size, and passes them on when one has the flag PSH. */
-static bool exchange(struct tap_host *host, unsigned frames)
+bool tap_echo(struct tap_host *host, unsigned frames, bool traced)
 {
     static const char line[DATA + 1] =
         "one small step, and one more; then one more step, and one more\n ";
     size_t length = frames > 1 ? DATA : MESSAGE_SIZE, have = 0;
 
+    host->stamp = traced;
+    host->quiet = !traced;
     for (unsigned i = 0; i < frames; i++)
         if (!write_tcp(host, i + 1 == frames ? PSH | ACK : ACK, line, length))
             return false;
@@ -341,18 +340,7 @@ static bool exchange(struct tap_host *host, unsigned frames)
         have += take_data(host);
     }
     host->stamp = false; /* An acknowledgement without data is not a packet to follow. */
-    return have == length * frames && write_tcp(host, ACK, NULL, 0);
-}
-
-bool tap_echo(struct tap_host *host, unsigned frames, bool traced)
-{
-    FILE *out = host->out;
-
-    host->stamp = traced;
-    if (!traced)
-        host->out = NULL;
-    bool done = exchange(host, frames);
-    host->out = out;
+    bool done = have == length * frames && write_tcp(host, ACK, NULL, 0);
     client_pause();
     return done;
 }
@@ -364,7 +352,6 @@ void tap_close(struct tap_host *host)
     if (host->out != NULL && fclose(host->out) == 0)
         fputs(host->text, stdout);
     free(host->text);
-    free(host);
 }
 
 #endif

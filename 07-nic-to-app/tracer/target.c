@@ -100,7 +100,7 @@ bool target_start(struct target *target, const char *program, const struct path 
     return target->port != 0;
 }
 
-void target_stop(struct target *target)
+void target_stop(const struct target *target)
 {
     if (target->ours && target->pid > 0) {
         kill(-target->pid, SIGTERM);
@@ -110,7 +110,6 @@ void target_stop(struct target *target)
             ended_within(target->pid, END_MS);
     }
     file_close(target->stamps);
-    *target = (struct target){.stamps = -1};
 }
 
 /* ---- a server that is found by its port ---- */
@@ -171,54 +170,6 @@ static bool holds(pid_t pid, const struct sockets *sockets)
     return found;
 }
 
-/* Call `work` for every process of the server: each that holds one of its sockets or, if the tracer
- * started the server, each of its process group. */
-static void for_each_process(struct target *target, void (*work)(void *, pid_t), void *argument)
-{
-    struct sockets sockets = {.found = false};
-
-    if (!target->ours)
-        sockets = find_sockets(target);
-    target->hidden = sockets.found;
-    DIR *folder = target->ours || sockets.found ? folder_open("/proc") : NULL;
-    for (const char *name; (name = folder_next(folder)) != NULL;) {
-        pid_t pid = (pid_t)strtol(name, NULL, 10);
-        if (pid > 0 && (target->ours ? getpgid(pid) == target->pid : holds(pid, &sockets)))
-            work(argument, pid);
-    }
-}
-
-static void remember_first(void *argument, pid_t pid)
-{
-    struct target *first = argument;
-
-    if (first->pid == 0)
-        first->pid = pid;
-}
-
-uint64_t target_address(const char *text)
-{
-    unsigned char bytes[16];
-
-    if (inet_pton(AF_INET, text, bytes) == 1)
-        return address_key(bytes, 4);
-    return inet_pton(AF_INET6, text, bytes) == 1 ? address_key(bytes, 16) : 0;
-}
-
-bool target_find(struct target *target, const char *address, unsigned port, char why[WHY_SIZE])
-{
-    *target = (struct target){.address = target_address(address), .port = port, .stamps = -1};
-    for_each_process(target, remember_first, target);
-    if (target->pid == 0 && target->hidden)
-        snprintf(why, WHY_SIZE, "A server listens on port %u, but %s.", port,
-                 getuid() != 0
-                     ? "only root may see which process it is"
-                     : "its process cannot be seen from here: it is in another container");
-    return target->pid != 0;
-}
-
-/* ---- its threads and its stamps ---- */
-
 static void add_task(struct scope *scope, int task)
 {
     size_t i = 0;
@@ -243,7 +194,7 @@ static void add_name(struct scope *scope, const char *name)
     scope->too_many_names |= i == MAX_NAMES;
 }
 
-static void add_threads_of(void *argument, pid_t pid)
+static void add_threads_of(struct scope *scope, pid_t pid)
 {
     char name[NAME_SIZE + 1];
     DIR *folder = folder_open("/proc/%ld/task", (long)pid);
@@ -252,16 +203,61 @@ static void add_threads_of(void *argument, pid_t pid)
         if (!file_read(name, sizeof name, "/proc/%ld/task/%s/comm", (long)pid, number))
             continue;
         name[strcspn(name, "\n")] = '\0';
-        add_task(argument, (int)strtol(number, NULL, 10));
-        add_name(argument, name);
+        add_task(scope, (int)strtol(number, NULL, 10));
+        add_name(scope, name);
     }
 }
+
+/* Find the processes of the server: those that hold one of its sockets or, if the tracer started
+ * the server, those of its process group.  The first is the target's process.  Add the threads of
+ * all to the scope, unless it is NULL. */
+static void find_processes(struct target *target, struct scope *scope)
+{
+    struct sockets sockets = {.found = false};
+
+    if (!target->ours)
+        sockets = find_sockets(target);
+    target->hidden = sockets.found;
+    DIR *folder = target->ours || sockets.found ? folder_open("/proc") : NULL;
+    for (const char *name; (name = folder_next(folder)) != NULL;) {
+        pid_t pid = (pid_t)strtol(name, NULL, 10);
+        if (pid <= 0 || (target->ours ? getpgid(pid) != target->pid : !holds(pid, &sockets)))
+            continue;
+        if (target->pid == 0)
+            target->pid = pid;
+        if (scope != NULL)
+            add_threads_of(scope, pid);
+    }
+}
+
+uint64_t target_address(const char *text)
+{
+    unsigned char bytes[16];
+
+    if (inet_pton(AF_INET, text, bytes) == 1)
+        return address_key(bytes, 4);
+    return inet_pton(AF_INET6, text, bytes) == 1 ? address_key(bytes, 16) : 0;
+}
+
+bool target_find(struct target *target, const char *address, unsigned port, char why[WHY_SIZE])
+{
+    *target = (struct target){.address = target_address(address), .port = port, .stamps = -1};
+    find_processes(target, NULL);
+    if (target->pid == 0 && target->hidden)
+        snprintf(why, WHY_SIZE, "A server listens on port %u, but %s.", port,
+                 getuid() != 0
+                     ? "only root may see which process it is"
+                     : "its process cannot be seen from here: it is in another container");
+    return target->pid != 0;
+}
+
+/* ---- its threads and its stamps ---- */
 
 /* A new thread inherits its name from the thread that creates it, so the names of the present
  * threads also match later ones. */
 void target_threads(struct target *target, bool more_may_start, struct scope *scope)
 {
-    for_each_process(target, add_threads_of, scope);
+    find_processes(target, scope);
     if (scope->both_ways)
         add_threads_of(scope, scope->client);
     if (more_may_start)

@@ -110,14 +110,15 @@ void instance_remove(const char *path);
 #define MAX_TASKS 24 /* threads that a filter can name by number */
 #define MAX_NAMES 24 /* and by name */
 
+struct path;
+
 /* What a run traces.  Events of other programs are not written. */
 struct scope {
     unsigned port, peer_port; /* peer_port: that of the tracer's own client; 0: of any client */
     int client;               /* the thread of the tracer's own client; 0: there is none */
     bool both_ways;           /* the reply is traced, too */
-    char devices[DEVICES][NAME_SIZE];
-    bool can_interrupt;   /* the device is a card */
-    int tasks[MAX_TASKS]; /* the server's threads; none: they are recognized by their names */
+    const struct path *path;  /* with its devices */
+    int tasks[MAX_TASKS];     /* the server's threads; none: they are recognized by their names */
     char names[MAX_NAMES][NAME_SIZE];
     bool too_many_tasks, too_many_names; /* of them, no number or no further name is kept */
 };
@@ -150,7 +151,7 @@ struct path {
 
 /* Create the network.  False: this is not possible here, and `why` says so in one sentence. */
 bool path_open(struct path *path, enum via via, int cpu, char why[WHY_SIZE]);
-void path_close(struct path *path);
+void path_close(const struct path *path);
 /* What kind of device this is. */
 enum via device_kind(const char *device);
 /* To be called in a child process, before it opens a socket, for one of the path's namespaces. */
@@ -180,11 +181,12 @@ struct connection {
     enum { UNDECIDED, OURS, NOT_OURS } owner;
     size_t packets;
 };
+#define MAX_CONNECTIONS 4096 /* the last ones: then the oldest is forgotten */
 struct connections {
     unsigned port;
     uint64_t address; /* at which the server listens; 0: at all of them */
-    struct connection *list;
-    size_t count, room;
+    struct connection list[MAX_CONNECTIONS];
+    size_t count, added;
     uint64_t learned;     /* the events before this time have been taken note of */
     unsigned other_state; /* of a connection that is open and not established */
 };
@@ -197,11 +199,9 @@ void connections_learn(struct connections *connections, struct recording *record
 size_t connections_packets(const struct connections *connections);
 /* Set the port of the packets of other connections, and of all after this many, to 0.  They remain
  * in the recording, because they end searches.  To be called after recording_finish(). */
-void connections_mark(const struct connections *connections, struct recording *recording,
-                      size_t packets);
+void connections_mark(struct connections *connections, struct recording *recording, size_t packets);
 /* Name the state of a connection to the server that is open and not established, or NULL. */
 const char *connections_other_state(struct connections *connections);
-void connections_free(struct connections *connections);
 
 /* ---- target.c: the server that is traced: started by the tracer, or found by its port ---- */
 
@@ -228,7 +228,7 @@ void target_threads(struct target *target, bool more_may_start, struct scope *sc
 int target_low_water(const struct target *target);
 /* Add the server's stamps to the recording. */
 void target_stamps(const struct target *target, struct recording *recording);
-void target_stop(struct target *target);
+void target_stop(const struct target *target);
 
 /* ---- client.c: the client that sends the packets, in a process of its own ---- */
 
@@ -264,7 +264,7 @@ struct client_report client_wait_report(const struct client *client, int millise
 void client_go(const struct client *client);
 /* Add the client's stamps to the recording. */
 void client_stamps(const struct client *client, struct recording *recording);
-void client_end(struct client *client);
+void client_end(const struct client *client);
 /* Like fork(), for a process that ends with this one, even if this one is killed, and that SIGINT
  * does not end; and its end. */
 pid_t child_start(void);

@@ -31,7 +31,7 @@ static bool filter_applies(const struct scope *scope, enum filter filter)
         return scope->client != 0;
     if (filter == FILTER_REPLY)
         return scope->both_ways;
-    return (filter != FILTER_IRQ && filter != FILTER_IRQ_RX) || scope->can_interrupt;
+    return (filter != FILTER_IRQ && filter != FILTER_IRQ_RX) || scope->path->via == VIA_CARD;
 }
 
 /* Add "field == name" as an alternative.  A quote in the name would end the string, so such a name
@@ -97,7 +97,7 @@ static void filter_text(const struct scope *scope, enum filter filter, char text
     else if (filter != FILTER_DEVICE && filter != FILTER_SWITCHED)
         add_running(scope, filter, text);
     for (size_t i = 0; filter == FILTER_DEVICE && i < DEVICES; i++)
-        add_term(text, "name", scope->devices[i]);
+        add_term(text, "name", scope->path->devices[i]);
     if (filter == FILTER_SWITCHED) {
         add_thread_terms(scope, text, "next_pid", "next_comm");
         add_thread_terms(scope, text, "prev_pid", "prev_comm");
@@ -193,38 +193,30 @@ static void open_rings(struct tracer *tracer)
     }
 }
 
-static bool learn_page_format(struct tracer *tracer)
-{
-    char text[4096];
-
-    return file_read(text, sizeof text, "%s/events/header_page", tracer->path) &&
-           format_parse_page(text, &tracer->decoder.page) &&
-           tracer->decoder.page.page_size <= PAGE_ROOM;
-}
-
 #define FIRST_PID_NAMESPACE 0xeffffffcU /* PROC_PID_INIT_INO, unchanged since Linux 3.8 */
 /* In a PID namespace (a container, WSL) this process knows threads by other numbers than the events
  * do, and would take the instances of other runs for leftovers. */
 struct tracer *tracer_open(unsigned packets, char why[WHY_SIZE])
 {
-    struct tracer *tracer = calloc(1, sizeof *tracer);
+    static struct tracer only; /* one at a time */
+    struct tracer *tracer = memset(&only, 0, sizeof only);
     struct stat space;
+    char text[4096];
     bool inside = stat("/proc/self/ns/pid", &space) == 0 && space.st_ino != FIRST_PID_NAMESPACE;
 
     if (inside)
         snprintf(why, WHY_SIZE,
                  "This is a PID namespace, as in a container: the kernel's events name threads by "
                  "numbers that are not known here.");
-    else if (tracer == NULL)
-        snprintf(why, WHY_SIZE, "There is not enough memory.");
-    if (tracer == NULL || inside || !instance_create(tracer->path, why)) {
-        free(tracer);
+    if (inside || !instance_create(tracer->path, why))
         return NULL;
-    }
     tracer_switch(tracer, false);
     open_rings(tracer);
     size_rings(tracer, packets);
-    if (file_write("mono", "%s/trace_clock", tracer->path) && learn_page_format(tracer))
+    if (file_write("mono", "%s/trace_clock", tracer->path) &&
+        file_read(text, sizeof text, "%s/events/header_page", tracer->path) &&
+        format_parse_page(text, &tracer->decoder.page) &&
+        tracer->decoder.page.page_size <= PAGE_ROOM)
         return tracer;
     snprintf(why, WHY_SIZE, "The kernel's trace instance has a form that trace does not know.");
     tracer_close(tracer);
@@ -243,7 +235,6 @@ void tracer_close(struct tracer *tracer)
     for (int cpu = 0; cpu < tracer->cpus; cpu++)
         file_close(tracer->ring[cpu]);
     instance_remove(tracer->path);
-    free(tracer);
 }
 
 /* ---- reading events ---- */

@@ -55,18 +55,10 @@ void explain_missing(struct journey *journey)
 /* A hop that is earlier than the one before it was linked wrongly, and is dropped. */
 void drop_disorder(struct journey *journey)
 {
-    const struct event *before = journey_before(journey, 0);
-    uint64_t last = before != NULL ? before->ns : 0;
-
     for (int hop = 0; hop < HOPS; hop++) {
-        if (!journey_is_step(journey, hop))
-            continue;
-        if (journey->at[hop]->ns >= last) {
-            last = journey->at[hop]->ns;
-            continue;
-        }
-        journey->at[hop] = NULL;
-        journey->state[hop] = NOT_SEEN;
+        const struct event *before = journey_before(journey, (enum hop)hop);
+        if (before != NULL && journey_is_step(journey, hop) && journey->at[hop]->ns < before->ns)
+            journey_clear(journey, (enum hop)hop, NOT_SEEN);
     }
 }
 
@@ -107,17 +99,22 @@ const struct event *journey_last(const struct journey *journey)
     return journey_before(journey->reply != NULL ? journey->reply : journey, HOPS);
 }
 
+uint64_t journey_since(const struct journey *journey, int hop)
+{
+    const struct event *before = journey_before(journey, (enum hop)hop);
+    bool step = journey_is_step(journey, hop);
+
+    return step && before != NULL ? journey->at[hop]->ns - before->ns : 0;
+}
+
 uint64_t journey_shares(const struct journey *journey, uint64_t ns[SHARES])
 {
     uint64_t total = 0;
 
     memset(ns, 0, SHARES * sizeof *ns);
     for (int hop = 0; hop < HOPS; hop++) {
-        const struct event *before = journey_before(journey, (enum hop)hop);
-        if (before == NULL || !journey_is_step(journey, hop))
-            continue;
-        ns[hops[hop].share] += journey->at[hop]->ns - before->ns;
-        total += journey->at[hop]->ns - before->ns;
+        ns[hops[hop].share] += journey_since(journey, hop);
+        total += journey_since(journey, hop);
     }
     return total;
 }
