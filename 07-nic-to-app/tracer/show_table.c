@@ -306,7 +306,7 @@ static void show_hop_of_many(const struct journeys *journeys, bool back, enum ho
         label = event_label(leg[i].at[hop]);
         seen++;
     }
-    show_percentiles(label, seen, ns, journeys_times(journeys, back, hop, ns));
+    show_percentiles(label, seen, ns, journeys_times(journeys, back, (int)hop, ns));
 }
 
 static void show_acknowledgements(const struct journeys *journeys, const struct journey *leg)
