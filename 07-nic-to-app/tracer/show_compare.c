@@ -124,10 +124,12 @@ static void show_line(const struct comparison *all, const struct line *line)
 
 static void show_table(const struct comparison *all)
 {
-    printf("\n%-*s", all->count == 2 ? 37 : 12, "median µs"); /* µ has two bytes */
-    for (size_t i = 0; i < all->count; i++)
-        printf(" %8s", all->column[i].name);
-    puts(all->count == 2 ? "     B - A" : "");
+    char heads[160];
+    int length = snprintf(heads, sizeof heads, "\n%-*s", all->count == 2 ? 37 : 12, "median µs");
+
+    for (size_t i = 0; i < all->count; i++) /* µ has two bytes, and one of the 37 or 12 columns */
+        length += snprintf(heads + length, CELL_SIZE, " %8s", all->column[i].name);
+    show_text(0, "%s%s", heads, all->count == 2 ? "     B - A" : "");
     for (const struct line *line = all->line; line < all->line + all->lines; line++) {
         if (line->percent == 99 && line[-1].percent == 50)
             puts("99th percentile:");
