@@ -24,11 +24,12 @@ static void show_line(const struct table *table, const struct line *line)
 static void show_table(const struct table *table)
 {
     bool both = table->column[0].journeys.list[0].reply != NULL;
+    char heads[100];
+    int length = snprintf(heads, sizeof heads, "\n%-12s", "median µs"); /* µ has two bytes */
 
-    printf("\n%-12s", "median µs"); /* µ has two bytes */
     for (size_t i = 0; i < table->count; i++)
-        printf(" %8s", table->column[i].name);
-    puts(table->count == 2 ? "     B - A" : "");
+        length += snprintf(heads + length, 12, " %8s", table->column[i].name);
+    show_text(0, "%s%s", heads, table->count == 2 ? "     B - A" : "");
     for (const struct line *line = table->line; line < table->line + table->lines; line++) {
         if (both && line->row == ROW_SHARES)
             puts(line->back ? "the way back:" : "the way in:");

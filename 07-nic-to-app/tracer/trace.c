@@ -281,7 +281,7 @@ int main(int argc, char **argv)
     if (command == &commands[ALL])
         return output_end(trace_all(plan, path_beside(argv[0], "", server), &options.output));
     if (command == &commands[ATTACH])
-        plan->port = parse_port(word[1]);
+        plan->port = parse_port(words == 1 ? word[1] : "");
     else
         plan->server = value['S'] != NULL ? value['S'] : path_beside(argv[0], "server", server);
     bool was_specific = plan->both_ways || value['v'] != NULL || value['S'] != NULL;
