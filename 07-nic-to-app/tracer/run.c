@@ -101,7 +101,7 @@ static enum run_result find_server(struct run *run)
     const char *const *address = plan->address != NULL ? &plan->address : v4_and_v6;
 
     if (plan->server == NULL || plan->watch) { /* the device and the address are given */
-        snprintf(path->devices[0], NAME_SIZE, "%s", plan->device);
+        snprintf(path->device, NAME_SIZE, "%s", plan->device);
         path->via = device_kind(plan->device);
         if (plan->address != NULL)
             snprintf(path->server_address, sizeof path->server_address, "%s", plan->address);

@@ -27,7 +27,7 @@ static void usage(FILE *stream)
           "       trace all [OPTION...]          the same for packets to the seven servers\n"
           "       trace explain [HOP]            explain a hop, or list all of them\n"
           "  -n N             follow N packets, and show how long each hop takes\n"
-          "  --via PATH       the packet's path: lo, veth, tap, gro or rps (default: lo)\n"
+          "  --via PATH       the packet's path: lo, tap, gro or rps (default: lo)\n"
           "  --way WAY        follow the request (in), its echo (back) or both (default: in)\n"
           "  --server PROGRAM start this server instead, as: PROGRAM -b ADDRESS -p 0\n"
           "  --json FILE      write a trace that Perfetto and Chrome's tracing page can load\n"
@@ -142,7 +142,7 @@ static void parse_values(void)
     int via = value['v'] != NULL ? via_find(value['v']) : VIA_LO;
 
     if (via == -1 || via >= VIA_CARD)
-        bad_usage(value['v'], "there is no such path; there are lo, veth, tap, gro and rps");
+        bad_usage(value['v'], "there is no such path; there are lo, tap, gro and rps");
     plan->via = (enum via)via;
     while (way < WAYS && strcmp(value['w'], way_names[way]) != 0)
         way++;
@@ -209,7 +209,7 @@ static void check_options(const struct command *command)
                           ? "does not work with --watch: the senders of the packets choose the path"
                           : command->reason);
     if (plan->both_ways && (plan->watch || plan->via == VIA_TAP || plan->via == VIA_GRO))
-        bad_usage("--way", "only over lo, veth and rps has trace a client that can be followed");
+        bad_usage("--way", "only over lo and rps has trace a client that can be followed");
     if (!plan->watch && !is_lo)
         bad_usage(plan->device, "a device other than lo needs --watch, because trace sends its own "
                                 "packets over lo");

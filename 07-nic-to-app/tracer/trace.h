@@ -21,7 +21,7 @@
 #ifndef __linux__
 #define CANNOT_TRACE "Tracepoints exist only on Linux, and this is another system."
 #elif defined __has_include /* gcc before version 5 does not have it: assume that they are there */
-#if !__has_include(<linux/errqueue.h>) || !__has_include(<linux/rtnetlink.h>)
+#if !__has_include(<linux/errqueue.h>)
 #define CANNOT_TRACE                                                                               \
     "trace was built without the kernel's header files (Alpine: apk add linux-headers; Debian: "   \
     "apt-get install linux-libc-dev): install them and build it again."
@@ -117,7 +117,7 @@ struct scope {
     unsigned port, peer_port; /* peer_port: that of the tracer's own client; 0: of any client */
     int client;               /* the thread of the tracer's own client; 0: there is none */
     bool both_ways;           /* the reply is traced, too */
-    const struct path *path;  /* with its devices */
+    const struct path *path;  /* with its device */
     int tasks[MAX_TASKS];     /* the server's threads; none: they are recognized by their names */
     char names[MAX_NAMES][NAME_SIZE];
     bool too_many_tasks, too_many_names; /* of them, no number or no further name is kept */
@@ -143,10 +143,10 @@ void tracer_close(struct tracer *tracer);
 struct path {
     enum via via;
     char server_address[INET6_ADDRSTRLEN];
-    char devices[DEVICES][NAME_SIZE];
-    int server_netns, client_netns; /* network namespaces; -1: that of the tracer */
-    int tap;                        /* the card's end of a TAP device, or -1 */
-    int cpu;                        /* for the server and the client; -1: any */
+    char device[NAME_SIZE];
+    int netns; /* a network namespace; -1: that of the tracer */
+    int tap;   /* the card's end of a TAP device, or -1 */
+    int cpu;   /* for the server and the client; -1: any */
 };
 
 /* Create the network.  `one_cpu`: client and server share CPU 0, if this process may use it.  False: this is not possible here, and `why` says so in one sentence. */
@@ -154,8 +154,8 @@ bool path_open(struct path *path, enum via via, bool one_cpu, char why[WHY_SIZE]
 void path_close(const struct path *path);
 /* What kind of device this is. */
 enum via device_kind(const char *device);
-/* To be called in a child process, before it opens a socket, for one of the path's namespaces. */
-bool path_enter(const struct path *path, int netns);
+/* To be called in a child process, before it opens a socket, for the path's namespace. */
+bool path_enter(const struct path *path);
 
 /* ---- connections.c ----
  * The connections on the server's port, and which of them are the server's. */
