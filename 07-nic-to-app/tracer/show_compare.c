@@ -90,14 +90,6 @@ static void show_words(const struct table *table)
     show_groups(table, "Linux", kernels);
 }
 
-/* Traces are from Linux, which has no kqueue. */
-const char *compare_remark(const struct column *column)
-{
-    return strncmp(column->recording.server, "05-kqueue/", 10) == 0
-               ? " (kqueue emulated over epoll)"
-               : "";
-}
-
 /* The seven servers are called by their numbers; other recordings get letters. */
 static void name_column(struct column *column, size_t i)
 {
@@ -125,7 +117,7 @@ bool show_comparison(struct table *table)
                       recording->kernel);
         show_text(0, "%s: %zu packet%s (%zu complete) over %s to %s%s%s%s", column->name,
                   journeys->count, journeys->count == 1 ? "" : "s", journeys->outcomes[COMPLETE],
-                  vias[recording->via].about, recording->server, compare_remark(column),
+                  vias[recording->via].about, recording->server, show_emulation(recording),
                   column->name[0] >= 'A' ? ", " : "", column->name[0] >= 'A' ? column->file : "");
         fewest = journeys->count < fewest ? journeys->count : fewest;
     }
