@@ -173,7 +173,6 @@ for name in glob.glob(sys.argv[1] + "/*.svg"): xml.dom.minidom.parse(name)' "$TM
     done
     ln -s "$TMP/target" "$TMP/link"
     if trace replay "$ROOM/recordings/lo.txt" --json "$TMP/new" --svg "$TMP/link" --record "$TMP/none/file" 2>"$TMP/err"; then false; fi
-    [ ! -e "$TMP/new" ] # of the files before it, none is left or removed
     [ -L "$TMP/link" ]
     echo kept >"$TMP/old"
     for option in "--json $TMP/x --svg $TMP/./x" "--record $TMP/old --json $TMP/../${TMP##*/}/old"; do
@@ -183,7 +182,6 @@ for name in glob.glob(sys.argv[1] + "/*.svg"): xml.dom.minidom.parse(name)' "$TM
         [ $code = 2 ]
         grep -q 'only one of --json, --svg and --record' "$TMP/err"
     done
-    [ ! -e "$TMP/x" ]
     [ "$(cat "$TMP/old")" = kept ]
     [ "$(trace replay "$ROOM/recordings/lo.txt" --json >(wc -c) | tail -n 1)" -gt 1000 ] # a pipe
 }
@@ -193,13 +191,13 @@ for name in glob.glob(sys.argv[1] + "/*.svg"): xml.dom.minidom.parse(name)' "$TM
     rule "a bad option, port or word ends with 2" "" "chapter 7"
     local words code lo=$ROOM/recordings/lo.txt
     for words in "-n 0" "-n x" "--via moon" "attach" "attach 70000" "moon 1" "replay" "--svg" "-q" "a b c" \
-        "-b 127.0.0.1" "--device lo" "--watch --device moon0" "attach 1 --via veth" "attach 1 --cpu 0" \
-        "attach 1 --server x" "attach 1 --device eth0" "attach 1 -b ::g" "--cpu 1023" "-p 9" "--via rps --cpu 1" \
-        "--watch --via veth" "replay $ROOM/recordings/lo.txt --via tap" "replay $ROOM/recordings/lo.txt --watch" \
+        "-b 127.0.0.1" "--device lo" "--watch --device moon0" "attach 1 --via tap" \
+        "attach 1 --server x" "attach 1 --device eth0" "attach 1 -b ::g" "-p 9" \
+        "--via veth" "--watch --via tap" "replay $ROOM/recordings/lo.txt --via tap" "replay $ROOM/recordings/lo.txt --watch" \
         "explain send --json $TMP/x" "--json $TMP/x --svg $TMP/x" "attach 1 --brief -p 2" \
         "--way" "--way moon" "--way both --via tap" "--way back --via gro" "--way both --watch" \
         "attach 1 --way back --watch" "explain send --way in" \
-        "--show slowest" "-n 5 --show moon" "-n 5 --show 0" "-n 5 --show 6" "replay $lo -n 1 --show 1" "explain send --show 1" \
+        "--show moon" "-n 5 --show 0" "explain send --show 1" \
         "compare" "compare $lo" "compare $lo $lo -n 2" "compare $lo $lo --json $TMP/x" "compare $lo $lo $lo $lo $lo $lo $lo $lo" \
         "all 1" "all --server x" "all --record $TMP/x" "all --show 1" "all --via moon"; do
         code=0
@@ -222,7 +220,7 @@ histogram_sums() {
 @test "-n: the counts of each histogram add up to the number of journeys, and --show opens the one that it names" {
     need_trace
     rule "no journey is lost between the recording and its histograms" "a time at the limit of two ranges" "chapter 7"
-    local file total k which most=0 slowest
+    local file total k slowest
     for file in many card-e1000; do
         trace replay "$ROOM/recordings/$file.txt" >"$TMP/$file"
         narrow "$TMP/$file"
@@ -274,7 +272,7 @@ histogram_sums() {
     grep -q '^  ready: A sk_data_ready; B sock_def_readable' "$TMP/out"
     grep -q '^  irq  .* not here      0\.0$' "$TMP/out"
     grep -q '^  Linux: A 6\.18.*; B 6\.1\.' "$TMP/out"
-    grep -q '>not here<' "$TMP/svg"
+    [ "$(grep -c '>over .* to .*</text>' "$TMP/svg")" = 2 ]
     trace compare "$recordings/both.txt" "$recordings/both.txt" | grep -qx 'the way back:'
     trace compare "$recordings/both.txt" "$recordings/lo.txt" >"$TMP/out"
     if grep -q '^the way back' "$TMP/out"; then false; fi # only one of them has it
@@ -302,7 +300,7 @@ seven() {
     grep -qE ' wait: 01 not on this path; 02 sys_exit_p?select6?; 03 sys_exit_p?poll; 04, 05, 06, 07 sys_exit_epoll_p?wait2? ' "$1.words" || return 1
     grep -q ' resume: 01 .*; 07 coroutine_resumed ' "$1.words" || return 1
     grep -q ' how the server waits: 01 the thread waits on this socket; 02, 03 the loop waits on every socket; 04, 05, 06, 07 epoll watches' "$1.words" || return 1
-    [ "$(grep -c '>0[1-7]</text>' "$2")" = 7 ] && grep -q '>05: .*(kqueue emulated over epoll)<' "$2"
+    [ "$(grep -c '>over lo to 0[1-7]-.*</text>' "$2")" = 7 ] && grep -q '>over lo to 05.*(kqueue emulated over epoll)<' "$2"
 }
 
 @test "the seven servers side by side, recorded: what is the same, and what differs" {
@@ -513,7 +511,7 @@ all_of_them() {
     nothing_left
 }
 
-@test "there and back over veth and rps, and to servers that send in other ways" {
+@test "there and back over rps, and to servers that send in other ways" {
     need_tracefs
     rule "the way back of any server is followed" "send() taken for the only call that sends" "chapter 7"
     local mode
@@ -529,14 +527,13 @@ all_of_them() {
     grep -q ' sys_enter_sendmsg ' "$TMP/sendmsg"
     grep -q 'The reply came in several segments' "$TMP/halves.words"
     sed '/^The way back/,$d' "$TMP/late" | grep -q ' tcp_probe  *acknowledged, .* 0 bytes' # it was acknowledged before the reply
-    for mode in veth rps; do
-        [ $mode != rps ] || [ "$(nproc)" -ge 2 ] || continue
-        trace_server --way both --via $mode >"$TMP/$mode"
-        cat "$TMP/$mode"
-        grep -q '^\(Next best\|.*cannot be created\)' "$TMP/$mode" && skip "the path $mode cannot be created here; to run it: root on a machine of your own"
-        grep -q ' by the client.s own clock' "$TMP/$mode"
-        [ "$(grep -c ' netif_rx ' "$TMP/$mode")" = 2 ]
-    done
+    if [ "$(nproc)" -ge 2 ]; then
+        trace_server --way both --via rps >"$TMP/rps"
+        cat "$TMP/rps"
+        grep -q '^\(Next best\|.*cannot be created\)' "$TMP/rps" && skip "the path rps cannot be created here; to run it: root on a machine of your own"
+        grep -q ' by the client.s own clock' "$TMP/rps"
+        [ "$(grep -c ' netif_rx ' "$TMP/rps")" = 2 ]
+    fi
     SERVER=$(traced) OURS=1 VARIANT_ARGS='' start_server
     trace attach "$PORT" --way back >"$TMP/out"
     stop_server
@@ -562,12 +559,12 @@ all_of_them() {
     grep -q ' recvmsg_returned ' "$TMP/out"
 }
 
-@test "the ways: veth, tap, gro, rps" {
+@test "the ways: tap, gro, rps" {
     need_tracefs
     rule "the path is made, followed and gone" "" "chapter 7"
     local way devices
     devices=$(ls /sys/class/net)
-    for way in veth tap gro rps; do
+    for way in tap gro rps; do
         [ $way != rps ] || [ "$(nproc)" -ge 2 ] || continue
         trace_server --via $way -n 50 >"$TMP/$way"
         cat "$TMP/$way"
@@ -587,7 +584,7 @@ all_of_them() {
     [ "$(grep -c 'to warm up' "$TMP/one")" = 1 ]
     [ "$(grep -c '^\[the sender\]\|^\[your code reads\]' "$TMP/one")" -le 2 ]
     # only the tracer's own: other programs may add devices meanwhile
-    [ -z "$(ls /sys/class/net | grep -vxF -e "$devices" | grep -x 'client0\|server0\|tap0')" ]
+    [ -z "$(ls /sys/class/net | grep -vxF -e "$devices" | grep -x tap0)" ]
     nothing_left
 }
 
@@ -1102,7 +1099,7 @@ away() { nsenter -t "$AWAY" -n "$@"; }
     for hop in TX_SCHED_stamp TX_SOFTWARE_stamp RX_SOFTWARE_stamp epoll_wait_returned recvmsg_returned TX_ACK_stamp; do
         grep -q " $hop " "$TMP/out"
     done
-    as_nobody --via veth | grep -q '^Next best'
+    as_nobody --via tap | grep -q '^Next best'
     as_nobody replay "$TMP/room/recordings/lo.txt" | grep -q '^RECORDED'
 }
 
@@ -1171,20 +1168,6 @@ away() { nsenter -t "$AWAY" -n "$@"; }
     cat "$TMP/out"
     grep -q ' sys_exit_epoll_p*wait ' "$TMP/out"
     [ ! -d "$TRACEFS/instances" ] || nothing_left
-}
-
-@test "one of its files may be standard output, and then has it alone" {
-    need_trace
-    rule "what another program reads is not mixed with words" "a JSON with a sentence in it" "chapter 7"
-    local option code=0
-    for option in json svg record; do
-        trace replay "$ROOM/recordings/lo.txt" --$option "$TMP/$option" >"$TMP/words"
-        trace replay "$ROOM/recordings/lo.txt" --$option - >"$TMP/out" 2>"$TMP/err"
-        cmp "$TMP/$option" "$TMP/out"
-        diff <(grep -v '^written' "$TMP/words") "$TMP/err"
-    done
-    trace replay "$ROOM/recordings/lo.txt" --json - --svg - >"$TMP/out" 2>"$TMP/err" || code=$?
-    [ $code = 2 ]
 }
 
 @test "without tracefs: one sentence, the next rung, exit 0" {

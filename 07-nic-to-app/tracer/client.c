@@ -162,7 +162,7 @@ static void be_client(const struct client *client, const struct path *path, stru
 {
     struct sockaddr_in6 name = {0}; /* the port is in the same place for IPv4 */
     socklen_t size = sizeof name;
-    bool inside = path_enter(path, path->client_netns);
+    bool inside = path_enter(path);
     char byte;
 
     exchange.fd = inside ? client_connect(path->server_address, target->port) : -1;

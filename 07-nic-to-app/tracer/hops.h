@@ -53,7 +53,6 @@ enum slot {
 extern const char *const slot_names[SLOTS_RECORDED]; /* as recordings spell them */
 
 #define NAME_SIZE 16 /* of a device, thread or interrupt; the first two have this limit */
-#define DEVICES 2    /* of one path: a veth pair has two */
 
 #define BIT(kind) (1U << (kind)) /* in sets of kinds, hops or slots */
 
@@ -85,7 +84,7 @@ enum filter {
     FILTER_IRQ,      /* no filter, and enabled only if the device can interrupt */
     FILTER_IRQ_RX,   /* NET_RX, and enabled only if the device can interrupt */
     FILTER_NET_RX,   /* software interrupt number 3 */
-    FILTER_DEVICE,   /* packets on the path's devices */
+    FILTER_DEVICE,   /* packets on the path's device */
     FILTER_PORT,     /* segments for the server's port */
     FILTER_TCP,      /* TCP sockets */
     FILTER_SIGNAL,   /* a thread of the server gets SIGIO or a real-time signal */
@@ -158,10 +157,10 @@ const char *box_title(enum box box, enum waiting waiting);
 const char *hop_why(enum hop hop, enum waiting waiting);
 
 /* The paths that a packet can take, and the hops that belong to each.  From VIA_CARD on, it is a
- * device that exists, and over which others send. */
+ * device that exists, and over which others send.  VIA_VETH is only in older recordings. */
 // clang-format off
 enum via {
-    VIA_LO, VIA_VETH, VIA_TAP, VIA_GRO, VIA_RPS, VIA_CARD, VIA_VETH_END, VIA_TAP_END, VIA_BRIDGE,
+    VIA_LO, VIA_TAP, VIA_GRO, VIA_RPS, VIA_CARD, VIA_VETH, VIA_VETH_END, VIA_TAP_END, VIA_BRIDGE,
     VIA_VIRTUAL, VIA_SOCKETS, VIAS
 };
 // clang-format on

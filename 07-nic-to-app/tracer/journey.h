@@ -202,8 +202,7 @@ void show_histograms(const struct table *table);
 
 /* ---- show_compare.c: several recordings side by side ---- */
 
-bool show_comparison(struct table *table);               /* false: no memory */
-const char *compare_remark(const struct column *column); /* on the server; or "" */
+bool show_comparison(struct table *table); /* false: no memory */
 
 /* ---- show_*.c ----
  * How journeys are shown: on a terminal, as a drawing, and as a trace for Perfetto. */
@@ -222,6 +221,7 @@ const char *show_share(const struct journey *journey, enum share share);
 /* What the hop means in this journey. */
 const char *show_why(const struct journey *journey, enum hop hop);
 /* `count`: the journey is the first of so many. */
+const char *show_emulation(const struct recording *recording); /* what the server emulates; or "" */
 void show_title(const struct journey *journey, size_t count, char *text, size_t size);
 /* Write text, with an escape in place of each special character, and without control characters. */
 void show_escaped(FILE *stream, const char *words, const char *special, const char *const *escape);
@@ -241,8 +241,7 @@ bool show_begins_box(int hop, int *box);
 void show_journey(const struct journey *journey, bool whys);
 bool show_many(const struct journeys *journeys); /* false: no memory */
 bool show_explain(const char *hop);              /* NULL: all hops; false: there is no such hop */
-bool show_svg(FILE *stream, const struct journey *journey);
-bool show_comparison_svg(FILE *stream, const struct table *table);
+bool show_svg(FILE *stream, const struct journey *const *journeys, size_t count);
 bool show_json(FILE *stream, const struct journeys *journeys);
 
 #endif

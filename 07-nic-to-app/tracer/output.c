@@ -8,26 +8,6 @@ _Noreturn void output_fail(const char *what, const char *why)
     exit(1);
 }
 
-static bool is_stdout(const char *file)
-{
-    return file != NULL && strcmp(file, "-") == 0;
-}
-
-/* The file gets a descriptor of its own for standard output, which then becomes standard error. */
-void output_begin(struct output *output)
-{
-    bool piped = false;
-
-    for (int i = 0; i < FILES; i++)
-        piped |= is_stdout(output->file[i]);
-    if (!piped)
-        return;
-    int copy = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    output->piped = copy != -1 ? fdopen(copy, "w") : NULL;
-    if (output->piped == NULL || dup2(STDERR_FILENO, STDOUT_FILENO) == -1)
-        output_fail("standard output", strerror(errno));
-}
-
 /* EPIPE is not a failure: the reader has closed the pipe because it has seen enough. */
 int output_end(int code)
 {
@@ -38,24 +18,24 @@ int output_end(int code)
     return 1;
 }
 
+/* The drawing is of the journeys `one`, of which there may be several. */
 static void write_files(const struct output *output, const struct journeys *journeys,
-                        const struct journey *one, const struct table *table)
+                        const struct journey *const *one, size_t count)
 {
     for (int i = 0; i < FILES; i++) {
         const char *file = output->file[i];
         if (file == NULL)
             continue;
-        FILE *stream = is_stdout(file) ? output->piped : fopen(file, "w");
+        bool empty = ftruncate(output->fd[i], 0) == 0 || errno == EINVAL; /* EINVAL: a pipe */
+        FILE *stream = empty ? fdopen(output->fd[i], "w") : NULL;
         if (stream == NULL)
             output_fail(file, strerror(errno));
-        bool done = table != NULL    ? show_comparison_svg(stream, table)
-                    : i == FILE_JSON ? show_json(stream, journeys)
-                    : i == FILE_SVG  ? show_svg(stream, one)
-                                     : recording_write(one->recording, stream);
+        bool done = i == FILE_JSON  ? show_json(stream, journeys)
+                    : i == FILE_SVG ? show_svg(stream, one, count)
+                                    : recording_write(one[0]->recording, stream);
         if (fclose(stream) != 0 || !done)
             output_fail(file, "could not be written completely");
-        if (!is_stdout(file))
-            printf("written: %s\n", file);
+        printf("written: %s\n", file);
     }
 }
 
@@ -79,7 +59,7 @@ static void show(const struct output *output, const struct recording *recording)
         show_journey(one, !output->brief);
     else if (!show_many(&journeys))
         output_fail("many journeys", strerror(ENOMEM));
-    write_files(output, &journeys, one, NULL);
+    write_files(output, &journeys, &one, 1);
     journeys_free(&journeys);
 }
 
@@ -109,6 +89,7 @@ int replay(const char *file, const struct output *output)
 /* A way is shown if all of them have it. */
 static int show_columns(const struct output *output, struct table *all)
 {
+    const struct journey *typical[MAX_COLUMNS];
     enum way way = output->way;
 
     for (size_t i = 0; way == WAYS && i < all->count; i++)
@@ -124,10 +105,11 @@ static int show_columns(const struct output *output, struct table *all)
         if ((recording->via == VIA_SOCKETS) != (all->column[0].recording.via == VIA_SOCKETS) ||
             (recording->via == VIA_SOCKETS && all->count > 2))
             output_fail(what, "what sockets see can only be compared with one recording of that");
+        typical[i] = journeys_typical(journeys, false);
     }
     if (!show_comparison(all))
         output_fail("comparing", strerror(ENOMEM));
-    write_files(output, NULL, NULL, all);
+    write_files(output, NULL, typical, all->count);
     for (size_t i = 0; i < all->count; i++) {
         journeys_free(&all->column[i].journeys);
         recording_free(&all->column[i].recording);

@@ -101,7 +101,7 @@ static enum run_result find_server(struct run *run)
     const char *const *address = plan->address != NULL ? &plan->address : v4_and_v6;
 
     if (plan->server == NULL || plan->watch) { /* the device and the address are given */
-        snprintf(path->devices[0], NAME_SIZE, "%s", plan->device);
+        snprintf(path->device, NAME_SIZE, "%s", plan->device);
         path->via = device_kind(plan->device);
         if (plan->address != NULL)
             snprintf(path->server_address, sizeof path->server_address, "%s", plan->address);
@@ -368,9 +368,7 @@ static enum run_result finish(struct run *run)
         recording_note(recording,
                        "The client has two threads: one sends, and one already waits in recv().");
     if (run->path.cpu != -1 && run->tap == NULL)
-        recording_note(recording,
-                       "The client and the server were kept on cpu%d (--cpu any allows all CPUs).",
-                       run->path.cpu);
+        recording_note(recording, "The client and the server were kept on cpu%d.", run->path.cpu);
     name_server(run, recording->server, sizeof recording->server);
     target_stamps(&run->target, recording);
     if (run->plan->both_ways)
@@ -404,7 +402,7 @@ enum run_result run_traced(const struct plan *plan, struct recording *recording,
     enum run_result result = RUN_DONE;
 
     if (!path_open(&run.path, plan->server != NULL ? plan->via : VIA_LO,
-                   plan->server != NULL && !plan->watch ? plan->cpu : -1, why))
+                   plan->server != NULL && !plan->watch, why))
         return RUN_UNAVAILABLE;
     for (size_t i = 0; result == RUN_DONE && i < sizeof steps / sizeof *steps; i++) {
         result = steps[i](&run);

@@ -24,11 +24,12 @@ static void show_line(const struct table *table, const struct line *line)
 static void show_table(const struct table *table)
 {
     bool both = table->column[0].journeys.list[0].reply != NULL;
+    char heads[100];
+    int length = snprintf(heads, sizeof heads, "\n%-12s", "median µs"); /* µ has two bytes */
 
-    printf("\n%-12s", "median µs"); /* µ has two bytes */
     for (size_t i = 0; i < table->count; i++)
-        printf(" %8s", table->column[i].name);
-    puts(table->count == 2 ? "     B - A" : "");
+        length += snprintf(heads + length, 12, " %8s", table->column[i].name);
+    show_text(0, "%s%s", heads, table->count == 2 ? "     B - A" : "");
     for (const struct line *line = table->line; line < table->line + table->lines; line++) {
         if (both && line->row == ROW_SHARES)
             puts(line->back ? "the way back:" : "the way in:");
@@ -89,14 +90,6 @@ static void show_words(const struct table *table)
     show_groups(table, "Linux", kernels);
 }
 
-/* Traces are from Linux, which has no kqueue. */
-const char *compare_remark(const struct column *column)
-{
-    return strncmp(column->recording.server, "05-kqueue/", 10) == 0
-               ? " (kqueue emulated over epoll)"
-               : "";
-}
-
 /* The seven servers are called by their numbers; other recordings get letters. */
 static void name_column(struct column *column, size_t i)
 {
@@ -124,7 +117,7 @@ bool show_comparison(struct table *table)
                       recording->kernel);
         show_text(0, "%s: %zu packet%s (%zu complete) over %s to %s%s%s%s", column->name,
                   journeys->count, journeys->count == 1 ? "" : "s", journeys->outcomes[COMPLETE],
-                  vias[recording->via].about, recording->server, compare_remark(column),
+                  vias[recording->via].about, recording->server, show_emulation(recording),
                   column->name[0] >= 'A' ? ", " : "", column->name[0] >= 'A' ? column->file : "");
         fewest = journeys->count < fewest ? journeys->count : fewest;
     }

@@ -180,7 +180,7 @@ static void show_histogram(const char *way, const char *name, uint64_t *ns, size
             i++;
         int marks = (int)(((i - before) * MOST_MARKS + count - 1) / count); /* at least one */
         if (marks > 0)
-            printf("%7lu to %6lu µs %6zu  %.*s\n", begin, end, i - before, marks, MARKS);
+            show_text(0, "%7lu to %6lu µs %6zu  %.*s", begin, end, i - before, marks, MARKS);
         begin = end;
         end = step % 3 == 1 ? end / 2 * 5 : end * 2;
     }

@@ -1,4 +1,4 @@
-/* A journey as a svg: one SVG file, without scripts and without anything that must be loaded.
+/* Journeys as a drawing: one SVG file, without scripts and without anything that must be loaded.
  * Its width of 360 units suits a phone; on paper it is scaled up. */
 #include "journey.h"
 
@@ -23,8 +23,6 @@ static const char *const share_colours[SHARES] = {"#64748b", "#1e40af", "#a855f7
  * front of them are collected first. */
 struct svg {
     FILE *boxes, *front;
-    char *boxes_text, *front_text;
-    size_t size; /* not used */
     const struct journey *journey;
     double y, top; /* where the next thing is drawn; and the top of the box */
 };
@@ -45,8 +43,6 @@ static void put_text(const struct svg *svg, const char *style, double x, double 
     va_start(values, format);
     vsnprintf(words, sizeof words, format, values);
     va_end(values);
-    if (words[0] == '\0')
-        return;
     fprintf(svg->front, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\">", style, x, y);
     write_text(svg->front, words);
     fputs("</text>\n", svg->front);
@@ -185,25 +181,17 @@ static const char style[] =
     ".time{font-size:12px;font-weight:600}.since{font-size:12px;fill:#4b5563}"
     ".small{font-size:11px}.figure{font-size:13px}@media print{svg{max-height:270mm}}</style>\n";
 
-/* Write what has been drawn, and free it.  False: it could not be written. */
-static bool write_svg(FILE *stream, struct svg *svg, double width, const char *title)
+static void write_head(FILE *stream, const char *title, size_t width, double height)
 {
-    bool done = fclose(svg->boxes) == 0;
-
-    done = fclose(svg->front) == 0 && done;
     fprintf(
         stream,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" "
-        "width=\"%.0f\" aria-labelledby=\"title\" font-size=\"13\" "
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %zu %.0f\" role=\"img\" "
+        "width=\"%zu\" aria-labelledby=\"title\" font-size=\"13\" "
         "style=\"max-width:100%%;height:auto;display:block;margin:auto\">\n<title id=\"title\">",
-        width, svg->y, width > 480 ? width : 480);
+        width, height, width > WIDTH ? width : 480);
     write_text(stream, title);
-    fprintf(stream,
-            "</title>\n<rect width=\"%.0f\" height=\"%.0f\" fill=\"#fff\"/>\n%s%s%s</svg>\n", width,
-            svg->y, style, svg->boxes_text, svg->front_text);
-    free(svg->boxes_text);
-    free(svg->front_text);
-    return done && fflush(stream) == 0 && !ferror(stream);
+    fprintf(stream, "</title>\n<rect width=\"%zu\" height=\"%.0f\" fill=\"#fff\"/>\n%s", width,
+            height, style);
 }
 
 /* The acknowledgement is not drawn: it travels back. */
@@ -232,97 +220,47 @@ static void draw(struct svg *svg)
     const struct journey *first = svg->journey;
     const struct recording *recording = first->recording;
 
+    svg->y = TOP;
     put_text(svg, "title", 14, 30, "%s",
              first->reply != NULL ? "A packet and its reply" : "The journey of one packet");
-    put_text(svg, "about", 14, 50, "over %s %s %s", vias[recording->via].about,
-             first->back ? "from" : "to", recording->server);
+    put_text(svg, "about", 14, 50, "over %s %s %s%s", vias[recording->via].about,
+             first->back ? "from" : "to", recording->server, show_emulation(recording));
     put_text(svg, "about", 14, 66, "%s Linux %s",
              recording->replayed ? "Recorded on" : "Measured on", recording->kernel);
     put_text(svg, "about", 14, 82, "A longer gap means more time (square-root scale).");
     for (; svg->journey != NULL; svg->journey = svg->journey->reply)
         draw_way(svg);
-    svg->journey = first;
 }
 
-/* Open the two parts.  False: no memory. */
-static bool open_svg(struct svg *svg)
+/* Several journeys are drawn side by side. */
+bool show_svg(FILE *stream, const struct journey *const *journeys, size_t count)
 {
-    svg->boxes = open_memstream(&svg->boxes_text, &svg->size);
-    svg->front = open_memstream(&svg->front_text, &svg->size);
-    return svg->boxes != NULL && svg->front != NULL;
-}
+    char *boxes = NULL, *front = NULL, title[200];
+    size_t size;
+    struct svg svg = {.boxes = open_memstream(&boxes, &size),
+                      .front = open_memstream(&front, &size)};
+    bool done = svg.boxes != NULL && svg.front != NULL;
+    double height = 0;
 
-bool show_svg(FILE *stream, const struct journey *journey)
-{
-    struct svg svg = {.journey = journey, .y = TOP};
-    char title[200];
-
-    if (!open_svg(&svg))
-        return false;
-    draw(&svg);
-    show_title(journey, 1, title, sizeof title);
-    return write_svg(stream, &svg, WIDTH, title);
-}
-
-/* ---- several recordings side by side ---- */
-
-#define FIRST_X 108 /* of the first recording's line */
-#define BAND 30     /* from one hop to the next */
-
-/* What one recording has of a hop or a share: on its line, a circle for an event; and its name, if
- * not all have the same. */
-static void draw_entry(const struct svg *svg, double x, const struct line *line, size_t i)
-{
-    const struct entry *entry = &line->at[i];
-    const char *name = entry->event != NULL && !line->same ? entry->event : "";
-
-    if (strncmp(name, "sys_", 4) == 0) /* sys_enter_ or sys_exit_ */
-        name = strchr(name + 4, '_') + 1;
-    fprintf(svg->boxes, "<path d=\"M%.0f %.0fv%d\" stroke=\"#64748b\"%s/>\n", x, svg->y, BAND,
-            line->row < HOPS && entry->event == NULL ? " stroke-dasharray=\"2 4\"" : "");
-    if (entry->event != NULL)
-        fprintf(svg->boxes, "<circle cx=\"%.0f\" cy=\"%.0f\" r=\"5\" fill=\"%s\"/>\n", x,
-                svg->y + 15, colours[hops[line->row].box].dark);
-    put_text(svg,
-             line->row >= HOPS      ? "box"
-             : entry->event != NULL ? "event"
-                                    : "absent",
-             x + 10, svg->y + 15, "%s", entry->cell);
-    put_text(svg, "small", x + 10, svg->y + 27, "%s", name);
-}
-
-bool show_comparison_svg(FILE *stream, const struct table *table)
-{
-    double wide = table->count > 3 ? 86 : 140, end = FIRST_X + wide * (double)table->count;
-    struct svg svg = {.y = 84};
-
-    if (!open_svg(&svg))
-        return false;
-    put_text(&svg, "title", 14, 30, "%zu journeys side by side", table->count);
-    put_text(&svg, "about", 14, 50, "Median µs since the hop before; dashed: no event");
-    for (const struct line *line = table->line; line < table->line + table->lines; line++) {
-        bool is_hop = line->row < HOPS;
-        if (is_hop)
-            fprintf(svg.boxes,
-                    "<rect x=\"8\" y=\"%.0f\" width=\"%.0f\" height=\"%d\" fill=\"%s\"/>\n", svg.y,
-                    end + 22, BAND, colours[hops[line->row].box].light);
-        put_text(&svg, is_hop ? "event" : "box", is_hop ? 24 : 14, svg.y + 19, "%s%s", line->name,
-                 line->back && !is_hop ? ", back" : "");
-        for (size_t i = 0; i < table->count; i++)
-            draw_entry(&svg, FIRST_X + wide * (double)i, line, i);
-        put_text(&svg, "small", end - 10, svg.y + 19, "%s",
-                 !is_hop      ? ""
-                 : line->same ? "same"
-                              : "differs");
-        svg.y += BAND;
+    for (size_t i = 0; done && i < count; i++) {
+        svg.journey = journeys[i];
+        if (i > 0) {
+            fprintf(svg.boxes, "<g transform=\"translate(%zu,0)\">\n", i * WIDTH);
+            fprintf(svg.front, "<g transform=\"translate(%zu,0)\">\n", i * WIDTH);
+        }
+        draw(&svg);
+        fputs(i > 0 ? "</g>\n" : "", svg.boxes);
+        fputs(i > 0 ? "</g>\n" : "", svg.front);
+        height = svg.y > height ? svg.y : height;
     }
-    for (size_t i = 0; i < table->count; i++, svg.y += 16) {
-        const struct column *column = &table->column[i];
-        put_text(&svg, "box", FIRST_X + wide * (double)i - 10, 76, "%s", column->name);
-        put_text(&svg, "about", 14, svg.y + 16, "%s: over %s to %s%s", column->name,
-                 vias[column->recording.via].about, column->recording.server,
-                 compare_remark(column));
+    done = svg.boxes != NULL && fclose(svg.boxes) == 0;
+    done = svg.front != NULL && fclose(svg.front) == 0 && done;
+    if (done) {
+        show_title(journeys[0], 1, title, sizeof title);
+        write_head(stream, count > 1 ? "Journeys side by side" : title, count * WIDTH, height);
+        fprintf(stream, "%s%s</svg>\n", boxes, front);
     }
-    svg.y += 30;
-    return write_svg(stream, &svg, end + 38, "Journeys side by side");
+    free(boxes);
+    free(front);
+    return done && fflush(stream) == 0 && !ferror(stream);
 }

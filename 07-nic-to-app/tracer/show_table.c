@@ -390,39 +390,25 @@ static void explain_hop(enum hop hop)
     show_events_and_paths(hop);
 }
 
-/* Find a hop by its own name or by the name of one of its events. */
-static int find_hop(const char *name)
+/* A hop has its own name and those of its events. */
+static bool is_called(int hop, const char *name)
 {
     int type = event_type_find(name);
 
-    for (int hop = 0; hop < HOPS; hop++)
-        if (strcmp(hops[hop].name, name) == 0)
-            return hop;
-    return type != -1 && event_types[type].kind < HOPS ? (int)event_types[type].kind : -1;
+    return strcmp(hops[hop].name, name) == 0 || (type != -1 && (int)event_types[type].kind == hop);
 }
 
 bool show_explain(const char *name)
 {
-    int box = -1;
+    bool found = false;
 
     colour = show_colours();
-    if (name != NULL) {
-        int hop = find_hop(name);
-        if (hop != -1)
-            explain_hop((enum hop)hop);
-        return hop != -1;
-    }
     for (int hop = 0; hop < HOPS; hop++) {
-        if (show_begins_box(hop, &box)) {
-            fputs(hop > 0 ? "\n" : "", stdout);
-            show_box_title(box_title(hops[hop].box, WAITS_EPOLL));
-        }
-        size_t usual = 0; /* the first; other types are for other kernels and other servers */
-        while ((int)event_types[usual].kind != hop)
-            usual++;
-        show_text(2, "%s%s%s, reported by %s", colour.blue, hops[hop].name, colour.off,
-                  event_type_name(usual));
-        show_text(8, "%s", hops[hop].why[WAITS_EPOLL]);
+        if (name != NULL && !is_called(hop, name))
+            continue;
+        fputs(found ? "\n" : "", stdout);
+        explain_hop((enum hop)hop);
+        found = true;
     }
-    return true;
+    return found;
 }

@@ -26,7 +26,7 @@ static void become_server(const char *program, const struct path *path, unsigned
     if (stamps != -1)
         setenv("ECHO_STAMPS", file, 1);
     setpgid(0, 0); /* a group of its own, so that its children end with it */
-    if (path_enter(path, path->server_netns) && dup2(out, STDOUT_FILENO) != -1)
+    if (path_enter(path) && dup2(out, STDOUT_FILENO) != -1)
         execl(program, program, "-b", path->server_address, "-p", number, (char *)NULL);
     dprintf(out, "%s\n", strerror(errno)); /* in place of the line that the tracer waits for */
     _exit(127);

@@ -28,15 +28,12 @@ static void usage(FILE *stream)
           "       trace explain [HOP]            explain a hop, or list all of them\n"
           "       trace drops [-v | KIND...]     lose packets, and show where and why\n"
           "  -n N             follow N packets, and show how long each hop takes\n"
-          "  --via PATH       the packet's path: lo, veth, tap, gro or rps (default: lo)\n"
+          "  --via PATH       the packet's path: lo, tap, gro or rps (default: lo)\n"
           "  --way WAY        follow the request (in), its echo (back) or both (default: in)\n"
           "  --server PROGRAM start this server instead, as: PROGRAM -b ADDRESS -p 0\n"
-          "  --cpu N          the CPU for client and server, or: any (default: 0)\n"
           "  --json FILE      write a trace that Perfetto and Chrome's tracing page can load\n"
           "  --svg FILE       draw the journey of the first packet\n"
           "  --record FILE    store the events for trace replay\n"
-          "                   One of these three files may be -, which means standard output.\n"
-          "                   The text that normally goes there then goes to standard error.\n"
           "  --brief          for one packet, print one line for each hop, without reasons\n"
           "  --show WHICH     of several journeys, show this one hop by hop: slowest, fastest,\n"
           "                   median, or its number\n"
@@ -96,7 +93,7 @@ static const char *path_beside(const char *program, const char *name, char path[
 static const struct option known[] = {
     {"n", 1, NULL, 'n'},     {"json", 1, NULL, 'j'},   {"svg", 1, NULL, 's'},
     {"record", 1, NULL, 'r'}, {"brief", 0, NULL, 'q'}, {"via", 1, NULL, 'v'},
-    {"way", 1, NULL, 'w'},   {"server", 1, NULL, 'S'}, {"cpu", 1, NULL, 'c'},
+    {"way", 1, NULL, 'w'},   {"server", 1, NULL, 'S'},
     {"watch", 0, NULL, 'W'}, {"device", 1, NULL, 'd'}, {"b", 1, NULL, 'b'},
     {"p", 1, NULL, 'p'},     {"show", 1, NULL, 'o'},   {"help", 0, NULL, 'h'},   {NULL, 0, NULL, 0}};
 // clang-format on
@@ -127,20 +124,14 @@ static int parse_words(int argc, char **argv, const char *word[MAX_WORDS])
 }
 
 /* --show names one of several journeys. */
-static void check_show(const char *which, bool several)
+static void check_show(const char *which)
 {
-    bool by_name = false;
+    bool by_name = which == NULL;
 
-    for (int i = 0; which != NULL && show_names[i] != NULL; i++)
-        by_name |= strcmp(which, show_names[i]) == 0;
-    unsigned number = which == NULL || by_name
-                          ? 0
-                          : parse_number(which, "not slowest, fastest, median or a number from 1",
-                                         1, MAX_PACKETS);
-    if (which != NULL && !several)
-        bad_usage("--show", "needs -n with a number above 1: it chooses one of several journeys");
-    if (options.value['n'] != NULL && number > options.plan.packets)
-        bad_usage(which, "-n has fewer packets than that");
+    for (int i = 0; !by_name && show_names[i] != NULL; i++)
+        by_name = strcmp(which, show_names[i]) == 0;
+    if (!by_name)
+        parse_number(which, "not slowest, fastest, median or a number from 1", 1, MAX_PACKETS);
 }
 
 static void parse_values(void)
@@ -152,7 +143,7 @@ static void parse_values(void)
     int via = value['v'] != NULL ? via_find(value['v']) : VIA_LO;
 
     if (via == -1 || via >= VIA_CARD)
-        bad_usage(value['v'], "there is no such path; there are lo, veth, tap, gro and rps");
+        bad_usage(value['v'], "there is no such path; there are lo, tap, gro and rps");
     plan->via = (enum via)via;
     while (way < WAYS && strcmp(value['w'], way_names[way]) != 0)
         way++;
@@ -167,10 +158,6 @@ static void parse_values(void)
             parse_number(value['n'], "not a number of packets, 1 to 20000", 1, MAX_PACKETS);
     if (value['p'] != NULL)
         plan->port = parse_port(value['p']);
-    if (value['c'] != NULL)
-        plan->cpu = strcmp(value['c'], "any") == 0
-                        ? -1
-                        : (int)parse_number(value['c'], "not a CPU", 0, 1023);
     if (value['d'] != NULL)
         plan->device = value['d'];
     plan->watch = value['W'] != NULL;
@@ -191,14 +178,14 @@ static const struct command {
     const char *needs;   /* the words after it */
     int least, most;     /* how many words there may be */
 } commands[] = {
-    {NULL, ANY_COMMAND "vScW", "works only with attach or --watch", NULL, 0, 0},
+    {NULL, ANY_COMMAND "vSW", "works only with attach or --watch", NULL, 0, 0},
     {"attach", ANY_COMMAND "Wdb", "does not work with attach: the server is already running",
      "needs a port", 1, 1},
     {"replay", ANY_COMMAND, "does not work with replay: that run is over", "needs a file", 1, 1},
     {"explain", "", "does not work with explain", NULL, 0, 1},
     {"compare", "sw", "does not work with compare: those runs are over", "needs two recordings", 2,
      MAX_COLUMNS},
-    {"all", "nswvc", "does not work with all, which starts seven servers", NULL, 0, 0},
+    {"all", "nswv", "does not work with all, which starts seven servers", NULL, 0, 0},
 };
 
 static const struct command *find_command(const char *word)
@@ -214,7 +201,7 @@ static void check_options(const struct command *command)
 {
     struct plan *plan = &options.plan;
     bool is_lo = strcmp(plan->device, "lo") == 0, starts = command->name == NULL;
-    const char *allowed = starts && plan->watch ? ANY_COMMAND "ScWdbp" : command->allowed;
+    const char *allowed = starts && plan->watch ? ANY_COMMAND "SWdbp" : command->allowed;
 
     for (const struct option *option = known; option->name != NULL; option++)
         if (options.value[option->val] != NULL && strchr(allowed, option->val) == NULL)
@@ -223,9 +210,7 @@ static void check_options(const struct command *command)
                           ? "does not work with --watch: the senders of the packets choose the path"
                           : command->reason);
     if (plan->both_ways && (plan->watch || plan->via == VIA_TAP || plan->via == VIA_GRO))
-        bad_usage("--way", "only over lo, veth and rps has trace a client that can be followed");
-    if (plan->via == VIA_RPS && plan->cpu != 0)
-        bad_usage("--cpu", "--via rps needs the client on CPU 0, to move the packet to CPU 1");
+        bad_usage("--way", "only over lo and rps has trace a client that can be followed");
     if (!plan->watch && !is_lo)
         bad_usage(plan->device, "a device other than lo needs --watch, because trace sends its own "
                                 "packets over lo");
@@ -235,52 +220,24 @@ static void check_options(const struct command *command)
         plan->address = "0.0.0.0"; /* its packets are for another address */
 }
 
-/* Check before the run that the files can be written, and that they are different ones.  An
- * existing file keeps its content. */
-static void check_files(void)
+/* Open the files before the run, so that no run is in vain.  Until they are written, existing ones
+ * keep their content. */
+static void open_files(void)
 {
-    const char *const *file = options.output.file;
-    struct stat existing, status[FILES] = {{0}};
-    bool created[FILES] = {false};
-    int failed = -1, error = 0;
+    struct output *output = &options.output;
+    struct stat status[FILES];
 
-    for (int i = 0; i < FILES && failed == -1; i++) {
-        if (file[i] == NULL || strcmp(file[i], "-") == 0 ||
-            (stat(file[i], &existing) == 0 &&
-             (S_ISFIFO(existing.st_mode) || S_ISCHR(existing.st_mode))))
+    for (int i = 0; i < FILES; i++) {
+        if (output->file[i] == NULL)
             continue;
-        created[i] = lstat(file[i], &status[i]) == -1; /* a link to no file exists, too */
-        int fd = open(file[i], O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-        failed = fd == -1 || fstat(fd, &status[i]) == -1 ? i : -1;
-        error = errno;
-        file_close(fd);
+        output->fd[i] = open(output->file[i], O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+        if (output->fd[i] == -1 || fstat(output->fd[i], &status[i]) == -1)
+            output_fail(output->file[i], strerror(errno));
+        for (int j = 0; j < i && S_ISREG(status[i].st_mode); j++)
+            if (output->file[j] != NULL && status[j].st_ino == status[i].st_ino &&
+                status[j].st_dev == status[i].st_dev)
+                bad_usage(output->file[i], "only one of --json, --svg and --record can use this");
     }
-    for (int i = 0; i < FILES; i++)
-        if (created[i])
-            unlink(file[i]);
-    if (failed != -1)
-        output_fail(file[failed], strerror(error));
-    for (int i = 0, j = 1; i < FILES; i++, j = (i + 1) % FILES)
-        if (file[i] != NULL && file[j] != NULL &&
-            (strcmp(file[i], file[j]) == 0 ||
-             (status[i].st_ino != 0 && status[i].st_ino == status[j].st_ino &&
-              status[i].st_dev == status[j].st_dev)))
-            bad_usage(file[i], "only one of --json, --svg and --record can use this file");
-}
-
-/* This process may be restricted to some CPUs.  Only a CPU that the user asked for is an error. */
-static void check_cpu(void)
-{
-#ifdef __linux__
-    cpu_set_t allowed;
-
-    if (options.plan.cpu == -1 || sched_getaffinity(0, sizeof allowed, &allowed) == -1 ||
-        CPU_ISSET((size_t)options.plan.cpu, &allowed))
-        return;
-    if (options.value['c'] != NULL)
-        bad_usage("--cpu", "not a CPU that this process may use");
-    options.plan.cpu = -1;
-#endif
 }
 
 /* Parse the command line: the command, and the words after it, whose number is returned. */
@@ -294,15 +251,12 @@ static int parse_command(int argc, char **argv, const char *word[MAX_WORDS],
     parse_values();
     *command = find_command(word[0]);
     check_options(*command);
-    check_show(options.output.show, options.plan.packets > 1 || (options.value['n'] == NULL &&
-                                                                 *command == &commands[REPLAY]));
+    check_show(options.output.show);
     if (words > (*command)->most)
         bad_usage(word[(*command)->most + 1], "too many words");
     if (words < (*command)->least)
         bad_usage(word[0], (*command)->needs);
-    check_files();
-    check_cpu();
-    output_begin(&options.output);
+    open_files();
     return words;
 }
 
@@ -339,11 +293,10 @@ int main(int argc, char **argv)
     if (command == &commands[ALL])
         return output_end(trace_all(plan, path_beside(argv[0], "", server), &options.output));
     if (command == &commands[ATTACH])
-        plan->port = parse_port(word[1]);
+        plan->port = parse_port(words == 1 ? word[1] : "");
     else
         plan->server = value['S'] != NULL ? value['S'] : path_beside(argv[0], "server", server);
-    bool was_specific =
-        plan->both_ways || value['v'] != NULL || value['c'] != NULL || value['S'] != NULL;
+    bool was_specific = plan->both_ways || value['v'] != NULL || value['S'] != NULL;
     return output_end(trace_with_best_source(plan, was_specific,
                                              path_beside(argv[0], "recordings/lo.txt", last_resort),
                                              &options.output));

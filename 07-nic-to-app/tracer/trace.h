@@ -21,7 +21,7 @@
 #ifndef __linux__
 #define CANNOT_TRACE "Tracepoints exist only on Linux, and this is another system."
 #elif defined __has_include /* gcc before version 5 does not have it: assume that they are there */
-#if !__has_include(<linux/errqueue.h>) || !__has_include(<linux/rtnetlink.h>)
+#if !__has_include(<linux/errqueue.h>)
 #define CANNOT_TRACE                                                                               \
     "trace was built without the kernel's header files (Alpine: apk add linux-headers; Debian: "   \
     "apt-get install linux-libc-dev): install them and build it again."
@@ -117,7 +117,7 @@ struct scope {
     unsigned port, peer_port; /* peer_port: that of the tracer's own client; 0: of any client */
     int client;               /* the thread of the tracer's own client; 0: there is none */
     bool both_ways;           /* the reply is traced, too */
-    const struct path *path;  /* with its devices */
+    const struct path *path;  /* with its device */
     int tasks[MAX_TASKS];     /* the server's threads; none: they are recognized by their names */
     char names[MAX_NAMES][NAME_SIZE];
     bool too_many_tasks, too_many_names; /* of them, no number or no further name is kept */
@@ -143,19 +143,19 @@ void tracer_close(struct tracer *tracer);
 struct path {
     enum via via;
     char server_address[INET6_ADDRSTRLEN];
-    char devices[DEVICES][NAME_SIZE];
-    int server_netns, client_netns; /* network namespaces; -1: that of the tracer */
-    int tap;                        /* the card's end of a TAP device, or -1 */
-    int cpu;                        /* for the server and the client; -1: any */
+    char device[NAME_SIZE];
+    int netns; /* a network namespace; -1: that of the tracer */
+    int tap;   /* the card's end of a TAP device, or -1 */
+    int cpu;   /* for the server and the client; -1: any */
 };
 
-/* Create the network.  False: this is not possible here, and `why` says so in one sentence. */
-bool path_open(struct path *path, enum via via, int cpu, char why[WHY_SIZE]);
+/* Create the network.  `one_cpu`: client and server share CPU 0, if this process may use it.  False: this is not possible here, and `why` says so in one sentence. */
+bool path_open(struct path *path, enum via via, bool one_cpu, char why[WHY_SIZE]);
 void path_close(const struct path *path);
 /* What kind of device this is. */
 enum via device_kind(const char *device);
-/* To be called in a child process, before it opens a socket, for one of the path's namespaces. */
-bool path_enter(const struct path *path, int netns);
+/* To be called in a child process, before it opens a socket, for the path's namespace. */
+bool path_enter(const struct path *path);
 
 /* ---- connections.c ----
  * The connections on the server's port, and which of them are the server's. */
@@ -306,7 +306,6 @@ struct plan {
     const char *address; /* of a server that runs or is to serve others; NULL: loopback */
     unsigned port;       /* the same; 0: any free port */
     const char *device;  /* of the packets, if others send them or the server is running */
-    int cpu;             /* for the server and the client; -1: any */
     bool watch;          /* send nothing: follow what others send */
     bool both_ways;      /* follow the replies, too */
 };
@@ -340,19 +339,17 @@ struct output {
     enum way way;            /* WAYS: as much as there is */
     bool only_one;           /* show one journey; false: a summary, if the recording has several */
     const char *show;        /* which of several journeys, see journeys_pick(); NULL: none */
-    const char *file[FILES]; /* to write; "-": standard output; NULL: none */
-    FILE *piped;             /* standard output, if one of these files is "-" */
+    const char *file[FILES]; /* to write; NULL: none */
+    int fd[FILES];           /* the same, open */
 };
 
-/* If a file is "-", reserve standard output for it and send all other text to standard error. */
-void output_begin(struct output *output);
 /* Print "trace: WHAT: WHY" and end the program with 1. */
 _Noreturn void output_fail(const char *what, const char *why);
 /* The exit code: `code`, or 1 if standard output could not be written. */
 int output_end(int code);
 
 /* Trace with tracepoints; without them with sockets; without those replay the file `last_resort`.
- * `was_specific`: the user asked for a path, a CPU or a server, which sockets cannot use.  Returns
+ * `was_specific`: the user asked for a path, a way or a server, which sockets cannot use.  Returns
  * the exit code. */
 int trace_with_best_source(const struct plan *plan, bool was_specific, const char *last_resort,
                            const struct output *output);

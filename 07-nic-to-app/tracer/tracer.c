@@ -98,8 +98,8 @@ static void filter_text(const struct scope *scope, enum filter filter, char text
         add_thread_terms(scope, text, "pid", "comm");
     else if (filter != FILTER_DEVICE && filter != FILTER_SWITCHED)
         add_running(scope, filter, text);
-    for (size_t i = 0; filter == FILTER_DEVICE && i < DEVICES; i++)
-        add_term(text, "name", scope->path->devices[i]);
+    if (filter == FILTER_DEVICE)
+        add_term(text, "name", scope->path->device);
     if (filter == FILTER_SWITCHED) {
         add_thread_terms(scope, text, "next_pid", "next_comm");
         add_thread_terms(scope, text, "prev_pid", "prev_comm");

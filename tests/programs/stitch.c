@@ -1159,7 +1159,7 @@ static void use(const struct recording *recording, FILE *nowhere)
     dup2(fileno(nowhere), STDOUT_FILENO);
     if (journeys.count > 0) {
         show_journey(&journeys.list[0], true);
-        show_svg(nowhere, &journeys.list[0]);
+        show_svg(nowhere, &(const struct journey *){&journeys.list[0]}, 1);
         show_many(&journeys);
         show_json(nowhere, &journeys);
     }
