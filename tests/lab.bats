@@ -304,7 +304,9 @@ sleeping_server() {
         build) [ -f "$folder/starter" ] && [ "${task#*/}" = build ] ;;
         find) [ -f "$folder/bug.patch" ] && [ -f "$folder/see" ] && [ -f "$folder/check" ] ;;
         extend)
-            [ -f "$folder/solution.patch" ] && [ -f "$folder/see" ] && [ -f "$folder/check" ]
+            [ -f "$folder/solution.patch" ]
+            [ -f "$folder/see" ]
+            [ -f "$folder/check" ]
             file=$(header "$task" File) # to start with
             grep -q "^+++ b/${task%/*}/${file:-server.c}\$" "$folder/solution.patch" || { echo "the solution leaves the file to start with unchanged"; return 1; }
             ;;

@@ -102,6 +102,7 @@ record_journeys() {
     [ "$(tail -n 1 "$TMP/lockdown")" = 'exit code 0' ]
 }
 
+# bats test_tags=long
 @test "trace drops in the distribution's kernel: at least nine kinds of lost packets, each with its reason" {
     rule "trace drops takes the reasons from the kernel that runs" "another kernel prints the events in another form, or drops in another function" "chapter 7"
     need_vm
