@@ -28,7 +28,7 @@ static void stop(int number)
 
 static void usage(FILE *stream)
 {
-    fputs("usage: trace drops           lose packets of each kind, and list where and why\n"
+    fputs("usage: trace drops           lose a packet of each kind, and list where and why\n"
           "       trace drops KIND...   show these kinds in detail\n"
           "       trace drops -v        show all kinds in detail\n"
           "It needs root, and loses only its own packets, in a network of its own.  Kinds:\n",
@@ -41,7 +41,7 @@ static void usage(FILE *stream)
 
 static const char *reason_of(const struct result *result)
 {
-    static const char *const without[] = {"not seen", "not seen: not received",
+    static const char *const without[] = {"not seen", "not seen (never received)",
                                           "none (consume_skb)", "none"};
     const struct verdict *verdict = &result->verdict;
 
@@ -115,8 +115,8 @@ static void print_details(const struct kind *kind, const struct result *result)
     print_text("server", result->server);
     if (result->was_seen && verdict->end == CONSUMED)
         print_text("notice",
-                   "This kernel frees the packet with consume_skb, as if it had been "
-                   "used, and so gives no reason. Only the counter says that it was lost.");
+                   "This kernel frees the packet with consume_skb, as if it had been processed "
+                   "normally, and therefore gives no reason. Only the counter shows the loss.");
     print_text("in practice", kind->practice);
     putchar('\n');
 }

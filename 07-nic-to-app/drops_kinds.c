@@ -303,13 +303,13 @@ static void note_client(char *text)
     if (current->packet == DATA || current->packet == DATAGRAM) {
         add(text, "send() returned %zd.", sent);
         if (error != 0 || (recv(client, bytes, sizeof bytes, 0) == -1 && errno != EAGAIN))
-            add(text, " The next call fails: %s.", error_name(error != 0 ? error : errno));
+            add(text, " The next call failed: %s.", error_name(error != 0 ? error : errno));
     } else if (error != 0) {
         add(text, "connect() failed: %s.", error_name(error));
     } else if (is_ready(client, POLLOUT)) {
-        add(text, "connect() succeeded: this client is connected as far as it knows.");
+        add(text, "connect() succeeded: as far as this client knows, it is connected.");
     } else {
-        add(text, "connect() still waits after %.0f ms.", wire_ms());
+        add(text, "connect() is still waiting after %.0f ms.", wire_ms());
     }
     note_wire(text);
 }
@@ -327,7 +327,10 @@ static void note_server(char *text)
             server == -1 ? "Nothing: it has closed the socket."
             : all == 0   ? "Nothing: recv() finds no bytes."
                          : "recv() finds %zd bytes%s.",
-            all, seen[CLIENT][current->packet].count > 0 && all == sent ? ", sent again" : "");
+            all,
+            seen[CLIENT][current->packet].count > 0 && all == sent
+                ? ", from the second transmission"
+                : "");
         return;
     }
     while (listener != -1 && (fd = accept(listener, NULL, NULL)) != -1) {
@@ -337,7 +340,7 @@ static void note_server(char *text)
     add(text,
         listener == -1     ? "Nothing: there is no socket."
         : connections == 0 ? "Nothing: accept() finds no connection."
-                           : "accept() finds %d connection, and not this one.",
+                           : "accept() returns %d connection, but not this one.",
         connections);
 }
 
@@ -349,7 +352,7 @@ static const char *why_not(int error)
         return "nft is not installed (Debian: nftables)";
     if (error == ENOPROTOOPT)
         return "nft cannot add a rule in this kernel";
-    return error != 0 ? strerror(error) : "a packet before it was not seen";
+    return error != 0 ? strerror(error) : "an earlier packet was not seen";
 }
 
 /* A frame that was consumed was lost if the counter says so. */
@@ -396,17 +399,17 @@ void kind_run(const struct kind *kind, struct result *result)
 const struct kind kinds[] = {
     {"no-listener", "a SYN to a port on which nobody listens",
      "The client fails at once. The server is not running, or it listens on another address or "
-     "port: compare with ss -ltn.",
+     "port: check with ss -ltn.",
      "TcpOutRsts", SYN, nobody_listens, NULL, NULL, SERVER, RESET},
     {"accept-queue", "a SYN to a server whose accept queue is full",
-     "New connections take a second longer, or several, or time out, even if the server's CPU is "
+     "New connections take one or more seconds longer, or time out, even if the server's CPU is "
      "idle. The server calls accept() too rarely, or its backlog is too small: in ss -ltn, Recv-Q "
      "is "
      "greater than Send-Q.",
      "TcpExtListenOverflows", SYN, queue_is_full, NULL, NULL, CLIENT, SYN},
     {"handshake-ack", "a handshake's last ACK, after the accept queue has filled",
-     "The client can send, but the server's program has no connection. If the server is to send "
-     "first, both wait until the queue has room. The cause is that of accept-queue.",
+     "The client can send, but accept() does not return its connection. If the server is to send "
+     "first, both wait until the queue has room. The cause is the same as for accept-queue.",
      "TcpExtListenOverflows", ACK, queue_fills_meanwhile, NULL, NULL, SERVER, SYN_ACK},
     {"receive-buffer", "a third TCP segment to a socket whose receive buffer two have filled",
      "Usually TCP prevents this: it announces a window of 0, and the client waits. Here the "
@@ -417,44 +420,48 @@ const struct kind kinds[] = {
     {"udp-buffer", "a UDP datagram to a socket whose receive buffer is full",
      "Datagrams are missing, and no call fails. The receiver reads too slowly, or its buffer "
      "(SO_RCVBUF, at most net.core.rmem_max) is too small for a burst. ss -uamn shows the drops of "
-     "each socket after the d.",
+     "each socket: the number after d in skmem.",
      "UdpRcvbufErrors", DATAGRAM, udp_buffer_is_full, NULL, NULL, CLIENT, OTHER},
-    {"old-sequence", "a TCP segment once more, after the server has received it",
-     "Harmless by itself: the bytes were there. If it happens often, acknowledgements are lost or "
-     "late, and the sender sends in vain.",
+    {"old-sequence", "a second copy of a TCP segment that the server has received",
+     "Harmless by itself: the server already had the bytes. If it happens often, acknowledgements "
+     "are lost or "
+     "late, and the sender repeats segments without need.",
      "TcpExtTCPDSACKOldSent", DATA, data_on_the_wire, deliver_and_repeat, NULL, SERVER, ACK},
     {"beyond-window", "a TCP segment whose sequence number is 16 MiB too high",
-     "The server's kernel answers with the number that it expects, and no call fails. A device "
-     "between the two that rewrites sequence numbers may be wrong, or somebody forges packets.",
+     "The server's kernel answers with the sequence number that it expects, and no call fails. A "
+     "device "
+     "on the path that rewrites sequence numbers may be faulty, or somebody forges packets.",
      "TcpExtBeyondWindow", DATA, data_on_the_wire, change_sequence, NULL, CLIENT, DATA},
     {"bad-checksum", "a TCP segment in which a byte has changed on the way",
      "Some requests take longer than others, by 200 ms or more if no other packet follows, and no "
      "call fails. Memory, a card or a device in between damages packets.",
      "TcpInCsumErrors", DATA, data_on_the_wire, damage, NULL, CLIENT, DATA},
     {"wrong-mac", "a TCP segment in a frame for another machine's MAC address",
-     "A card itself discards such frames, unless it is in promiscuous mode, as for tcpdump. They "
+     "A card discards such frames itself, except in promiscuous mode, which tcpdump switches on. "
+     "They "
      "come from a switch that floods, or from a sender with an outdated ARP entry. nstat does not "
      "count them; ip -s -s link does (otherhost).",
      "rx_otherhost_dropped", DATA, data_on_the_wire, change_mac, NULL, CLIENT, DATA},
     {"wrong-address", "a TCP segment to another machine's IP address",
-     "A route, a load balancer or an address that has moved brings packets to the wrong machine. "
-     "With net.ipv4.ip_forward=1, it would try to forward them.",
+     "A wrong route, a misconfigured load balancer or a moved address sends packets to the wrong "
+     "machine. "
+     "With net.ipv4.ip_forward=1, that machine would try to forward them.",
      "IpInAddrErrors", DATA, data_on_the_wire, change_address, NULL, CLIENT, DATA},
     {"filter-rule", "a SYN that a rule of the firewall (nft) drops",
      "connect() waits about two minutes and then fails with ETIMEDOUT. A rule with reject would "
      "make it fail at once. nft list ruleset shows how many packets each rule with a counter "
-     "met.",
+     "matched.",
      "the rule's counter", SYN, firewall_has_rule, NULL, read_rule, CLIENT, SYN},
     {"socket-filter", "a TCP segment to a socket whose filter drops everything",
      "A filter that a program attached to its own socket (SO_ATTACH_FILTER) discards the packets. "
-     "No firewall shows it. ss -tamn counts it after the d, and ss -0bp shows filters of packet "
-     "sockets.",
+     "No firewall shows this. ss -tamn shows the drops (the number after d).",
      "drops of the socket", DATA, socket_has_filter, NULL, NULL, CLIENT, DATA},
     {"reset", "a TCP segment to a connection that the server has just reset",
      "A server that closes a connection with unread data, or with SO_LINGER and a time of 0, "
      "resets "
-     "it. Segments that are still on their way find no socket of the connection. If the server "
-     "still listens, the kernel offers them to the listener, which expects a SYN.",
+     "it. Segments that are still on their way no longer find a socket of their connection. If the "
+     "server "
+     "still listens, the kernel passes them to the listener, which expects a SYN.",
      "TcpOutRsts", DATA, data_on_the_wire, reset_connection, NULL, SERVER, RESET},
 };
 const size_t kind_count = sizeof kinds / sizeof *kinds;

@@ -133,14 +133,14 @@ static const struct drop backlog[] = {
     {"flow_limit_count", "The backlog was half full, mostly of one flow (flow_limit_cpu_bitmap)."},
     {NULL, NULL}};
 static const struct drop conntrack[] = {
-    {"invalid", "The packet belongs to no connection; whether to drop it, a rule decides."},
+    {"invalid", "The packet belongs to no connection; a rule decides whether to drop it."},
     {"drop", "It was refused, for example because the table of connections was full."},
     {"early_drop", "The table was full: a connection not yet established was forgotten."},
     {"insert_failed", "A new entry clashed with another: for example, two packets came at once."},
     {NULL, NULL}};
 static const struct drop ip[] = {
     {"IpInHdrErrors", "The header is wrong (version, length, checksum), or the TTL ran out."},
-    {"IpExtInCsumErrors", "The part of it that had a wrong checksum."},
+    {"IpExtInCsumErrors", "Those of these errors that were wrong checksums."},
     {"IpExtInTruncatedPkts", "The packet is shorter than its header says."},
     {"IpInAddrErrors", "It is for another machine, and this one does not forward."},
     {"IpExtInNoRoutes", "There is no route to its destination."},
@@ -153,12 +153,12 @@ static const struct drop ip[] = {
     {NULL, NULL}};
 static const struct drop tcp[] = {
     {"TcpInErrs", "The TCP header or checksum is wrong, or a SYN came on an open connection."},
-    {"TcpInCsumErrors", "The part of it that had a wrong checksum."},
+    {"TcpInCsumErrors", "Those of these errors that were wrong checksums."},
     {"TcpExtTCPMinTTLDrop", "It came from further away than IP_MINTTL permits."},
     {"TcpExtTCPReqQFullDrop", "A SYN: too many half-open connections, and no SYN cookies."},
     {"TcpExtSyncookiesFailed", "An ACK with a wrong or old SYN cookie."},
     {"TcpExtListenOverflows", "The accept queue was full: the server calls accept() too rarely."},
-    {"TcpExtListenDrops", "All that a listening socket dropped, with those."},
+    {"TcpExtListenDrops", "All drops by listening sockets, including overflows."},
     {"TcpExtTCPDeferAcceptDrop", "An ACK without data, which TCP_DEFER_ACCEPT ignores."},
     {"TcpExtPAWSActive", "A SYN-ACK that returns a timestamp that this machine did not send."},
     {"TcpExtPAWSEstab", "A segment whose timestamp is too old."},
@@ -166,7 +166,7 @@ static const struct drop tcp[] = {
     {NULL, NULL}};
 static const struct drop sockets[] = {
     {"TcpExtTCPBacklogDrop", "A call held the socket, and too much had come meanwhile."},
-    {"TcpExtTCPZeroWindowDrop", "The window was closed, and the other side sent in spite of it."},
+    {"TcpExtTCPZeroWindowDrop", "The window was closed, and the other side sent anyway."},
     {"TcpExtTCPRcvQDrop", "The receive buffer was full: the server reads too slowly."},
     {"TcpExtRcvPruned", "It was still too full when the kernel had tidied it up."},
     {"TcpExtTCPOFODrop", "A segment out of order, and no room for it."},
@@ -176,7 +176,7 @@ static const struct drop sockets[] = {
     {NULL, NULL}};
 static const struct drop signs[] = {
     {"TcpRetransSegs", "Segments sent again, because they seemed to be lost."},
-    {"TcpExtTCPTimeouts", "Timers that ran out before an ACK came."},
+    {"TcpExtTCPTimeouts", "Retransmission timers that expired."},
     {"TcpOutRsts", "Resets sent, also because nobody listens on a port."},
     {"TcpEstabResets", "Connections that ended at once, by a reset or a timeout."},
     {NULL, NULL}};

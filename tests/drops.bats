@@ -140,14 +140,14 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
     cat "$TMP/out"
     [[ $(value no-listener client) == 'connect() failed: ECONNREFUSED. An RST came back after '* ]]
     # The first retransmission of a SYN comes after a second, of data after at least 200 ms.
-    [[ $(value accept-queue client) =~ ^'connect() still waits after '[0-9]+' ms. No answer came. The client'"'"'s kernel sent the packet again after '([0-9]+)' ms.'$ ]]
+    [[ $(value accept-queue client) =~ ^'connect() is still waiting after '[0-9]+' ms. No answer came. The client'"'"'s kernel sent the packet again after '([0-9]+)' ms.'$ ]]
     [ "${BASH_REMATCH[1]}" -ge 950 ]
-    [[ $(value accept-queue server) == 'accept() finds 1 connection, and not this one.' ]]
+    [[ $(value accept-queue server) == 'accept() returns 1 connection, but not this one.' ]]
     [[ $(value bad-checksum client) =~ ^'send() returned 15. No answer came. The client'"'"'s kernel sent the packet again after '([0-9]+)' ms.'$ ]]
     [ "${BASH_REMATCH[1]}" -ge 190 ]
-    [[ $(value bad-checksum server) == 'recv() finds 15 bytes, sent again.' ]]
+    [[ $(value bad-checksum server) == 'recv() finds 15 bytes, from the second transmission.' ]]
     [[ $(value udp-buffer client) == 'send() returned 15. No answer came.' ]]
-    [[ $(value reset client) == 'send() returned 15. The next call fails: ECONNRESET. An RST came back after '* ]]
+    [[ $(value reset client) == 'send() returned 15. The next call failed: ECONNRESET. An RST came back after '* ]]
 }
 
 @test "what others lose at the same time is not counted" {
