@@ -184,7 +184,7 @@ struct line { /* a hop, a share, or the whole; `back`: of journeys.other */
         int64_t ns;           /* the percentile; -1: there is none */
         const char *event;    /* of a hop; NULL: none was seen */
         const char *words;    /* the same, or why there is none */
-        char cell[CELL_SIZE]; /* the time in µs, or why there is none */
+        char cell[CELL_SIZE]; /* the time in µs */
     } at[MAX_COLUMNS];
 };
 struct table {

@@ -180,7 +180,7 @@ int trace_all(struct plan *plan, const char *folder, const struct output *output
 }
 
 /* Each time a source is not available, a sentence says why. */
-int trace_with_best_source(const struct plan *plan, bool was_specific, const char *last_resort,
+int trace_with_best_source(const struct plan *plan, const char *last_resort,
                            const struct output *output)
 {
     struct recording recording = {0};
@@ -195,11 +195,9 @@ int trace_with_best_source(const struct plan *plan, bool was_specific, const cha
     } else {
         recording_free(&recording);
         show_text(0, "%s", why);
-        puts("Next best: what the sockets of an unprivileged user show.\n");
-        if (was_specific || plan->server == NULL)
-            show_text(
-                0, "The packets therefore go over lo, to a receiver that trace starts, on any "
-                   "CPU, and only the way in is shown: your options for these have no effect.\n");
+        show_text(0,
+                  "Next best: what the sockets of an unprivileged user show. The packets go over "
+                  "lo, to a receiver that trace starts, and only their way in is shown.\n");
         fflush(stdout); /* many packets take some time */
         rest.way = WAYS;
         result = run_sockets(plan->packets, &recording, why);

@@ -191,7 +191,6 @@ static enum run_result watch(struct run *run)
     size_t packets = 0;
     int looks = 5;
 
-    target_low_water(&run->target);
     for (int waited = 0; waited < WATCH_MS && packets < run->plan->packets; waited += DRAIN_MS) {
         poll(NULL, 0, DRAIN_MS);
         uint64_t complete = run_now_ns(); /* what happened before is in the rings */

@@ -272,17 +272,12 @@ int target_low_water(const struct target *target)
     DIR *folder = folder_open("/proc/%ld/fd", (long)target->pid);
 
     for (const char *name; (name = folder_next(folder)) != NULL;) {
-        int least, listens, fd = (int)syscall(PIDFD_GETFD, process, (int)strtol(name, NULL, 10), 0);
-        struct sockaddr_in6 address; /* the port is in the same place for IPv4 */
-        socklen_t size = sizeof least, length = sizeof address;
+        int least, fd = (int)syscall(PIDFD_GETFD, process, (int)strtol(name, NULL, 10), 0);
+        socklen_t size = sizeof least;
         if (fd == -1)
             continue;
         if (getsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &least, &size) == 0 && least > greatest)
             greatest = least;
-        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0 &&
-            getsockname(fd, (struct sockaddr *)&address, &length) == 0 &&
-            ntohs(address.sin6_port) == target->port)
-            recv(fd, NULL, 0, MSG_DONTWAIT); /* It fails, and causes a sock_recv_length. */
         close(fd);
     }
     file_close(process);

@@ -65,11 +65,6 @@ static unsigned parse_number(const char *text, const char *what, int least, int 
     return (unsigned)value;
 }
 
-static unsigned parse_port(const char *text)
-{
-    return parse_number(text, "not a port", 1, 65535);
-}
-
 /* The path of a file beside this program, wherever the program was called from.  If its folder is
  * not known, the file will not be found. */
 static const char *path_beside(const char *program, const char *name, char path[PATH_SIZE])
@@ -156,7 +151,7 @@ static void parse_values(void)
         plan->packets =
             parse_number(value['n'], "not a number of packets, 1 to 20000", 1, MAX_PACKETS);
     if (value['p'] != NULL)
-        plan->port = parse_port(value['p']);
+        plan->port = parse_number(value['p'], "not a port", 1, 65535);
     if (value['d'] != NULL)
         plan->device = value['d'];
     plan->watch = value['W'] != NULL;
@@ -281,11 +276,9 @@ int main(int argc, char **argv)
     if (command == &commands[ALL])
         return output_end(trace_all(plan, path_beside(argv[0], "", server), &options.output));
     if (command == &commands[ATTACH])
-        plan->port = parse_port(words == 1 ? word[1] : "");
+        plan->port = parse_number(words == 1 ? word[1] : "", "not a port", 1, 65535);
     else
         plan->server = value['S'] != NULL ? value['S'] : path_beside(argv[0], "server", server);
-    bool was_specific = plan->both_ways || value['v'] != NULL || value['S'] != NULL;
-    return output_end(trace_with_best_source(plan, was_specific,
-                                             path_beside(argv[0], "recordings/lo.txt", last_resort),
-                                             &options.output));
+    path_beside(argv[0], "recordings/lo.txt", last_resort);
+    return output_end(trace_with_best_source(plan, last_resort, &options.output));
 }
