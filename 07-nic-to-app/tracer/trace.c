@@ -269,10 +269,8 @@ int main(int argc, char **argv)
             bad_usage(word[1], "there is no such hop; trace explain lists all hops");
         return output_end(0);
     }
-    if (command == &commands[REPLAY])
-        return output_end(replay(word[1], &options.output));
-    if (command == &commands[COMPARE])
-        return output_end(compare_files(word + 1, (size_t)words, &options.output));
+    if (command == &commands[REPLAY] || command == &commands[COMPARE])
+        return output_end(replay(word + 1, (size_t)words, &options.output));
     if (command == &commands[ALL])
         return output_end(trace_all(plan, path_beside(argv[0], "", server), &options.output));
     if (command == &commands[ATTACH])

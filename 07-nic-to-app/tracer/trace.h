@@ -347,9 +347,8 @@ int output_end(int code);
  * Returns the exit code. */
 int trace_with_best_source(const struct plan *plan, const char *last_resort,
                            const struct output *output);
-int replay(const char *file, const struct output *output);
-/* Show recordings, at most MAX_COLUMNS, side by side.  Returns the exit code. */
-int compare_files(const char *const *files, size_t count, const struct output *output);
+/* Show a recording, or several, at most MAX_COLUMNS, side by side.  Returns the exit code. */
+int replay(const char *const *files, size_t count, const struct output *output);
 /* The same with packets to each of the seven servers, whose folders are beside this one, the name
  * of which ends with a slash or is empty. */
 int trace_all(struct plan *plan, const char *folder, const struct output *output);
