@@ -5,8 +5,6 @@
 #define MARKS "########################################"
 #define MOST_MARKS ((int)sizeof MARKS - 1)
 
-const char *const show_names[] = {"fastest", "median", "slowest", NULL};
-
 static int by_value(const void *left, const void *right)
 {
     uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
@@ -52,17 +50,25 @@ static size_t collect_times(const struct journeys *journeys, bool back, int row,
     return count;
 }
 
+int pick_percent(const char *which)
+{
+    static const char *const names[] = {"fastest", "median", "slowest"};
+
+    for (int i = 0; i < 3; i++)
+        if (strcmp(which, names[i]) == 0)
+            return i * 50;
+    return -1;
+}
+
 const struct journey *journeys_pick(const struct journeys *journeys, const char *which, size_t *k)
 {
     uint64_t *ns = calloc(journeys->count + 1, sizeof *ns);
-    unsigned name = 0;
+    int percent = pick_percent(which);
 
-    while (show_names[name] != NULL && strcmp(which, show_names[name]) != 0)
-        name++;
-    *k = show_names[name] == NULL ? strtoul(which, NULL, 10) : 0;
-    if (*k == 0 && ns != NULL) {
+    *k = percent == -1 ? strtoul(which, NULL, 10) : 0;
+    if (percent != -1 && ns != NULL) {
         size_t count = collect_times(journeys, false, ROW_WHOLE, ns);
-        uint64_t wanted = percentile(ns, count, name * 50), total = 0;
+        uint64_t wanted = percentile(ns, count, (unsigned)percent), total = 0;
         do
             (*k)++;
         while (*k <= journeys->count &&

@@ -64,6 +64,16 @@ static unsigned read_port(pid_t server, int out, char line[LINE_SIZE])
                : 0;
 }
 
+/* See address_key(). */
+static uint64_t target_address(const char *text)
+{
+    unsigned char bytes[16];
+
+    if (inet_pton(AF_INET, text, bytes) == 1)
+        return address_key(bytes, 4);
+    return inet_pton(AF_INET6, text, bytes) == 1 ? address_key(bytes, 16) : 0;
+}
+
 /* The server's standard output is a file and not a pipe, so that it can print any amount without
  * waiting for the tracer to read. */
 bool target_start(struct target *target, const char *program, const struct path *path,
@@ -228,15 +238,6 @@ static void find_processes(struct target *target, struct scope *scope)
         if (scope != NULL)
             add_threads_of(scope, pid);
     }
-}
-
-uint64_t target_address(const char *text)
-{
-    unsigned char bytes[16];
-
-    if (inet_pton(AF_INET, text, bytes) == 1)
-        return address_key(bytes, 4);
-    return inet_pton(AF_INET6, text, bytes) == 1 ? address_key(bytes, 16) : 0;
 }
 
 bool target_find(struct target *target, const char *address, unsigned port, char why[WHY_SIZE])

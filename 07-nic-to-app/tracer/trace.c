@@ -117,17 +117,6 @@ static int parse_words(int argc, char **argv, const char *word[MAX_WORDS])
     return words;
 }
 
-/* --show names one of several journeys. */
-static void check_show(const char *which)
-{
-    bool by_name = which == NULL;
-
-    for (int i = 0; !by_name && show_names[i] != NULL; i++)
-        by_name = strcmp(which, show_names[i]) == 0;
-    if (!by_name)
-        parse_number(which, "not slowest, fastest, median or a number from 1", 1, MAX_PACKETS);
-}
-
 static void parse_values(void)
 {
     const char *const *value = options.value;
@@ -154,6 +143,8 @@ static void parse_values(void)
         plan->port = parse_number(value['p'], "not a port", 1, 65535);
     if (value['d'] != NULL)
         plan->device = value['d'];
+    if (value['o'] != NULL && pick_percent(value['o']) == -1)
+        parse_number(value['o'], "not slowest, fastest, median or a number", 1, MAX_PACKETS);
     plan->watch = value['W'] != NULL;
     plan->both_ways = value['w'] != NULL && way != WAY_IN;
     options.output = (struct output){.brief = value['q'] != NULL,
@@ -245,7 +236,6 @@ static int parse_command(int argc, char **argv, const char *word[MAX_WORDS],
     parse_values();
     *command = find_command(word[0]);
     check_options(*command);
-    check_show(options.output.show);
     if (words > (*command)->most)
         bad_usage(word[(*command)->most + 1], "too many words");
     if (words < (*command)->least)

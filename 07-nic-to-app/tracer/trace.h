@@ -222,7 +222,6 @@ struct target {
 /* Start the program, and wait until it listens.  False: `why` says what is wrong. */
 bool target_start(struct target *target, const char *program, const struct path *path,
                   unsigned port, char why[WHY_SIZE]);
-uint64_t target_address(const char *text); /* see address_key() */
 /* Find the server that listens on this address and port.  False: there is none; or it is hidden,
  * and `why` says why. */
 bool target_find(struct target *target, const char *address, unsigned port, char why[WHY_SIZE]);
