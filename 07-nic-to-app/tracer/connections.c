@@ -131,20 +131,17 @@ static const char *reason_name(size_t reason)
     return name != NULL ? strtok(name + strlen(before), "\"") : "(a reason without a name)";
 }
 
-/* A packet was for the server if TCP got it for one of the server's connections, or if the kernel
- * says that it was for the socket that listens.  If there are many, the summary has to do. */
+/* A packet was for the server if TCP got it for one of the server's connections.  If there are many,
+ * the summary has to do. */
 static void learn_drop(struct connections *connections, const struct recording *recording,
                        const struct event *drop)
 {
     const struct event *tcp = search(recording, drop, BACK, HOP_TCP, SKB_REUSED, BIT(SLOT_SKB));
     const struct connection *of = tcp != NULL ? find(connections, tcp->value[SLOT_COOKIE]) : NULL;
-    uint64_t socket = drop->value[SLOT_SOCK], reason = drop->value[SLOT_RET];
-    bool ours = of != NULL && of->owner == OURS;
+    uint64_t reason = drop->value[SLOT_RET];
 
-    for (size_t i = 0; i < MAX_LISTENERS && socket != 0; i++)
-        ours |= socket == connections->listener[i];
-    connections->nameless |= !event_has(drop, SLOT_SOCK);
-    if (!ours || reason >= MAX_REASONS || connections->drops[reason]++ >= SHOWN_DROPS)
+    if (of == NULL || of->owner != OURS || reason >= MAX_REASONS ||
+        connections->drops[reason]++ >= SHOWN_DROPS)
         return;
     printf("dropped: a packet for port %u, %s\n", connections->port, reason_name(reason));
     fflush(stdout);
@@ -154,7 +151,7 @@ void connections_drops(const struct connections *connections, char *text, size_t
 {
     size_t length = 0;
 
-    snprintf(text, size, connections->nameless ? "unknown (before Linux 6.11)" : "none");
+    snprintf(text, size, "none");
     for (size_t i = 0; i < MAX_REASONS && length < size; i++)
         if (connections->drops[i] > 0)
             length +=
@@ -176,10 +173,7 @@ void connections_learn(struct connections *connections, struct recording *record
         const struct event *event = &recording->events[i], *tcp = event;
         if (event_kind(event) == HOP_COPY)
             tcp = search(recording, event, BACK, HOP_TCP, SKB_REUSED, BIT(SLOT_SKB));
-        else if (event_kind(event) == KIND_LENGTH && event->pid == getpid())
-            connections->listener[connections->listeners++ % MAX_LISTENERS] =
-                event->value[SLOT_SOCK];
-        if (event_kind(event) != HOP_COPY && event_kind(event) != HOP_TCP)
+        else if (event_kind(event) != HOP_TCP)
             continue;
         struct connection *connection =
             tcp != NULL ? find(connections, tcp->value[SLOT_COOKIE]) : NULL;

@@ -43,7 +43,7 @@ const char *const share_names[SHARES] = {"sending", "stack", "wake-up", "schedul
 #define SIGNALLED     {{"sig", SLOT_RET}}, NULL
 #define DEVICE_SKB    {{"skbaddr", SLOT_SKB}, {"len", SLOT_LEN}, {"name", SLOT_NAME}}, NULL
 #define SKB_COPIED    {{"skbaddr", SLOT_SKB}, {"len", SLOT_LEN}}, NULL
-#define SKB_FREED     {{"skbaddr", SLOT_SKB}, {"rx_sk", SLOT_SOCK}, {"reason", SLOT_RET}}, NULL
+#define SKB_FREED     {{"skbaddr", SLOT_SKB}, {"reason", SLOT_RET}}, NULL
 #define IRQ           {{"irq", SLOT_IRQ}, {"name", SLOT_NAME}}, NULL
 #define IRQ_END       {{"irq", SLOT_IRQ}}, NULL
 #define VECTOR        {{"vec", SLOT_VEC}}, NULL
@@ -85,7 +85,7 @@ const struct event_type event_types[] = {
     {"signal/signal_deliver",          HOP_WAIT,         TRACEPOINT, FILTER_SIGNAL,   SIGNALLED},
     READS(ENTER),
     {"skb/skb_copy_datagram_iovec",    HOP_COPY,         TRACEPOINT, FILTER_RUNNING,  SKB_COPIED},
-    {"sock/sock_recv_length",          KIND_LENGTH,      TRACEPOINT, FILTER_LENGTH,   READ},
+    {"sock/sock_recv_length",          KIND_LENGTH,      TRACEPOINT, FILTER_RUNNING,  READ},
     READS(EXIT),
     {"skb/kfree_skb",                  KIND_FREE,        TRACEPOINT, FILTER_NONE,     SKB_FREED},
     /* the server's own stamps */
@@ -108,6 +108,10 @@ const struct event_type event_types[] = {
 };
 const size_t event_type_count = sizeof event_types / sizeof *event_types;
 
+#define NO_STAMP \
+    .absent[NOT_SEEN] = "the server wrote no stamp between its wait and this call", \
+    .absent[NOT_AVAILABLE] = "this server does not record the time here", \
+    .absent[NOT_ASKED] = "only a server that trace itself starts can record the time here"
 #define SPLICE_UNKNOWN \
     "this server uses splice(): it copies nothing to the program and does not name the socket"
 
@@ -255,17 +259,13 @@ const struct hop_info hops[HOPS] = {
         .link = "the descriptor; stamped by the server",
         .why[WAITS_EPOLL] = "The event loop has taken this descriptor from the array that "
             "epoll_wait() filled, and looks up its client.",
-        .absent[NOT_SEEN] = "the server wrote no stamp between its wait and this call",
-        .absent[NOT_AVAILABLE] = "this server does not record the time here",
-        .absent[NOT_ASKED] = "only a server that trace itself starts can record the time here"},
+        NO_STAMP},
     [HOP_RESUME] = {.name = "resume", .box = BOX_LOOP, .share = SHARE_CODE,
         .link = "the descriptor; stamped by the server",
         .why[WAITS_EPOLL] = "The server's code for this client is a coroutine, a function with a "
             "call stack of its own. The loop switches to that stack, and the function continues "
             "from the point where it yielded. The kernel is not involved.",
-        .absent[NOT_SEEN] = "the server wrote no stamp between its wait and this call",
-        .absent[NOT_AVAILABLE] = "this server does not record the time here",
-        .absent[NOT_ASKED] = "only a server that trace itself starts can record the time here"},
+        NO_STAMP},
     [HOP_RECV] = {.name = "recv", .box = BOX_CODE, .share = SHARE_CODE,
         .link = "the thread: the call during which the bytes are copied",
         .why[WAITS_EPOLL] = "Your code asks to read from this descriptor. The number is an index "

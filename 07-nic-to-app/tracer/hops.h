@@ -89,7 +89,6 @@ enum filter {
     FILTER_TCP,      /* TCP sockets */
     FILTER_SIGNAL,   /* a thread of the server gets SIGIO or a real-time signal */
     FILTER_RUNNING,  /* a thread of the server is on the CPU */
-    FILTER_LENGTH,   /* the same, or the tracer is */
     FILTER_WOKEN,    /* a thread of the server is woken */
     FILTER_SWITCHED, /* a thread of the server gets or loses the CPU */
     FILTER_CLIENT,   /* the tracer's own client is on the CPU; for both ways, the server, too */

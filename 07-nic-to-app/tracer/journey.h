@@ -132,7 +132,6 @@ extern const char *const way_names[WAYS];
 
 /* WAYS: as much as there is.  The way back needs a recording with a `peer`.  False: no memory. */
 bool stitch(const struct recording *recording, enum way way, struct journeys *journeys);
-void journeys_free(struct journeys *journeys);
 /* The one journey that is shown if only one is wanted: the first that is complete; if none is, the
  * first of all.  `back`: its other way.  The recording must have at least one. */
 const struct journey *journeys_typical(const struct journeys *journeys, bool back);
@@ -184,7 +183,7 @@ struct line { /* a hop, a share, or the whole; `back`: of journeys.other */
         int64_t ns;           /* the percentile; -1: there is none */
         const char *event;    /* of a hop; NULL: none was seen */
         const char *words;    /* the same, or why there is none */
-        char cell[CELL_SIZE]; /* the time in µs, or why there is none */
+        char cell[CELL_SIZE]; /* the time in µs */
     } at[MAX_COLUMNS];
 };
 struct table {
@@ -196,7 +195,7 @@ struct table {
 bool table_fill(struct table *table);
 /* The journey with one of these names, or with a number from 1; and its number.  NULL: there are
  * not so many. */
-extern const char *const show_names[];
+int pick_percent(const char *which); /* 0: the fastest; 50, 100; -1: it is no name */
 const struct journey *journeys_pick(const struct journeys *journeys, const char *which, size_t *k);
 void show_histograms(const struct table *table);
 
@@ -221,7 +220,6 @@ const char *show_share(const struct journey *journey, enum share share);
 /* What the hop means in this journey. */
 const char *show_why(const struct journey *journey, enum hop hop);
 /* `count`: the journey is the first of so many. */
-const char *show_emulation(const struct recording *recording); /* what the server emulates; or "" */
 void show_title(const struct journey *journey, size_t count, char *text, size_t size);
 /* Write text, with an escape in place of each special character, and without control characters. */
 void show_escaped(FILE *stream, const char *words, const char *special, const char *const *escape);

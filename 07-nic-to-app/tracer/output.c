@@ -39,106 +39,82 @@ static void write_files(const struct output *output, const struct journeys *jour
     }
 }
 
-static void show(const struct output *output, const struct recording *recording)
+/* The one journey that is shown, and drawn. */
+static const struct journey *pick(const struct output *output, const struct journeys *journeys)
 {
-    struct journeys journeys;
+    const char *which = output->show;
     size_t k;
 
-    if (!stitch(recording, output->way, &journeys))
-        output_fail("stitching", strerror(ENOMEM));
-    if (journeys.count == 0)
-        output_fail("nothing to show", "no packet for this port was seen");
-    const struct journey *one = output->show != NULL ? journeys_pick(&journeys, output->show, &k)
-                                                     : journeys_typical(&journeys, false);
+    if (which == NULL)
+        return journeys_typical(journeys, false);
+    const struct journey *one = journeys_pick(journeys, which, &k);
     if (one == NULL)
-        output_fail(output->show, "there are not so many journeys");
-    if (output->show != NULL)
-        show_text(0, "Journey %zu of %zu%s%s", k, journeys.count,
-                  output->show[0] > '9' ? ", the " : "", output->show[0] > '9' ? output->show : "");
-    if (journeys.count == 1 || output->only_one || output->show != NULL)
-        show_journey(one, !output->brief);
-    else if (!show_many(&journeys))
-        output_fail("many journeys", strerror(ENOMEM));
-    write_files(output, &journeys, &one, 1);
-    journeys_free(&journeys);
+        output_fail(which, "there are not so many journeys");
+    show_text(0, "Journey %zu of %zu%s%s", k, journeys->count, which[0] > '9' ? ", the " : "",
+              which[0] > '9' ? which : "");
+    return one;
 }
 
-static void read_recording(const char *file, enum way way, struct recording *recording)
+/* Show one recording, or several side by side.  A way is shown if all of them have it. */
+static int show(const struct output *output, struct table *all)
 {
-    char problem[160];
-    FILE *stream = fopen(file, "r");
-
-    bool good = stream != NULL && recording_read(recording, stream, problem, sizeof problem);
-    if (!good)
-        output_fail(file, stream != NULL ? problem : strerror(errno));
-    fclose(stream);
-    if (recording->peer == 0 && way != WAY_IN && way != WAYS)
-        output_fail(file, "only the way in was recorded");
-}
-
-int replay(const char *file, const struct output *output)
-{
-    struct recording recording = {0};
-
-    read_recording(file, output->way, &recording);
-    show(output, &recording);
-    recording_free(&recording);
-    return 0;
-}
-
-/* A way is shown if all of them have it. */
-static int show_columns(const struct output *output, struct table *all)
-{
-    const struct journey *typical[MAX_COLUMNS];
+    const struct journey *shown[MAX_COLUMNS];
     enum way way = output->way;
+    bool sockets = all->column[0].recording.via == VIA_SOCKETS;
 
     for (size_t i = 0; way == WAYS && i < all->count; i++)
         way = all->column[i].recording.peer == 0 ? WAY_IN : WAYS;
     for (size_t i = 0; i < all->count; i++) {
         const struct recording *recording = &all->column[i].recording;
         struct journeys *journeys = &all->column[i].journeys;
-        const char *what = all->column[i].file;
         if (!stitch(recording, way, journeys))
-            output_fail(what, strerror(ENOMEM));
+            output_fail(all->column[i].file, strerror(ENOMEM));
         if (journeys->count == 0)
-            output_fail(what, "no packet for this port was seen");
-        if ((recording->via == VIA_SOCKETS) != (all->column[0].recording.via == VIA_SOCKETS) ||
-            (recording->via == VIA_SOCKETS && all->count > 2))
-            output_fail(what, "what sockets see can only be compared with one recording of that");
-        typical[i] = journeys_typical(journeys, false);
+            output_fail(all->column[i].file, "no packet for this port was seen");
+        if ((recording->via == VIA_SOCKETS) != sockets || (sockets && all->count > 2))
+            output_fail(all->column[i].file,
+                        "what sockets see can only be compared with one recording of that");
+        shown[i] = pick(output, journeys);
     }
-    if (!show_comparison(all))
-        output_fail("comparing", strerror(ENOMEM));
-    write_files(output, NULL, typical, all->count);
-    for (size_t i = 0; i < all->count; i++) {
-        journeys_free(&all->column[i].journeys);
-        recording_free(&all->column[i].recording);
-    }
+    const struct journeys *first = &all->column[0].journeys;
+    if (all->count == 1 && (first->count == 1 || output->only_one || output->show != NULL))
+        show_journey(shown[0], !output->brief);
+    else if (!(all->count == 1 ? show_many(first) : show_comparison(all)))
+        output_fail("showing this", strerror(ENOMEM));
+    write_files(output, first, shown, all->count);
     return 0;
 }
 
-int compare_files(const char *const *files, size_t count, const struct output *output)
+int replay(const char *const *files, size_t count, const struct output *output)
 {
     static struct table all;
+    char problem[160];
 
     for (; all.count < count; all.count++) {
-        all.column[all.count].file = files[all.count];
-        read_recording(files[all.count], output->way, &all.column[all.count].recording);
+        const char *file = all.column[all.count].file = files[all.count];
+        struct recording *recording = &all.column[all.count].recording;
+        FILE *stream = fopen(file, "r");
+        bool good = stream != NULL && recording_read(recording, stream, problem, sizeof problem);
+        if (!good)
+            output_fail(file, stream != NULL ? problem : strerror(errno));
+        fclose(stream);
+        if (recording->peer == 0 && output->way != WAY_IN && output->way != WAYS)
+            output_fail(file, "only the way in was recorded");
     }
-    return show_columns(output, &all);
+    return show(output, &all);
 }
 
 /* Show what a run recorded, and return the exit code. */
-static int report(enum run_result result, const struct recording *recording, const char *why,
+static int report(enum run_result result, struct table *all, const char *why,
                   const struct output *output)
 {
     if (result == RUN_DONE)
-        show(output, recording);
-    else if (result == RUN_STOPPED)
+        return show(output, all);
+    if (result == RUN_STOPPED)
         fputs("trace: stopped; nothing is left behind\n", stderr);
     else
         fprintf(stderr, "trace: %s\n", why);
-    return result == RUN_DONE ? 0 : result == RUN_STOPPED ? 130 : 1;
+    return result == RUN_STOPPED ? 130 : 1;
 }
 
 int trace_all(struct plan *plan, const char *folder, const struct output *output)
@@ -165,51 +141,48 @@ int trace_all(struct plan *plan, const char *folder, const struct output *output
         if (result == RUN_UNAVAILABLE)
             break;
         if (result != RUN_DONE)
-            return report(result, &column->recording, why, output);
+            return report(result, &all, why, output);
         all.count++;
     }
     if (all.count > 1)
-        return show_columns(output, &all);
+        return show(output, &all);
     show_text(0, "%s", why);
     puts("Next best: recorded runs. Nothing below was measured here.\n");
     for (int i = 0; i < MAX_COLUMNS; i++) {
         snprintf(path[i], sizeof path[i], "%srecordings/stages/%s.txt", folder, stages[i]);
         recorded[i] = path[i];
     }
-    return compare_files(recorded, MAX_COLUMNS, output);
+    return replay(recorded, MAX_COLUMNS, output);
 }
 
 /* Each time a source is not available, a sentence says why. */
-int trace_with_best_source(const struct plan *plan, bool was_specific, const char *last_resort,
+int trace_with_best_source(const struct plan *plan, const char *last_resort,
                            const struct output *output)
 {
-    struct recording recording = {0};
+    static struct table all = {.count = 1, .column = {{.file = "this run"}}};
+    struct recording *recording = &all.column[0].recording;
     struct output rest = *output; /* for a source that has the way in only */
     char why[WHY_SIZE];
 
     run_catch_signals();
-    enum run_result result = run_traced(plan, &recording, why);
+    enum run_result result = run_traced(plan, recording, why);
     if (result != RUN_UNAVAILABLE) {
         signal(SIGINT, SIG_DFL); /* everything that had to be undone is undone */
         signal(SIGTERM, SIG_DFL);
-    } else {
-        recording_free(&recording);
-        show_text(0, "%s", why);
-        puts("Next best: what the sockets of an unprivileged user show.\n");
-        if (was_specific || plan->server == NULL)
-            show_text(
-                0, "The packets therefore go over lo, to a receiver that trace starts, on any "
-                   "CPU, and only the way in is shown: your options for these have no effect.\n");
-        fflush(stdout); /* many packets take some time */
-        rest.way = WAYS;
-        result = run_sockets(plan->packets, &recording, why);
+        return report(result, &all, why, output);
     }
-    int code = result != RUN_UNAVAILABLE ? report(result, &recording, why, &rest) : 0;
-    recording_free(&recording);
+    recording_free(recording);
+    show_text(0, "%s", why);
+    show_text(
+        0, "Next best: what the sockets of an unprivileged user show. The packets go over lo, to "
+           "a receiver that trace starts, and only their way in is shown.\n");
+    fflush(stdout); /* many packets take some time */
+    rest.way = WAYS;
+    result = run_sockets(plan->packets, recording, why);
     if (result != RUN_UNAVAILABLE)
-        return code;
+        return report(result, &all, why, &rest);
     show_text(0, "%s", why);
     puts("Next best: a recorded run. Nothing below was measured here.\n");
     rest.show = NULL; /* it has one journey */
-    return replay(last_resort, &rest);
+    return replay(&last_resort, 1, &rest);
 }

@@ -17,7 +17,6 @@
 
 /* An address that RFC 5737 reserves for documentation: no real network uses it. */
 #define SERVER_ADDRESS "192.0.2.1"
-#define NETMASK "255.255.255.0"
 #define OWN_NETNS "/proc/self/ns/net"
 
 /* A card's driver says on which bus the card is.  Others say nothing or N/A, except the TUN driver,
@@ -55,10 +54,10 @@ static bool device_up(const char *device, const char *address)
     bool done = fd != -1;
 
     snprintf(request.ifr_name, sizeof request.ifr_name, "%s", device);
-    for (int i = 0; address != NULL && i < 2; i++) {
-        inet_pton(AF_INET, i == 0 ? address : NETMASK, &name.sin_addr);
+    if (address != NULL) { /* By its class, it gets the netmask 255.255.255.0. */
+        inet_pton(AF_INET, address, &name.sin_addr);
         memcpy(&request.ifr_addr, &name, sizeof name);
-        done = done && ioctl(fd, i == 0 ? SIOCSIFADDR : SIOCSIFNETMASK, &request) == 0;
+        done = done && ioctl(fd, SIOCSIFADDR, &request) == 0;
     }
     done = done && ioctl(fd, SIOCGIFFLAGS, &request) == 0;
     request.ifr_flags = (short)(request.ifr_flags | IFF_UP);

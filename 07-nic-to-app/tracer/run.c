@@ -106,11 +106,9 @@ static enum run_result find_server(struct run *run)
         if (plan->address != NULL)
             snprintf(path->server_address, sizeof path->server_address, "%s", plan->address);
     }
-    if (plan->server != NULL) {
-        if (!target_start(&run->target, plan->server, path, plan->port, run->why))
-            return RUN_FAILED;
-        return RUN_DONE;
-    }
+    if (plan->server != NULL)
+        return target_start(&run->target, plan->server, path, plan->port, run->why) ? RUN_DONE
+                                                                                    : RUN_FAILED;
     for (int i = 0; i < (plan->address != NULL ? 1 : 2) && !run->target.hidden; i++) {
         snprintf(path->server_address, sizeof path->server_address, "%s", address[i]);
         if (target_find(&run->target, address[i], plan->port, run->why))
@@ -135,17 +133,13 @@ static enum run_result start_frames(struct run *run)
 
 static enum run_result start_client(struct run *run)
 {
-    struct client_report report = {0, 0};
-
     if (run->plan->watch)
         return RUN_DONE;
     if (run->path.tap != -1)
         return start_frames(run);
     if (!client_start(&run->client, &run->path, &run->target, run->plan->packets))
         return fail(run, strerror(errno));
-    for (int waited = 0; report.word == 0 && waited < READY_MS && !run_stopped();
-         waited += DRAIN_MS)
-        report = client_wait_report(&run->client, DRAIN_MS);
+    struct client_report report = client_wait_report(&run->client, READY_MS);
     run->client_port = (unsigned)report.number;
     if (report.word == 'r' || run_stopped())
         return RUN_DONE;
@@ -191,7 +185,6 @@ static enum run_result watch(struct run *run)
     size_t packets = 0;
     int looks = 5;
 
-    target_low_water(&run->target);
     for (int waited = 0; waited < WATCH_MS && packets < run->plan->packets; waited += DRAIN_MS) {
         poll(NULL, 0, DRAIN_MS);
         uint64_t complete = run_now_ns(); /* what happened before is in the rings */
@@ -251,22 +244,6 @@ static enum run_result send_frames(struct run *run)
     return RUN_DONE;
 }
 
-/* Nothing happens until somebody sends a packet, so tell a user at a terminal how. */
-static void say_watching(const char *address, unsigned port)
-{
-    bool any = strcmp(address, "0.0.0.0") == 0 || strcmp(address, "::") == 0;
-
-    printf("watching port %u\n", port);
-    fflush(stdout);
-    if (isatty(STDERR_FILENO) != 1)
-        return;
-    if (any)
-        fputs("What next: let another machine send\npackets to this port.\n", stderr);
-    else
-        fprintf(stderr, "What next, in another terminal:\n  nc %s %u\n", address, port);
-    fputs("Ctrl-C here ends the trace.\n", stderr);
-}
-
 static enum run_result follow_packets(struct run *run)
 {
     bool watches = run->plan->watch;
@@ -275,7 +252,8 @@ static enum run_result follow_packets(struct run *run)
     if (!tracer_switch(run->tracer, true))
         return fail(run, "The trace instance cannot be started.");
     if (watches)
-        say_watching(run->path.server_address, run->target.port);
+        printf("watching port %u\n", run->target.port);
+    fflush(stdout);
     run->connections.port = run->target.port;
     run->connections.address = run->target.address;
     enum run_result result = watches            ? watch(run)
@@ -333,24 +311,22 @@ static void name_kernel_threads(struct recording *recording)
 /* Two properties of the server's sockets that explain why events are missing. */
 static enum run_result explain_sockets(struct run *run)
 {
-    static const char cause[] = ": tcp_probe reports established connections, and this one, of "
-                                "which one end is closed, is in state ";
-    struct recording *recording = run->recording;
+    char cause[NOTE_SIZE] = "";
     const char *state = connections_other_state(&run->connections);
 
     if (run->low_water > 1)
-        recording_note(recording,
+        recording_note(run->recording,
                        "This server asked not to be told of fewer than %d bytes (SO_RCVLOWAT).",
                        run->low_water);
     if (state != NULL)
-        recording_note(recording,
-                       "tcp_probe reports established connections; one here is in state %s.",
-                       state);
-    if (connections_packets(&run->connections) > 0)
-        return RUN_DONE;
-    snprintf(run->why, WHY_SIZE, "no packet for this port was seen%s%s", state != NULL ? cause : "",
-             state != NULL ? state : "");
-    return RUN_FAILED;
+        snprintf(cause, sizeof cause,
+                 "tcp_probe reports established connections; one here is in state %s.", state);
+    if (connections_packets(&run->connections) == 0)
+        snprintf(run->why, WHY_SIZE, "no packet for this port was seen%s%s",
+                 state != NULL ? ": " : "", cause);
+    else if (state != NULL)
+        recording_note(run->recording, "%s", cause);
+    return connections_packets(&run->connections) == 0 ? RUN_FAILED : RUN_DONE;
 }
 
 static enum run_result finish(struct run *run)

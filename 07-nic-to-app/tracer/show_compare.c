@@ -115,10 +115,10 @@ bool show_comparison(struct table *table)
         if (i == 0 && recording->replayed)
             show_text(0, "RECORDED, not measured now: %s on Linux %s", column->name,
                       recording->kernel);
-        show_text(0, "%s: %zu packet%s (%zu complete) over %s to %s%s%s%s", column->name,
+        show_text(0, "%s: %zu packet%s (%zu complete) over %s to %s%s%s", column->name,
                   journeys->count, journeys->count == 1 ? "" : "s", journeys->outcomes[COMPLETE],
-                  vias[recording->via].about, recording->server, show_emulation(recording),
-                  column->name[0] >= 'A' ? ", " : "", column->name[0] >= 'A' ? column->file : "");
+                  vias[recording->via].about, recording->server, column->name[0] >= 'A' ? ", " : "",
+                  column->name[0] >= 'A' ? column->file : "");
         fewest = journeys->count < fewest ? journeys->count : fewest;
     }
     if (!table_fill(table))

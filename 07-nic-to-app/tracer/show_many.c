@@ -5,8 +5,6 @@
 #define MARKS "########################################"
 #define MOST_MARKS ((int)sizeof MARKS - 1)
 
-const char *const show_names[] = {"fastest", "median", "slowest", NULL};
-
 static int by_value(const void *left, const void *right)
 {
     uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
@@ -23,53 +21,58 @@ static uint64_t percentile(uint64_t *ns, size_t count, unsigned percent)
     return count == 0 ? 0 : ns[rank > 0 ? rank - 1 : 0];
 }
 
-static uint64_t time_of(const struct journey *journey, int row)
+/* Store the time of this row in the journey with this index.  False: it is not timed.  Only complete
+ * journeys show how long a hop takes; others may lack the hop before it. */
+static bool time_of(const struct journeys *journeys, bool back, size_t i, int row, uint64_t *ns)
 {
+    const struct journey *leg = (back ? journeys->other : journeys->list) + i;
     uint64_t shares[SHARES];
 
-    if (row < HOPS)
-        return journey_since(journey, row);
-    uint64_t total = journey_shares(journey, shares);
-    if (row < ROW_WHOLE)
-        return shares[row - ROW_SHARES];
-    return total + (journey->reply != NULL ? journey_shares(journey->reply, shares) : 0);
-}
-
-/* Only complete journeys show how long a hop takes.  Others may lack the hop before it. */
-static bool is_timed(const struct journeys *journeys, const struct journey *leg, size_t i, int row)
-{
-    return (journeys->list[i].outcome == COMPLETE || journeys->outcomes[COMPLETE] == 0) &&
-           (row < HOPS ? journey_is_step(&leg[i], row) : leg[i].at[HOP_RETURN] != NULL);
+    if ((journeys->list[i].outcome != COMPLETE && journeys->outcomes[COMPLETE] > 0) ||
+        (row < HOPS ? !journey_is_step(leg, row) : leg->at[HOP_RETURN] == NULL))
+        return false;
+    *ns = row < HOPS ? journey_since(leg, row) : journey_shares(leg, shares);
+    if (row >= HOPS && row < ROW_WHOLE)
+        *ns = shares[row - ROW_SHARES];
+    if (row == ROW_WHOLE && leg->reply != NULL)
+        *ns += journey_shares(leg->reply, shares);
+    return true;
 }
 
 /* Store the times of the complete journeys or, if there are none, of all.  Returns how many there
  * are. */
 static size_t collect_times(const struct journeys *journeys, bool back, int row, uint64_t *ns)
 {
-    const struct journey *leg = back ? journeys->other : journeys->list;
     size_t count = 0;
 
     for (size_t i = 0; i < journeys->count; i++)
-        if (is_timed(journeys, leg, i, row))
-            ns[count++] = time_of(&leg[i], row);
+        count += time_of(journeys, back, i, row, &ns[count]);
     return count;
+}
+
+int pick_percent(const char *which)
+{
+    static const char *const names[] = {"fastest", "median", "slowest"};
+
+    for (int i = 0; i < 3; i++)
+        if (strcmp(which, names[i]) == 0)
+            return i * 50;
+    return -1;
 }
 
 const struct journey *journeys_pick(const struct journeys *journeys, const char *which, size_t *k)
 {
     uint64_t *ns = calloc(journeys->count + 1, sizeof *ns);
-    unsigned name = 0;
+    int percent = pick_percent(which);
 
-    while (show_names[name] != NULL && strcmp(which, show_names[name]) != 0)
-        name++;
-    *k = show_names[name] == NULL ? strtoul(which, NULL, 10) : 0;
-    if (*k == 0 && ns != NULL) {
+    *k = percent == -1 ? strtoul(which, NULL, 10) : 0;
+    if (percent != -1 && ns != NULL) {
         size_t count = collect_times(journeys, false, ROW_WHOLE, ns);
-        uint64_t wanted = percentile(ns, count, name * 50);
-        while (*k < journeys->count && (!is_timed(journeys, journeys->list, *k, ROW_WHOLE) ||
-                                        time_of(&journeys->list[*k], ROW_WHOLE) != wanted))
+        uint64_t wanted = percentile(ns, count, (unsigned)percent), total = 0;
+        do
             (*k)++;
-        (*k)++;
+        while (*k <= journeys->count &&
+               (!time_of(journeys, false, *k - 1, ROW_WHOLE, &total) || total != wanted));
     }
     free(ns);
     return *k > 0 && *k <= journeys->count ? &journeys->list[*k - 1] : NULL;
@@ -102,24 +105,16 @@ static bool look_for_hop(const struct journeys *journeys, const struct line *lin
 static bool measure(const struct column *column, const struct line *line, uint64_t *ns,
                     struct entry *entry)
 {
-    static const char *const absent[HOP_STATES] = {"not here", "",         "before",
-                                                   "merged",   "unneeded", "not seen",
-                                                   "unasked",  "no event", "unknown"};
     bool is_hop = line->row < HOPS;
     size_t count = collect_times(&column->journeys, line->back, line->row, ns);
     uint64_t taken = percentile(ns, count, column->percent);
 
-    *entry = (struct entry){.ns = -1, .words = "", .seen = is_hop ? 0 : count};
-    bool on_path = !is_hop || look_for_hop(&column->journeys, line, entry);
-    if (count > 0 && (is_hop || taken > 0))
+    *entry = (struct entry){.ns = -1, .words = "", .seen = is_hop ? 0 : count, .cell = "-"};
+    if (count > 0 && (is_hop || taken > 0)) {
         entry->ns = (int64_t)taken;
-    if (entry->ns >= 0)
         snprintf(entry->cell, CELL_SIZE, "%.*f", taken < 1000000000 ? 1 : 0, show_us(taken));
-    else
-        snprintf(entry->cell, CELL_SIZE, "%s",
-                 is_hop ? absent[journeys_typical(&column->journeys, line->back)->state[line->row]]
-                        : "-");
-    return on_path;
+    }
+    return !is_hop || look_for_hop(&column->journeys, line, entry);
 }
 
 /* Add a line, unless it is of a hop that is on the path of none. */

@@ -223,8 +223,8 @@ static void draw(struct svg *svg)
     svg->y = TOP;
     put_text(svg, "title", 14, 30, "%s",
              first->reply != NULL ? "A packet and its reply" : "The journey of one packet");
-    put_text(svg, "about", 14, 50, "over %s %s %s%s", vias[recording->via].about,
-             first->back ? "from" : "to", recording->server, show_emulation(recording));
+    put_text(svg, "about", 14, 50, "over %s %s %s", vias[recording->via].about,
+             first->back ? "from" : "to", recording->server);
     put_text(svg, "about", 14, 66, "%s Linux %s",
              recording->replayed ? "Recorded on" : "Measured on", recording->kernel);
     put_text(svg, "about", 14, 82, "A longer gap means more time (square-root scale).");

@@ -324,13 +324,11 @@ static void show_percentiles(const struct table *table)
             putchar('\n');
         else if (show_begins_box(line->row, &box))
             show_box_title(show_box(journeys_typical(journeys, line->back), hops[line->row].box));
-        bool timed = at->ns >= 0;
         show_text(0, "  %-24s %6zu %9s %9s %9s",
                   line->row == ROW_WHOLE ? "first to last"
                   : at->event != NULL    ? at->event
                                          : line->name,
-                  at->seen, timed ? at[0].cell : "-", timed ? at[1].cell : "-",
-                  timed ? at[2].cell : "-");
+                  at->seen, at[0].cell, at[1].cell, at[2].cell);
     }
 }
 
@@ -374,19 +372,12 @@ static void show_events_and_paths(enum hop hop)
 
 static void explain_hop(enum hop hop)
 {
-    static const char *const with[] = {"",
-                                       "With poll or select: ",
-                                       "With a blocking recv(): ",
-                                       "With io_uring: ",
-                                       "With a signal: ",
-                                       "Without a wait: ",
-                                       "With anything else: "};
-
     show_text(0, "%s%s%s, in [%s]", colour.bold, hops[hop].name, colour.off,
               box_title(hops[hop].box, WAITS_EPOLL));
-    for (int way = 0; way < WAYS_TO_WAIT; way++)
+    show_text(4, "%s", hops[hop].why[WAITS_EPOLL]);
+    for (int way = WAITS_EPOLL + 1; way < WAYS_TO_WAIT; way++)
         if (hops[hop].why[way] != NULL)
-            show_text(4, "%s%s", with[way], hops[hop].why[way]);
+            show_text(4, "If %s: %s", box_title(BOX_WATCH, (enum waiting)way), hops[hop].why[way]);
     show_events_and_paths(hop);
 }
 

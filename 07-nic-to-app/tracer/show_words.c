@@ -246,14 +246,6 @@ const char *show_why(const struct journey *journey, enum hop hop)
     return back ? hops[hop].why_back : hop_why(hop, journey->waiting);
 }
 
-/* Traces are from Linux, which has no kqueue. */
-const char *show_emulation(const struct recording *recording)
-{
-    bool kqueue = strncmp(recording->server, "05-kqueue/", 10) == 0;
-
-    return kqueue ? " (kqueue emulated over epoll)" : "";
-}
-
 void show_title(const struct journey *journey, size_t count, char *text, size_t size)
 {
     static const char *const nouns[3][2] = {

@@ -21,20 +21,17 @@ static uint64_t nanoseconds(const struct timespec *time)
 }
 
 /* How far the wall clock, which the stamps use, is ahead of CLOCK_MONOTONIC, which cannot be set.
- * The quickest of several readings is the most accurate. */
+ * This process may lose the CPU between two readings, so the quickest of several pairs counts. */
 static uint64_t wall_clock_offset(void)
 {
-    uint64_t best = UINT64_MAX, ahead = 0;
+    uint64_t ahead = UINT64_MAX;
 
     for (int i = 0; i < 10; i++) {
         struct timespec wall;
         uint64_t before = run_now_ns();
         clock_gettime(CLOCK_REALTIME, &wall);
-        uint64_t after = run_now_ns();
-        if (after - before >= best)
-            continue;
-        best = after - before;
-        ahead = nanoseconds(&wall) - before - best / 2;
+        if (nanoseconds(&wall) - before < ahead)
+            ahead = nanoseconds(&wall) - before;
     }
     return ahead;
 }

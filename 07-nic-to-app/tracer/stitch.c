@@ -213,10 +213,3 @@ const struct journey *journeys_typical(const struct journeys *journeys, bool bac
         i++;
     return (back ? journeys->other : journeys->list) + (i < journeys->count ? i : 0);
 }
-
-void journeys_free(struct journeys *journeys)
-{
-    free(journeys->list);
-    free(journeys->other);
-    *journeys = (struct journeys){0};
-}

@@ -64,6 +64,16 @@ static unsigned read_port(pid_t server, int out, char line[LINE_SIZE])
                : 0;
 }
 
+/* See address_key(). */
+static uint64_t target_address(const char *text)
+{
+    unsigned char bytes[16];
+
+    if (inet_pton(AF_INET, text, bytes) == 1)
+        return address_key(bytes, 4);
+    return inet_pton(AF_INET6, text, bytes) == 1 ? address_key(bytes, 16) : 0;
+}
+
 /* The server's standard output is a file and not a pipe, so that it can print any amount without
  * waiting for the tracer to read. */
 bool target_start(struct target *target, const char *program, const struct path *path,
@@ -230,15 +240,6 @@ static void find_processes(struct target *target, struct scope *scope)
     }
 }
 
-uint64_t target_address(const char *text)
-{
-    unsigned char bytes[16];
-
-    if (inet_pton(AF_INET, text, bytes) == 1)
-        return address_key(bytes, 4);
-    return inet_pton(AF_INET6, text, bytes) == 1 ? address_key(bytes, 16) : 0;
-}
-
 bool target_find(struct target *target, const char *address, unsigned port, char why[WHY_SIZE])
 {
     *target = (struct target){.address = target_address(address), .port = port, .stamps = -1};
@@ -272,17 +273,12 @@ int target_low_water(const struct target *target)
     DIR *folder = folder_open("/proc/%ld/fd", (long)target->pid);
 
     for (const char *name; (name = folder_next(folder)) != NULL;) {
-        int least, listens, fd = (int)syscall(PIDFD_GETFD, process, (int)strtol(name, NULL, 10), 0);
-        struct sockaddr_in6 address; /* the port is in the same place for IPv4 */
-        socklen_t size = sizeof least, length = sizeof address;
+        int least, fd = (int)syscall(PIDFD_GETFD, process, (int)strtol(name, NULL, 10), 0);
+        socklen_t size = sizeof least;
         if (fd == -1)
             continue;
         if (getsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &least, &size) == 0 && least > greatest)
             greatest = least;
-        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0 &&
-            getsockname(fd, (struct sockaddr *)&address, &length) == 0 &&
-            ntohs(address.sin6_port) == target->port)
-            recv(fd, NULL, 0, MSG_DONTWAIT); /* It fails, and causes a sock_recv_length. */
         close(fd);
     }
     file_close(process);

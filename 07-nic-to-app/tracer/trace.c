@@ -66,11 +66,6 @@ static unsigned parse_number(const char *text, const char *what, int least, int 
     return (unsigned)value;
 }
 
-static unsigned parse_port(const char *text)
-{
-    return parse_number(text, "not a port", 1, 65535);
-}
-
 /* The path of a file beside this program, wherever the program was called from.  If its folder is
  * not known, the file will not be found. */
 static const char *path_beside(const char *program, const char *name, char path[PATH_SIZE])
@@ -123,17 +118,6 @@ static int parse_words(int argc, char **argv, const char *word[MAX_WORDS])
     return words;
 }
 
-/* --show names one of several journeys. */
-static void check_show(const char *which)
-{
-    bool by_name = which == NULL;
-
-    for (int i = 0; !by_name && show_names[i] != NULL; i++)
-        by_name = strcmp(which, show_names[i]) == 0;
-    if (!by_name)
-        parse_number(which, "not slowest, fastest, median or a number from 1", 1, MAX_PACKETS);
-}
-
 static void parse_values(void)
 {
     const char *const *value = options.value;
@@ -157,9 +141,11 @@ static void parse_values(void)
         plan->packets =
             parse_number(value['n'], "not a number of packets, 1 to 20000", 1, MAX_PACKETS);
     if (value['p'] != NULL)
-        plan->port = parse_port(value['p']);
+        plan->port = parse_number(value['p'], "not a port", 1, 65535);
     if (value['d'] != NULL)
         plan->device = value['d'];
+    if (value['o'] != NULL && pick_percent(value['o']) == -1)
+        parse_number(value['o'], "not slowest, fastest, median or a number", 1, MAX_PACKETS);
     plan->watch = value['W'] != NULL;
     plan->both_ways = value['w'] != NULL && way != WAY_IN;
     options.output = (struct output){.brief = value['q'] != NULL,
@@ -251,7 +237,6 @@ static int parse_command(int argc, char **argv, const char *word[MAX_WORDS],
     parse_values();
     *command = find_command(word[0]);
     check_options(*command);
-    check_show(options.output.show);
     if (words > (*command)->most)
         bad_usage(word[(*command)->most + 1], "too many words");
     if (words < (*command)->least)
@@ -286,18 +271,14 @@ int main(int argc, char **argv)
             bad_usage(word[1], "there is no such hop; trace explain lists all hops");
         return output_end(0);
     }
-    if (command == &commands[REPLAY])
-        return output_end(replay(word[1], &options.output));
-    if (command == &commands[COMPARE])
-        return output_end(compare_files(word + 1, (size_t)words, &options.output));
+    if (command == &commands[REPLAY] || command == &commands[COMPARE])
+        return output_end(replay(word + 1, (size_t)words, &options.output));
     if (command == &commands[ALL])
         return output_end(trace_all(plan, path_beside(argv[0], "", server), &options.output));
     if (command == &commands[ATTACH])
-        plan->port = parse_port(words == 1 ? word[1] : "");
+        plan->port = parse_number(words == 1 ? word[1] : "", "not a port", 1, 65535);
     else
         plan->server = value['S'] != NULL ? value['S'] : path_beside(argv[0], "server", server);
-    bool was_specific = plan->both_ways || value['v'] != NULL || value['S'] != NULL;
-    return output_end(trace_with_best_source(plan, was_specific,
-                                             path_beside(argv[0], "recordings/lo.txt", last_resort),
-                                             &options.output));
+    path_beside(argv[0], "recordings/lo.txt", last_resort);
+    return output_end(trace_with_best_source(plan, last_resort, &options.output));
 }

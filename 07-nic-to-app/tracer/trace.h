@@ -183,7 +183,6 @@ struct connection {
     size_t packets;
 };
 #define MAX_CONNECTIONS 4096 /* the last ones: then the oldest is forgotten */
-#define MAX_LISTENERS 8      /* with SO_REUSEPORT there may be several */
 #define MAX_REASONS 512
 #define SHOWN_DROPS 10 /* of each reason, at once */
 struct connections {
@@ -191,12 +190,9 @@ struct connections {
     uint64_t address; /* at which the server listens; 0: at all of them */
     struct connection list[MAX_CONNECTIONS];
     size_t count, added;
-    uint64_t learned;                 /* the events before this time have been taken note of */
-    unsigned other_state;             /* of a connection that is open and not established */
-    uint64_t listener[MAX_LISTENERS]; /* the sockets that listen */
-    size_t listeners;
+    uint64_t learned;          /* the events before this time have been taken note of */
+    unsigned other_state;      /* of a connection that is open and not established */
     size_t drops[MAX_REASONS]; /* for each of the kernel's reasons to drop a packet */
-    bool nameless;             /* this kernel does not name the sockets of dropped packets */
 };
 
 /* Sort the recording, and take note of the events since the last call and before the time `until`,
@@ -227,15 +223,13 @@ struct target {
 /* Start the program, and wait until it listens.  False: `why` says what is wrong. */
 bool target_start(struct target *target, const char *program, const struct path *path,
                   unsigned port, char why[WHY_SIZE]);
-uint64_t target_address(const char *text); /* see address_key() */
 /* Find the server that listens on this address and port.  False: there is none; or it is hidden,
  * and `why` says why. */
 bool target_find(struct target *target, const char *address, unsigned port, char why[WHY_SIZE]);
 /* Add the server's threads to the scope: by number or, if more may start, by name.  For both ways,
  * add the client's. */
 void target_threads(struct target *target, bool more_may_start, struct scope *scope);
-/* The greatest low-water mark (SO_RCVLOWAT) of the server's sockets.  For those that listen, this
- * causes an event that names them. */
+/* The greatest low-water mark (SO_RCVLOWAT) of the server's sockets. */
 int target_low_water(const struct target *target);
 /* Add the server's stamps to the recording. */
 void target_stamps(const struct target *target, struct recording *recording);
@@ -350,13 +344,11 @@ _Noreturn void output_fail(const char *what, const char *why);
 int output_end(int code);
 
 /* Trace with tracepoints; without them with sockets; without those replay the file `last_resort`.
- * `was_specific`: the user asked for a path, a way or a server, which sockets cannot use.  Returns
- * the exit code. */
-int trace_with_best_source(const struct plan *plan, bool was_specific, const char *last_resort,
+ * Returns the exit code. */
+int trace_with_best_source(const struct plan *plan, const char *last_resort,
                            const struct output *output);
-int replay(const char *file, const struct output *output);
-/* Show recordings, at most MAX_COLUMNS, side by side.  Returns the exit code. */
-int compare_files(const char *const *files, size_t count, const struct output *output);
+/* Show a recording, or several, at most MAX_COLUMNS, side by side.  Returns the exit code. */
+int replay(const char *const *files, size_t count, const struct output *output);
 /* The same with packets to each of the seven servers, whose folders are beside this one, the name
  * of which ends with a slash or is empty. */
 int trace_all(struct plan *plan, const char *folder, const struct output *output);

@@ -72,9 +72,7 @@ static void add_running(const struct scope *scope, enum filter filter, char *tex
     char threads[FILTER_SIZE - 64] = "";
 
     add_thread_terms(scope, threads, "common_pid", "comm");
-    if (filter == FILTER_LENGTH)
-        snprintf(text, FILTER_SIZE, "%s||common_pid==%ld", threads, (long)getpid());
-    else if (threads[0] != '\0')
+    if (threads[0] != '\0')
         snprintf(text, FILTER_SIZE, "(%s)&&common_pid!=%ld%s", threads, (long)getpid(),
                  filter == FILTER_SIGNAL ? "&&(sig==29||sig>=32)" : ""); /* 29 is SIGIO */
 }

@@ -86,7 +86,8 @@ static struct scene stage(const char *via, unsigned lost, const char *events)
 
 static void strike(struct scene *scene)
 {
-    journeys_free(&scene->journeys);
+    free(scene->journeys.list);
+    free(scene->journeys.other);
     recording_free(&scene->recording);
 }
 
@@ -1167,7 +1168,8 @@ static void use(const struct recording *recording, FILE *nowhere)
     dup2(out, STDOUT_FILENO);
     close(out);
     recording_write(recording, nowhere);
-    journeys_free(&journeys);
+    free(journeys.list);
+    free(journeys.other);
 }
 
 static bool try_text(const char *text, size_t length, FILE *nowhere)
