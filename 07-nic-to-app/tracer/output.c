@@ -32,7 +32,7 @@ static void write_files(const struct output *output, const struct journeys *jour
             output_fail(file, strerror(errno));
         bool done = i == FILE_JSON  ? show_json(stream, journeys)
                     : i == FILE_SVG ? show_svg(stream, one, count)
-                                    : recording_write(one[0]->recording, stream);
+                                    : recording_write(journeys->list->recording, stream);
         if (fclose(stream) != 0 || !done)
             output_fail(file, "could not be written completely");
         printf("written: %s\n", file);
@@ -79,8 +79,10 @@ static int show(const struct output *output, struct table *all)
     const struct journeys *first = &all->column[0].journeys;
     if (all->count == 1 && (first->count == 1 || output->only_one || output->show != NULL))
         show_journey(shown[0], !output->brief);
-    else if (!(all->count == 1 ? show_many(first) : show_comparison(all)))
-        output_fail("showing this", strerror(ENOMEM));
+    else if (all->count == 1)
+        show_many(first);
+    else
+        show_comparison(all);
     write_files(output, first, shown, all->count);
     return 0;
 }
