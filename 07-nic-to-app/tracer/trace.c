@@ -232,7 +232,6 @@ static int parse_command(int argc, char **argv, const char *word[MAX_WORDS],
     int words = parse_words(argc, argv, word);
 
     words -= words > 0;
-
     parse_values();
     *command = find_command(word[0]);
     check_options(*command);

@@ -105,12 +105,29 @@ void decoder_page(const struct decoder *decoder, int cpu, const unsigned char *p
 bool instance_create(char path[INSTANCE_PATH], char why[WHY_SIZE]);
 void instance_remove(const char *path);
 
+/* ---- paths.c: the network that a packet takes: created for one run, and removed with it ---- */
+
+struct path {
+    enum via via;
+    char server_address[INET6_ADDRSTRLEN];
+    char device[NAME_SIZE];
+    int netns; /* a network namespace; -1: that of the tracer */
+    int tap;   /* the card's end of a TAP device, or -1 */
+    int cpu;   /* for the server and the client; -1: any */
+};
+
+/* Create the network.  `one_cpu`: client and server share CPU 0, if this process may use it.  False: this is not possible here, and `why` says so in one sentence. */
+bool path_open(struct path *path, enum via via, bool one_cpu, char why[WHY_SIZE]);
+void path_close(const struct path *path);
+/* What kind of device this is. */
+enum via device_kind(const char *device);
+/* To be called in a child process, before it opens a socket, for the path's namespace. */
+bool path_enter(const struct path *path);
+
 /* ---- tracer.c: the kernel's tracepoints: enable them for one run, and read their events ---- */
 
 #define MAX_TASKS 24 /* threads that a filter can name by number */
 #define MAX_NAMES 24 /* and by name */
-
-struct path;
 
 /* What a run traces.  Events of other programs are not written. */
 struct scope {
@@ -137,25 +154,6 @@ void tracer_drain(struct tracer *tracer, struct recording *recording);
 /* How many events the kernel had no room for. */
 uint64_t tracer_lost(const struct tracer *tracer);
 void tracer_close(struct tracer *tracer);
-
-/* ---- paths.c: the network that a packet takes: created for one run, and removed with it ---- */
-
-struct path {
-    enum via via;
-    char server_address[INET6_ADDRSTRLEN];
-    char device[NAME_SIZE];
-    int netns; /* a network namespace; -1: that of the tracer */
-    int tap;   /* the card's end of a TAP device, or -1 */
-    int cpu;   /* for the server and the client; -1: any */
-};
-
-/* Create the network.  `one_cpu`: client and server share CPU 0, if this process may use it.  False: this is not possible here, and `why` says so in one sentence. */
-bool path_open(struct path *path, enum via via, bool one_cpu, char why[WHY_SIZE]);
-void path_close(const struct path *path);
-/* What kind of device this is. */
-enum via device_kind(const char *device);
-/* To be called in a child process, before it opens a socket, for the path's namespace. */
-bool path_enter(const struct path *path);
 
 /* ---- connections.c ----
  * The connections on the server's port, and which of them are the server's. */
