@@ -317,7 +317,7 @@ static bool is_port(const char *text)
 {
     size_t digits = strspn(text, "0123456789");
 
-    return digits > 0 && digits <= 5 && text[digits] == '\0' && strtol(text, NULL, 10) <= 65535;
+    return digits > 0 && text[digits] == '\0' && strtol(text, NULL, 10) <= 65535;
 }
 
 static void parse_option(int letter)

@@ -72,7 +72,7 @@ extern const struct selector_backend backend_epoll, backend_kqueue, backend_poll
 
 /* A back end calls this for a descriptor that is ready.  events may contain events that the key
  * does not wait for.  id is the registration, or 0 if the back end does not know it.  Returns false
- * if the descriptor has no such registration, or one that waits for nothing. */
+ * if the descriptor has no such registration, or one that waits for none of these events. */
 bool selector_report(struct selector *selector, int fd, unsigned id, int events);
 
 /* The registration of fd; 0 if fd has no key. */
@@ -86,8 +86,8 @@ int selector_events_from(unsigned flags, unsigned in, unsigned out);
  * fails, nothing has changed. */
 int selector_rebuild(struct selector *selector);
 
-/* Ask epoll whether it accepts fd.  Returns 1 if it does; 0 with EPERM or EBADF if it does not; -1
- * if epoll cannot be asked. */
+/* Ask epoll whether it accepts fd, which is open.  Returns 1 if it does; 0 with EPERM if it does
+ * not; -1 if epoll cannot be asked. */
 int selector_ask_epoll(int fd);
 
 #endif

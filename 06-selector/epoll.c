@@ -37,7 +37,7 @@ int selector_ask_epoll(int fd)
     int error = errno;
     close(instance);
     errno = error;
-    return result == 0 || (error != EPERM && error != EBADF);
+    return result == 0 || error != EPERM;
 }
 
 // ANCHOR: change
@@ -56,9 +56,9 @@ static int change_epoll(struct selector *selector, int fd, int old_events, int n
     }
     if (epoll_ctl(selector->fd, old_events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event) == 0)
         return 0;
-    if (old_events == 0 && errno == EEXIST) /* a stale registration (see below) of the same file */
+    if (errno == EEXIST) /* ADD: there is a stale registration (see below) of the same file */
         return epoll_ctl(selector->fd, EPOLL_CTL_MOD, fd, &event);
-    if (old_events != 0 && errno == ENOENT) /* fd was closed, and its number given to a new file */
+    if (errno == ENOENT) /* MOD: fd was closed, and its number given to a new file */
         return epoll_ctl(selector->fd, EPOLL_CTL_ADD, fd, &event);
     return -1;
 }
@@ -68,7 +68,7 @@ static int change_epoll(struct selector *selector, int fd, int old_events, int n
 /* epoll watches the open file and not the descriptor, epoll(7).  If a descriptor that has a
  * duplicate is closed, epoll continues to report it under its number, but the number can no longer
  * be used to remove it: the registration is stale.  Such an event has no key, or a key with another
- * id.  The only remedy is a new epoll instance. */
+ * id, or a key that waits for something else.  The only remedy is a new epoll instance. */
 static int wait_epoll(struct selector *selector, int max, int ms)
 {
     struct epoll_event events[MAX_EVENTS];

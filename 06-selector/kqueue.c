@@ -63,8 +63,7 @@ static void report_missing_events(struct selector *selector)
     for (int i = 0; i < selector->ready_count; i++) {
         struct selector_ready *ready = &selector->ready[i];
         struct pollfd pollfd = {.fd = ready->key.fd, .events = POLLIN | POLLOUT};
-        if (ready->events != ready->key.events && poll(&pollfd, 1, 0) == 1 &&
-            (pollfd.revents & POLLNVAL) == 0)
+        if (ready->events != ready->key.events && poll(&pollfd, 1, 0) == 1)
             selector_report(selector, pollfd.fd, 0,
                             selector_events_from((unsigned)pollfd.revents, POLLIN, POLLOUT));
     }

@@ -53,17 +53,17 @@ static int change_poll(struct selector *selector, int fd, int old_events, int ne
 
 // ANCHOR: wait
 /* A descriptor that was closed but not unregistered would end every wait at once, so it is removed
- * from the array.  Its key stays. */
+ * from the array.  Its key stays.  poll() has reported all others in the same call. */
 static int wait_poll(struct selector *selector, int max, int ms)
 {
     struct state *state = selector->state;
-    int used = selector->highest + 1, start = selector->scan_start, status = 0;
+    int used = selector->highest + 1, start = selector->scan_start;
     int length = used < state->length ? used : state->length;
 
     int ready = poll(state->pollfds, (nfds_t)length, ms);
     for (int i = 0; i < length && ready > 0 && selector->ready_count < max; i++) {
         struct pollfd *pollfd = &state->pollfds[(start + i) % length];
-        if (pollfd->fd < 0 || pollfd->revents == 0)
+        if (pollfd->revents == 0)
             continue;
         ready--;
         if ((pollfd->revents & POLLNVAL) == 0) {
@@ -71,10 +71,9 @@ static int wait_poll(struct selector *selector, int max, int ms)
             selector_report(selector, pollfd->fd, 0, events);
         } else {
             pollfd->fd = -1;
-            status = 1;
         }
     }
-    return ready == -1 ? -1 : status;
+    return ready == -1 ? -1 : 0;
 }
 // ANCHOR_END: wait
 

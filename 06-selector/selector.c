@@ -177,8 +177,9 @@ static bool can_wait(int fd)
     if (fstat(fd, &status) == -1)
         return errno != EBADF;
 #ifdef O_PATH /* such a descriptor refers to the file's name only: epoll says EBADF */
+    int flags = fcntl(fd, F_GETFL);
     errno = EBADF;
-    if ((fcntl(fd, F_GETFL) & O_PATH) != 0)
+    if ((flags & O_PATH) != 0)
         return false;
 #endif
     if (S_ISSOCK(status.st_mode) || S_ISFIFO(status.st_mode))
@@ -353,11 +354,11 @@ bool selector_report(struct selector *selector, int fd, unsigned id, int events)
 {
     struct selector_entry *entry = find_entry(selector, fd);
 
-    if (entry == NULL || (id != 0 && (id != entry->id || entry->key.events == 0)))
+    if (entry == NULL || (id != 0 && id != entry->id))
         return false;
     events &= entry->key.events;
-    if (events == 0)
-        return true;
+    if (events == 0) /* nobody waits for them here, so this is a registration of another file */
+        return false;
     int index = entry->ready_index;
     if (index < selector->ready_count && selector->ready[index].key.fd == fd) {
         selector->ready[index].events |= events; /* kqueue reports reading and writing separately */

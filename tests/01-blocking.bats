@@ -45,6 +45,7 @@ load support/helpers
 }
 has_threads() { [ "$(find "/proc/$SERVER_PID/task" -mindepth 1 -maxdepth 1 | wc -l)" = "$1" ]; }
 
+# bats test_tags=long
 @test "a thread costs at most 48 KiB of user and kernel memory" {
     rule "threads have small stacks of an explicit size" "a buffer on the stack touches too many pages, or the stack has the default size" "chapter 1"
     need_plain_memory

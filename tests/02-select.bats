@@ -143,6 +143,56 @@ END
     done
 }
 
+@test "a client that the server waits to write to is served after clients with higher descriptors have left" {
+    rule "select() looks at every descriptor in either set" "the highest descriptor is searched in the set for reading only" "chapter 2"
+    start_server
+    start_client one small-rcvbuf fill 30000000 print full wait drain shutdown expect-eof
+    client_printed one full
+    next_client_works
+    resume_client one
+    client_succeeded one
+    server_unaffected
+}
+
+@test "EBADF from select() while every watched descriptor is open: one line says so" {
+    rule "a wait that keeps failing is reported once, and the server does not spin" "a number that no client has is taken for a descriptor that was closed by somebody else" "chapter 2"
+    need_strace
+    start_server
+    start_client one echo a print here wait shutdown expect-eof
+    client_printed one here
+    start_client two echo a print here wait
+    client_printed two here
+    resume_client one # its number, which is below that of the other client, is free now
+    client_succeeded one
+    wait_until 3 fd_count_is $((FDS_AT_START + 1))
+    strace -f -qq -o "$TMP/trace" -p "$SERVER_PID" -e trace=select,pselect6 -e inject=select,pselect6:error=EBADF 3>&- &
+    PIDS="$! $PIDS"
+    wait_until 5 has_text "$TMP/trace" INJECTED
+    wait_until 3 has_text "$TMP/server.err" '^server: select: Bad file descriptor; clients wait until it succeeds$'
+    does_not_spin
+    cat "$TMP/server.err"
+    [ "$(wc -l <"$TMP/server.err")" = 1 ]
+}
+
+@test "a debugger closes the descriptor of a client that the server waits to write to" {
+    rule "a descriptor that was closed by somebody else affects one client only" "only the set for reading is searched for closed descriptors, so select() fails for ever" "chapter 2"
+    need_linux "to look at the descriptors"
+    need gdb "to close a descriptor of the server" "install gdb"
+    need_ptrace
+    start_server
+    local fd=$(($(fd_count))) # the next number, because those below are in use
+    start_client one small-rcvbuf fill 30000000 print full wait
+    client_printed one full
+    [ -e "/proc/$SERVER_PID/fd/$fd" ]
+    gdb -p "$SERVER_PID" -batch -nx -ex "call (int)close($fd)" >"$TMP/gdb" 2>&1 3>&-
+    [ ! -e "/proc/$SERVER_PID/fd/$fd" ] || skip "gdb could not close a descriptor here; to run it: a gdb that can call functions"
+    next_client_works
+    does_not_spin
+    cat "$TMP/server.err"
+    [ ! -s "$TMP/server.err" ]
+    stop_server
+}
+
 @test "an echo costs two system calls and a share of the wait" {
     rule "the server reads and sends at once; it waits for writability only after a short write" "the server waits for writability before every send" "chapter 2"
     need_strace

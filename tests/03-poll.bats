@@ -55,9 +55,21 @@ load support/helpers
     next_client_works
 }
 
+# bats test_tags=long
 @test "an idle client costs at most 96 bytes" {
     rule "an idle client costs its table entries and no buffer" "a buffer is allocated for each client" "chapter 3"
     idle_client_costs_at_most 96
+}
+
+@test "a recv() that fails with EINVAL does not make the server call poll() twice for one event" {
+    rule "the result of a wait is looked at before its errno" "errno is that of an earlier call" "chapter 3"
+    need_strace
+    WRAP=(strace -qq -o "$TMP/trace" -e signal=none -e trace=poll,accept,recvfrom,sendto -e inject=recvfrom:error=EINVAL:when=1)
+    start_server
+    client send a expect-closed
+    next_client_works
+    grep -A 20 INJECTED "$TMP/trace"
+    awk '/^poll\(/ && last ~ /^poll\(.* = [1-9]/ { twice = 1 } { last = $0 } END { exit twice }' "$TMP/trace"
 }
 
 @test "an echo costs two system calls and a share of the wait" {

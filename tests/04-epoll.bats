@@ -136,6 +136,7 @@ unread_bytes_wait() { awk -v port="$(printf ':%04X' "$PORT")" '$2 ~ port "$" && 
     next_client_works
 }
 
+# bats test_tags=long
 @test "an idle client costs at most 96 bytes" {
     rule "an idle client costs its table entry and no buffer" "a buffer is allocated for each client" "chapter 4"
     idle_client_costs_at_most 96

@@ -142,6 +142,7 @@ reset_in_backlog() {
     [ "$(grep -c 'kevent EV_ADD' "$TMP/server.err")" = 3 ] # the listener, the shutdown pipe, the client
 }
 
+# bats test_tags=long
 @test "an idle client costs at most 96 bytes" {
     rule "an idle client occupies table entries and no buffer" "a buffer for each client" "chapter 5"
     idle_client_costs_at_most 96

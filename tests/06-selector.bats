@@ -62,21 +62,27 @@ compiled_backends() { "$SERVER" -h | sed -n 's/.*one of: \(.*\) (.*/\1/p'; }
     grep -q INJECTED "$TMP/trace"
 }
 
+# refuses NAME COMMAND...: the server exits at once, because there is no back end of this name.
+refuses() {
+    local code=0
+    "${@:2}" >"$TMP/out" 2>"$TMP/err" 3>&- &
+    SERVER_PID=$!
+    PIDS="$SERVER_PID $PIDS"
+    wait_until 5 has_exited "$SERVER_PID"
+    wait "$SERVER_PID" || code=$?
+    [ "$code" = 2 ]
+    [ ! -s "$TMP/out" ]
+    head -n 1 "$TMP/err" | grep -qF "\"$1\": not one of the back ends"
+    grep -q '^usage: server ' "$TMP/err"
+}
+
 @test "an unknown back end: one line and the usage on stderr, exit code 2" {
     rule "a wrong command line is explained, with exit code 2" "an unknown name selects the default without a message" "chapter 6"
-    local name code
+    local name
     for name in nonsense '' EPOLL; do
-        code=0
-        "$SERVER" -p 0 -s "$name" >"$TMP/out" 2>"$TMP/err" || code=$?
-        [ "$code" = 2 ]
-        [ ! -s "$TMP/out" ]
-        head -n 1 "$TMP/err" | grep -qF "\"$name\": not one of the back ends"
-        grep -q '^usage: server ' "$TMP/err"
+        refuses "$name" "$SERVER" -p 0 -s "$name"
     done
-    code=0
-    SELECTOR=nonsense "$SERVER" -p 0 2>"$TMP/err" || code=$?
-    [ "$code" = 2 ]
-    grep -qF '"nonsense": not one of the back ends' "$TMP/err"
+    refuses nonsense env SELECTOR=nonsense "$SERVER" -p 0
 }
 
 @test "with select, clients beyond FD_SETSIZE wait in the backlog until others leave" {
@@ -105,6 +111,32 @@ compiled_backends() { "$SERVER" -h | sed -n 's/.*one of: \(.*\) (.*/\1/p'; }
         client_succeeded three
         next_client_works
     fi
+}
+
+@test "with select, a limit below FD_SETSIZE is not raised" {
+    rule "the server lowers a limit that is too high for select, and leaves a lower one as it is" "the limit is set to FD_SETSIZE in any case" "chapter 6"
+    need_linux "to read the limit"
+    [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge "$FD_SETSIZE" ] || skip "needs $FD_SETSIZE descriptors; to run it: ulimit -Hn $FD_SETSIZE"
+    ulimit -Sn 200
+    start_server -s select
+    awk '/^Max open files/ { print; exit $4 != 200 }' "/proc/$SERVER_PID/limits"
+    next_client_works
+}
+
+@test "a selector that cannot be opened, or that cannot watch the listener or the shutdown pipe: the server says so and exits" {
+    rule "a server that cannot start says why, and does not listen without an answer" "the result of one of three calls is not checked" "chapter 6"
+    need_strace
+    local call status
+    for call in epoll_create1:error=ENOSPC:when=1 epoll_ctl:error=ENOSPC:when=1 epoll_ctl:error=ENOSPC:when=2; do
+        test_case "$call"
+        status=0
+        timeout -k 1 5 strace -f -qq -o "$TMP/trace" -e "trace=${call%%:*}" -e "inject=$call" "$SERVER" -p 0 -s epoll >"$TMP/out" 2>"$TMP/err" 3>&- || status=$?
+        grep -q INJECTED "$TMP/trace"
+        cat "$TMP/err"
+        [ "$status" = 1 ]
+        [ ! -s "$TMP/out" ]
+        grep -qx 'server: selector: No space left on device' "$TMP/err"
+    done
 }
 
 @test "with poll, the server serves its clients and stops on SIGTERM although the limit is below its list" {
@@ -173,6 +205,7 @@ fail_limit_call() {
     [ "$(grep -c RLIMIT_NOFILE "$TMP/trace")" = 1 ]
 }
 
+# bats test_tags=long
 @test "an idle client costs at most 96 bytes" {
     rule "an idle client costs its table entries and no buffer" "a buffer is allocated for each client" "chapter 6"
     idle_client_costs_at_most 96

@@ -77,6 +77,22 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     lacks_text "$TMP/afterwards" 'resume coroutine'
 }
 
+@test "a server that stops while accepting is paused does not watch the listener again" {
+    rule "after \"told to stop\", the server only closes what is open" "the pause ends, and the listener's coroutine begins to accept again" "chapter 7"
+    need_strace
+    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=accept,accept4 -e inject=accept,accept4:error=EMFILE)
+    start_server -v
+    wait_until 3 find_child
+    PIDS="$CHILD $PIDS"
+    start_client one connect wait
+    log_has 'accept: Too many open files; pause'
+    kill -TERM "$CHILD"
+    wait_until 3 has_exited "$SERVER_PID"
+    cat "$TMP/server.err"
+    sed '1,/told to stop/d' "$TMP/server.err" >"$TMP/afterwards"
+    lacks_text "$TMP/afterwards" 'epoll_ctl ADD'
+}
+
 @test "EPOLLOUT is watched only after a short write, until everything is sent" {
     rule "the server watches EPOLLOUT after a short write, and no longer than that" "EPOLLOUT stays armed, so every wait returns at once and the server spins" "chapter 4"
     start_server -v
@@ -247,6 +263,7 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
     next_client_works
 }
 
+# bats test_tags=long
 @test "an idle client costs at most two pages of its stack" {
     rule "an idle client costs the used pages of its stack and no buffer" "there is a buffer on each stack" "chapter 7"
     idle_client_costs_at_most $((2 * $(getconf PAGESIZE)))
@@ -254,6 +271,7 @@ mappings() { wc -l <"/proc/$SERVER_PID/maps"; }
 
 # The two servers are measured in turn, five times.  The smallest figure of each counts, because
 # other work on the machine only adds to the others.
+# bats test_tags=long
 @test "an echo costs at most 1.10 times the CPU of stage 04" {
     rule "a coroutine adds a few nanoseconds to each event" "swapcontext(), or an epoll_ctl() call for each wait" "chapter 7"
     need_plain_memory

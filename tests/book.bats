@@ -200,7 +200,7 @@ section() { awk -v title="## $2" '/^```/ { block = !block } /^## / && !block { o
     local before='' page
     grep -oE '\]\([a-z0-9-]+\.md\)' "$SRC/SUMMARY.md" | tr -d ']()' >"$FRESH/pages"
     for page in introduction setting-up 01-blocking 02-select 03-poll 04-epoll 05-kqueue 06-selector 07-nic-to-app 07-way-in \
-        07-way-back 07-being-the-card 07-frames 07-card-and-kernel 07-without-root journey contract claims instructors presenter errors system-calls glossary pitfalls \
+        07-way-back 07-being-the-card 07-frames 07-card-and-kernel 07-drops 07-without-root journey contract claims instructors presenter errors system-calls glossary pitfalls \
         emulation bsd nic beyond reading; do
         page=$(grep -nx "$page.md" "$FRESH/pages" | cut -d: -f1)
         [ -n "$page" ] || continue # a page that this edition does not have

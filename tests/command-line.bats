@@ -5,10 +5,14 @@ load support/helpers
 # server_refuses CODE TEXT OPTION...: the server exits with CODE.  The first line on stderr has TEXT, and the
 # usage follows it if CODE is 2.  Nothing is on stdout.
 server_refuses() {
-    local code=$1 text=$2 status=0
+    local code=$1 text=$2 status=0 pid
     shift 2
     # shellcheck disable=SC2086
-    "$SERVER" ${VARIANT_ARGS:-} "$@" >"$TMP/out" 2>"$TMP/err" 3>&- || status=$?
+    "$SERVER" ${VARIANT_ARGS:-} "$@" >"$TMP/out" 2>"$TMP/err" 3>&- &
+    pid=$!
+    PIDS="$pid $PIDS"
+    wait_until 5 has_exited "$pid"
+    wait "$pid" || status=$?
     cat "$TMP/err"
     [ "$status" = "$code" ]
     [ ! -s "$TMP/out" ]
@@ -137,6 +141,36 @@ EMULATION="a kqueue emulation over epoll\|proves nothing about a BSD kernel"
     done
 }
 
+@test "a call that fails at the start: one line names its error, exit code 1" {
+    rule "an error message names the error that happened" "the result of a call is not checked, so the server starts, or a later call fails with another error" "chapter 1"
+    need_strace
+    local calls='?pipe,?pipe2,?fcntl,?fcntl64,setsockopt,bind,listen' call status
+    # In stage 06, select() and poll() ask epoll about each descriptor, and go on if there is no epoll.
+    case $VARIANT in 06*) ;; *) calls="$calls,?epoll_create1,?epoll_ctl" ;; esac
+    WRAP=(strace -f -qq -o "$TMP/start" -e "trace=$calls")
+    start_server
+    # Which calls the server makes before it listens, and the number of each.  It also asks which descriptors
+    # are open (F_GETFD), and goes on if that fails.
+    awk '{ sub(/^[0-9]+ +/, ""); call = $0; sub(/\(.*/, "", call); number[call]++ }
+        !/F_GETFD/ { print call ":error=ENOSPC:when=" number[call] }' "$TMP/start" >"$TMP/calls"
+    [ "$(wc -l <"$TMP/calls")" -ge 4 ]
+    while read -r call; do
+        test_case "strace -e inject=$call"
+        status=0
+        # shellcheck disable=SC2086
+        strace -f -qq -o "$TMP/trace" -e "trace=${call%%:*}" -e "inject=$call" "$SERVER" ${VARIANT_ARGS:-} -p 0 >"$TMP/out" 2>"$TMP/err" 3>&- &
+        SERVER_PID=$!
+        PIDS="$SERVER_PID $PIDS" # it may start, and not stop on SIGTERM
+        wait_until 5 has_exited "$SERVER_PID"
+        wait "$SERVER_PID" || status=$?
+        cat "$TMP/out" "$TMP/err" "$TMP/trace"
+        [ "$status" = 1 ]
+        [ ! -s "$TMP/out" ]
+        [ "$(grep -v "$EMULATION" "$TMP/err" | grep -c .)" = 1 ]
+        grep -q '^server: .*: No space left on device' "$TMP/err"
+    done <"$TMP/calls"
+}
+
 @test "with stdout or stderr closed or full, the server still serves" {
     rule "the server serves even if its output cannot be written" "an error of printf() ends the server" "chapter 1"
     need_linux "for /dev/full"
@@ -185,7 +219,13 @@ accepts_connections() { (exec 9<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
         echo "$fd: $(readlink "/proc/$SERVER_PID/fd/$fd")"
         [ "$(readlink "/proc/$SERVER_PID/fd/$fd")" = /dev/null ]
     done
+    # Only 0 is closed: the server opens one descriptor for it, and no other.
+    WRAP=(bash -c 'exec "$@" <&-' -)
+    start_server
+    echo "$(fd_is_null | grep -c .) descriptors refer to /dev/null"
+    [ "$(fd_is_null | grep -c .)" = 1 ]
 }
+fd_is_null() { find "/proc/$SERVER_PID/fd" -lname /dev/null; }
 
 @test "a server that cannot open /dev/null in place of a closed descriptor does not start" {
     rule "the server's output never reaches a client" "the result of open() is ignored, so the next socket gets the lowest free number" "chapter 1"
@@ -296,6 +336,36 @@ os.execv(sys.argv[1], sys.argv[1:])')
     echo "the first line after the pipe has been read: $line"
     [[ $line =~ ^server:\ [0-9]+\ log\ lines\ dropped$ ]]
     exec 7>&-
+}
+
+# log_with_faults FAULTS: print what the server logs for two clients while writes to stderr fail.
+log_with_faults() {
+    test_case "SHIM_FAULTS=$1"
+    WRAP=(env "SHIM_FAULTS=$1" "LD_PRELOAD=$SHIM")
+    start_server -v
+    client echo a shutdown expect-eof
+    client echo a shutdown expect-eof
+    stop_server
+    grep -v "$EMULATION" "$TMP/server.err"
+}
+
+@test "-v: a line that was written in part is completed before any other, and then comes the number of dropped ones" {
+    rule "the log has complete lines only, and says how many are missing where they are missing" "a line is written into the middle of another, or before the number of dropped ones" "chapter 1"
+    need_shim
+    local first
+    first=$(log_with_faults none | head -n 1)
+    [ -n "$first" ]
+    # Only one byte of the first line is written.  Then three calls fail: for its rest, and again for its rest before
+    # each of the next two lines, which are dropped.
+    log_with_faults log:short=1+0,log:eagain=2+1-4 >"$TMP/lines"
+    head -n 4 "$TMP/lines"
+    [ "$(sed -n 1p "$TMP/lines")" = "$first" ]
+    [ "$(sed -n 2p "$TMP/lines")" = "server: 2 log lines dropped" ]
+    # The first line is dropped, and the second too, because there is no room for the number.
+    log_with_faults log:eagain=1+1-2 >"$TMP/lines"
+    head -n 4 "$TMP/lines"
+    [ "$(sed -n 1p "$TMP/lines")" = "server: 2 log lines dropped" ]
+    [ "$(grep -c dropped "$TMP/lines")" = 1 ]
 }
 
 @test "write() takes nothing of the line on stdout and reports no error: the message names no other error" {

@@ -24,6 +24,7 @@ load support/helpers
     client byte-by-byte "slowly, byte by byte" shutdown expect-eof
 }
 
+# bats test_tags=long
 @test "20 MB are echoed, every byte in its place" {
     rule "no byte of a long stream is lost, duplicated or out of order" "$SHORT_WRITE; or the next read overwrites bytes that are still to be sent; if the client times out: $ONE_READ" "chapter 2"
     start_server
@@ -303,6 +304,7 @@ wait_for_connections() { # 300 connections, or as many as the backlog takes: no 
     short_sleep 0.2
 }
 
+# bats test_tags=long
 @test "2000 connections leak no descriptor and no memory" {
     rule "after many connections the server has as many descriptors and as much memory as before" "the server does not release a client's descriptor or buffer" "chapter 1"
     need_plain_memory

@@ -164,6 +164,8 @@ wait_call() {
     client echo a echo b echo c shutdown expect-eof
     server_unaffected
     fault_was_injected
+    ! is_foreign || return 0
+    [ "$(grep -c -E ': (Cannot allocate|Out of) memory; clients wait until it succeeds$' "$TMP/server.err")" = 1 ]
 }
 
 @test "ECONNABORTED from accept" {
@@ -197,6 +199,23 @@ wait_call() {
     lacks_text "$TMP/server.err" 'not every client can be served'
 }
 
+@test "a hundred times no descriptor for accept(): one line, which names this error" {
+    rule "a shortage is reported once, by its own name" "shortages are counted among the errors of single connections" "chapter 1"
+    need_strace
+    need_ours
+    [ "${SERVER_KIND:-}" != sanitized ] || skip "a thread of the sanitizer sleeps, too; to run it: an ordinary build"
+    case $VARIANT in 01*) ;; *) skip "expected: this stage does not sleep while accepting is paused" ;; esac
+    # The pauses after the shortages take no time.
+    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=accept,accept4,nanosleep,clock_nanosleep -e inject=accept,accept4:error=EMFILE:when=1..100 -e inject=nanosleep,clock_nanosleep:retval=0)
+    start_server
+    find_server_under_strace
+    next_client_works
+    [ "$(grep -c 'accept.*INJECTED' "$TMP/trace")" = 100 ]
+    cat "$TMP/server.err"
+    [ "$(grep -c '^server: ' "$TMP/server.err")" = 1 ]
+    has_text "$TMP/server.err" '^server: accept: Too many open files; new clients wait$'
+}
+
 @test "ENFILE from every further accept: the server does not spin and serves its clients" {
     rule "a shortage may be system-wide and permanent" "the server calls accept() again and again" "chapter 2"
     need_strace
@@ -214,6 +233,30 @@ wait_call() {
     resume_client one
     client_succeeded one
     fault_was_injected
+}
+
+@test "while accepting is paused, the events of a client do not end the pause" {
+    rule "accept() is tried again after a pause or when a client has left, and not after each event" "the wait returns for another event, and the server accepts at once" "chapter 2"
+    need_strace
+    need_ours
+    need_linux "to read the time"
+    case $VARIANT in 01*) skip "expected: in this stage no event ends a pause" ;; esac
+    inject "accept,accept4:error=ENFILE:when=3+1"
+    local i echoes=()
+    for ((i = 0; i < 300; i++)); do echoes+=(echo "$i"); done
+    start_client one echo a print here wait "${echoes[@]}" print "done" wait
+    client_printed one here
+    local before after first calls
+    "$CLIENT" -t 5 "$PORT" connect # it stays in the backlog
+    wait_until 3 has_text "$TMP/trace" INJECTED
+    first=$(grep -c INJECTED "$TMP/trace")
+    read -r before _ </proc/uptime
+    resume_client one
+    client_printed one "done"
+    read -r after _ </proc/uptime
+    calls=$(($(grep -c INJECTED "$TMP/trace") - first))
+    echo "during 300 echoes in $((10#${after/./} - 10#${before/./})) hundredths of a second, accept() was called $calls times"
+    [ "$calls" -le $(((10#${after/./} - 10#${before/./}) / 10 + 3)) ]
 }
 
 @test "ENOBUFS and EAGAIN from send" {
@@ -253,6 +296,33 @@ wait_call() {
         *EINTR) lacks_text "$TMP/trace" nanosleep ;;
         esac
     done
+}
+
+@test "a server that has been told to stop does not pause after ENOBUFS" {
+    rule "the server stops within a second, although many clients have a pause each" "the server pauses for each client whose send() fails, and looks at the stop flag only afterwards" "chapter 2"
+    need_strace
+    need_ours
+    need_concurrent_clients
+    [ "${SERVER_KIND:-}" != sanitized ] || skip "a thread of the sanitizer sleeps, too; to run it: an ordinary build"
+    case $VARIANT in 01*) skip "expected: the signal handler of this stage ends the process" ;; esac
+    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=nanosleep,clock_nanosleep,sendto -e inject=sendto:error=ENOBUFS)
+    start_server
+    find_server_under_strace
+    start_client one connect print here wait send b print sent wait
+    client_printed one here
+    "$PROBE" -p "$SERVER_PID" 0 asleep
+    kill -STOP "$SERVER_PID"
+    resume_client one
+    client_printed one sent
+    kill -TERM "$SERVER_PID"
+    kill -CONT "$SERVER_PID"
+    STOPPED=yes
+    wait_until 3 has_exited "$SERVER_PID"
+    cat "$TMP/trace"
+    # select() and the selector may report the shutdown pipe before the client
+    case $VARIANT in 03* | 04* | 05* | 07*) fault_was_injected ;; esac
+    sed '1,/INJECTED/d' "$TMP/trace" >"$TMP/afterwards"
+    lacks_text "$TMP/afterwards" nanosleep
 }
 
 @test "ENOBUFS from every further send: the server does not spin, and stops on SIGTERM" {

@@ -196,9 +196,12 @@ fail_wait() {
             "the error is only logged" reported_once
         check "strace: each wait fails with $error" "no CPU is used" "the wait is repeated at once" uses_no_cpu
         check "strace: each wait fails with $error" "the server pauses after each, longer than after EINTR" \
-            "each error is treated as EINTR" waits_at_most_every_ms 50
+            "each error is treated as EINTR" waits_at_most_every_ms 20
         sigterm_ends_it "each wait fails with $error"
         [ "$(reports)" = 1 ]
+        sed '1,/--- SIGTERM/d' "$TMP/trace" >"$TMP/afterwards"
+        check "SIGTERM after: each wait fails with $error" "the server does not wait again" \
+            "the stop flag is not looked at after a wait that failed" lacks_text "$TMP/afterwards" INJECTED
     done
     fail_wait EBADF -v
     check "strace: each wait fails with EBADF" "one line on stderr says so, with -v" "reported each time" reported_once
@@ -260,6 +263,8 @@ accepts_again() {
         check "strace: each wait fails with $error" "little CPU is used" "the wait is repeated at once" uses_no_cpu
         check "strace: each wait fails with $error" "the server sleeps for a moment after each" "the wait is repeated at once" waits_seldom
         sigterm_ends_it "each wait fails with $error"
+        [ "$error" = EAGAIN ] || check "strace: each wait fails with EINTR" "nothing is reported" \
+            "a signal is taken for a failure of the server" lacks_text "$TMP/server.err" '^server: '
     done
 }
 
@@ -377,6 +382,16 @@ a_client_tells() { # WRITTEN EACH
     sort <"$TMP/output/log" | uniq -c | sort -n | tail -n 20
     return 1
 }
+stderr_is_open_once() {
+    local link stderr others=0
+    stderr=$(readlink "/proc/$SERVER_PID/fd/2")
+    for link in "/proc/$SERVER_PID/fd/"*; do
+        [ "${link##*/}" -le 2 ] || [ "$(readlink "$link")" != "$stderr" ] || others=$((others + 1))
+    done
+    [ -n "$stderr" ] && [ "$others" = 0 ] && return
+    echo "$others descriptors other than stderr refer to $stderr"
+    return 1
+}
 answered_f_twice() { [ "$(grep -c '^blocking$' "$TMP/output/said")" = 2 ]; }
 
 # unread KIND USER [stopped]: the whole story.
@@ -392,6 +407,8 @@ unread() {
     read -r written each <"$COUNTS"
     [ "$written" -gt "$ECHOES" ]
     start_with_output "$1" "$2" -v
+    check "$what" "of the descriptors, only stderr refers to it" \
+        "the server opens it once more and forgets one of the descriptors" stderr_is_open_once
     [ "${3:-}" != stopped ] || command_output s
     check "$what" "$ECHOES echoes are served" "write() to stderr blocks" pace "$ECHOES"
     check "$what" "no CPU is used" "the write is repeated at once" uses_no_cpu
@@ -741,6 +758,8 @@ copy_descriptor() {
         NEXT_SECONDS=1 check "strace: accept() fails 20 times with $error" "a client is served within a second" \
             "a pause after each error, or the server's end" next_client_works
         [ "$(grep -c INJECTED "$TMP/trace")" = 20 ] || { echo "the fault was not injected 20 times"; return 1; }
+        is_foreign || check "strace: accept() fails 20 times with $error" "nothing is reported" \
+            "every error of accept() treated as a shortage" lacks_text "$TMP/server.err" '^server: '
     done
 }
 
@@ -799,6 +818,8 @@ exec "$@"
 END
     WITHIN="unshare -n sh $TMP/within" check "-b 10.9.8.255, the broadcast address of a veth" \
         "one line that names it, exit 1" "bind() accepts it" refuses_to_listen 10.9.8.255
+    WITHIN="unshare -n" check "-b 255.255.255.255, without a route to it" \
+        "one line that names it, exit 1" "bind() accepts it, and connect() fails with ENETUNREACH" refuses_to_listen 255.255.255.255
 }
 
 @test "no memory to look up the address" {
@@ -864,6 +885,18 @@ need_namespace() {
     need_root "to create a network namespace"
     need ip "to set up the network" "install iproute2"
     unshare -n true 2>/dev/null || skip "cannot create a network namespace; to run it: CAP_SYS_ADMIN"
+}
+
+@test "a connect() that fails once is not taken for a sign of a broadcast address" {
+    rule "an address is refused only if SO_BROADCAST makes the difference" "each error of connect() is taken for EACCES" "chapter 1"
+    need_ours
+    need_strace
+    WRAP=(strace -f -qq -o "$TMP/trace" -e trace=connect -e inject=connect:error=EAGAIN:when=1) # connect(2): no port is free
+    check "strace: the first connect() fails with EAGAIN" "the server listens on 127.0.0.1" \
+        "each error of connect() is taken for EACCES" start_server
+    server_under_strace
+    grep -q INJECTED "$TMP/trace"
+    next_client_works
 }
 
 @test "a routing rule that refuses UDP is not taken for a broadcast address" {

@@ -476,6 +476,7 @@ answers() {
     [ "$status" = 2 ]
 }
 
+# bats test_tags=long
 @test "every case under valgrind: no wrong access, no leak" {
     rule "the table and the queues are freed, and no uninitialised byte is read" "a block or a queue that close() does not free" "chapter 5"
     [ -n "${LONG:-}" ] || skip "takes half a minute; to run it: make test-05 LONG=1"

@@ -125,7 +125,7 @@ try_bug() {
     rm -rf "$T/bug"
     cp -R "$stage" "$T/bug"
     rm -f "$T/bug/server"
-    (cd "$T/bug" && patch -s -p2 <"$COPY/tests/bugs/$name.patch" && make -s server) >"$T/log" 2>&1 || { cat "$T/log"; return 1; }
+    (cd "$T/bug" && patch -s -p2 <"$COPY/tests/bugs/$name.patch" && make_server .) >"$T/log" 2>&1 || { cat "$T/log"; return 1; }
     [ "$stage" != 06-selector ] || options='-s poll'
     run "$LADDER" -x -g "${digit%%-*}" -o "$options" -s "$T/state" "$T/bug/server" -p PORT
     echo "$name:"
@@ -160,7 +160,7 @@ try_change() {
     rm -f "$T/bug/server"
     sed "$change" 04-epoll/server.c >"$T/bug/server.c"
     ! cmp -s 04-epoll/server.c "$T/bug/server.c" || return 1
-    make -s -C "$T/bug" server
+    make_server "$T/bug"
     run "$LADDER" -x -g 4 -s "$T/state" "$T/bug/server" -p PORT
     echo "$change:"
     fails_at "$rung" "$*"
@@ -181,7 +181,7 @@ try_change() {
     rm -f "$T/bug/server"
     sed 's/^    client_set_interest(client, client->pending.*/    if (client->pending != NULL)\n        client_set_interest(client, INTEREST_WRITE);/' 04-epoll/server.c >"$T/bug/server.c"
     ! cmp -s 04-epoll/server.c "$T/bug/server.c" || return 1
-    make -s -C "$T/bug" server
+    make_server "$T/bug"
     for attempt in 1 2 3 4 5 6 7 8; do
         run "$LADDER" -x -g 4 -s "$T/state" "$T/bug/server" -p PORT
         [ "$status" -eq 0 ] || break
@@ -194,6 +194,23 @@ try_change() {
     LAB_PATIENCE=1 run "$LADDER" -g 0 "$WRONG" one-by-one PORT
     [ "$status" -eq 1 ]
     [ $((SECONDS - begin)) -lt 5 ]
+}
+
+# It takes a third of the time after which a server is given up that does something meanwhile.
+@test "a server that never listens is reported early, and one that starts slowly is not given up" {
+    [ -r /proc/self/status ] || skip "needs /proc, which says whether a process does something; to run it: Linux"
+    local begin=$SECONDS
+    printf '#!/bin/sh\nexec sleep 600\n' >"$T/sleeps"
+    printf '#!/bin/sh\nsh -c "while [ \\$(date +%%s) -lt %s ]; do :; done"\nexec "%s" none "$1"\n' "$(($(date +%s) + 7))" "$WRONG" >"$T/slow"
+    chmod +x "$T/sleeps" "$T/slow"
+    LAB_PATIENCE=2 run "$LADDER" -g 0 -r starts "$T/slow" PORT
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ $((SECONDS - begin)) -ge 5 ] # longer than it may do nothing, which is 4 s
+    begin=$SECONDS
+    LAB_PATIENCE=10 run "$LADDER" -g 0 -s "$T/state" "$T/sleeps" PORT
+    fails_at starts 'Connection refused'
+    [ $((SECONDS - begin)) -lt 32 ] # about 20; 40 is the limit of a server that does something
 }
 
 @test "the rung that failed last runs first, and the ones below it after that" {
@@ -216,7 +233,7 @@ try_change() {
     [[ $output == *'EINTR is not'* ]]
     cp -R 03-poll "$T/starter"
     awk -f tests/lab/cut.awk -v name=server.c tests/lab/tasks/03-poll/build/starter 03-poll/server.c >"$T/starter/server.c"
-    make -s -C "$T/starter" server
+    make_server "$T/starter"
     run "$LADDER" -x -g 3 -v -r starts "$T/starter/server" -p PORT
     echo "$output"
     [[ $output == *'A gap is still empty'* ]]

@@ -189,7 +189,7 @@ load support/lab
     done
     SERVER=$WRONG SERVER_ARGS=strlen run sh tests/commands/targets grade-04
     [ "$status" -eq 1 ]
-    [[ $output == *"see it       make see SERVER="* ]]
+    [[ $output == *$'\n'"  see it"$'\n'"make see SERVER="* ]]
     SERVER=$WRONG SERVER_ARGS=strlen run sh tests/commands/targets see
     [[ $output == *'client A sends "p"'* ]]
     [[ $output == *'stops at a zero byte'* ]]
@@ -203,7 +203,8 @@ load support/lab
     cp "$WRONG" "$T/it's mine" # a command with this name can be pasted into a shell
     SERVER="$T/it's mine" SERVER_ARGS=upper run sh tests/commands/targets grade-04
     [[ $output == *'received "HELLO"'* ]]
-    command=$(printf '%s\n' "$output" | sed -n '/^  see it/,$p' | sed 's/^  see it  *//; s/^  *//' | tr '\n' ' ')
+    # It is long, so it is on a line of its own, and not wrapped.
+    command=$(printf '%s\n' "$output" | sed -n '/^  see it$/{ n; p; }')
     echo "$command"
     eval "run $command"
     [[ $output == *'received "HELLO"'* ]]
@@ -302,17 +303,32 @@ sleeping_server() {
         case $(header "$task" Kind) in
         build) [ -f "$folder/starter" ] && [ "${task#*/}" = build ] ;;
         find) [ -f "$folder/bug.patch" ] && [ -f "$folder/see" ] && [ -f "$folder/check" ] ;;
-        extend) [ -f "$folder/solution.patch" ] && [ -f "$folder/see" ] && [ -f "$folder/check" ] ;;
+        extend)
+            [ -f "$folder/solution.patch" ] && [ -f "$folder/see" ] && [ -f "$folder/check" ]
+            file=$(header "$task" File) # to start with
+            grep -q "^+++ b/${task%/*}/${file:-server.c}\$" "$folder/solution.patch" || { echo "the solution leaves the file to start with unchanged"; return 1; }
+            ;;
         *) false ;;
         esac
-        if [ "$(header "$task" Kind)" = find ]; then # after success: the manual page
-            grep -q '[a-z_]([2-8])' "$folder/explanation"
-        fi
+        # After success: the manual page.
+        tr '\n' ' ' <"$folder/explanation" | grep -q '[a-z_]([2-8])' || { echo "the explanation names no manual page"; return 1; }
         for file in task hint1 hint2 hint3 explanation; do
             [ -s "$folder/$file" ]
             awk -v file="$folder/$file" 'length > 80 { print file ": over 80 columns: " $0; bad = 1 } END { exit bad }' "$folder/$file"
         done
     done
+}
+
+@test "the solution of each extension has 5 to 40 added lines, none of them over 100 columns" {
+    local patch added count=0
+    for patch in tests/lab/tasks/*/*/solution.patch; do
+        added=$(grep -v '^+++ ' "$patch" | grep -c '^+.')
+        echo "$added $patch"
+        [ "$added" -ge 5 ] && [ "$added" -le 40 ] || return 1
+        ! grep '^+' "$patch" | LC_ALL=C.UTF-8 awk 'length > 101 { print; long = 1 } END { exit !long }' || return 1
+        count=$((count + 1))
+    done
+    [ "$count" -ge 21 ] # three for each stage
 }
 
 @test "every section that an explanation names is in the book" {

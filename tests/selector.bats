@@ -160,6 +160,7 @@ END
     all_cases "$TMP/netbsd/test_selectors"
 }
 
+# bats test_tags=long
 @test "valgrind finds no invalid access and no leak" {
     [ -n "${LONG:-}" ] || skip "takes half a minute; to run it: make test-06 LONG=1"
     rule "nothing leaks, and no byte is read before it is written" "a pointer into a table that realloc() has moved" "chapter 6"
@@ -170,6 +171,7 @@ END
     [ -z "${LONG:-}" ] || all_cases "${watch[@]}" "$BUILT/test_selectors"
 }
 
+# bats test_tags=long
 @test "the sanitizers for addresses and undefined behaviour find nothing" {
     [ -n "${LONG:-}" ] || skip "takes half a minute; to run it: make test-06 LONG=1"
     rule "no access outside an array, and no overflow" "a timeout that is too long for its type" "chapter 6"

@@ -86,6 +86,27 @@ without_effect() {
     [ ! -s "$BATS_TEST_TMPDIR/out" ]
 }
 
+# Print FILE:LINE of each test that LONG=1 changes, because its body has one of these words, and of each with the
+# tag "long", with a + before the second kind.
+long_tests() { # FILE...
+    awk '
+        FNR == 1 { name = tag = "" }
+        /^# bats test_tags=long$/ { tag = "+"; next }
+        /^@test / { name = FILENAME ":" FNR; if (tag) print "+" name }
+        { tag = "" }
+        name != "" && /[$][{](LONG|BYTES|CHURN|THREADS|IDLE)[:}]|idle_client_costs_at_most|need_vm|record_journeys/ { print name; name = "" }
+        /^}/ { name = "" }' "$@"
+}
+@test "the tests that LONG=1 changes have the tag by which LONG=only chooses them" {
+    local files=("$ROOT"/tests/*.bats)
+    printf '%s\n' '# bats test_tags=long' '@test "a" {' '    true' '}' '@test "b" {' '    echo "${CHURN:-20}"' '}' >"$BATS_TEST_TMPDIR/example.bats"
+    [ "$(long_tests "$BATS_TEST_TMPDIR/example.bats" | sed 's,[^+].*/,,' | tr '\n' ' ')" = '+example.bats:2 example.bats:5 ' ]
+    long_tests "${files[@]}" | grep -v '/\(valgrind\|make-targets\|terminal\|shared-files\)\.bats:' >"$BATS_TEST_TMPDIR/all"
+    grep '^+' "$BATS_TEST_TMPDIR/all" | sed 's/^+//' | sort >"$BATS_TEST_TMPDIR/tagged"
+    grep -v '^+' "$BATS_TEST_TMPDIR/all" | sort | diff - "$BATS_TEST_TMPDIR/tagged"
+    [ "$(wc -l <"$BATS_TEST_TMPDIR/tagged")" -gt 10 ]
+}
+
 @test "no function is longer than 40 lines, no line than 100 columns" {
     local long
     long=$(awk 'FNR == 1 { start = 0 } /^\{/ { start = FNR }
@@ -110,6 +131,14 @@ without_effect() {
         case ${folder##*/} in 0[1-5]-*) (cd "$tmp/${folder##*/}" && ${CC:-cc} -O0 $also ./*.c -o server -pthread && [ -x server ]) ;; esac
     done
     rm -rf "$tmp"
+}
+
+# A compiler's a.out is easily added by accident.
+@test "the top level has the Makefile, seven stages, tests, book, and the usual files of a repository" {
+    cd "$ROOT"
+    git ls-files 2>/dev/null | grep . >"$BATS_TEST_TMPDIR/files" || skip "needs git, to list the files; to run it: a clone"
+    [ "$(cut -d / -f 1 "$BATS_TEST_TMPDIR/files" | LC_ALL=C sort -u | grep -v '^\.' | tr '\n' ' ')" = "$(echo 0?-*) CONTRIBUTING.md LICENSE Makefile README.md book tests " ]
+    [ "$(echo 0?-* | wc -w)" = 7 ]
 }
 
 # A built program is easily added by accident, and stays in the history.

@@ -47,3 +47,33 @@ calls_of_stage() {
         grep -qE "(^|[0-9])  +$call +[0-9]+/" "$TMP/report"
     done
 }
+
+# faults_happen INJECTOR: torture.c counts these faults as injected; a server that writes down which of its
+# calls fail must have met each of them.
+faults_happen() {
+    local fault call
+    "${CC:-cc}" -std=c11 -O2 -pthread -o "$TMP/witness" "$TESTS/programs/torture-witness.c"
+    for fault in accept:2:EMFILE accept:3+:ENFILE recvfrom:1:EINTR recvfrom:2:ENOMEM sendto:1:ENOBUFS \
+        malloc:3:ENOMEM recv:2:SHORT send:1:SHORT close:1:EIO; do
+        test_case "$1: $fault"
+        rm -f "$TMP/happened"
+        code=0
+        env -u SERVER_ARGS TORTURE="$1" WITNESS="$TMP/happened" FAULT="$fault" SERVER="$TMP/witness" \
+            "$TESTS/commands/torture" >"$TMP/report" 2>&1 3>&- || code=$?
+        cat "$TMP/report"
+        [ "$code" != 2 ] || return 1 # the server does not make so many calls
+        call=${fault%%:*}
+        grep -qx "$call ${fault##*:}" "$TMP/happened" || { cat "$TMP/happened"; echo "counted, but it has not happened: $fault"; return 1; }
+    done
+}
+
+@test "a fault that is counted has happened, as the server itself says" {
+    rule "what the torture run counts as injected, a call of the server has returned" "the fault is counted before it is injected, or in another process" "chapters 1 to 4"
+    need_ours
+    need_linux "it has been tried only there"
+    need_preload "$SHIM"
+    [ "$VARIANT" = 04-epoll ] || skip "to save time, because this test has a server of its own; to run it: make test STAGE=04 FILES=torture"
+    torture TORTURE=seccomp FAULT=accept:1:EMFILE >/dev/null # does seccomp(2) work here?
+    grep -q 'seccomp(2) cannot be used' "$TMP/report" || faults_happen seccomp || return 1
+    faults_happen preload
+}

@@ -334,26 +334,23 @@ seven() {
     [ "$(grep -c '^0[1-7]: 20 packets ' "$TMP/nobody")" = 7 ]
 }
 
-@test "an idle machine and a busy one: the server waits for the scheduler" {
+# The median of the scheduler's share is greater beside a program that always runs, on the same processor.
+scheduler_waits_longer_when_busy() {
+    local busy code=0
+    trace_server -n 200 --record "$TMP/idle" >"$TMP/out"
+    taskset -c 0 yes >/dev/null 3>&- &
+    busy=$!
+    trace_server -n 200 --record "$TMP/busy" >"$TMP/out" || code=1
+    kill $busy
+    trace compare "$TMP/idle" "$TMP/busy" >"$TMP/out"
+    cat "$TMP/out"
+    narrow "$TMP/out"
+    [ $code = 0 ] && LC_ALL=C awk '$1 == "scheduler" { exit !($3 > 1.15 * $2) }' "$TMP/out"
+}
+@test "an idle machine and a busy one: the server waits longer for the scheduler" {
     need_tracefs
     rule "recordings side by side, hop by hop" "" "chapter 7"
-    local busy waited=''
-    trace_server -n 20 --record "$TMP/idle" >"$TMP/out"
-    for _ in 1 2 3; do # other programs may have used the processor during the first run
-        # A program that uses all of its time on the processor of client and server.  It has a higher priority,
-        # because Linux runs a thread that has slept at once if it can, even on a busy processor.
-        taskset -c 0 yes >/dev/null 3>&- &
-        busy=$!
-        nice -n 19 "$TRACE" --server "$(traced)" -n 20 --record "$TMP/busy" >"$TMP/out" || { kill $busy; return 1; }
-        kill $busy
-        trace compare "$TMP/idle" "$TMP/busy" >"$TMP/out"
-        cat "$TMP/out"
-        waited=$(LC_ALL=C awk '$1 == "scheduler" { if ($3 > 500 && $3 > 2 * $2) print "yes"; exit }' "$TMP/out")
-        [ -z "$waited" ] || break
-        trace_server -n 20 --record "$TMP/idle" >"$TMP/again"
-    done
-    [ -n "$waited" ]
-    narrow "$TMP/out"
+    scheduler_waits_longer_when_busy || scheduler_waits_longer_when_busy || scheduler_waits_longer_when_busy # other work may have made the first run slow
     nothing_left
 }
 

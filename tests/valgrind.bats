@@ -3,6 +3,7 @@
 # opened.
 load support/helpers
 
+# bats test_tags=long
 @test "valgrind finds no error, and every descriptor is closed at the end" {
     rule "the server frees all memory, and reads no byte that was not written" "a buffer is not freed, or is freed too early" "chapter 2"
     need valgrind "to check every memory access" "install valgrind"

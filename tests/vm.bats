@@ -54,16 +54,19 @@ record_journeys() {
     grep -q '^vm: needs unxz .*apt-get install xz-utils' "$TMP/out"
 }
 
+# bats test_tags=long
 @test "e1000: journeys are complete from the card's interrupt on, and the call tree is recorded" {
     rule "the tracer follows a packet through a real network driver" "this kernel has other names for an event of hops.c, or the machine booted too slowly" "chapter 7"
     record_journeys e1000
 }
 
+# bats test_tags=long
 @test "virtio-net: journeys are complete from the card's interrupt on, and the call tree is recorded" {
     rule "the tracer follows a packet through a real network driver" "this kernel has other names for an event of hops.c, or the machine booted too slowly" "chapter 7"
     record_journeys virtio
 }
 
+# bats test_tags=long
 @test "interrupt threads, threaded NAPI, deferred interrupts: what scheduled NET_RX is named, and nothing is missing" {
     rule "NET_RX may be scheduled by an interrupt, a thread or a timer" "only a card's interrupt is expected" "chapter 7"
     need_vm
@@ -83,6 +86,7 @@ record_journeys() {
     grep -q "An interrupt without a handler's event scheduled this" "$TMP/deferred.one"
 }
 
+# bats test_tags=long
 @test "in a kernel that is locked down, the tracer gives the reason and shows six hops from the sockets" {
     rule "if the kernel does not let the tracer see events, the tracer gives the reason and shows what it can" "this kernel reports the lockdown with another errno, or in another folder, than missing() expects" "chapter 7"
     need_vm
@@ -96,4 +100,26 @@ record_journeys() {
     done
     ! grep 'not seen' "$TMP/lockdown" || return 1
     [ "$(tail -n 1 "$TMP/lockdown")" = 'exit code 0' ]
+}
+
+@test "trace drops in the distribution's kernel: at least nine kinds of lost packets, each with its reason" {
+    rule "trace drops takes the reasons from the kernel that runs" "another kernel prints the events in another form, or drops in another function" "chapter 7"
+    need_vm
+    local kind count=0
+    "$STAGE_07/vm/run" drops "$TMP/drops"
+    cat "$TMP/drops"
+    [ "$(tail -n 1 "$TMP/drops")" = 'exit code 0' ]
+    ! grep 'not seen' "$TMP/drops" || return 1
+    sed -n '/^KIND/,/^$/p' "$TMP/drops" >"$TMP/table"
+    for kind in "no-listener receive NO_SOCKET TcpOutRsts" "receive-buffer tcp PROTO_MEM TcpExtTCPRcvQDrop" \
+        "udp-buffer receive SOCKET_RCVBUFF UdpRcvbufErrors" "old-sequence tcp TCP_OLD_DATA TcpExtTCPDSACKOldSent" \
+        "bad-checksum receive TCP_CSUM TcpInCsumErrors" "wrong-mac receive OTHERHOST rx_otherhost_dropped" \
+        "wrong-address receive IP_INADDRERRORS IpInAddrErrors"; do
+        tr -s ' ' <"$TMP/table" | grep -qx "$kind" || { echo "this line is missing: $kind"; return 1; }
+    done
+    count=$(grep -c '^[a-z-]*  *\(receive\|tcp\)  *[A-Z]' "$TMP/table")
+    [ "$count" -ge 9 ]
+    # Linux 6.1 prints addresses, which drops looks up.
+    [ "$(grep -c '^  dropped by  [a-z0-9]*_[a-z0-9_]*$' "$TMP/drops")" -ge 9 ]
+    ! grep 'dropped by  not known' "$TMP/drops" || return 1
 }

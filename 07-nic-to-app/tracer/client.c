@@ -78,7 +78,7 @@ static void report(int to, char word, int number)
 
 /* What the two threads share. */
 static struct {
-    int fd;
+    int fd, answered[2];       /* the connection; a pipe, with a byte for each answer */
     struct turn *_Atomic turn; /* the present one */
     struct scope scope;        /* its tasks are the thread that reads, and the server's threads */
 } exchange;
@@ -92,6 +92,8 @@ static void *read_answers(void *unused)
         turn->reader = exchange.scope.tasks[0];
         turn->done_cpu = sched_getcpu();
         turn->done = run_now_ns();
+        if (write(exchange.answered[1], "", 1) != 1)
+            break;
     }
     _exit(1); /* The tracer takes this for a server that does not answer. */
 }
@@ -109,23 +111,29 @@ static bool all_asleep(void)
     return true;
 }
 
-/* Wait for the answer, and until every thread sleeps again: one that is awake is not woken. */
-static bool wait_for_answer(const struct turn *turn)
+/* Wait for the answer, and until every thread sleeps again: one that is awake is not woken.  The
+ * first wait uses no short timer: programming one costs 10 microseconds in some virtual machines,
+ * and the server would wait that long for this CPU. */
+static bool wait_for_answer(void)
 {
-    for (int looks = 0; looks < MAX_LOOKS; looks++) {
+    struct pollfd poller = {.fd = exchange.answered[0], .events = POLLIN};
+    int looks = 0;
+    char byte;
+
+    if (poll(&poller, 1, ANSWER_SECONDS * 1000) != 1 || read(poller.fd, &byte, 1) != 1)
+        return false;
+    while (looks++ < MAX_LOOKS && !all_asleep())
         client_pause();
-        if (turn->done != 0 && all_asleep())
-            return true;
-    }
-    exchange.scope.tasks[1] = 0;
-    return turn->done != 0;
+    if (looks > MAX_LOOKS)
+        exchange.scope.tasks[1] = 0;
+    return true;
 }
 
 static bool echo_all(size_t packets, struct turn *turn)
 {
     for (size_t i = 0; i < packets; i++) {
         exchange.turn = &turn[i];
-        if (!client_send(exchange.fd, &turn[i]) || !wait_for_answer(&turn[i]))
+        if (!client_send(exchange.fd, &turn[i]) || !wait_for_answer())
             return false;
     }
     return true;
@@ -140,7 +148,8 @@ static bool warm_up(struct target *target)
     pthread_t reader;
 
     exchange.turn = turn;
-    if (setsockopt(exchange.fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof none) == -1 ||
+    if (pipe(exchange.answered) == -1 ||
+        setsockopt(exchange.fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof none) == -1 ||
         pthread_create(&reader, NULL, read_answers, NULL) != 0 || !echo_all(WARM_UP - 1, turn))
         return false;
     target_threads(target, false, &exchange.scope);

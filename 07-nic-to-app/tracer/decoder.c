@@ -104,7 +104,7 @@ static void decode_places(const struct event_format *format, struct event *event
     }
 }
 
-/* The common fields have been the same eight bytes in every kernel. */
+/* The common fields have been the same eight bytes for many years. */
 static void decode_event(const struct decoder *decoder, int cpu, uint64_t ns,
                          const unsigned char *data, unsigned length, struct recording *recording)
 {

@@ -26,6 +26,7 @@ static void usage(FILE *stream)
           "       trace compare FILE FILE...     show two to seven recorded runs side by side\n"
           "       trace all [OPTION...]          the same for packets to the seven servers\n"
           "       trace explain [HOP]            explain a hop, or list all of them\n"
+          "       trace drops [-v | KIND...]     lose packets, and show where and why\n"
           "  -n N             follow N packets, and show how long each hop takes\n"
           "  --via PATH       the packet's path: lo, tap, gro or rps (default: lo)\n"
           "  --way WAY        follow the request (in), its echo (back) or both (default: in)\n"
@@ -243,6 +244,15 @@ static int parse_command(int argc, char **argv, const char *word[MAX_WORDS],
     return words;
 }
 
+/* `drops` is a program of its own, beside this one. */
+_Noreturn static void run_drops(char **argv)
+{
+    static char program[PATH_SIZE];
+
+    execv(path_beside(argv[0], "drops", program), argv + 1);
+    output_fail(program, strerror(errno));
+}
+
 int main(int argc, char **argv)
 {
     static char server[PATH_SIZE], last_resort[PATH_SIZE];
@@ -250,6 +260,8 @@ int main(int argc, char **argv)
     const char *const *value = options.value, *word[MAX_WORDS] = {NULL};
     struct plan *plan = &options.plan;
 
+    if (argc > 1 && strcmp(argv[1], "drops") == 0)
+        run_drops(argv);
     int words = parse_command(argc, argv, word, &command);
     options.output.only_one =
         plan->packets == 1 && (value['n'] != NULL || command != &commands[REPLAY]);

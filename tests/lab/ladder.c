@@ -165,6 +165,18 @@ static void print_wrapped(const char *label, const char *text)
     }
 }
 
+/* A command that is too long for its line is on the next one, and is not wrapped, so that it can be
+ * copied. */
+static void print_command(const char *label, const char *command)
+{
+    bool fits = (int)strlen(command) <= WIDTH - LABEL_WIDTH;
+
+    if (fits)
+        printf("%-*s%s\n", LABEL_WIDTH, label, command);
+    else
+        printf("%s\n%s\n", label, command);
+}
+
 static void report(const struct rung *failed, int passed, int total)
 {
     printf("%d of %d. The next rung, \"%s\", fails:\n", passed, total, failed->title);
@@ -176,7 +188,7 @@ static void report(const struct rung *failed, int passed, int total)
         print_wrapped("  in the book", causes[failed_cause].book);
     }
     if (example != NULL)
-        print_wrapped("  see it", example);
+        print_command("  see it", example);
 }
 
 /* For instructors: the whole table. */

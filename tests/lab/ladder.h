@@ -141,6 +141,10 @@ void server_listens(void); /* the first connection has succeeded */
 bool server_keep(void);
 #define START_PATIENCE 4 /* times patience_ms: a program may take a while to start */
 
+/* True if the server has been started and does nothing any more, so that it is no use to wait until
+ * it listens.  False if this system does not show what it does. */
+bool server_is_stuck(void);
+
 /* How the server ended, as a clause: "exit code 1".  NULL while it runs.  *by_signal becomes the
  * signal that ended it, or 0. */
 const char *server_end(int *by_signal);
@@ -194,6 +198,9 @@ long long now_ms(void);
 /* Connect; with a small receive buffer, the server soon has short writes. */
 struct peer *peer_connect(void);
 struct peer *peer_connect_small(void);
+/* On Linux, wait until the server's kernel has everything that was sent.  On a busy machine, even the
+ * loopback interface takes a moment. */
+void peer_wait_acknowledged(const struct peer *peer);
 void peer_close(struct peer *peer); /* with FIN */
 void peer_reset(struct peer *peer); /* with RST */
 void peer_shutdown(struct peer *peer);

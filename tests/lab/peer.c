@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -99,7 +100,7 @@ static struct peer *connect_peer(int receive_buffer)
     int error;
 
     while ((error = try_to_connect(peer, receive_buffer)) != 0) {
-        if (tries-- == 0 || server_end(NULL) != NULL)
+        if (tries-- == 0 || server_end(NULL) != NULL || (server_is_new && server_is_stuck()))
             fail(rung->silent, "Client %d could not connect: %s.", peer_count, strerror(error));
         close(peer->fd);
         nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
@@ -117,6 +118,18 @@ struct peer *peer_connect(void)
 struct peer *peer_connect_small(void)
 {
     return connect_peer(SMALL_RCVBUF);
+}
+
+void peer_wait_acknowledged(const struct peer *peer)
+{
+#ifdef __linux__
+    int left = 0;
+
+    for (int tries = 100; tries > 0 && ioctl(peer->fd, TIOCOUTQ, &left) == 0 && left > 0; tries--)
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+#else
+    (void)peer;
+#endif
 }
 
 void peer_close(struct peer *peer)
@@ -283,7 +296,10 @@ static void make_stream(const struct peer *peer, unsigned char *buffer, uint64_t
     while (length > 0) {
         uint64_t word = stream_word((uint64_t)(peer - peers), position / 8);
         size_t skip = (size_t)(position % 8), take = 8 - skip < length ? 8 - skip : length;
-        memcpy(buffer, (unsigned char *)&word + skip, take);
+        if (take == 8)
+            memcpy(buffer, &word, 8); /* a constant length needs no call */
+        else
+            memcpy(buffer, (unsigned char *)&word + skip, take);
         buffer += take;
         position += take;
         length -= take;

@@ -17,12 +17,16 @@
 #include <time.h>
 #include <unistd.h>
 #ifdef __linux__
+#include <ctype.h>
+#include <dirent.h>
 #include <sys/epoll.h>
 #endif
 
 #define MAX_WORDS 32
-#define SLOW_START_MS 150 /* a server that takes longer is used for several rungs */
-#define SPIN_PERCENT 2    /* a loop that spins gets at least this share, even of a busy CPU */
+#define SLOW_START_MS 150  /* a server that takes longer is used for several rungs */
+#define IDLE_START_MS 2000 /* a server that does nothing at all for so long will not listen later */
+#define LOOK_MS 100        /* how often to look whether it does something */
+#define SPIN_PERCENT 2     /* a loop that spins gets at least this share, even of a busy CPU */
 
 char **server_words;
 bool server_logs;
@@ -156,12 +160,102 @@ static bool has_printed_port(void)
     return port_number != 0;
 }
 
+#ifdef __linux__
+/* Call visit() for each entry of a folder of /proc whose name is a number. */
+static void for_each_number(const char *folder, void (*visit)(const char *path, void *data),
+                            void *data)
+{
+    char path[64];
+    struct dirent *entry;
+    DIR *list = opendir(folder);
+
+    while (list != NULL && (entry = readdir(list)) != NULL) {
+        if (!isdigit((unsigned char)entry->d_name[0]))
+            continue;
+        snprintf(path, sizeof path, "%.30s/%.20s", folder, entry->d_name);
+        visit(path, data);
+    }
+    if (list != NULL)
+        closedir(list);
+}
+
+struct activity {
+    unsigned long long sum; /* changes when a thread runs, starts or ends */
+    bool can_run;           /* a thread runs, waits for a CPU or waits for a disk */
+};
+
+/* Each time that a thread stops to run, the kernel counts a context switch. */
+static void add_thread(const char *path, void *data)
+{
+    struct activity *activity = data;
+    unsigned long long switches;
+    char name[80], line[256], state;
+
+    snprintf(name, sizeof name, "%.60s/status", path);
+    FILE *file = fopen(name, "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "State: %c", &state) == 1)
+            activity->can_run |= strchr("RD", state) != NULL;
+        if (sscanf(line, "voluntary_ctxt_switches: %llu", &switches) == 1 ||
+            sscanf(line, "nonvoluntary_ctxt_switches: %llu", &switches) == 1)
+            activity->sum += switches;
+    }
+    if (file != NULL)
+        fclose(file);
+    activity->sum += 1ULL << 40;
+}
+
+/* Add a process if it is one of the server's: the server may be a script that starts another. */
+static void add_process(const char *path, void *data)
+{
+    char name[80], line[512] = "";
+    int parent = 0, group = 0;
+
+    snprintf(name, sizeof name, "%.60s/stat", path);
+    FILE *file = fopen(name, "r");
+    const char *text = file != NULL ? fgets(line, sizeof line, file) : NULL;
+    if (file != NULL)
+        fclose(file);
+    if (text == NULL || (text = strrchr(line, ')')) == NULL ||
+        sscanf(text, ") %*c %d %d", &parent, &group) != 2)
+        return;
+    if (group != (int)server_pid && parent != (int)server_pid)
+        return;
+    snprintf(name, sizeof name, "%.60s/task", path);
+    for_each_number(name, add_thread, data);
+}
+
+/* A program that starts slowly, on a busy machine too, runs now and then, or waits for a CPU or a
+ * disk.  This one does not: none of its threads has run for IDLE_START_MS. */
+bool server_is_stuck(void)
+{
+    static struct activity before;
+    static long long looked, changed;
+    long long now = now_ms();
+    struct activity activity = {0, false};
+
+    if (now - looked < LOOK_MS)
+        return false;
+    looked = now;
+    for_each_number("/proc", add_process, &activity);
+    if (activity.can_run || activity.sum == 0 || activity.sum != before.sum || changed < started)
+        changed = now;
+    before = activity;
+    return now - changed >= IDLE_START_MS * (long long)patience_ms / 1000;
+}
+#else
+bool server_is_stuck(void)
+{
+    return false;
+}
+#endif
+
 static void wait_for_port(void)
 {
     char line[100];
 
     for (int tries = START_PATIENCE * patience_ms / 2; !has_printed_port(); short_sleep()) {
-        if (server_end(NULL) == NULL && tries-- > 0)
+        if (server_end(NULL) == NULL && !server_is_stuck() && tries-- > 0)
             continue;
         if (first_line(output, line, sizeof line))
             fail(NO_ADDRESS, "Its first line is \"%s\".", line);

@@ -23,7 +23,10 @@
 #define WARM_UP_BYTES 24000000
 #define GREEDY_BYTES 16000000
 #define QUEUED_BYTES 2000000 /* more than 16 full reads */
-#define MOST_READS 24        /* before another client is served; our stages make 16 */
+
+/* Reads from one client before another is served.  Our stages make 16, or 32 if they are suspended
+ * in the middle of a turn and the same client is first in the next one. */
+#define MOST_READS 40
 
 /* ---- the likely causes ---- */
 
@@ -434,6 +437,7 @@ static void greedy(struct peer *a, struct peer *b)
     server_suspend();
     stream_fill(a, begin + GREEDY_BYTES);
     peer_send(b, "served");
+    peer_wait_acknowledged(b);
     long before = server_log_count(" recv ", 0, NULL);
     server_resume();
     peer_expect(b, "served");
@@ -1047,7 +1051,7 @@ const struct rung rungs[] = {
     {.name = "edge-greedy",
      .title = "with -e, a client that sends much",
      .test = "While the server is suspended, A sends what fits, then B \"served\".",
-     .expected = "At most 24 reads from A come before the first from B.",
+     .expected = "At most 40 reads from A come before the first from B.",
      .run = run_edge_greedy,
      .silent = EDGE_STARVES,
      .stages = "45",

@@ -12,12 +12,14 @@
 #define _NETBSD_SOURCE
 #endif
 
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
+#include <unistd.h>
 #if __has_include(<sys/epoll.h>)
 #include <sys/epoll.h>
 #endif
@@ -34,6 +36,8 @@ void *unit_malloc(size_t size);
 void *unit_calloc(size_t count, size_t size);
 void *unit_realloc(void *old, size_t size);
 void unit_free(void *old);
+int unit_close(int fd);
+int unit_fcntl(int fd, int command, ...); /* F_GETFD, F_SETFD and F_GETFL */
 int unit_fstat(int fd, struct stat *status);
 int unit_clock_gettime(clockid_t clock, struct timespec *now);
 int unit_poll(struct pollfd *list, nfds_t count, int ms);
@@ -59,6 +63,8 @@ int unit_kevent(int queue, const struct kevent *changes, kevent_count nchanges,
 #define calloc(count, size) unit_calloc(count, size)
 #define realloc(old, size) unit_realloc(old, size)
 #define free(old) unit_free(old)
+#define close unit_close /* this also renames the member of struct selector_backend, everywhere */
+#define fcntl(...) unit_fcntl(__VA_ARGS__)
 #define fstat(fd, status) unit_fstat(fd, status)
 #define clock_gettime(clock, now) unit_clock_gettime(clock, now)
 #define poll(list, count, ms) unit_poll(list, count, ms)

@@ -4,12 +4,15 @@
  * DYLD_INSERT_LIBRARIES.
  *
  * The environment variable SHIM_FAULTS is a comma-separated list of faults.  Each names the calls
- * that it affects: number FIRST, and from then on every STEPth call; STEP 0 means FIRST only.  Each
- * fault counts its calls separately, for the whole process.
+ * that it affects: number FIRST, and from then on every STEPth call; STEP 0 means FIRST only, and
+ * FIRST+STEP-LAST means none after number LAST.  Each fault counts its calls separately, for the
+ * whole process.
  *   recv:short=FIRST+STEP      receive at most one byte
  *   send:short=FIRST+STEP      send at most one byte
  *   send:eagain=FIRST+STEP     send nothing and fail with EAGAIN
  *   send:enobufs=FIRST+STEP    send nothing and fail with ENOBUFS
+ *   log:short=FIRST+STEP       write at most one byte to stderr
+ *   log:eagain=FIRST+STEP      write nothing to stderr and fail with EAGAIN
  *   malloc:enomem=FIRST+STEP   malloc and realloc fail with ENOMEM.  Only requests of MIN_REQUEST
  *                              bytes or more, after the first accept(), are counted.
  *   pthread_create:eagain=FIRST+STEP   fail with EAGAIN
@@ -34,6 +37,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
@@ -103,12 +107,13 @@ static void note_hit(void)
 static bool is_affected(const char *fault, atomic_long *counter)
 {
     const char *list = getenv("SHIM_FAULTS"), *entry = list != NULL ? strstr(list, fault) : NULL;
-    long first, step = 0;
+    long first, step = 0, last = LONG_MAX;
 
-    if (entry == NULL || sscanf(entry + strlen(fault), "=%ld+%ld", &first, &step) < 1)
+    if (entry == NULL || sscanf(entry + strlen(fault), "=%ld+%ld-%ld", &first, &step, &last) < 1)
         return false;
     long call = atomic_fetch_add(counter, 1) + 1;
-    bool hit = call == first || (step > 0 && call > first && (call - first) % step == 0);
+    bool hit =
+        call == first || (step > 0 && call > first && call <= last && (call - first) % step == 0);
     if (hit)
         note_hit();
     return hit;
@@ -313,10 +318,25 @@ DEFINE(ssize_t, read, (int fd, void *buffer, size_t size))
     return REAL(read)(fd, buffer, is_socket(fd) ? recv_size(size) : size);
 }
 
+/* The server's log.  Returns what the call returns. */
+static ssize_t write_to_stderr(const void *data, size_t size)
+{
+    static atomic_long eagain_calls, short_calls;
+    bool is_short = is_affected("log:short", &short_calls);
+
+    if (is_affected("log:eagain", &eagain_calls)) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return REAL(write)(STDERR_FILENO, data, is_short && size > 1 ? 1 : size);
+}
+
 DEFINE(ssize_t, write, (int fd, const void *data, size_t size))
 {
     if (tortured("write"))
         return -1;
+    if (fd == STDERR_FILENO)
+        return write_to_stderr(data, size);
     bool sends = is_socket(fd);
     if (sends && send_fails())
         return -1;

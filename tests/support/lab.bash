@@ -25,19 +25,27 @@ setup() {
 }
 teardown() { rm -rf "$T"; }
 
+# Every copy keeps the times of the files (-p), so that make does not build again what is built already: the
+# servers and the tools are copied too.
 copy_to() {
-    local stage
-    mkdir -p "$1/tests/programs"
-    cp "$ROOT/Makefile" "$ROOT/README.md" "$1"
-    cp -R "$ROOT/tests/commands" "$ROOT/tests/support" "$1/tests"
-    cp "$ROOT"/tests/programs/Makefile "$ROOT"/tests/programs/*.[ch] "$1/tests/programs"
-    cp -R "$ROOT/tests/lab" "$ROOT/tests/bugs" "$1/tests"
+    local stage file
+    mkdir -p "$1/tests/programs" "$1/tests/build"
+    cp -p "$ROOT/Makefile" "$ROOT/README.md" "$1"
+    cp -Rp "$ROOT/tests/commands" "$ROOT/tests/support" "$1/tests"
+    cp -p "$ROOT"/tests/programs/Makefile "$ROOT"/tests/programs/*.[ch] "$1/tests/programs"
+    cp -Rp "$ROOT/tests/lab" "$ROOT/tests/bugs" "$1/tests"
+    for file in client probe wrong ladder; do
+        [ ! -x "$ROOT/tests/build/$file" ] || cp -p "$ROOT/tests/build/$file" "$1/tests/build"
+    done
     for stage in "$ROOT"/0*-*; do
         mkdir "$1/${stage##*/}"
-        cp "$stage"/*.[ch] "$stage/Makefile" "$1/${stage##*/}"
-        [ ! -d "$stage/linux" ] || cp -R "$stage/linux" "$1/${stage##*/}"
+        cp -p "$stage"/*.[ch] "$stage/Makefile" "$1/${stage##*/}"
+        [ ! -d "$stage/linux" ] || cp -Rp "$stage/linux" "$1/${stage##*/}"
+        [ ! -x "$stage/server" ] || cp -p "$stage/server" "$1/${stage##*/}"
     done
 }
+# make_server FOLDER [VARIABLE=VALUE]...: build its server.
+make_server() { make -s -C "$1" server "${@:2}"; }
 why_not() { sh tests/commands/targets stages | sed -n "s/^$1 *//p"; }
 can_run() { [ -z "$(why_not "$1")" ]; }
 all_tasks() { for file in tests/lab/tasks/*/*/task; do file=${file#tests/lab/tasks/}; echo "${file%/task}"; done; }
