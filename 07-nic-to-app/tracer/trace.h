@@ -166,8 +166,12 @@ struct socket_line {
     unsigned port, peer_port, state;
     unsigned long inode;
 };
-/* Call `work` for each TCP socket in this network namespace. */
-void for_each_socket(void (*work)(void *, const struct socket_line *), void *argument);
+struct socket_table {
+    FILE *file; /* NULL at first */
+    size_t next;
+};
+/* Read the next TCP socket of this network namespace.  False: there is none. */
+bool next_socket(struct socket_table *table, struct socket_line *line);
 
 /* Sockets in other network namespaces, and at other addresses, may use the same port.  A connection
  * is the server's if its addresses and ports are in the table of this namespace, which is also the
@@ -188,7 +192,6 @@ struct connections {
     struct connection list[MAX_CONNECTIONS];
     size_t count, added;
     uint64_t learned;          /* the events before this time have been taken note of */
-    unsigned other_state;      /* of a connection that is open and not established */
     size_t drops[MAX_REASONS]; /* for each of the kernel's reasons to drop a packet */
 };
 
@@ -204,7 +207,7 @@ size_t connections_packets(const struct connections *connections);
  * in the recording, because they end searches.  To be called after recording_finish(). */
 void connections_mark(struct connections *connections, struct recording *recording, size_t packets);
 /* Name the state of a connection to the server that is open and not established, or NULL. */
-const char *connections_other_state(struct connections *connections);
+const char *connections_other_state(const struct connections *connections);
 
 /* ---- target.c: the server that is traced: started by the tracer, or found by its port ---- */
 
