@@ -22,25 +22,25 @@ static uint64_t key_of_hex(const char *hex)
 
 /* A line is "12: 0100007F:15BE 0200007F:9C40 01 ..."; after the state come queues, times and the
  * user. */
-void for_each_socket(void (*work)(void *, const struct socket_line *), void *argument)
+bool next_socket(struct socket_table *table, struct socket_line *line)
 {
-    static const char *const tables[] = {"/proc/net/tcp", "/proc/net/tcp6"};
+    static const char *const names[] = {"/proc/net/tcp", "/proc/net/tcp6"};
     char text[512], local[33], peer[33];
-    struct socket_line line;
 
-    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
-        FILE *file = fopen(tables[i], "re");
-        while (file != NULL && fgets(text, sizeof text, file) != NULL) {
-            if (sscanf(text, "%*d: %32[^:]:%x %32[^:]:%x %x %*s %*s %*s %*s %*s %lu", local,
-                       &line.port, peer, &line.peer_port, &line.state, &line.inode) != 6)
-                continue;
-            line.local = key_of_hex(local);
-            line.peer = key_of_hex(peer);
-            work(argument, &line);
+    while (table->file != NULL || table->next < sizeof names / sizeof *names) {
+        if (table->file == NULL) {
+            table->file = fopen(names[table->next++], "re");
+        } else if (fgets(text, sizeof text, table->file) == NULL) {
+            fclose(table->file);
+            table->file = NULL;
+        } else if (sscanf(text, "%*d: %32[^:]:%x %32[^:]:%x %x %*s %*s %*s %*s %*s %lu", local,
+                          &line->port, peer, &line->peer_port, &line->state, &line->inode) == 6) {
+            line->local = key_of_hex(local);
+            line->peer = key_of_hex(peer);
+            return true;
         }
-        if (file != NULL)
-            fclose(file);
     }
+    return false;
 }
 
 /* ---- learning ---- */
@@ -71,10 +71,8 @@ static struct connection *add(struct connections *connections, const struct even
 /* The table has the server's socket or, for a while after its end, that of a client on this
  * machine.  If ours listens at all addresses, another server at one of them has the connections to
  * that one. */
-static void compare(void *argument, const struct socket_line *line)
+static void compare(struct connections *connections, const struct socket_line *line)
 {
-    struct connections *connections = argument;
-
     for (size_t i = 0; i < connections->count; i++) {
         struct connection *connection = &connections->list[i];
         if (connection->owner == NOT_OURS)
@@ -105,13 +103,16 @@ static void decide_by_reader(struct connection *connection)
 
 static void decide(struct connections *connections)
 {
+    struct socket_table table = {0};
+    struct socket_line line;
     bool undecided = false;
 
     for (size_t i = 0; i < connections->count; i++)
         undecided |= connections->list[i].owner == UNDECIDED;
     if (!undecided)
         return;
-    for_each_socket(compare, connections);
+    while (next_socket(&table, &line))
+        compare(connections, &line);
     for (size_t i = 0; i < connections->count; i++)
         if (connections->list[i].owner == UNDECIDED)
             decide_by_reader(&connections->list[i]);
@@ -219,25 +220,21 @@ void connections_mark(struct connections *connections, struct recording *recordi
     }
 }
 
-static void look_for_other_state(void *argument, const struct socket_line *line)
-{
-    struct connections *connections = argument;
-
-    if (line->port == connections->port && line->inode != 0 && line->state != ESTABLISHED &&
-        line->state != LISTENING &&
-        (connections->address == 0 || line->local == connections->address))
-        connections->other_state = line->state;
-}
-
-const char *connections_other_state(struct connections *connections)
+const char *connections_other_state(const struct connections *connections)
 {
     static const char *const names[] = {NULL,         NULL,        "SYN_SENT",  "SYN_RECV",
                                         "FIN_WAIT1",  "FIN_WAIT2", "TIME_WAIT", "CLOSE",
                                         "CLOSE_WAIT", "LAST_ACK",  NULL,        "CLOSING"};
+    struct socket_table table = {0};
+    struct socket_line line;
+    const char *state = NULL;
 
-    for_each_socket(look_for_other_state, connections);
-    return connections->other_state < sizeof names / sizeof *names ? names[connections->other_state]
-                                                                   : NULL;
+    while (next_socket(&table, &line))
+        if (line.port == connections->port && line.inode != 0 &&
+            line.state < sizeof names / sizeof *names && names[line.state] != NULL &&
+            (connections->address == 0 || line.local == connections->address))
+            state = names[line.state];
+    return state;
 }
 
 #endif

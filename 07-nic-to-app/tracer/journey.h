@@ -55,7 +55,6 @@ void recording_note(struct recording *recording, const char *format, ...);
 /* Add a thread, if there is room; and its name, or NULL. */
 void recording_add_thread(struct recording *recording, int pid, const char *name);
 const char *recording_thread(const struct recording *recording, int pid);
-void recording_free(struct recording *recording);
 bool recording_write(const struct recording *recording, FILE *stream);
 /* False: the text is not a recording, or a damaged one; `problem` names the line and the reason. */
 bool recording_read(struct recording *recording, FILE *stream, char *problem, size_t size);

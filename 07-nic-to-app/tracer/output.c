@@ -173,7 +173,6 @@ int trace_with_best_source(const struct plan *plan, const char *last_resort,
         signal(SIGTERM, SIG_DFL);
         return report(result, &all, why, output);
     }
-    recording_free(recording);
     show_text(0, "%s", why);
     show_text(
         0, "Next best: what the sockets of an unprivileged user show. The packets go over lo, to "

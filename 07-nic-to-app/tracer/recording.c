@@ -71,12 +71,6 @@ void recording_drop_before(struct recording *recording, uint64_t ns)
     recording->count = recording->sorted = kept;
 }
 
-void recording_free(struct recording *recording)
-{
-    free(recording->events);
-    *recording = (struct recording){0};
-}
-
 void recording_note(struct recording *recording, const char *format, ...)
 {
     va_list values;

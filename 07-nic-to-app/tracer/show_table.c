@@ -107,11 +107,6 @@ bool show_begins_box(int hop, int *box)
     return begins;
 }
 
-static void show_box_title(const char *title)
-{
-    show_text(0, "%s[%s]%s", colour.bold, title, colour.off);
-}
-
 /* What follows, and the names of the columns. */
 static void show_head(const struct journey *journey, size_t count, const char *names)
 {
@@ -238,7 +233,7 @@ static void show_hops(const struct journey *journey, bool whys)
             continue;
         if (show_begins_box(hop, &box)) {
             fputs(whys ? "\n" : "", stdout);
-            show_box_title(show_box(journey, hops[hop].box));
+            show_text(0, "%s[%s]%s", colour.bold, show_box(journey, hops[hop].box), colour.off);
         }
         if (journey->at[hop] != NULL)
             show_hop(journey, (enum hop)hop, whys);
@@ -323,7 +318,9 @@ static void show_percentiles(const struct table *table)
         if (line->row == ROW_WHOLE)
             putchar('\n');
         else if (show_begins_box(line->row, &box))
-            show_box_title(show_box(journeys_typical(journeys, line->back), hops[line->row].box));
+            show_text(0, "%s[%s]%s", colour.bold,
+                      show_box(journeys_typical(journeys, line->back), hops[line->row].box),
+                      colour.off);
         show_text(0, "  %-24s %6zu %9s %9s %9s",
                   line->row == ROW_WHOLE ? "first to last"
                   : at->event != NULL    ? at->event

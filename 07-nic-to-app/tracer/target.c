@@ -128,33 +128,28 @@ void target_stop(const struct target *target)
  * several (SO_REUSEPORT), and connections, because a server that forks may close the listener in
  * its children. */
 struct sockets {
-    uint64_t address; /* 0: all */
-    unsigned port;
     bool found; /* a listener */
     unsigned long inode[MAX_SOCKETS];
     size_t count;
 };
 
-static void add_socket(void *argument, const struct socket_line *line)
-{
-    struct sockets *sockets = argument;
-    bool listens = line->state == LISTENING;
-
-    if (line->port != sockets->port || (!listens && line->state != ESTABLISHED) ||
-        (line->local != sockets->address && (listens || sockets->address != 0)))
-        return;
-    sockets->found |= listens;
-    if (sockets->count < MAX_SOCKETS)
-        sockets->inode[sockets->count++] = line->inode;
-}
-
 /* A listener on this address takes precedence over one on the wildcard address, which then becomes
  * the target's address. */
 static struct sockets find_sockets(struct target *target)
 {
-    struct sockets sockets = {.address = target->address, .port = target->port};
+    struct sockets sockets = {.found = false};
+    struct socket_table table = {0};
+    struct socket_line line;
 
-    for_each_socket(add_socket, &sockets);
+    while (next_socket(&table, &line)) {
+        bool listens = line.state == LISTENING;
+        if (line.port != target->port || (!listens && line.state != ESTABLISHED) ||
+            (line.local != target->address && (listens || target->address != 0)))
+            continue;
+        sockets.found |= listens;
+        if (sockets.count < MAX_SOCKETS)
+            sockets.inode[sockets.count++] = line.inode;
+    }
     if (sockets.found || target->address == 0)
         return sockets;
     target->address = 0;

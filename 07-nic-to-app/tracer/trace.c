@@ -233,7 +233,6 @@ static int parse_command(int argc, char **argv, const char *word[MAX_WORDS],
     int words = parse_words(argc, argv, word);
 
     words -= words > 0;
-
     parse_values();
     *command = find_command(word[0]);
     check_options(*command);
@@ -245,15 +244,6 @@ static int parse_command(int argc, char **argv, const char *word[MAX_WORDS],
     return words;
 }
 
-/* `drops` is a program of its own, beside this one. */
-_Noreturn static void run_drops(char **argv)
-{
-    static char program[PATH_SIZE];
-
-    execv(path_beside(argv[0], "drops", program), argv + 1);
-    output_fail(program, strerror(errno));
-}
-
 int main(int argc, char **argv)
 {
     static char server[PATH_SIZE], last_resort[PATH_SIZE];
@@ -261,8 +251,10 @@ int main(int argc, char **argv)
     const char *const *value = options.value, *word[MAX_WORDS] = {NULL};
     struct plan *plan = &options.plan;
 
-    if (argc > 1 && strcmp(argv[1], "drops") == 0)
-        run_drops(argv);
+    if (argc > 1 && strcmp(argv[1], "drops") == 0) { /* a program of its own, beside this one */
+        execv(path_beside(argv[0], "drops", server), argv + 1);
+        output_fail(server, strerror(errno));
+    }
     int words = parse_command(argc, argv, word, &command);
     options.output.only_one =
         plan->packets == 1 && (value['n'] != NULL || command != &commands[REPLAY]);

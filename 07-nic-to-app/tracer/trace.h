@@ -105,12 +105,29 @@ void decoder_page(const struct decoder *decoder, int cpu, const unsigned char *p
 bool instance_create(char path[INSTANCE_PATH], char why[WHY_SIZE]);
 void instance_remove(const char *path);
 
+/* ---- paths.c: the network that a packet takes: created for one run, and removed with it ---- */
+
+struct path {
+    enum via via;
+    char server_address[INET6_ADDRSTRLEN];
+    char device[NAME_SIZE];
+    int netns; /* a network namespace; -1: that of the tracer */
+    int tap;   /* the card's end of a TAP device, or -1 */
+    int cpu;   /* for the server and the client; -1: any */
+};
+
+/* Create the network.  `one_cpu`: client and server share CPU 0, if this process may use it.  False: this is not possible here, and `why` says so in one sentence. */
+bool path_open(struct path *path, enum via via, bool one_cpu, char why[WHY_SIZE]);
+void path_close(const struct path *path);
+/* What kind of device this is. */
+enum via device_kind(const char *device);
+/* To be called in a child process, before it opens a socket, for the path's namespace. */
+bool path_enter(const struct path *path);
+
 /* ---- tracer.c: the kernel's tracepoints: enable them for one run, and read their events ---- */
 
 #define MAX_TASKS 24 /* threads that a filter can name by number */
 #define MAX_NAMES 24 /* and by name */
-
-struct path;
 
 /* What a run traces.  Events of other programs are not written. */
 struct scope {
@@ -138,26 +155,6 @@ void tracer_drain(struct tracer *tracer, struct recording *recording);
 uint64_t tracer_lost(const struct tracer *tracer);
 void tracer_close(struct tracer *tracer);
 
-/* ---- paths.c: the network that a packet takes: created for one run, and removed with it ---- */
-
-struct path {
-    enum via via;
-    char server_address[INET6_ADDRSTRLEN];
-    char device[NAME_SIZE];
-    int netns; /* a network namespace; -1: that of the tracer */
-    int tap;   /* the card's end of a TAP device, or -1 */
-    int cpu;   /* for the server and the client; -1: any */
-};
-
-/* Create the network.  `one_cpu`: client and server share CPU 0, if this process may use it.
- * False: this is not possible here, and `why` says so in one sentence. */
-bool path_open(struct path *path, enum via via, bool one_cpu, char why[WHY_SIZE]);
-void path_close(const struct path *path);
-/* What kind of device this is. */
-enum via device_kind(const char *device);
-/* To be called in a child process, before it opens a socket, for the path's namespace. */
-bool path_enter(const struct path *path);
-
 /* ---- connections.c ----
  * The connections on the server's port, and which of them are the server's. */
 
@@ -169,8 +166,12 @@ struct socket_line {
     unsigned port, peer_port, state;
     unsigned long inode;
 };
-/* Call `work` for each TCP socket in this network namespace. */
-void for_each_socket(void (*work)(void *, const struct socket_line *), void *argument);
+struct socket_table {
+    FILE *file; /* NULL at first */
+    size_t next;
+};
+/* Read the next TCP socket of this network namespace.  False: there is none. */
+bool next_socket(struct socket_table *table, struct socket_line *line);
 
 /* Sockets in other network namespaces, and at other addresses, may use the same port.  A connection
  * is the server's if its addresses and ports are in the table of this namespace, which is also the
@@ -191,7 +192,6 @@ struct connections {
     struct connection list[MAX_CONNECTIONS];
     size_t count, added;
     uint64_t learned;          /* the events before this time have been taken note of */
-    unsigned other_state;      /* of a connection that is open and not established */
     size_t drops[MAX_REASONS]; /* for each of the kernel's reasons to drop a packet */
 };
 
@@ -207,7 +207,7 @@ size_t connections_packets(const struct connections *connections);
  * in the recording, because they end searches.  To be called after recording_finish(). */
 void connections_mark(struct connections *connections, struct recording *recording, size_t packets);
 /* Name the state of a connection to the server that is open and not established, or NULL. */
-const char *connections_other_state(struct connections *connections);
+const char *connections_other_state(const struct connections *connections);
 
 /* ---- target.c: the server that is traced: started by the tracer, or found by its port ---- */
 

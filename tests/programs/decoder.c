@@ -13,6 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void recording_free(struct recording *recording)
+{
+    free(recording->events);
+    *recording = (struct recording){0};
+}
+
 #define HEADER 16            /* the time and the number of used bytes */
 #define START UINT64_C(1000) /* the time of each page */
 #define QUEUE_ID 100         /* the numbers of the two events that the decoder knows here */

@@ -15,6 +15,12 @@
 #include <string.h>
 #include <unistd.h>
 
+static void recording_free(struct recording *recording)
+{
+    free(recording->events);
+    *recording = (struct recording){0};
+}
+
 #define EVERYTHING                                                                                 \
     "asked sys_enter_sendto sys_exit_sendto net_dev_queue net_dev_start_xmit irq_handler_entry "   \
     "irq_handler_exit netif_rx softirq_raise softirq_entry softirq_exit napi_gro_receive_entry "   \
