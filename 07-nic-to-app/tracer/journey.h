@@ -237,7 +237,7 @@ bool show_begins_box(int hop, int *box);
 /* `whys`: with the reasons; otherwise one line for each hop. */
 void show_journey(const struct journey *journey, bool whys);
 void show_many(const struct journeys *journeys);
-bool show_explain(const char *hop);              /* NULL: all hops; false: there is no such hop */
+bool show_explain(const char *hop); /* NULL: all hops; false: there is no such hop */
 bool show_svg(FILE *stream, const struct journey *const *journeys, size_t count);
 bool show_json(FILE *stream, const struct journeys *journeys);
 

@@ -33,7 +33,7 @@ static uint64_t percentile(uint64_t *ns, size_t count, unsigned percent)
     return count == 0 ? 0 : ns[rank > 0 ? rank - 1 : 0];
 }
 
-/* Store the time of this row in the journey with this index.  False: it is not timed.  Only complete
+/* Store the time of this row in the journey with this index.  False: it has none.  Only complete
  * journeys show how long a hop takes; others may lack the hop before it. */
 static bool time_of(const struct journeys *journeys, bool back, size_t i, int row, uint64_t *ns)
 {
