@@ -32,7 +32,7 @@ static void write_files(const struct output *output, const struct journeys *jour
             output_fail(file, strerror(errno));
         bool done = i == FILE_JSON  ? show_json(stream, journeys)
                     : i == FILE_SVG ? show_svg(stream, one, count)
-                                    : recording_write(one[0]->recording, stream);
+                                    : recording_write(journeys->list->recording, stream);
         if (fclose(stream) != 0 || !done)
             output_fail(file, "could not be written completely");
         printf("written: %s\n", file);

@@ -40,18 +40,19 @@ static void show_table(const struct table *table)
 /* ---- in words ---- */
 
 /* Unless all have the same words, say who has which: "A, C these; B those".  True: it was said. */
-static bool show_groups(const struct table *table, const char *what, const char *const *words)
+static bool show_groups(const struct table *table, size_t count, const char *what,
+                        const char *const *words)
 {
     char text[80 * MAX_COLUMNS] = "";
     size_t length = 0, groups = 0;
 
-    for (size_t i = 0, j; i < table->count; i++) {
+    for (size_t i = 0, j; i < count; i++) {
         for (j = 0; strcmp(words[j], words[i]) != 0; j++)
             continue;
         if (j < i)
             continue; /* These words are in the text already. */
         groups++;
-        for (; j < table->count; j++)
+        for (; j < count; j++)
             if (strcmp(words[j], words[i]) == 0)
                 length += (size_t)snprintf(text + length, 6, "%s%s",
                                            length == 0 ? ""
@@ -68,26 +69,27 @@ static bool show_groups(const struct table *table, const char *what, const char 
 static void show_words(const struct table *table)
 {
     const char *words[MAX_COLUMNS], *waits[MAX_COLUMNS], *kernels[MAX_COLUMNS];
+    size_t count = table->count;
     bool differ = false;
     char what[60];
 
     show_text(0, "\nWhat differs, apart from times%s:",
-              table->count > 2 ? " (same: all have the same event)" : "");
+              count > 2 ? " (same: all have the same event)" : "");
     for (const struct line *line = table->line; line < table->line + table->lines; line++) {
-        for (size_t i = 0; i < table->count; i++)
+        for (size_t i = 0; i < count; i++)
             words[i] = line->at[i].words;
         snprintf(what, sizeof what, "%s%s", line->back ? "way back, " : "", line->name);
-        differ |= show_groups(table, what, words);
+        differ |= show_groups(table, count, what, words);
     }
     if (!differ)
         show_text(2, "nothing: all have the same hops, with the same events");
-    for (size_t i = 0; i < table->count; i++) {
+    for (size_t i = 0; i < count; i++) {
         const struct journeys *journeys = &table->column[i].journeys;
         waits[i] = box_title(BOX_WATCH, journeys_typical(journeys, false)->waiting);
         kernels[i] = table->column[i].recording.kernel;
     }
-    show_groups(table, "how the server waits", waits);
-    show_groups(table, "Linux", kernels);
+    show_groups(table, count, "how the server waits", waits);
+    show_groups(table, count, "Linux", kernels);
 }
 
 /* The seven servers are called by their numbers; other recordings get letters. */

@@ -21,8 +21,8 @@ static uint64_t percentile(uint64_t *ns, size_t count, unsigned percent)
     return count == 0 ? 0 : ns[rank > 0 ? rank - 1 : 0];
 }
 
-/* Store the time of this row in the journey with this index.  False: it is not timed.  Only complete
- * journeys show how long a hop takes; others may lack the hop before it. */
+/* Store the time of this row in the journey with this index.  False: it is not timed.  Only
+ * complete journeys show how long a hop takes; others may lack the hop before it. */
 static bool time_of(const struct journeys *journeys, bool back, size_t i, int row, uint64_t *ns)
 {
     const struct journey *leg = (back ? journeys->other : journeys->list) + i;
@@ -101,20 +101,21 @@ static bool look_for_hop(const struct journeys *journeys, const struct line *lin
     return on_path;
 }
 
-/* Fill in what one column has of this row.  The array has room for the times of all journeys. */
-static bool measure(const struct column *column, const struct line *line, uint64_t *ns,
-                    struct entry *entry)
+/* What one column has of this row.  The array has room for the times of all journeys. */
+static struct entry measure(const struct column *column, const struct line *line, uint64_t *ns,
+                            bool *on_path)
 {
     bool is_hop = line->row < HOPS;
     size_t count = collect_times(&column->journeys, line->back, line->row, ns);
     uint64_t taken = percentile(ns, count, column->percent);
 
-    *entry = (struct entry){.ns = -1, .words = "", .seen = is_hop ? 0 : count, .cell = "-"};
+    struct entry entry = {.ns = -1, .words = "", .seen = is_hop ? 0 : count, .cell = "-"};
     if (count > 0 && (is_hop || taken > 0)) {
-        entry->ns = (int64_t)taken;
-        snprintf(entry->cell, CELL_SIZE, "%.*f", taken < 1000000000 ? 1 : 0, show_us(taken));
+        entry.ns = (int64_t)taken;
+        snprintf(entry.cell, CELL_SIZE, "%.*f", taken < 1000000000 ? 1 : 0, show_us(taken));
     }
-    return !is_hop || look_for_hop(&column->journeys, line, entry);
+    *on_path |= !is_hop || look_for_hop(&column->journeys, line, &entry);
+    return entry;
 }
 
 /* Add a line, unless it is of a hop that is on the path of none. */
@@ -129,7 +130,7 @@ static void add_line(struct table *table, bool back, int row, uint64_t *ns)
                  : row == ROW_WHOLE ? "in all"
                                     : show_share(first, (enum share)(row - ROW_SHARES));
     for (size_t i = 0; i < table->count; i++) {
-        belongs |= measure(&table->column[i], line, ns, &line->at[i]);
+        line->at[i] = measure(&table->column[i], line, ns, &belongs);
         line->same = line->same && strcmp(line->at[i].words, line->at[0].words) == 0;
     }
     table->lines += belongs;

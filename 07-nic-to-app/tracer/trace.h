@@ -116,7 +116,8 @@ struct path {
     int cpu;   /* for the server and the client; -1: any */
 };
 
-/* Create the network.  `one_cpu`: client and server share CPU 0, if this process may use it.  False: this is not possible here, and `why` says so in one sentence. */
+/* Create the network.  `one_cpu`: client and server share CPU 0, if this process may use it.
+ * False: this is not possible here, and `why` says so in one sentence. */
 bool path_open(struct path *path, enum via via, bool one_cpu, char why[WHY_SIZE]);
 void path_close(const struct path *path);
 /* What kind of device this is. */
