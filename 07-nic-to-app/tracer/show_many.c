@@ -108,8 +108,8 @@ static struct entry measure(const struct column *column, const struct line *line
     bool is_hop = line->row < HOPS;
     size_t count = collect_times(&column->journeys, line->back, line->row, ns);
     uint64_t taken = percentile(ns, count, column->percent);
-
     struct entry entry = {.ns = -1, .words = "", .seen = is_hop ? 0 : count, .cell = "-"};
+
     if (count > 0 && (is_hop || taken > 0)) {
         entry.ns = (int64_t)taken;
         snprintf(entry.cell, CELL_SIZE, "%.*f", taken < 1000000000 ? 1 : 0, show_us(taken));
@@ -123,6 +123,7 @@ static void add_line(struct table *table, bool back, int row, uint64_t *ns)
 {
     struct line *line = &table->line[table->lines];
     const struct journey *first = journeys_typical(&table->column[0].journeys, back);
+    const char *words = ""; /* of the first column */
     bool belongs = false;
 
     *line = (struct line){.row = row, .back = back, .same = true};
@@ -130,8 +131,10 @@ static void add_line(struct table *table, bool back, int row, uint64_t *ns)
                  : row == ROW_WHOLE ? "in all"
                                     : show_share(first, (enum share)(row - ROW_SHARES));
     for (size_t i = 0; i < table->count; i++) {
-        line->at[i] = measure(&table->column[i], line, ns, &belongs);
-        line->same = line->same && strcmp(line->at[i].words, line->at[0].words) == 0;
+        struct entry entry = measure(&table->column[i], line, ns, &belongs);
+        words = i == 0 ? entry.words : words;
+        line->same = line->same && strcmp(entry.words, words) == 0;
+        line->at[i] = entry;
     }
     table->lines += belongs;
 }
