@@ -141,14 +141,14 @@ static void add_line(struct table *table, bool back, int row, uint64_t *ns)
 
 bool table_fill(struct table *table)
 {
-    bool both = table->column[0].journeys.list[0].reply != NULL;
+    int ways = table->column[0].journeys.list[0].reply != NULL ? 2 : 1;
     size_t most = 1;
 
     for (size_t i = 0; i < table->count; i++)
         most += table->column[i].journeys.count;
     uint64_t *ns = calloc(most, sizeof *ns);
     table->lines = 0;
-    for (int back = 0; ns != NULL && back <= both; back++)
+    for (int back = 0; ns != NULL && back < ways; back++)
         for (int hop = 0, share = -1; hop < HOP_ACK; hop++) {
             if ((int)hops[hop].share != share) /* The hops of a share follow each other. */
                 add_line(table, back, ROW_SHARES + (share = (int)hops[hop].share), ns);
