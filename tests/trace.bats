@@ -556,7 +556,7 @@ all_of_them() {
     [ "$(wc -l <"$TMP/err")" = 1 ]
     [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] || return 0
     as_nobody --way both >"$TMP/out"
-    tr -s '\n ' ' ' <"$TMP/out" | grep -q 'your options for these have no effect'
+    tr -s '\n ' ' ' <"$TMP/out" | grep -q 'and only their way in is shown'
     grep -q ' recvmsg_returned ' "$TMP/out"
 }
 
