@@ -295,6 +295,7 @@ seven() {
     for hop in send queue driver backlog softirq receive tcp ready waking wakeup copy return; do
         grep -q "^  $hop .* same\$" "$1" || { echo "$hop is not the same in all"; return 1; }
     done
+    if grep '^  \(wait\|recv\) .* same$' "$1"; then return 1; fi
     tr -s '\n ' ' ' <"$1" >"$1.words"
     grep -q ' recv: 01 called before the packet; 02, 03, 04, 05, 06, 07 sys_enter_recvfrom ' "$1.words" || return 1
     grep -qE ' wait: 01 not on this path; 02 sys_exit_p?select6?; 03 sys_exit_p?poll; 04, 05, 06, 07 sys_exit_epoll_p?wait2? ' "$1.words" || return 1
@@ -555,7 +556,7 @@ all_of_them() {
     [ "$(wc -l <"$TMP/err")" = 1 ]
     [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] || return 0
     as_nobody --way both >"$TMP/out"
-    tr -s '\n ' ' ' <"$TMP/out" | grep -q 'your options for these have no effect'
+    tr -s '\n ' ' ' <"$TMP/out" | grep -q 'and only their way in is shown'
     grep -q ' recvmsg_returned ' "$TMP/out"
 }
 

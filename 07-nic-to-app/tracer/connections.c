@@ -132,8 +132,8 @@ static const char *reason_name(size_t reason)
     return name != NULL ? strtok(name + strlen(before), "\"") : "(a reason without a name)";
 }
 
-/* A packet was for the server if TCP got it for one of its connections.  If there are many,
- * the summary has to do. */
+/* A packet was for the server if TCP got it for one of the server's connections.  If there are
+ * many, the summary has to do. */
 static void learn_drop(struct connections *connections, const struct recording *recording,
                        const struct event *drop)
 {

@@ -40,7 +40,7 @@ static void show_table(const struct table *table)
 /* ---- in words ---- */
 
 /* Unless all have the same words, say who has which: "A, C these; B those".  True: it was said. */
-static bool show_groups(const struct column *column, size_t count, const char *what,
+static bool show_groups(const struct table *table, size_t count, const char *what,
                         const char *const *words)
 {
     char text[80 * MAX_COLUMNS] = "";
@@ -58,7 +58,7 @@ static bool show_groups(const struct column *column, size_t count, const char *w
                                            length == 0 ? ""
                                            : j > i     ? ", "
                                                        : "; ",
-                                           column[j].name);
+                                           table->column[j].name);
         length += (size_t)snprintf(text + length, 70, " %s", words[i]);
     }
     if (groups > 1)
@@ -69,7 +69,6 @@ static bool show_groups(const struct column *column, size_t count, const char *w
 static void show_words(const struct table *table)
 {
     const char *words[MAX_COLUMNS], *waits[MAX_COLUMNS], *kernels[MAX_COLUMNS];
-    const struct column *column = table->column;
     size_t count = table->count;
     bool differ = false;
     char what[60];
@@ -80,17 +79,17 @@ static void show_words(const struct table *table)
         for (size_t i = 0; i < count; i++)
             words[i] = line->at[i].words;
         snprintf(what, sizeof what, "%s%s", line->back ? "way back, " : "", line->name);
-        differ |= show_groups(column, count, what, words);
+        differ |= show_groups(table, count, what, words);
     }
     if (!differ)
         show_text(2, "nothing: all have the same hops, with the same events");
     for (size_t i = 0; i < count; i++) {
-        const struct journeys *journeys = &column[i].journeys;
+        const struct journeys *journeys = &table->column[i].journeys;
         waits[i] = box_title(BOX_WATCH, journeys_typical(journeys, false)->waiting);
-        kernels[i] = column[i].recording.kernel;
+        kernels[i] = table->column[i].recording.kernel;
     }
-    show_groups(column, count, "how the server waits", waits);
-    show_groups(column, count, "Linux", kernels);
+    show_groups(table, count, "how the server waits", waits);
+    show_groups(table, count, "Linux", kernels);
 }
 
 /* The seven servers are called by their numbers; other recordings get letters. */
@@ -105,7 +104,7 @@ static void name_column(struct column *column, size_t i)
         column->name[0] = (char)('A' + i);
 }
 
-void show_comparison(struct table *table)
+bool show_comparison(struct table *table)
 {
     size_t fewest = FEW;
 
@@ -124,9 +123,11 @@ void show_comparison(struct table *table)
                   column->name[0] >= 'A' ? column->file : "");
         fewest = journeys->count < fewest ? journeys->count : fewest;
     }
-    table_fill(table);
+    if (!table_fill(table))
+        return false;
     show_table(table);
     show_words(table);
     if (fewest < FEW)
         show_text(0, "One of these has fewer than %d packets: a difference may be chance.", FEW);
+    return true;
 }

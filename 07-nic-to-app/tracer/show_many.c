@@ -12,18 +12,6 @@ static int by_value(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-/* Room for a time of each journey.  Without it nothing can be shown, and the program ends. */
-static uint64_t *room_for_times(size_t journeys)
-{
-    uint64_t *ns = calloc(journeys + 1, sizeof *ns);
-
-    if (ns == NULL) {
-        perror("trace");
-        exit(1);
-    }
-    return ns;
-}
-
 /* Sort the times.  The one that so many percent of them do not exceed; 0: there are none. */
 static uint64_t percentile(uint64_t *ns, size_t count, unsigned percent)
 {
@@ -33,8 +21,8 @@ static uint64_t percentile(uint64_t *ns, size_t count, unsigned percent)
     return count == 0 ? 0 : ns[rank > 0 ? rank - 1 : 0];
 }
 
-/* Store the time of this row in the journey with this index.  False: it has none.  Only complete
- * journeys show how long a hop takes; others may lack the hop before it. */
+/* Store the time of this row in the journey with this index.  False: it is not timed.  Only
+ * complete journeys show how long a hop takes; others may lack the hop before it. */
 static bool time_of(const struct journeys *journeys, bool back, size_t i, int row, uint64_t *ns)
 {
     const struct journey *leg = (back ? journeys->other : journeys->list) + i;
@@ -74,11 +62,11 @@ int pick_percent(const char *which)
 
 const struct journey *journeys_pick(const struct journeys *journeys, const char *which, size_t *k)
 {
-    uint64_t *ns = room_for_times(journeys->count);
+    uint64_t *ns = calloc(journeys->count + 1, sizeof *ns);
     int percent = pick_percent(which);
 
     *k = percent == -1 ? strtoul(which, NULL, 10) : 0;
-    if (percent != -1) {
+    if (percent != -1 && ns != NULL) {
         size_t count = collect_times(journeys, false, ROW_WHOLE, ns);
         uint64_t wanted = percentile(ns, count, (unsigned)percent), total = 0;
         do
@@ -113,20 +101,21 @@ static bool look_for_hop(const struct journeys *journeys, const struct line *lin
     return on_path;
 }
 
-/* Fill in what one column has of this row.  The array has room for the times of all journeys. */
-static bool measure(const struct column *column, const struct line *line, uint64_t *ns,
-                    struct entry *entry)
+/* What one column has of this row.  The array has room for the times of all journeys. */
+static struct entry measure(const struct column *column, const struct line *line, uint64_t *ns,
+                            bool *on_path)
 {
     bool is_hop = line->row < HOPS;
     size_t count = collect_times(&column->journeys, line->back, line->row, ns);
     uint64_t taken = percentile(ns, count, column->percent);
+    struct entry entry = {.ns = -1, .words = "", .seen = is_hop ? 0 : count, .cell = "-"};
 
-    *entry = (struct entry){.ns = -1, .words = "", .seen = is_hop ? 0 : count, .cell = "-"};
     if (count > 0 && (is_hop || taken > 0)) {
-        entry->ns = (int64_t)taken;
-        snprintf(entry->cell, CELL_SIZE, "%.*f", taken < 1000000000 ? 1 : 0, show_us(taken));
+        entry.ns = (int64_t)taken;
+        snprintf(entry.cell, CELL_SIZE, "%.*f", taken < 1000000000 ? 1 : 0, show_us(taken));
     }
-    return !is_hop || look_for_hop(&column->journeys, line, entry);
+    *on_path |= !is_hop || look_for_hop(&column->journeys, line, &entry);
+    return entry;
 }
 
 /* Add a line, unless it is of a hop that is on the path of none. */
@@ -134,6 +123,7 @@ static void add_line(struct table *table, bool back, int row, uint64_t *ns)
 {
     struct line *line = &table->line[table->lines];
     const struct journey *first = journeys_typical(&table->column[0].journeys, back);
+    const char *words = ""; /* of the first column */
     bool belongs = false;
 
     *line = (struct line){.row = row, .back = back, .same = true};
@@ -141,30 +131,33 @@ static void add_line(struct table *table, bool back, int row, uint64_t *ns)
                  : row == ROW_WHOLE ? "in all"
                                     : show_share(first, (enum share)(row - ROW_SHARES));
     for (size_t i = 0; i < table->count; i++) {
-        belongs |= measure(&table->column[i], line, ns, &line->at[i]);
-        const char *words = line->at[i].words, *others = line->at[0].words;
-        line->same = line->same && words != NULL && others != NULL && strcmp(words, others) == 0;
+        struct entry entry = measure(&table->column[i], line, ns, &belongs);
+        words = i == 0 ? entry.words : words;
+        line->same = line->same && strcmp(entry.words, words) == 0;
+        line->at[i] = entry;
     }
     table->lines += belongs;
 }
 
-void table_fill(struct table *table)
+bool table_fill(struct table *table)
 {
     int ways = table->column[0].journeys.list[0].reply != NULL ? 2 : 1;
-    size_t most = 0;
+    size_t most = 1;
 
     for (size_t i = 0; i < table->count; i++)
         most += table->column[i].journeys.count;
-    uint64_t *ns = room_for_times(most);
+    uint64_t *ns = calloc(most, sizeof *ns);
     table->lines = 0;
-    for (int back = 0; back < ways; back++)
+    for (int back = 0; ns != NULL && back < ways; back++)
         for (int hop = 0, share = -1; hop < HOP_ACK; hop++) {
             if ((int)hops[hop].share != share) /* The hops of a share follow each other. */
                 add_line(table, back, ROW_SHARES + (share = (int)hops[hop].share), ns);
             add_line(table, back, hop, ns);
         }
-    add_line(table, false, ROW_WHOLE, ns);
+    if (ns != NULL)
+        add_line(table, false, ROW_WHOLE, ns);
     free(ns);
+    return ns != NULL;
 }
 
 /* ---- histograms ---- */
@@ -195,7 +188,7 @@ static void show_histogram(const char *way, const char *name, uint64_t *ns, size
 void show_histograms(const struct table *table)
 {
     const struct journeys *journeys = &table->column[0].journeys;
-    uint64_t *ns = room_for_times(journeys->count);
+    uint64_t *ns = calloc(journeys->count + 1, sizeof *ns);
     bool both = journeys->list[0].reply != NULL;
     size_t k;
 
@@ -204,7 +197,7 @@ void show_histograms(const struct table *table)
               "range of times, the number of journeys whose time is in it, and a bar. A bar of "
               "%d marks means all of them. Ranges without a journey are left out.\n",
               MOST_MARKS);
-    for (size_t i = 0; i < table->lines; i++) {
+    for (size_t i = 0; ns != NULL && i < table->lines; i++) {
         const struct line *line = &table->line[i];
         const char *way = !both || line->row == ROW_WHOLE ? ""
                           : line->back                    ? "way back, "

@@ -68,9 +68,8 @@ static bool echo_and_report(int fd, int epoll, struct report *report)
     socklen_t size = sizeof report->stamp_cpu;
 
     int ready;
-    do
-        ready = epoll_wait(epoll, &event, 1, WAIT_MS);
-    while (ready == -1 && errno == EINTR); /* the process was stopped and continued */
+    while ((ready = epoll_wait(epoll, &event, 1, WAIT_MS)) == -1 && errno == EINTR)
+        continue; /* the process was stopped and continued */
     report->woken = run_now_ns();
     if (ready != 1 || recvmsg(fd, &message, 0) != (ssize_t)MESSAGE_SIZE)
         return false;

@@ -86,11 +86,11 @@ static const char *path_beside(const char *program, const char *name, char path[
 /* Each option has a letter, even those without a short form. */
 // clang-format off
 static const struct option known[] = {
-    {"n", 1, NULL, 'n'},      {"json", 1, NULL, 'j'},   {"svg", 1, NULL, 's'},
-    {"record", 1, NULL, 'r'}, {"brief", 0, NULL, 'q'},  {"via", 1, NULL, 'v'},
-    {"way", 1, NULL, 'w'},    {"server", 1, NULL, 'S'}, {"watch", 0, NULL, 'W'},
-    {"device", 1, NULL, 'd'}, {"b", 1, NULL, 'b'},      {"p", 1, NULL, 'p'},
-    {"show", 1, NULL, 'o'},   {"help", 0, NULL, 'h'},   {NULL, 0, NULL, 0}};
+    {"n", 1, NULL, 'n'},     {"json", 1, NULL, 'j'},   {"svg", 1, NULL, 's'},
+    {"record", 1, NULL, 'r'}, {"brief", 0, NULL, 'q'}, {"via", 1, NULL, 'v'},
+    {"way", 1, NULL, 'w'},   {"server", 1, NULL, 'S'},
+    {"watch", 0, NULL, 'W'}, {"device", 1, NULL, 'd'}, {"b", 1, NULL, 'b'},
+    {"p", 1, NULL, 'p'},     {"show", 1, NULL, 'o'},   {"help", 0, NULL, 'h'},  {NULL, 0, NULL, 0}};
 // clang-format on
 
 #define MAX_WORDS (1 + MAX_COLUMNS)
