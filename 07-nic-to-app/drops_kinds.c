@@ -411,7 +411,7 @@ const struct kind kinds[] = {
      "The client can send, but accept() does not return its connection. If the server is to send "
      "first, both wait until the queue has room. The cause is the same as for accept-queue.",
      "TcpExtListenOverflows", ACK, queue_fills_meanwhile, NULL, NULL, SERVER, SYN_ACK},
-    {"receive-buffer", "a third TCP segment to a socket whose receive buffer two have filled",
+    {"receive-buffer", "a third TCP segment, after two have filled the buffer",
      "Usually TCP prevents this: it announces a window of 0, and the client waits. Here the "
      "server has made the buffer smaller than the window that it had announced. A shortage of "
      "memory for all TCP sockets (net.ipv4.tcp_mem) has the same effect: losses and delays, "

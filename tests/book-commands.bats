@@ -51,7 +51,7 @@ limit-02 V=7`.'
 
 @test "an entry is noticed if the book no longer has its command, or if it is incomplete or superfluous" {
     copy_of_pages errors.md ''
-    sed -i.old 's/`nstat -az`/That tool/' "$TMP/book/book/src/07-card-and-kernel.md"
+    sed -i.old 's/`nstat -az`/That tool/' "$TMP"/book/book/src/07-card-and-kernel.md "$TMP"/book/book/src/07-drops.md
     BOOK=$TMP/book complains 'commands.tsv: no page has this command: run nstat -az'
     export ENTRIES=$TMP/entries
     local change expected
