@@ -190,8 +190,8 @@ struct table {
     struct column column[MAX_COLUMNS];
     struct line line[2 * ROWS];
 };
-/* Fill in the lines, from the columns' journeys and percentages.  False: no memory. */
-bool table_fill(struct table *table);
+/* Fill in the lines, from the columns' journeys and percentages. */
+void table_fill(struct table *table);
 /* The journey with one of these names, or with a number from 1; and its number.  NULL: there are
  * not so many. */
 int pick_percent(const char *which); /* 0: the fastest; 50, 100; -1: it is no name */
@@ -200,7 +200,7 @@ void show_histograms(const struct table *table);
 
 /* ---- show_compare.c: several recordings side by side ---- */
 
-bool show_comparison(struct table *table); /* false: no memory */
+void show_comparison(struct table *table);
 
 /* ---- show_*.c ----
  * How journeys are shown: on a terminal, as a drawing, and as a trace for Perfetto. */
@@ -236,8 +236,8 @@ void show_text(size_t indent, const char *format, ...) __attribute__((format(pri
 bool show_begins_box(int hop, int *box);
 /* `whys`: with the reasons; otherwise one line for each hop. */
 void show_journey(const struct journey *journey, bool whys);
-bool show_many(const struct journeys *journeys); /* false: no memory */
-bool show_explain(const char *hop);              /* NULL: all hops; false: there is no such hop */
+void show_many(const struct journeys *journeys);
+bool show_explain(const char *hop); /* NULL: all hops; false: there is no such hop */
 bool show_svg(FILE *stream, const struct journey *const *journeys, size_t count);
 bool show_json(FILE *stream, const struct journeys *journeys);
 

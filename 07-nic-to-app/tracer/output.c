@@ -79,8 +79,10 @@ static int show(const struct output *output, struct table *all)
     const struct journeys *first = &all->column[0].journeys;
     if (all->count == 1 && (first->count == 1 || output->only_one || output->show != NULL))
         show_journey(shown[0], !output->brief);
-    else if (!(all->count == 1 ? show_many(first) : show_comparison(all)))
-        output_fail("showing this", strerror(ENOMEM));
+    else if (all->count == 1)
+        show_many(first);
+    else
+        show_comparison(all);
     write_files(output, first, shown, all->count);
     return 0;
 }

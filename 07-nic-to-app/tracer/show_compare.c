@@ -104,7 +104,7 @@ static void name_column(struct column *column, size_t i)
         column->name[0] = (char)('A' + i);
 }
 
-bool show_comparison(struct table *table)
+void show_comparison(struct table *table)
 {
     size_t fewest = FEW;
 
@@ -123,11 +123,9 @@ bool show_comparison(struct table *table)
                   column->name[0] >= 'A' ? column->file : "");
         fewest = journeys->count < fewest ? journeys->count : fewest;
     }
-    if (!table_fill(table))
-        return false;
+    table_fill(table);
     show_table(table);
     show_words(table);
     if (fewest < FEW)
         show_text(0, "One of these has fewer than %d packets: a difference may be chance.", FEW);
-    return true;
 }

@@ -12,6 +12,18 @@ static int by_value(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
+/* Room for a time of each journey.  Without it nothing can be shown, and the program ends. */
+static uint64_t *room_for_times(size_t journeys)
+{
+    uint64_t *ns = calloc(journeys + 1, sizeof *ns);
+
+    if (ns == NULL) {
+        perror("trace");
+        exit(1);
+    }
+    return ns;
+}
+
 /* Sort the times.  The one that so many percent of them do not exceed; 0: there are none. */
 static uint64_t percentile(uint64_t *ns, size_t count, unsigned percent)
 {
@@ -62,11 +74,11 @@ int pick_percent(const char *which)
 
 const struct journey *journeys_pick(const struct journeys *journeys, const char *which, size_t *k)
 {
-    uint64_t *ns = calloc(journeys->count + 1, sizeof *ns);
+    uint64_t *ns = room_for_times(journeys->count);
     int percent = pick_percent(which);
 
     *k = percent == -1 ? strtoul(which, NULL, 10) : 0;
-    if (percent != -1 && ns != NULL) {
+    if (percent != -1) {
         size_t count = collect_times(journeys, false, ROW_WHOLE, ns);
         uint64_t wanted = percentile(ns, count, (unsigned)percent), total = 0;
         do
@@ -139,25 +151,23 @@ static void add_line(struct table *table, bool back, int row, uint64_t *ns)
     table->lines += belongs;
 }
 
-bool table_fill(struct table *table)
+void table_fill(struct table *table)
 {
     int ways = table->column[0].journeys.list[0].reply != NULL ? 2 : 1;
-    size_t most = 1;
+    size_t most = 0;
 
     for (size_t i = 0; i < table->count; i++)
         most += table->column[i].journeys.count;
-    uint64_t *ns = calloc(most, sizeof *ns);
+    uint64_t *ns = room_for_times(most);
     table->lines = 0;
-    for (int back = 0; ns != NULL && back < ways; back++)
+    for (int back = 0; back < ways; back++)
         for (int hop = 0, share = -1; hop < HOP_ACK; hop++) {
             if ((int)hops[hop].share != share) /* The hops of a share follow each other. */
                 add_line(table, back, ROW_SHARES + (share = (int)hops[hop].share), ns);
             add_line(table, back, hop, ns);
         }
-    if (ns != NULL)
-        add_line(table, false, ROW_WHOLE, ns);
+    add_line(table, false, ROW_WHOLE, ns);
     free(ns);
-    return ns != NULL;
 }
 
 /* ---- histograms ---- */
@@ -188,7 +198,7 @@ static void show_histogram(const char *way, const char *name, uint64_t *ns, size
 void show_histograms(const struct table *table)
 {
     const struct journeys *journeys = &table->column[0].journeys;
-    uint64_t *ns = calloc(journeys->count + 1, sizeof *ns);
+    uint64_t *ns = room_for_times(journeys->count);
     bool both = journeys->list[0].reply != NULL;
     size_t k;
 
@@ -197,7 +207,7 @@ void show_histograms(const struct table *table)
               "range of times, the number of journeys whose time is in it, and a bar. A bar of "
               "%d marks means all of them. Ranges without a journey are left out.\n",
               MOST_MARKS);
-    for (size_t i = 0; ns != NULL && i < table->lines; i++) {
+    for (size_t i = 0; i < table->lines; i++) {
         const struct line *line = &table->line[i];
         const char *way = !both || line->row == ROW_WHOLE ? ""
                           : line->back                    ? "way back, "

@@ -329,7 +329,7 @@ static void show_percentiles(const struct table *table)
     }
 }
 
-bool show_many(const struct journeys *journeys)
+void show_many(const struct journeys *journeys)
 {
     static struct table table = {.count = 3,
                                  .column = {{.percent = 50}, {.percent = 90}, {.percent = 99}}};
@@ -338,13 +338,11 @@ bool show_many(const struct journeys *journeys)
               "  event                      seen    p50 µs    p90 µs    p99 µs");
     for (size_t i = 0; i < table.count; i++)
         table.column[i].journeys = *journeys;
-    if (!table_fill(&table))
-        return false;
+    table_fill(&table);
     show_percentiles(&table);
     show_outcomes(journeys);
     show_histograms(&table);
     show_notes(journeys->list->recording);
-    return true;
 }
 
 /* ---- explanations ---- */
