@@ -49,7 +49,7 @@ copy_to() {
     for stage in "$ROOT"/0*-*; do
         [ -f "$stage/server.c" ] || continue
         cp -R "$stage" "$1"
-        rm -f "$1/${stage##*/}/server" "$1/${stage##*/}/nic" "$1/${stage##*/}/cost" "$1/${stage##*/}/trace"
+        rm -f "$1/${stage##*/}/server" "$1/${stage##*/}/nic" "$1/${stage##*/}/cost" "$1/${stage##*/}/trace" "$1/${stage##*/}/drops"
     done
 }
 # A built copy, for tests that change a file.
