@@ -154,7 +154,7 @@ cpu_time()
 # stops: SIGTERM ends the server with exit code 0, within a few seconds.  Sets END to what it did.
 stops()
 {
-    kill -TERM "$SERVER_PID"
+    kill -TERM "$SERVER_PID" 2>/dev/null # it may have ended
     ends
 }
 
