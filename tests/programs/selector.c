@@ -179,11 +179,14 @@ int unit_close(int fd)
     return succeed(close(fd));
 }
 
+/* Like fstat(), it fails only if a case names it. */
 int unit_fcntl(int fd, int command, ...)
 {
     va_list more;
 
-    library.calls++;
+    if (library.failing != NULL && fails("fcntl"))
+        return -1;
+    library.calls += library.failing == NULL;
     va_start(more, command);
     int result = command == F_SETFD ? fcntl(fd, command, va_arg(more, int)) : fcntl(fd, command);
     va_end(more);
@@ -645,6 +648,10 @@ static void name_of_a_pipe(void)
     int path = open(name, O_PATH);
     CHECK(path != -1);
     CHECK_FAILS(selector_register(s, path, EVENT_READ, NULL, NULL), EBADF);
+    let_fail("fcntl", 1, EIO);
+    CHECK_FAILS(selector_register(s, ends[0], EVENT_READ, NULL, NULL), EIO);
+    CHECK(library.fail_at == 0);
+    let_fail(NULL, 0, 0);
     close(path);
     selector_close(s);
     close_both(ends);
