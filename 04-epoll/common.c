@@ -231,9 +231,9 @@ void back_off(int error)
 // ANCHOR_END: errors
 
 // ANCHOR: accept_error
-/* accept() can also fail because of an error on the connection that it was about to return (see
- * accept(2), "Error handling").  Such an error does not affect the other connections in the
- * backlog, so the server accepts the next one. */
+/* According to accept(2), "Error handling", accept() can also fail because of an error on the
+ * connection that it was about to return.  Such an error does not affect the other connections in
+ * the backlog, so the server accepts the next one. */
 static enum accept_error classify_accept_error(int error)
 {
     switch (error) {
@@ -243,7 +243,7 @@ static enum accept_error classify_accept_error(int error)
         return ACCEPT_BROKEN;
     case EINTR:
     case ECONNABORTED: /* a BSD: the connection was reset before we accepted it */
-    case EPERM:        /* a firewall rule */
+    case EPERM:        /* a security module */
     case EPROTO:
     case ENOPROTOOPT:
     case EOPNOTSUPP:
@@ -376,9 +376,9 @@ void reserve_std_fds(void)
 // ANCHOR: signals
 /* The default action of three signals would terminate or suspend the server when it writes:
  * SIGPIPE (the read end of the pipe is closed, or the peer has closed the connection), SIGXFSZ (the
- * file has reached its size limit) and SIGTTOU (a background job writes to the terminal).  We
- * ignore them.  In the first two cases write() then fails with EPIPE or EFBIG; in the third it
- * succeeds. */
+ * file has reached its size limit) and SIGTTOU (a background job writes to a terminal with "stty
+ * tostop").  We ignore them.  In the first two cases write() then fails with EPIPE or EFBIG; in the
+ * third it succeeds. */
 void install_signal_handlers(void (*on_stop)(int))
 {
     static const int stopping[] = {SIGINT, SIGTERM}, failed_write[] = {SIGPIPE, SIGXFSZ, SIGTTOU};
@@ -592,8 +592,8 @@ void start_up(int argc, char **argv)
         die("pipe");
     install_signal_handlers(on_stop_signal);
     listener = listen_on(options.address, options.port);
-    /* A connection can be reset after the wait has reported it.  A blocking accept() would then
-     * wait for another one. */
+    /* On some systems, a connection that is reset after the wait has reported it is gone.  A
+     * blocking accept() would then wait for another one. */
     if (!set_nonblocking(listener))
         die("fcntl");
 }
