@@ -1,4 +1,4 @@
-/* lines.h: where complete lines end, for the task lines.  This file is complete. */
+/* lines.h: where complete lines end, for the task "lines".  You need not change this file. */
 #ifndef LINES_H
 #define LINES_H
 

@@ -1,5 +1,5 @@
-/* A server in which a connection begins with a login.  After it, another callback, with other data,
- * is to handle what the client sends. */
+/* A server in which a connection begins with a login.  After that, a different callback, with its
+ * own data, should handle what the client sends. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "selector.h"

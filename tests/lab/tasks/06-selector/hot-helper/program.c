@@ -31,7 +31,7 @@ static double now(clockid_t clock)
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-/* How often this process has given up the CPU to wait for something. */
+/* How many times this process has given up the CPU to wait for something. */
 static long sleep_count(void)
 {
     struct rusage usage;

@@ -1,5 +1,5 @@
-/* A program that has nothing to do but to wait for timeouts: of 20.9 ms, and of 0.9 ms, as a player
- * of audio might need them.  It has to sleep in each wait. */
+/* A program that does nothing but wait for timeouts: of 20.9 ms, and of 0.9 ms, as an audio player
+ * might.  It has to sleep in each wait. */
 #define _DEFAULT_SOURCE
 
 #include "selector.h"
@@ -28,7 +28,7 @@ static double now(clockid_t clock)
     return seconds(time);
 }
 
-/* How often this process has given up the CPU to wait for something. */
+/* How many times this process has given up the CPU to wait for something. */
 static long sleep_count(void)
 {
     struct rusage usage;
@@ -37,7 +37,7 @@ static long sleep_count(void)
     return usage.ru_nvcsw;
 }
 
-/* Wait so often.  Returns the number of waits that were too short. */
+/* Wait this many times.  Returns the number of waits that were too short. */
 static int wait_often(int times, struct timespec timeout)
 {
     struct selector_ready ready;
@@ -67,7 +67,7 @@ static bool measure(int times, struct timespec timeout)
     printf("%3d waits of %4.1f ms: %4.0f ms in all, CPU %3.0f %%, the process slept %ld times\n",
            times, seconds(timeout) * 1e3, elapsed * 1e3, percent, sleeps);
     if (early > 0)
-        printf("Wrong: %d of these waits returned before their time.\n", early);
+        printf("Wrong: %d of these waits returned too early.\n", early);
     bool slept = percent <= MOST_PERCENT && sleeps >= times / 2;
     if (!slept)
         printf("Wrong: a wait has to sleep, and these used the CPU.\n");

@@ -13,7 +13,7 @@
 
 static struct selector *selector;
 static int users[2];      /* the program's ends of two connections, */
-static int new_user;      /* and of a third one, under a number that is not used */
+static int new_user;      /* and of a third one; only its duplicates are registered */
 static bool is_wrong;     /* the callback of the new user was called */
 static bool is_moderated; /* one of the two users has been removed */
 
