@@ -6,6 +6,7 @@
 TARGET = exec env MAKE='$(MAKE)' sh tests/commands/targets
 
 .PHONY: all help tour doctor test tests torture bench prove sync check book pack clean
+.PHONY: lab start reset grade watch see hint solution
 .PHONY: 01-blocking 02-select 03-poll 04-epoll 05-kqueue 06-selector 07-nic-to-app
 .PHONY: 01-blocking/ 02-select/ 03-poll/ 04-epoll/ 05-kqueue/ 06-selector/ 07-nic-to-app/
 
@@ -14,6 +15,8 @@ all:
 
 # Some of these targets are also the names of folders, hence the .PHONY above.
 help tour doctor test tests torture bench prove sync check book pack clean:
+	@$(TARGET) $@
+lab start reset grade watch see hint solution: # `make solution >solution` makes a file of this name
 	@$(TARGET) $@
 01-blocking 02-select 03-poll 04-epoll 05-kqueue 06-selector 07-nic-to-app:
 	@$(TARGET) $@

@@ -53,8 +53,9 @@ slow echoes Something else takes the time
 to-first two The answer goes to another client
 strips pieces In place of the byte 0x0d
 swallows large does not send them back
-lingers half-close if SO_LINGER sets a time of zero
+lingers half-close SO_LINGER sets a timeout of zero
 pauses burst Something else takes the time
+naps again Something else takes the time
 closes-after-one again closes the client after its first message
 strlen pieces stops at a zero byte
 drops-rest late A short write
@@ -109,6 +110,29 @@ LINES
     done < <(mistakes)
 }
 
+# As the runtimes of Go, Node and Java do when they start.
+@test "a server that raises its own limit of descriptors gets no more, so a leak and a shortage show" {
+    printf '#!/bin/sh\nulimit -S -n "$(ulimit -H -n)"\nexec "%s" "$@"\n' "$WRONG" >"$T/raises"
+    chmod +x "$T/raises"
+    run "$LADDER" -g 0 -s "$T/state" "$T/raises" leaks PORT
+    fails_at leak 'close() is missing'
+    run "$LADDER" -g 0 -s "$T/state" "$T/raises" shortage-spins PORT
+    fails_at shortage 'The listener stays readable'
+    run "$LADDER" -g 0 "$T/raises" none PORT
+    [ "$status" -eq 0 ]
+}
+
+@test "a server that a script starts as its child is not measured, and one in the background is ended" {
+    [ -r /proc/self/status ] || skip "needs /proc, which says what a process has opened; to run it: Linux"
+    printf '#!/bin/sh\n"%s" none "$1" &\ntrap "kill $!; wait; exit 0" TERM\nwait\n' "$WRONG" >"$T/child"
+    printf '#!/bin/sh\nsetsid "%s" none "$1" "$2" &\nsleep 1\n' "$WRONG" >"$T/background"
+    chmod +x "$T/child" "$T/background"
+    run "$LADDER" -g 0 -s "$T/state" "$T/child" PORT
+    fails_at starts 'Use exec'
+    run "$LADDER" -g 0 -r silent "$T/background" PORT "$T/mine"
+    ! pgrep -f "$T/mine" || return 1
+}
+
 @test "every mistake that wrong.c can make is in the table above" {
     for mistake in $(sed -n 's/.*wrong("\([a-z-]*\)").*/\1/p' tests/programs/wrong.c | sort -u); do
         mistakes | grep -q "^$mistake " || { echo "not in the table: $mistake"; return 1; }
@@ -147,7 +171,7 @@ try_bug() {
     try_bug emfile-spin shortage The listener stays readable
     try_bug coroutine-accept-never-resumed shortage never resumed
     try_bug reuseaddr-missing restart SO_REUSEADDR is not set
-    try_bug edge-triggered-starvation edge-greedy Stop after some reads
+    try_bug edge-triggered-starvation edge-greedy Stop after a few reads
 }
 
 # try_change SED RUNG WORDS...: stage 04 with one change to its server.c.
@@ -216,7 +240,7 @@ try_change() {
 @test "the rung that failed last runs first, and the ones below it after that" {
     echo 'failed never-reads 14 20' >"$T/state"
     run "$LADDER" -g 0 -s "$T/state" "$WRONG" blocks PORT
-    [ "${lines[0]}" = 'passed: the rungs below passed before' ] # nothing below it ran, except what every explanation relies on
+    [ "${lines[0]}" = 'passed: the earlier rungs, last time' ] # nothing below it ran, except what every explanation relies on
     fails_at never-reads 'blocks in send()'
     echo 'failed never-reads 14 20' >"$T/state"
     run "$LADDER" -g 0 -s "$T/state" "$WRONG" closes-after-one PORT

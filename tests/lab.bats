@@ -180,6 +180,30 @@ load support/lab
     [ "$(grep -c '^1 of' "$T/out")" -eq 1 ]
 }
 
+@test "a file whose name is that of a command hides nothing" {
+    local make verb
+    for make in $(makes); do
+        rm -rf work
+        run $make start-03
+        for verb in lab grade see hint solution; do
+            $make $verb >$verb 2>&1 || true
+            ! grep "'$verb' is up to date" $verb || return 1
+            [ "$(wc -l <$verb)" -ge 2 ]
+            rm $verb
+        done
+    done
+}
+
+@test "the command that repeats a failure can be pasted if the server's path has a quote or a dollar sign" {
+    cp "$WRONG" "$T/it's \$b"
+    SERVER="$T/it's \$b" SERVER_ARGS=upper run sh tests/commands/targets grade-04
+    echo "$output"
+    again=$(printf '%s\n' "$output" | sed -n 's/.*\(make see SERVER=.*\)/\1/p')
+    run sh -c "$again"
+    echo "$output"
+    [[ $output == *'in place of "hello"'* ]]
+}
+
 @test "make grade SERVER= takes any server" {
     for words in 'none PORT' 'none {port}' none; do
         SERVER=$WRONG SERVER_ARGS=$words run sh tests/commands/targets grade-04

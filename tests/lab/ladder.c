@@ -33,11 +33,11 @@ static const char usage[] =
     "  -g STAGE    the stage's digit: some stages have rungs of their own\n"
     "  -r RUNG     run this rung only\n"
     "  -s FILE     remember in this file which rung failed\n"
-    "  -b COMMAND  builds the server; it belongs to the first rung\n"
+    "  -b COMMAND  builds the server; the first rung runs it\n"
     "  -e COMMAND  shows the failure to the reader; it is printed, not run\n"
     "  -o OPTIONS  additional options for the server, such as \"-s poll\"\n"
-    "  -x          the server is one of our stages: it prints its address, and has -p 0\n"
-    "In the server's words, PORT and ADDRESS are replaced.\n";
+    "  -x          the server is one of our stages: it prints its address, and accepts -p 0\n"
+    "In SERVER and WORD, PORT and ADDRESS are replaced by the real ones.\n";
 
 const struct rung *rung;
 int patience_ms = PATIENCE_MS;
@@ -51,7 +51,7 @@ static bool without_cause;
 static jmp_buf rung_failed;
 static enum cause failed_cause;
 static char instead[600];
-static const char server_ended[] = "The server ended with";
+static const char server_ended[] = "The server ended";
 
 void note(const char *format, ...)
 {
@@ -303,7 +303,7 @@ static void blame_failed_function(const struct rung *failed)
     memcpy(instead, text, sizeof text);
     size_t length = strlen(instead);
     if (log_line[0] != '\0')
-        snprintf(instead + length, sizeof instead - length, " The log has: %s",
+        snprintf(instead + length, sizeof instead - length, " The log says: %s",
                  log_line + strspn(log_line, " "));
 }
 
@@ -371,7 +371,7 @@ static int run_ladder(void)
         passed += applies(each) && (failed == NULL || each < failed);
     }
     if (column == 0 && !verbose)
-        printf(passed == 0 ? " none" : " the rungs below passed before");
+        printf(passed == 0 ? " none" : " the earlier rungs, last time");
     printf("\n");
     if (failed != rungs && build_warning[0] != '\0')
         print_wrapped("warning:", build_warning);

@@ -25,6 +25,7 @@ enum cause {
     EVENT_OF_NOBODY,
     ALREADY_LISTED,
     EXITS_AT_START,
+    NO_EXEC,
     NOT_LISTENING,
     NO_ADDRESS,
     LOOP_RETURNS,
@@ -100,7 +101,8 @@ struct rung {
     enum cause differs; /* other bytes came back */
     const char *stages; /* the digits of the stages that have this rung; NULL: every stage */
     const char *option; /* an additional option for the server, or NULL */
-    int nofile;         /* the server's RLIMIT_NOFILE; 0: as many as the ladder has */
+    int nofile;         /* the server's RLIMIT_NOFILE, hard too; 0: as many as the ladder has */
+    int nofile_later;   /* 0, or what the rung raises it to: the hard limit is this one */
 };
 extern const struct rung rungs[]; /* ends with an entry whose name is NULL */
 #define BASIC_RUNGS 6 /* it compiles, starts, and echoes for two clients, also in pieces */
@@ -144,6 +146,10 @@ bool server_keep(void);
 /* True if the server has been started and does nothing any more, so that it is no use to wait until
  * it listens.  False if this system does not show what it does. */
 bool server_is_stuck(void);
+
+/* False if the server that listens is another process than the one that was started.  True if this
+ * system does not show that. */
+bool server_has_socket(void);
 
 /* How the server ended, as a clause: "exit code 1".  NULL while it runs.  *by_signal becomes the
  * signal that ended it, or 0. */
@@ -193,6 +199,7 @@ struct peer {
     uint64_t sent, got;
 };
 
+long long now_us(void);
 long long now_ms(void);
 
 /* Connect; with a small receive buffer, the server soon has short writes. */

@@ -28,12 +28,17 @@
 static struct peer peers[MAX_PEERS];
 static int peer_count;
 
-long long now_ms(void)
+long long now_us(void)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+    return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
+}
+
+long long now_ms(void)
+{
+    return now_us() / 1000;
 }
 
 /* ---- connections ---- */
@@ -230,11 +235,11 @@ void fail_as(enum got got, const struct peer *peer, const char *wanted)
 {
     switch (got) {
     case GOT_EOF:
-        fail(rung->closes, "The server closed client %c's connection before %s.", peer->name,
-             wanted);
+        fail(rung->closes, "The server closed the connection before client %c received %s.",
+             peer->name, wanted);
     case GOT_RESET:
-        fail(rung->closes, "The server reset client %c's connection before %s.", peer->name,
-             wanted);
+        fail(rung->closes, "The server reset the connection before client %c received %s.",
+             peer->name, wanted);
     case GOT_OTHER:
         fail(rung->differs, "Client %c received \"%s\" in place of %s.", peer->name, read_text,
              wanted);

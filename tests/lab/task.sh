@@ -35,7 +35,7 @@ serve_limited()
     PIDS="$SERVER_PID $PIDS"
     exec 7<"$TMP/out"
     if ! read -r line <&7; then
-        echo "The server ended before it listened:"
+        echo "The server ended before it was listening:"
         cat "$TMP/log"
         exit 1
     fi

@@ -508,7 +508,7 @@ static void start_server(const struct fault *fault, bool count_all)
         give_up("fork");
     errno = run.notify_fd == -2 ? run.status : 0;
     if (run.notify_fd == -2)
-        give_up("seccomp() refuses");
+        give_up("seccomp() failed");
 }
 
 /* Never a signal to process 0 or -1, which would mean many processes. */
@@ -666,7 +666,7 @@ static struct peer open_peer(bool small)
         sleep_us(200);
     }
     if (!run.ended)
-        note_problem("nobody listens on the server's port");
+        note_problem("nothing is listening on the server's port");
     lost++;
     return (struct peer){.fd = -1};
 }
@@ -709,7 +709,7 @@ static void peer_waits(struct peer *peer, const char *what)
     if (may_stop_serving())
         unserved = true;
     else
-        note_problem("a client waits in vain for %s", what);
+        note_problem("a client never received %s", what);
     lose(peer);
 }
 
@@ -827,7 +827,8 @@ static void judge_early_end(void)
     else if (code != 1 && code != CANNOT_LOAD)
         note_problem("the server exited with code %d instead of 1", code);
     else if (code == 1 && message_count() != 1)
-        note_problem("the server exited with %d messages instead of one", message_count());
+        note_problem("the server printed %d messages instead of one before it exited",
+                     message_count());
 }
 
 static void check_idle(void)
@@ -890,7 +891,7 @@ static void stop_server(void)
                      healthy_status);
     doubtful = problem[0] == '\0' && now_ms() - begin > STOP_MS;
     if (doubtful)
-        note_problem("the server needs %lld ms to stop on SIGTERM", now_ms() - begin);
+        note_problem("the server took %lld ms to stop on SIGTERM", now_ms() - begin);
 }
 
 /* The clients have talked to the server, and it is still running. */
@@ -1006,12 +1007,11 @@ static void require_preload(void)
               "preload library, but the server does not call the accept() of the C library."
             : "no call was seen: the server does not load the preload library.",
         printf("  "), 2);
-    print_wrapped(
-        "The library reaches only programs that call a dynamically linked C library. It "
-        "does not reach a static program, and none that makes its system calls itself, as "
-        "those in Go do. macOS does not let its own programs, such as /usr/bin/python3, "
-        "load it.",
-        printf("  "), 2);
+    print_wrapped("The library reaches only programs that call a dynamically linked C library. It "
+                  "does not reach a static program, or one that makes its own system calls, as "
+                  "Go programs do. macOS does not let its own programs, such as /usr/bin/python3, "
+                  "load it.",
+                  printf("  "), 2);
     print_wrapped(
         "What to do: link the server dynamically (without -static), or use an interpreter "
         "that you have installed. On Linux, TORTURE=seccomp reaches every program; in a "
@@ -1181,7 +1181,7 @@ static void print_repeat(const struct fault *fault)
     printf("  to repeat it:\n    %s%s FAULT='%s'\n", options.repeat,
            preload ? " TORTURE=preload" : "", fault_text(fault));
     if (!preload && fault->call->number != BY_SHIM && strcmp(fault->call->name, "brk") != 0)
-        printf("  to watch it: strace -f -e inject=%s:error=%s:when=%ld%s, and the server\n",
+        printf("  to watch it: strace -f -e inject=%s:error=%s:when=%ld%s SERVER\n",
                fault->call->name, fault->error, fault->n, fault->permanent ? "+" : "");
 }
 
@@ -1252,7 +1252,7 @@ static int run_one(const struct fault *fault)
     print_fault(fault);
     printf("\n");
     if (run.page->injected == 0)
-        printf("  The server does not make so many calls.\n");
+        printf("  The server does not make that many calls.\n");
     else
         printf("  %s%s%s\n", survived ? "survived" : "not survived: ", problem,
                lost == 1 && survived ? "; one client was closed" : "");

@@ -205,7 +205,7 @@ static inline bool count_call(struct page *page, int call)
 
 /* Faults that a server may fail to survive, and why they cannot happen to a correct one. */
 #define EAGAIN_MISSED_EDGE                                                                         \
-    "The server waits edge-triggered.  The kernel returns EAGAIN only if no byte is left, and "    \
+    "The server uses edge triggering.  The kernel returns EAGAIN only if no byte is left, and "    \
     "then the next byte, or FIN, triggers a new edge.  The injected error comes while bytes or "   \
     "FIN are waiting."
 static const struct exception {
@@ -223,10 +223,10 @@ static const struct exception {
     {"rt_sigprocmask", "EFAULT EINVAL", "does not stop", false,
      "pthread_create() in the C library blocks all signals and unblocks them again, with valid "
      "arguments.  If the second call failed, the thread would never see SIGTERM."},
-    {"epoll_ctl", "ENOENT", "waits in vain", false,
+    {"epoll_ctl", "ENOENT", "never received", false,
      "ENOENT means that the descriptor is not registered, and so the server forgets it.  The "
      "kernel returns ENOENT in no other case."},
-    {"recvfrom recvmsg read", "EAGAIN", "waits in vain", false, EAGAIN_MISSED_EDGE},
+    {"recvfrom recvmsg read", "EAGAIN", "never received", false, EAGAIN_MISSED_EDGE},
     {"recvfrom recvmsg read", "EAGAIN", "open descriptors", false, EAGAIN_MISSED_EDGE},
 };
 #endif

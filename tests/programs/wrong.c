@@ -229,7 +229,9 @@ static void serve(void)
     for (;;) {
         for (int i = 1; i < count && wrong("closes-at-hangup"); i++)
             pollfds[i].events |= POLLRDHUP;
-        int ready = poll(pollfds, (nfds_t)count, timeout_ms());
+        if (wrong("naps")) /* and does not wait */
+            pause_for(4);
+        int ready = poll(pollfds, (nfds_t)count, wrong("naps") ? 0 : timeout_ms());
         if (ready == 0 && !wrong("never-retries"))
             listen_again();
         if (ready == -1 && wrong("ends-with-eintr")) {

@@ -1,7 +1,8 @@
 # What the tests of the lab share: each file of tests works on a copy of the repository.
 # shellcheck shell=bash disable=SC2034,SC2154 # the tests use these variables, and bats sets $output
 
-setup_file() {
+# A file of tests that has more to prepare calls this in a setup_file of its own.
+make_copy() {
     ROOT=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
     COPY=$(mktemp -d "${TMPDIR:-/tmp}/lab.XXXXXX")/"a copy"
     export ROOT COPY LAB_PATIENCE=${LAB_PATIENCE:-3}
@@ -14,6 +15,7 @@ setup_file() {
             done
     ) >"$COPY/log" 2>&1 || { cat "$COPY/log"; return 1; }
 }
+setup_file() { make_copy; }
 teardown_file() { rm -rf "${COPY%/*}"; }
 
 setup() {
