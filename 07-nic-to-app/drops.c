@@ -1,8 +1,8 @@
 /* trace drops [KIND...]: provoke lost packets, and show where and why the kernel dropped each of
  * them, which counter increased, and what client and server noticed.
  *
- * Client and server are in two network namespaces, and this program is the wire between them.  So
- * nothing is lost but what it sends, and nothing is left behind.  drops_kinds.c has the kinds. */
+ * Client and server are in two network namespaces, and this program is the wire between them.  So no
+ * other program's packet is lost, and nothing is left behind.  drops_kinds.c has the kinds. */
 #include "drops.h"
 
 #ifdef CANNOT_TRACE
@@ -116,7 +116,7 @@ static void print_details(const struct kind *kind, const struct result *result)
     if (result->was_seen && verdict->end == CONSUMED)
         print_text("notice",
                    "This kernel frees the packet with consume_skb, as if it had been processed "
-                   "normally, and therefore gives no reason. Only the counter shows the loss.");
+                   "normally, and therefore gives no reason. Only counters show the loss.");
     print_text("in practice", kind->practice);
     putchar('\n');
 }
@@ -173,10 +173,10 @@ static int run(char **words, bool in_detail)
         print_head();
     for (size_t i = 0; in_detail && i < kind_count; i++)
         print_line(&kinds[i], &results[i]);
-    puts("\nA hop is one step of a packet's way. The last hop is the last that this packet\n"
-         "reached: receive (the network stack got it) or tcp (TCP began to process it for\n"
-         "its connection). trace explain has more about hops, trace drops KIND about one\n"
-         "kind of loss, and trace drops -v about all of them.");
+    puts("\nA hop is one step of a packet's journey. LAST HOP is the last one that the lost\n"
+         "packet reached: receive (the network stack got it) or tcp (TCP began to process\n"
+         "it for its connection). trace explain has more about hops, trace drops KIND\n"
+         "about one kind of loss, and trace drops -v about all of them.");
     return missing;
 }
 

@@ -285,8 +285,7 @@ static void note_wire(char *text)
         add(text, " The server's kernel sent its SYN-ACK again after %.0f ms.",
             answers[SYN_ACK].ms);
     else if (answers[ACK].count > 0 && (!repeated || answers[ACK].ms < again->ms))
-        add(text, " An acknowledgement of what had come before came back after %.1f ms.",
-            answers[ACK].ms);
+        add(text, " An acknowledgement of earlier bytes came back after %.1f ms.", answers[ACK].ms);
     else
         add(text, " No answer came.");
     if (repeated)
@@ -404,18 +403,19 @@ const struct kind kinds[] = {
     {"accept-queue", "a SYN to a server whose accept queue is full",
      "New connections take one or more seconds longer, or time out, even if the server's CPU is "
      "idle. The server calls accept() too rarely, or its backlog is too small: in ss -ltn, Recv-Q "
-     "is "
-     "greater than Send-Q.",
+     "is greater than Send-Q.",
      "TcpExtListenOverflows", SYN, queue_is_full, NULL, NULL, CLIENT, SYN},
     {"handshake-ack", "a handshake's last ACK, after the accept queue has filled",
      "The client can send, but accept() does not return its connection. If the server is to send "
-     "first, both wait until the queue has room. The cause is the same as for accept-queue.",
+     "first, both wait until the queue has room, and after about a minute in vain. The cause is "
+     "the "
+     "same as for accept-queue.",
      "TcpExtListenOverflows", ACK, queue_fills_meanwhile, NULL, NULL, SERVER, SYN_ACK},
     {"receive-buffer", "a third TCP segment, after two have filled the buffer",
-     "Usually TCP prevents this: it announces a window of 0, and the client waits. Here the "
-     "server has made the buffer smaller than the window that it had announced. A shortage of "
-     "memory for all TCP sockets (net.ipv4.tcp_mem) has the same effect: losses and delays, "
-     "although the network is good.",
+     "Usually TCP prevents this: it advertises a window of 0, and the client waits. Here the "
+     "server has made the buffer smaller than the window that it had advertised. A shortage of "
+     "memory for all TCP sockets (net.ipv4.tcp_mem) has the same effect: losses and delays "
+     "on a healthy network.",
      "TcpExtTCPRcvQDrop", DATA, buffer_is_full, NULL, NULL, CLIENT, DATA},
     {"udp-buffer", "a UDP datagram to a socket whose receive buffer is full",
      "Datagrams are missing, and no call fails. The receiver reads too slowly, or its buffer "
@@ -425,16 +425,16 @@ const struct kind kinds[] = {
     {"old-sequence", "a second copy of a TCP segment that the server has received",
      "Harmless by itself: the server already had the bytes. If it happens often, acknowledgements "
      "are lost or "
-     "late, and the sender repeats segments without need.",
+     "late, and the sender repeats segments unnecessarily.",
      "TcpExtTCPDSACKOldSent", DATA, data_on_the_wire, deliver_and_repeat, NULL, SERVER, ACK},
     {"beyond-window", "a TCP segment whose sequence number is 16 MiB too high",
      "The server's kernel answers with the sequence number that it expects, and no call fails. A "
      "device "
-     "on the path that rewrites sequence numbers may be faulty, or somebody forges packets.",
+     "on the path that rewrites sequence numbers may be faulty, or somebody is forging packets.",
      "TcpExtBeyondWindow", DATA, data_on_the_wire, change_sequence, NULL, CLIENT, DATA},
-    {"bad-checksum", "a TCP segment in which a byte has changed on the way",
+    {"bad-checksum", "a TCP segment with a byte corrupted in transit",
      "Some requests take longer than others, by 200 ms or more if no other packet follows, and no "
-     "call fails. Memory, a card or a device in between damages packets.",
+     "call fails. Memory, a card or a device on the path is corrupting packets.",
      "TcpInCsumErrors", DATA, data_on_the_wire, damage, NULL, CLIENT, DATA},
     {"wrong-mac", "a TCP segment in a frame for another machine's MAC address",
      "A card discards such frames itself, except in promiscuous mode, which tcpdump switches on. "
@@ -447,7 +447,7 @@ const struct kind kinds[] = {
      "machine. "
      "With net.ipv4.ip_forward=1, that machine would try to forward them.",
      "IpInAddrErrors", DATA, data_on_the_wire, change_address, NULL, CLIENT, DATA},
-    {"filter-rule", "a SYN that a rule of the firewall (nft) drops",
+    {"filter-rule", "a SYN that a firewall rule (nft) drops",
      "connect() waits about two minutes and then fails with ETIMEDOUT. A rule with reject would "
      "make it fail at once. nft list ruleset shows how many packets each rule with a counter "
      "matched.",
@@ -459,7 +459,7 @@ const struct kind kinds[] = {
     {"reset", "a TCP segment to a connection that the server has just reset",
      "A server that closes a connection with unread data, or with SO_LINGER and a time of 0, "
      "resets "
-     "it. Segments that are still on their way no longer find a socket of their connection. If the "
+     "it. Segments still in transit no longer find their connection's socket. If the "
      "server "
      "still listens, the kernel passes them to the listener, which expects a SYN.",
      "TcpOutRsts", DATA, data_on_the_wire, reset_connection, NULL, SERVER, RESET},

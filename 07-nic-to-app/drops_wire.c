@@ -161,6 +161,7 @@ static bool open_side(enum side side, const char *device, const char *address)
     snprintf(request.ifr_name, sizeof request.ifr_name, "%s", device);
     if (unshare(CLONE_NEWNET) == -1)
         return false;
+    file_write("0", "/proc/sys/net/ipv4/ip_forward"); /* a new namespace copies the first one's */
     netns[side] = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
     tap[side] = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
     return tap[side] != -1 && ioctl(tap[side], TUNSETIFF, &request) == 0 &&

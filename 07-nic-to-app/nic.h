@@ -40,7 +40,7 @@ struct interrupts {
 };
 void read_interrupts(struct interrupts *interrupts);
 
-/* A driver answers these commands through ioctl(SIOCETHTOOL).  The numbers and the structs are
+/* The driver or the kernel answers ioctl(SIOCETHTOOL) with these.  The numbers and the structs are
  * those of <linux/ethtool.h>, a header that not every machine with a C compiler has.  The first
  * member is the command; most have 32 bits. */
 #define IOCTL_ETHTOOL 0x8946 /* SIOCETHTOOL */

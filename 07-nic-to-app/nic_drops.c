@@ -1,4 +1,4 @@
-/* The counters of lost packets, layer by layer, in the order in which a packet meets them.
+/* The counters of lost packets, layer by layer, roughly in the order in which a packet gets there.
  *
  * The names of IP's and TCP's counters are those of the tool nstat: TcpExtListenDrops is
  * ListenDrops in the lines TcpExt of /proc/net/netstat.  They belong to the network namespace;
@@ -119,28 +119,28 @@ struct layer {
 static const struct drop card[] = {
     {"rx_missed_errors", "The ring was full: frames came faster than the kernel took them."},
     {"rx_over_errors", "The card's own memory was full, or a buffer was too small for the frame."},
-    {"rx_fifo_errors", "The card's own memory was full, in the words of other drivers."},
+    {"rx_fifo_errors", "The card's own memory was full: the name that other drivers use."},
     {"rx_crc_errors", "A bit was wrong: look at the cable and the plugs."},
     {"rx_length_errors", "The frame was too short, or longer than the card accepts."},
     {"rx_frame_errors", "The frame was not aligned to bytes."},
-    {"rx_dropped", "No memory, a full backlog, or no protocol wanted the frame."},
-    {"rx_nohandler", "The device is an inactive member of a bond."},
+    {"rx_dropped", "No memory, a full backlog, or a frame of a protocol unknown here."},
+    {"rx_nohandler", "The device is an inactive member of a bond, team or failover pair."},
     {"tx_dropped", "A frame to be sent: the driver had no room or no memory."},
     {"tx_errors", "A frame to be sent: the card could not send it."},
     {NULL, NULL}};
 static const struct drop backlog[] = {
     {"dropped", "The backlog of a CPU was full: lo, veth and RPS use it."},
-    {"flow_limit_count", "The backlog was half full, mostly of one flow (flow_limit_cpu_bitmap)."},
+    {"flow_limit_count", "Those dropped when it was half full, by flow_limit_cpu_bitmap."},
     {NULL, NULL}};
 static const struct drop conntrack[] = {
-    {"invalid", "The packet belongs to no connection; a rule decides whether to drop it."},
+    {"invalid", "The packet fits no connection; a rule decides whether to drop it."},
     {"drop", "It was refused, for example because the table of connections was full."},
     {"early_drop", "The table was full: a connection not yet established was forgotten."},
     {"insert_failed", "A new entry clashed with another: for example, two packets came at once."},
     {NULL, NULL}};
 static const struct drop ip[] = {
     {"IpInHdrErrors", "The header is wrong (version, length, checksum), or the TTL ran out."},
-    {"IpExtInCsumErrors", "Those of these errors that were wrong checksums."},
+    {"IpExtInCsumErrors", "How many of these errors were wrong checksums."},
     {"IpExtInTruncatedPkts", "The packet is shorter than its header says."},
     {"IpInAddrErrors", "It is for another machine, and this one does not forward."},
     {"IpExtInNoRoutes", "There is no route to its destination."},
@@ -149,35 +149,35 @@ static const struct drop ip[] = {
     {"IpReasmFails", "A fragment was missing, or there was no memory for it."},
     {"IpInDiscards", "The packet was correct, but there was no memory for it."},
     {"IpOutNoRoutes", "To be sent, but there is no route."},
-    {"IpOutDiscards", "To be sent: no memory, the queue was full, or a rule forbade it."},
+    {"IpOutDiscards", "To be sent, not by TCP: no memory, a full queue, or a rule forbade it."},
     {NULL, NULL}};
 static const struct drop tcp[] = {
     {"TcpInErrs", "The TCP header or checksum is wrong, or a SYN came on an open connection."},
-    {"TcpInCsumErrors", "Those of these errors that were wrong checksums."},
+    {"TcpInCsumErrors", "How many of these errors were wrong checksums."},
     {"TcpExtTCPMinTTLDrop", "It came from further away than IP_MINTTL permits."},
     {"TcpExtTCPReqQFullDrop", "A SYN: too many half-open connections, and no SYN cookies."},
     {"TcpExtSyncookiesFailed", "An ACK with a wrong or old SYN cookie."},
     {"TcpExtListenOverflows", "The accept queue was full: the server calls accept() too rarely."},
-    {"TcpExtListenDrops", "All drops by listening sockets, including overflows."},
+    {"TcpExtListenDrops", "Connections that a listening socket dropped, including overflows."},
     {"TcpExtTCPDeferAcceptDrop", "An ACK without data, which TCP_DEFER_ACCEPT ignores."},
     {"TcpExtPAWSActive", "A SYN-ACK that returns a timestamp that this machine did not send."},
     {"TcpExtPAWSEstab", "A segment whose timestamp is too old."},
     {"TcpExtTCPDSACKOldSent", "A segment that came a second time: perhaps its ACK was lost."},
     {NULL, NULL}};
 static const struct drop sockets[] = {
-    {"TcpExtTCPBacklogDrop", "A call held the socket, and too much had come meanwhile."},
+    {"TcpExtTCPBacklogDrop", "A call held the socket's lock, and too much arrived meanwhile."},
     {"TcpExtTCPZeroWindowDrop", "The window was closed, and the other side sent anyway."},
-    {"TcpExtTCPRcvQDrop", "The receive buffer was full: the server reads too slowly."},
-    {"TcpExtRcvPruned", "It was still too full when the kernel had tidied it up."},
+    {"TcpExtTCPRcvQDrop", "The receive buffer, or the memory for all TCP (tcp_mem), was full."},
+    {"TcpExtRcvPruned", "The receive buffer was still full after it had been compacted."},
     {"TcpExtTCPOFODrop", "A segment out of order, and no room for it."},
     {"TcpExtOfoPruned", "Segments out of order were thrown away to make room."},
     {"TcpExtPFMemallocDrop", "It was in reserve memory, which only swapping may use."},
-    {"TcpExtTCPAbortOnMemory", "A closed connection was reset: too little memory, or too many."},
+    {"TcpExtTCPAbortOnMemory", "A closed connection was reset: no memory, or too many orphans."},
     {NULL, NULL}};
 static const struct drop signs[] = {
     {"TcpRetransSegs", "Segments sent again, because they seemed to be lost."},
     {"TcpExtTCPTimeouts", "Retransmission timers that expired."},
-    {"TcpOutRsts", "Resets sent, also because nobody listens on a port."},
+    {"TcpOutRsts", "Resets sent, for example because nothing listens on a port."},
     {"TcpEstabResets", "Connections that ended at once, by a reset or a timeout."},
     {NULL, NULL}};
 
@@ -186,7 +186,7 @@ static const struct layer layers[] = {
     {"The softirq", "/proc/net/softnet_stat, columns 2 and 11, of all devices", read_backlog,
      backlog},
     {"The firewall's connections", "/proc/net/stat/nf_conntrack", read_conntrack, conntrack},
-    {"IP", "/proc/net/snmp and netstat, or nstat -az", read_protocol, ip},
+    {"IP (version 4)", "/proc/net/snmp and netstat, or nstat -az", read_protocol, ip},
     {"TCP", "/proc/net/snmp and netstat, or nstat -az", read_protocol, tcp},
     {"The socket", "/proc/net/netstat, or nstat -az", read_protocol, sockets},
     {"No drops, but signs of them", "/proc/net/snmp and netstat, or nstat -az", read_protocol,
@@ -271,18 +271,18 @@ static void print_driver(void)
 
 void print_drops(void)
 {
-    puts("Lost since boot, or since the network namespace was made. A packet meets these\n"
-         "counters from the first to the last.");
+    puts("Lost since boot, or since the device or the network namespace was made. A packet\n"
+         "reaches these layers roughly in this order.");
     print_layer(&layers[0]);
     print_driver();
     for (size_t i = 1; i < sizeof layers / sizeof *layers; i++)
         print_layer(&layers[i]);
     puts("\nElsewhere\n");
     printf("  tc -s qdisc show dev %s\n"
-           "    Frames that the queue towards the device dropped.\n"
+           "    Frames that the device's send queue (qdisc) dropped.\n"
            "  nft list ruleset\n"
            "    Packets that the firewall's rules counted.\n"
-           "  ss -tmn\n"
+           "  ss -tamn\n"
            "    The drops of each socket: the number after d, at the end of skmem.\n",
            device);
 }

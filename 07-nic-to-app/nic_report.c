@@ -334,7 +334,7 @@ static const struct feature features[] = {
      "ethtool -l DEV"},
     {"RSS table", rss_table, 0, NULL, "128 entries",
      "Receive-side scaling: a hash of addresses and ports selects the queue.", "ethtool -x DEV"},
-    {"receive ring", receive_ring, 0, NULL, "512 (maximum 8192)",
+    {"receive ring", receive_ring, 0, NULL, "512 (up to 4096 or 8192)",
      "Frames wait in it for the kernel. When it is full, the card drops frames.", "ethtool -g DEV"},
     {"interrupt delay", coalescing, 0, NULL, "adaptive",
      "Coalescing: one interrupt for several frames saves CPU, adds latency.", "ethtool -c DEV"},
@@ -367,7 +367,7 @@ static const struct feature features[] = {
     {"GRO", NULL, GRO, NULL, "on",
      "Generic receive offload: the kernel merges consecutive segments into one.",
      "ethtool -k DEV: generic-receive-offload"},
-    {"LRO", lro, 0, NULL, "supported; off on routers",
+    {"LRO", lro, 0, NULL, "supported, but off",
      "Large receive offload: the card merges. Unlike GRO's, this is irreversible.",
      "ethtool -k DEV: large-receive-offload"},
 

@@ -1,60 +1,25 @@
 #!/usr/bin/env bats
 # trace drops, the program of stage 07 that loses packets on purpose: what it says about each is
 # compared with what the kernel says to others, and it leaves nothing behind.
-TESTS=${TESTS:-$(cd "$BATS_TEST_DIRNAME" && pwd)}
-STAGE07=$(cd "$TESTS/../07-nic-to-app" && pwd)
-TRACE=$STAGE07/trace
-MOUNT=/sys/kernel/tracing
+load support/helpers
+load support/tracefs
 
-# These tests look into tracefs.  Where nobody has mounted it, root mounts it as trace.bats does.
-setup_file() {
-    export TRACEFS=$MOUNT TRACEFS_HOLDER=''
-    [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] && [ ! -d "$MOUNT/instances" ] || return 0
-    local ready
-    ready=$(mktemp -u "${TMPDIR:-/tmp}/tracefs.XXXXXX")
-    mkfifo "$ready" || return 0
-    unshare -m sh -c "mount -t tracefs none $MOUNT; echo done >'$ready'; exec sleep 3600" >/dev/null 2>&1 3>&- &
-    TRACEFS_HOLDER=$!
-    read -r -t 10 _ <>"$ready" || :
-    rm -f "$ready"
-    TRACEFS=/proc/$TRACEFS_HOLDER/root$MOUNT
-}
-teardown_file() { [ -z "$TRACEFS_HOLDER" ] || kill "$TRACEFS_HOLDER" 2>/dev/null || :; }
-setup() {
-    set +T # bats traces no command inside functions
-    TMP='' PIDS='' WITNESS='' # teardown must not use values from the environment
-    [ "$(uname -s)" = Linux ] || skip "needs Linux (tracepoints); to run it: a Linux machine"
-    TMP=$(mktemp -d "${TMPDIR:-/tmp}/echo-tests.XXXXXX")
-    mkfifo "$TMP/never"
+STAGE07=$TESTS/../07-nic-to-app
+TRACE=$STAGE07/trace
+
+need_program() {
+    need_linux "for its tracepoints"
     make -s -C "$STAGE07" trace drops >/dev/null
 }
-teardown() {
-    local pid
-    [ -n "$TMP" ] || return 0
-    for pid in $PIDS; do
-        kill -KILL "$pid" 2>/dev/null
-        wait "$pid" 2>/dev/null
-    done
-    [ -z "$WITNESS" ] || rmdir "$WITNESS"
-    rm -rf "$TMP"
-}
-need() { command -v "$1" >/dev/null 2>&1 || skip "needs $1 ($2); to run it: install $3"; }
-need_root() {
-    [ "$(id -u)" = 0 ] && unshare -n true 2>/dev/null || skip "needs root and network namespaces; to run it: sudo make test"
+need_drops() {
+    need_program
+    need_root "for namespaces and tracepoints"
+    unshare -n true 2>/dev/null || skip "needs network namespaces; to run it: root on a machine of your own"
     [ -d "$TRACEFS/instances" ] || skip "needs tracefs; to run it: root on a machine of your own"
     grep -q ' reason;' "$TRACEFS/events/skb/kfree_skb/format" || skip "needs reasons in skb:kfree_skb; to run it: Linux 5.17 or later"
     [ -c /dev/net/tun ] || skip "needs /dev/net/tun; to run it: modprobe tun"
 }
 fits_80_columns() { [ -z "$(LC_ALL=C tr -d '\200-\277' <"$1" | awk 'length > 80')" ]; }
-wait_until() {
-    local i
-    for ((i = 0; i < 500; i++)); do
-        ! "$@" || return 0
-        read -r -t 0.02 <>"$TMP/never" || :
-    done
-    echo "timed out while waiting for: $*"
-    return 1
-}
 # value KIND LABEL: what the details of a kind say, in one line.
 value() {
     awk -v kind="$1" -v label="$2" '/^[a-zA-Z]/ { this = $1 } /^$/ { name = "" } /^  [a-z]/ { name = substr($0, 3, 11); sub(/ +$/, "", name) }
@@ -74,9 +39,8 @@ namespaces_of() { { readlink "/proc/$1/ns/net"; find "/proc/$1/fd" -lname 'net:*
 all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -printf '%l\n' 2>/dev/null | sort -u; }
 
 @test "every kind is dropped, and the kernel says the same to another reader of its events" {
-    need_root
+    need_drops
     local kind reason function count=0
-    WITNESS=$TRACEFS/instances/echo-tests-$$
     mkdir "$WITNESS"
     echo 'comm == "drops"' >"$WITNESS/events/skb/kfree_skb/filter"
     echo 1 >"$WITNESS/events/skb/kfree_skb/enable"
@@ -105,17 +69,18 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
 }
 
 @test "the counters are those that nstat, ip and ss show in the server's namespace" {
-    need_root
-    need nstat "to read the counters" iproute2
-    need nft "to have a kind that takes a second" nftables
+    need_drops
+    need nstat "to read the counters" "install iproute2"
+    need nft "to have a kind that takes a second" "install nftables"
     local pid name
     "$STAGE07/drops" >"$TMP/out" 3>&- &
     pid=$!
     PIDS=$pid
-    wait_until grep -q '^wrong-address ' "$TMP/out"
+    wait_until 10 grep -q '^wrong-address ' "$TMP/out"
     nsenter -t $pid -n nstat -asz >"$TMP/nstat"
     nsenter -t $pid -n ip -s -s link >"$TMP/link"
-    wait_until grep -q '^socket-filter ' "$TMP/out"
+    [ "$(nsenter -t $pid -n cat /proc/sys/net/ipv4/ip_forward)" = 0 ] # whatever the host's is; with 1, wrong-address has another reason
+    wait_until 10 grep -q '^socket-filter ' "$TMP/out"
     wait $pid
     cat "$TMP/out" "$TMP/link"
     count() { awk -v name="$1" '$1 == name { print $2 }' "$TMP/nstat"; }
@@ -135,7 +100,7 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
 }
 
 @test "what client and server notice is what a client and a server notice" {
-    need_root
+    need_drops
     "$TRACE" drops no-listener accept-queue bad-checksum udp-buffer reset >"$TMP/out"
     cat "$TMP/out"
     [[ $(value no-listener client) == 'connect() failed: ECONNREFUSED. An RST came back after '* ]]
@@ -151,8 +116,8 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
 }
 
 @test "what others lose at the same time is not counted" {
-    need_root
-    need ip "to set lo up" iproute2
+    need_drops
+    need ip "to set lo up" "install iproute2"
     local i pid
     # Datagrams to a port on which nobody listens, as fast as possible, so that some are lost while a
     # frame of drops is on its way.
@@ -163,7 +128,7 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
     for i in 1 2; do
         unshare -n sh -c 'ip link set lo up; echo up >"$1"; exec "$0"' "$TMP/noise" "$TMP/up$i" 3>&- &
         PIDS="$! $PIDS"
-        wait_until test -s "$TMP/up$i"
+        wait_until 10 test -s "$TMP/up$i"
     done
     "$STAGE07/drops" bad-checksum no-listener >"$TMP/other" 3>&- &
     pid=$!
@@ -182,7 +147,7 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
 }
 
 @test "nothing is left behind: after the end, SIGINT, SIGTERM, and SIGKILL and the next run" {
-    need_root
+    need_drops
     local signal pid code space
     lose no-listener >"$TMP/out"
     no_instance
@@ -192,7 +157,7 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
         pid=$!
         PIDS="$pid $PIDS"
         echo $pid >>"$TMP/pids"
-        wait_until grep -qs '^accept-queue' "$TMP/out"
+        wait_until 10 grep -qs '^accept-queue' "$TMP/out"
         has_instance
         space=$(namespaces_of $pid)
         [ "$(echo "$space" | wc -l)" = 2 ]
@@ -214,7 +179,7 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
 }
 
 @test "a drop that does not happen is not claimed: not seen, exit code 1" {
-    need_root
+    need_drops
     # A library in front of libc, with which no filter is attached to a socket.
     printf '%s\n' '#define _GNU_SOURCE' '#include <dlfcn.h>' '#include <sys/socket.h>' \
         'int setsockopt(int fd, int level, int name, const void *value, socklen_t size) {' \
@@ -231,7 +196,7 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
 }
 
 @test "without nft: what would install it; only who asked for that kind gets exit code 1" {
-    need_root
+    need_drops
     local code=0
     without_nft() { unshare -m sh -c 'for folder in /usr/sbin /sbin /usr/local/sbin; do [ ! -e $folder/nft ] || mount -t tmpfs none $folder; done; exec "$@"' - "$@"; }
     ! without_nft sh -c 'command -v nft' || skip "nft is in an unusual folder; to run it: /usr/sbin/nft"
@@ -246,9 +211,10 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
 }
 
 @test "where it cannot run, one line says why: without root, in a PID namespace, without /dev/net/tun" {
+    need_program
     local code=0
     if [ "$(id -u)" = 0 ]; then
-        need setpriv "to run as nobody" util-linux
+        need setpriv "to run as nobody" "install util-linux"
         cp "$TRACE" "$STAGE07/drops" "$TMP"
         chmod 755 "$TMP" "$TMP/trace" "$TMP/drops"
         setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all "$TMP/trace" drops >"$TMP/out" 2>"$TMP/why" || code=$?
@@ -259,7 +225,7 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
     [ $code = 1 ]
     [ ! -s "$TMP/out" ]
     grep -qx "trace drops: The kernel's tracepoints are for root, and you are not root." "$TMP/why"
-    need_root
+    need_drops
     mkdir "$TRACEFS/instances/echo-trace-99999-0" # another's, whose number nobody has in there
     code=0
     unshare -p -f --mount-proc "$TRACE" drops no-listener >"$TMP/out" 2>"$TMP/why" || code=$?
@@ -275,6 +241,7 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
 }
 
 @test "bad arguments, a full disk, a reader that goes away, and a program that is missing" {
+    need_program
     local words code=0
     for words in nonsense '-v reset' --nonsense 'reset -v'; do
         # shellcheck disable=SC2086
@@ -295,7 +262,7 @@ all_namespaces() { find /proc/[0-9]*/ns/net /proc/[0-9]*/fd -lname 'net:*' -prin
     cat "$TMP/out"
     [ $code = 1 ]
     grep -q '^trace: .*/drops: No such file or directory' "$TMP/out"
-    need_root
+    need_drops
     code=0
     lose no-listener >/dev/full 2>"$TMP/why" || code=$?
     [ $code = 1 ]

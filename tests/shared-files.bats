@@ -133,12 +133,15 @@ long_tests() { # FILE...
     rm -rf "$tmp"
 }
 
-# A compiler's a.out is easily added by accident.
+# A compiler's a.out is easily added by accident, and so is the file - of "trace --svg -".
 @test "the top level has the Makefile, seven stages, tests, book, and the usual files of a repository" {
     cd "$ROOT"
     git ls-files 2>/dev/null | grep . >"$BATS_TEST_TMPDIR/files" || skip "needs git, to list the files; to run it: a clone"
     [ "$(cut -d / -f 1 "$BATS_TEST_TMPDIR/files" | LC_ALL=C sort -u | grep -v '^\.' | tr '\n' ' ')" = "$(echo 0?-*) CONTRIBUTING.md LICENSE Makefile README.md book tests " ]
     [ "$(echo 0?-* | wc -w)" = 7 ]
+    run grep -vE '^([A-Za-z0-9._][A-Za-z0-9._-]*/)*[A-Za-z0-9._][A-Za-z0-9._-]*$' "$BATS_TEST_TMPDIR/files"
+    echo "unusual names: $output"
+    [ "$status" -eq 1 ]
 }
 
 # A built program is easily added by accident, and stays in the history.

@@ -36,8 +36,7 @@ static void remove_probes(void)
     }
 }
 
-/* A run that was killed with SIGKILL could not clean up.  Remove the instances of all processes
- * that no longer exist. */
+/* A killed run could not clean up.  Remove the instances of processes that no longer exist. */
 static void remove_leftovers(void)
 {
     char path[INSTANCE_PATH];
@@ -66,20 +65,18 @@ static const char *reason(int error, bool mounted)
         return "You are root, and still may not use the kernel's tracepoints: this looks like a "
                "container.";
     if (!mounted && error == ENODEV)
-        return "tracefs, where the kernel's tracepoints are, cannot be mounted: this kernel was "
-               "built without it.";
+        return NOT_MOUNTED "this kernel was built without it.";
     if (!mounted && (error == ENOENT || error == ENOTDIR))
         return NOT_MOUNTED "there is no directory " TRACEFS ". Is sysfs mounted on /sys?";
     if (mounted && error == ENOENT)
         return "tracefs is mounted and holds no events: the kernel is locked down "
                "(lockdown=confidentiality), or was built without them.";
-    return NULL;
+    return mounted ? "tracefs is mounted, but no instance can be created in it: " : NOT_MOUNTED;
 }
 
-/* Root may mount tracefs.  The tracer does so in a mount namespace of its own, so that no other
- * process sees the mount, and it ends with the tracer.  MS_SLAVE: later mounts by others still
- * appear here, and this one does not appear there.  EBUSY: it is mounted, without instances.
- * False: errno says why not. */
+/* Root may mount tracefs.  The tracer does so in a mount namespace of its own: nobody else sees the
+ * mount, and it ends with the tracer.  MS_SLAVE: later mounts by others appear here, but not this
+ * one there.  EBUSY: it is mounted, without instances.  False: errno says why not. */
 static bool has_tracefs(void)
 {
     if (access(INSTANCES, F_OK) == 0 || errno == EACCES)
@@ -98,8 +95,8 @@ bool instance_create(char path[INSTANCE_PATH], char why[WHY_SIZE])
         if (mkdir(path, 0700) == 0)
             return true;
     }
-    const char *known = reason(errno, mounted), *other = strerror(errno);
-    snprintf(why, WHY_SIZE, "%s%s", known != NULL ? known : NOT_MOUNTED, known ? "" : other);
+    const char *other = strerror(errno), *text = reason(errno, mounted);
+    snprintf(why, WHY_SIZE, "%s%s", text, text[strlen(text) - 1] == ' ' ? other : "");
     return false;
 }
 
