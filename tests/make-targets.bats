@@ -519,7 +519,7 @@ notices_and_limits() { # as many as there are scenes
     narrow
     journey=$(printf '%s\n' "$output" | sed -n '/^---- trace:/,/^To explain each hop/p')
     echo "$journey" | grep -q '^\[your code reads\]$'
-    echo "$journey" | grep -q ' µs in all, and where they went$'
+    echo "$journey" | grep -q ' µs in all, and where the time went$'
     if echo "$journey" | grep -q '^        [A-Z]'; then false; fi # no reasons: they are for trace itself
     # The same as an ordinary user, who cannot see the kernel's tracepoints.
     if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then

@@ -2,29 +2,12 @@
 # The tracer of stage 07: what it shows, that it shows no more than it saw, and that it leaves
 # nothing behind.  What needs root says so; the rest runs anywhere.
 load support/helpers
+load support/tracefs
 
 ROOM=$TESTS/../07-nic-to-app
 TRACER=$ROOM/tracer
 TRACE=$ROOM/trace
-MOUNT=/sys/kernel/tracing
 unset COLUMNS
-
-# These tests look into tracefs.  Where nobody has mounted it, root mounts it as the tracer does: in a mount
-# namespace of its own, so that no other process sees the mount and it ends with the process that has it.
-# Through /proc, the tests see what that process sees.
-setup_file() {
-    export TRACEFS=$MOUNT TRACEFS_HOLDER=''
-    [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] && [ ! -d "$MOUNT/instances" ] || return 0
-    local ready
-    ready=$(mktemp -u "${TMPDIR:-/tmp}/tracefs.XXXXXX")
-    mkfifo "$ready" || return 0
-    unshare -m sh -c "mount -t tracefs none $MOUNT; echo done >'$ready'; exec sleep 3600" >/dev/null 2>&1 3>&- &
-    TRACEFS_HOLDER=$!
-    read -r -t 10 _ <>"$ready" || :
-    rm -f "$ready"
-    TRACEFS=/proc/$TRACEFS_HOLDER/root$MOUNT
-}
-teardown_file() { [ -z "$TRACEFS_HOLDER" ] || kill "$TRACEFS_HOLDER" 2>/dev/null || :; }
 
 # The server that is traced: this stage's own, or the one that has been there before it.
 traced() { if [ -x "$ROOM/server" ]; then echo "$ROOM/server"; else echo "$TESTS/../04-epoll/server"; fi; }
@@ -183,7 +166,27 @@ for name in glob.glob(sys.argv[1] + "/*.svg"): xml.dom.minidom.parse(name)' "$TM
         grep -q 'only one of --json, --svg and --record' "$TMP/err"
     done
     [ "$(cat "$TMP/old")" = kept ]
+    cp "$ROOM/recordings/lo.txt" "$TMP/read"
+    for option in json svg record; do # what is to be read is not overwritten
+        code=0
+        trace replay "$TMP/read" --$option "$TMP/./read" >"$TMP/out" 2>"$TMP/err" || code=$?
+        [ $code = 2 ]
+        grep -q 'this is the recording that is to be read' "$TMP/err"
+    done
+    if trace compare "$ROOM/recordings/lo.txt" "$TMP/read" --svg "$TMP/read" 2>"$TMP/err"; then false; fi
+    cmp "$TMP/read" "$ROOM/recordings/lo.txt"
     [ "$(trace replay "$ROOM/recordings/lo.txt" --json >(wc -c) | tail -n 1)" -gt 1000 ] # a pipe
+}
+
+@test "standard output is closed: no file gets what was meant for it" {
+    need_trace
+    rule "a file that is opened does not take the place of a closed stream" "descriptor 1 for the first file" "chapter 7"
+    local code=0
+    trace replay "$ROOM/recordings/lo.txt" --svg "$TMP/drawing" >&- 2>"$TMP/err" || code=$?
+    [ $code = 1 ]
+    grep -q 'standard output: Bad file descriptor' "$TMP/err"
+    trace replay "$ROOM/recordings/lo.txt" --svg "$TMP/right" >"$TMP/out"
+    cmp "$TMP/drawing" "$TMP/right"
 }
 
 @test "wrong command lines: one line and the usage, exit 2" {
@@ -425,7 +428,10 @@ adds_up() {
     LC_ALL=C awk '$1 ~ /^[0-9]+\.[0-9]$/ && $2 ~ /^\+/ { if ($1 < last) bad = 1; last = $1; n++ } END { exit bad || n < 28 }' "$TMP/out"
     grep -q '^\[the client reads\]' "$TMP/out"
     grep -q '^  before .* sys_enter_recvfrom .* = socket ' "$TMP/out" # the client sleeps in its recv()
-    tr -s '\n ' ' ' <"$TMP/out" | grep -q ' It came with the reply (a piggybacked acknowledgement)'
+    # The reply acknowledges the request, and is shown once, in the order of time.
+    grep -q ' tcp_probe  *15 bytes, ack, ' "$TMP/out"
+    tr -s '\n ' ' ' <"$TMP/out" | grep -q ' This segment also acknowledges the request (a piggybacked acknowledgement)'
+    [ "$(grep -c ' tcp_probe ' "$TMP/out")" = 3 ]
     grep -q ' tcp_probe  *acknowledged, .* 0 bytes' "$TMP/out" # that of the reply, 40 ms later
     trace replay "$TMP/recorded" | sed 1d | diff <(grep -v '^written' "$TMP/out") -
     for way in in back; do
@@ -433,6 +439,7 @@ adds_up() {
         narrow "$TMP/$way"
     done
     if grep -q '^\[the client' "$TMP/in"; then false; fi
+    tr -s '\n ' ' ' <"$TMP/in" | grep -q ' It came with the reply (a piggybacked acknowledgement)'
     grep -q '^One packet with 15 bytes of data over lo to ' "$TMP/in"
     grep -q '^One reply with 15 bytes of data over lo from ' "$TMP/back"
     if grep -q '_epoll\|^\[.*epoll\|^\[your code' "$TMP/back"; then false; fi
@@ -795,6 +802,20 @@ watch_end() { wait_until 60 has_exited "$WATCHER" && wait "$WATCHER"; }
     nothing_left
 }
 
+@test "--watch -b: of a server at every address, only the packets to this one" {
+    need_tracefs
+    rule "-b is the address of the packets that are followed" "a wildcard listener, which makes -b void" "chapter 7"
+    tracee block 0.0.0.0 0
+    watch_begin "$TMP/out" attach "$PORT" -b 127.0.0.2 -n 3 --record "$TMP/recorded"
+    "$TMP/tracee" send 127.0.0.1 "$PORT" 5 31
+    "$TMP/tracee" send 127.0.0.2 "$PORT" 5 33
+    watch_end
+    cat "$TMP/out"
+    [ "$(grep -c "tcp_probe .* len=33 port=$PORT" "$TMP/recorded")" = 3 ]
+    if grep -q "tcp_probe .* len=31 port=$PORT" "$TMP/recorded"; then false; fi
+    nothing_left
+}
+
 @test "--watch: what the kernel drops on the server's port, with the kernel's reason, and nothing that is another's" {
     need_tracefs
     need python3 "for a client with keepalive" "install python3"
@@ -837,6 +858,51 @@ has_probed() { # PID NUMBER: in its network namespace
         /^TcpExt:/ { print $at }' /proc/net/netstat)" -ge "$2" ]
 }
 
+@test "--watch: what the listening socket drops, because its accept queue is full, as ss counts it" {
+    need_tracefs
+    need python3 "for a server that never accepts" "install python3"
+    need ss "to read the socket's own counter" "install iproute2"
+    rule "a SYN at a full accept queue is counted" "only skb:kfree_skb, which does not report it" "chapter 7"
+    local said drops
+    cat >"$TMP/full" <<'END'
+import socket, sys, time
+server = socket.create_server(("127.0.0.1", 0), backlog=0)
+print("listening on 127.0.0.1:%d" % server.getsockname()[1], flush=True)
+time.sleep(100)
+END
+    cat >"$TMP/clients" <<'END'
+import socket, sys
+def client():
+    s = socket.socket()
+    s.setblocking(False)
+    s.connect_ex(("127.0.0.1", int(sys.argv[1])))
+    return s
+one = client()
+others = [client() for _ in range(3)]
+if sys.argv[2] == "send":
+    one.setblocking(True)
+    one.send(b"31 bytes that no program reads\n")
+END
+    for said in none send; do
+        python3 "$TMP/full" >"$TMP/listening" 3>&- &
+        PIDS="$! $PIDS"
+        wait_until 20 has_text "$TMP/listening" listening
+        PORT=$(sed 's/.*://' "$TMP/listening")
+        watch_begin "$TMP/out" attach "$PORT" -n 1
+        python3 "$TMP/clients" "$PORT" $said
+        [ $said = send ] || kill -TERM "$WATCHER"
+        watch_end || [ $said = none ]
+        cat "$TMP/out"
+        [ $said = none ] || narrow "$TMP/out"
+        drops=$(ss -ltmH "sport = :$PORT" | sed -n 's/.*,d\([0-9]*\)).*/\1/p')
+        [ "$drops" -ge 3 ]
+        tr -s '\n ' ' ' <"$TMP/out" >"$TMP/line"
+        grep -q "The listening socket dropped $drops packets (ss -ltm, after \"d\"): was its accept queue full?" "$TMP/line"
+        [ $said = send ] || grep -q "^watching .* trace: no packet for this port was seen: The listening socket dropped" "$TMP/line"
+    done
+    nothing_left
+}
+
 @test "how the server waits: known, unknown, and never taken for epoll" {
     need_tracefs
     rule "unknown is not no, and not epoll" "epoll as the default" "chapter 7"
@@ -868,6 +934,83 @@ has_probed() { # PID NUMBER: in its network namespace
     trace replay "$TMP/not-asked" -n 1 >"$TMP/out"
     cat "$TMP/out"
     grep -q '^\[trace did not ask how the server waits' "$TMP/out"
+    nothing_left
+}
+
+@test "a server that reads by a call that is not traced, or in another thread than the one that waits" {
+    need_tracefs
+    need python3 "for such servers" "install python3"
+    rule "unknown is not \"did not return\", and a wait is found in the thread that was woken" "the reader's own calls only" "chapter 7"
+    local mode
+    cat >"$TMP/reader" <<'END'
+import os, queue, select, socket, sys, threading
+server = socket.create_server(("127.0.0.1", 0))
+print("listening on 127.0.0.1:%d" % server.getsockname()[1], flush=True)
+client, _ = server.accept()
+ready, once = queue.SimpleQueue(), select.EPOLLIN | select.EPOLLONESHOT
+def work():
+    while True:
+        ready.get()
+        data = client.recv(100)
+        client.send(data)
+        poller.modify(client, once)
+if sys.argv[1] == "other":
+    poller = select.epoll()
+    poller.register(client, once)
+    threading.Thread(target=work, daemon=True).start()
+    while True:
+        poller.poll()
+        ready.put(1)
+data = bytearray(100)
+while (length := os.preadv(client.fileno(), [data], -1)) > 0:  # preadv2()
+    client.send(data[:length])
+END
+    for mode in other preadv2; do
+        python3 "$TMP/reader" $mode >"$TMP/said.$mode" 3>&- &
+        PIDS="$! $PIDS"
+        wait_until 20 has_text "$TMP/said.$mode" listening
+        PORT=$(sed 's/.*://' "$TMP/said.$mode")
+        trace attach "$PORT" -n 8 --record "$TMP/$mode.txt" >"$TMP/out"
+        none_incomplete 8 "$TMP/out"
+        trace replay "$TMP/$mode.txt" -n 1 >"$TMP/$mode"
+        cat "$TMP/$mode"
+    done
+    grep -q '^\[epoll watches the descriptor' "$TMP/other"
+    grep -q 'sys_exit_epoll_p*wait' "$TMP/other"
+    tr -s '\n ' ' ' <"$TMP/preadv2" >"$TMP/line"
+    if grep -q 'did not return\|there is no event of the call' "$TMP/line"; then false; fi
+    grep -q 'or by a call that trace does not know' "$TMP/line"
+    nothing_left
+}
+
+@test "--watch: a thread that has slept in recv() since before the attach, or for long" {
+    need_tracefs
+    need python3 "for a client that is idle" "install python3"
+    rule "a call that began before the trace is not one that is missing" "a recv() that must begin within the trace" "chapter 7"
+    local moment
+    cat >"$TMP/idle" <<'END'
+import socket, sys, time
+client = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+print("connected", flush=True)
+time.sleep(3)
+for _ in range(2):
+    client.send(b"15 bytes of data")
+    client.recv(100)
+END
+    for moment in before after; do
+        tracee block 127.0.0.1 0
+        [ $moment = before ] || watch_begin "$TMP/out" attach "$PORT" -n 1
+        : >"$TMP/connected"
+        python3 "$TMP/idle" "$PORT" >"$TMP/connected" 3>&- &
+        PIDS="$! $PIDS"
+        wait_until 20 has_text "$TMP/connected" connected
+        [ $moment = after ] || watch_begin "$TMP/out" attach "$PORT" -n 1
+        watch_end
+        cat "$TMP/out"
+        grep -q '^\[the thread waits on this socket' "$TMP/out"
+        if grep -q 'there is no event of the call\|^\[how the server waits is not' "$TMP/out"; then false; fi
+        tr -s '\n ' ' ' <"$TMP/out" | grep -q 'has slept in this call since'
+    done
     nothing_left
 }
 
@@ -937,6 +1080,29 @@ has_probed() { # PID NUMBER: in its network namespace
     nothing_left
 }
 is_half_closed() { awk -v port="$(printf ':%04X' "$PORT")" '$2 ~ port && $4 == "05" { found = 1 } END { exit !found }' /proc/net/tcp; }
+
+@test "--watch: data that comes with the handshake is not reported by tcp_probe, and trace says so" {
+    need_tracefs
+    need python3 "for a client whose first data end the handshake" "install python3"
+    rule "where no packet is seen, the reason is the real one" "no packet was seen" "chapter 7"
+    tracee block 127.0.0.1 0
+    watch_begin "$TMP/out" attach "$PORT" -n 1
+    python3 - "$PORT" <<'END'
+import socket, sys
+for _ in range(3):
+    client = socket.socket()
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 2)
+    client.connect(("127.0.0.1", int(sys.argv[1])))
+    client.send(b"31 bytes that end the handshake")
+    assert len(client.recv(31)) == 31
+    client.close()
+END
+    kill -INT "$WATCHER"
+    watch_end || :
+    cat "$TMP/out"
+    tr -s '\n ' ' ' <"$TMP/out" | grep -q 'no packet for this port was seen: none came after a handshake, and tcp_probe does not report data that comes with it'
+    nothing_left
+}
 
 @test "memory has a stated limit, while others send as much as they can" {
     need_tracefs
@@ -1017,6 +1183,32 @@ away() { nsenter -t "$AWAY" -n "$@"; }
     nothing_left
 }
 
+@test "--watch: packets that others lose, in memory where the server's packets were, are not counted" {
+    need_tracefs
+    need python3 "to lose packets" "install python3"
+    grep -q ' reason;' "$TRACEFS/events/skb/kfree_skb/format" || skip "this kernel gives no reason for a drop; to run it: Linux 5.17 or later"
+    two_namespaces
+    rule "a drop is the server's by its socket" "an skb's address alone, which the kernel uses again" "chapter 7"
+    local others
+    here ip address add 192.0.2.1/24 dev va
+    away ip link set lo up
+    tracee block 0.0.0.0 0 nsenter -t "$HERE" -n
+    watch_begin "$TMP/out" attach "$PORT" --device va -n 300
+    away python3 -c 'import socket, time
+for _ in range(20000):
+    socket.socket().connect_ex(("127.0.0.1", 1))
+    time.sleep(0.0005)' 3>&- &
+    others=$!
+    PIDS="$others $PIDS"
+    away "$TMP/tracee" send 192.0.2.1 "$PORT" 300 31
+    watch_end
+    kill "$others"
+    cat "$TMP/out"
+    if grep '^dropped' "$TMP/out"; then false; fi
+    grep -q '^Packets for this server that the kernel dropped: none' "$TMP/out"
+    nothing_left
+}
+
 @test "threaded NAPI: the thread that receives is named, and no softirq is missed" {
     need_tracefs
     two_namespaces
@@ -1056,9 +1248,52 @@ away() { nsenter -t "$AWAY" -n "$@"; }
     done
     trace attach "$PORT" -n 5 -b 127.0.0.1 >"$TMP/out" # of the one at ::, by a mapped address
     none_incomplete 5 "$TMP/out"
+    if command -v python3 >/dev/null; then # one at :: that refuses IPv4
+        python3 -c 'import socket
+server = socket.socket(socket.AF_INET6)
+server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+server.bind(("::", 0))
+server.listen()
+print("listening on [::]:%d" % server.getsockname()[1], flush=True)
+client, _ = server.accept()
+while data := client.recv(100):
+    client.send(data)' >"$TMP/said" 3>&- &
+        PIDS="$! $PIDS"
+        wait_until 20 has_text "$TMP/said" listening
+        trace attach "$(sed 's/.*://' "$TMP/said")" -n 5 >"$TMP/out"
+        none_incomplete 5 "$TMP/out"
+    fi
     tracee block ::1 0
     if trace attach "$PORT" -b 127.0.0.1 2>"$TMP/err"; then false; fi
     grep -q 'No server listens on 127.0.0.1' "$TMP/err"
+    nothing_left
+}
+
+@test "a server at a link-local address, with its scope" {
+    need_tracefs
+    [ -e /proc/net/if_inet6 ] || skip "needs IPv6; to run it: a kernel with IPv6"
+    need python3 "for a client that knows scopes" "install python3"
+    two_namespaces
+    rule "an address is written as ss writes it" "an address without its scope" "chapter 7"
+    local address
+    here ip link set lo up
+    here ip -6 address add fe80::15/64 dev va nodad
+    away ip -6 address add fe80::16/64 dev pa nodad
+    tracee block :: 0 nsenter -t "$HERE" -n
+    here env NO_COLOR=1 "$TRACE" attach "$PORT" -b fe80::15%va -n 3 >"$TMP/out"
+    none_incomplete 3 "$TMP/out"
+    watch_begin "$TMP/out" attach "$PORT" -b fe80::15%va --device va -n 3
+    away python3 -c 'import socket, sys
+client = socket.create_connection(("fe80::15%pa", int(sys.argv[1])))
+for _ in range(3):
+    client.send(b"15 bytes of data")
+    client.recv(100)' "$PORT"
+    watch_end
+    none_incomplete 3 "$TMP/out"
+    for address in fe80::15%moon0 127.0.0.1%lo; do
+        if trace attach "$PORT" -b $address 2>"$TMP/err"; then false; fi
+        grep -q 'needs an IPv4 or IPv6 address' "$TMP/err"
+    done
     nothing_left
 }
 
@@ -1166,6 +1401,28 @@ away() { nsenter -t "$AWAY" -n "$@"; }
     grep -q 'cannot be mounted' "$TMP/out"
     grep -q ' recvmsg_returned ' "$TMP/out"
     grep -q 'Is sysfs mounted on /sys?' "$TMP/out" # not: "this kernel was built without it"
+}
+
+@test "tracefs is mounted read-only: it is not said that it cannot be mounted" {
+    need_tracefs
+    unshare -m true 2>/dev/null || skip "needs mount namespaces; to run it: root on a machine of your own"
+    rule "the reason is the one that the errno gives" "a mount that was not tried" "chapter 7"
+    # shellcheck disable=SC2016
+    NO_COLOR=1 unshare -m sh -c 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" --brief' sh \
+        "$TRACEFS" "$TRACE" >"$TMP/out"
+    cat "$TMP/out"
+    tr -s '\n ' ' ' <"$TMP/out" | grep -q '^tracefs is mounted, but no instance can be created in it: Read-only file system'
+}
+
+@test "attach without /proc: it is not said that nobody listens" {
+    need_tracefs
+    unshare -m true 2>/dev/null || skip "needs mount namespaces; to run it: root on a machine of your own"
+    rule "the reason is the one that the errno gives" "a file that is missing taken for an empty one" "chapter 7"
+    tracee block 127.0.0.1 0
+    # shellcheck disable=SC2016
+    if NO_COLOR=1 unshare -m sh -c 'mount -t tmpfs none /proc && exec "$@"' sh "$TRACE" attach "$PORT" 2>"$TMP/err"; then false; fi
+    cat "$TMP/err"
+    grep -q '^trace: Who listens is in /proc/net/tcp, which cannot be read: No such file or directory' "$TMP/err"
 }
 
 @test "SIGINT, SIGTERM: nothing is left; after SIGKILL the next run removes it" {

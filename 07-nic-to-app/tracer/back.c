@@ -1,11 +1,9 @@
-/* From tcp_probe back along the skb's address to where the packet came from: its NET_RX, the card's
- * interrupt or the frame, and the sender's call. */
+/* From tcp_probe back along the skb: its NET_RX, the interrupt or frame, and the sender's call. */
 #include "journey.h"
 
 #define WRAP 65536
 
-/* TCP gets a packet from the stack without a pause: on the same CPU, in the same thread, before
- * NET_RX ends. */
+/* TCP gets a packet from the stack without a pause: same CPU, same thread, before NET_RX ends. */
 static bool same_work(const struct event *a, const struct event *b)
 {
     for (const struct event *event = a + 1; event < b; event++)
@@ -87,8 +85,7 @@ static const struct event *carrier(const struct recording *recording, const stru
     return from;
 }
 
-/* In older kernels (6.1) tcp_probe does not name the skb.  If there are two candidates, neither is
- * chosen. */
+/* In older kernels (6.1) tcp_probe does not name the skb.  Of two candidates, neither is chosen. */
 static void find_receive_without_skb(struct journey *journey)
 {
     const struct event *tcp = journey->at[HOP_TCP];
@@ -101,7 +98,7 @@ static void find_receive_without_skb(struct journey *journey)
 }
 
 /* What raised this NET_RX: an event since NET_RX last ended; or an interrupt by a card while NET_RX
- * was running, which makes it run once more. */
+ * was running.  (Newer kernels than 6.1 then raise nothing: NET_RX looks once more.) */
 static const struct event *raise_before(const struct recording *recording,
                                         const struct event *softirq)
 {
@@ -169,6 +166,8 @@ static void find_softirq(struct journey *journey)
         find_interrupt(journey, at);
     else if (at < backlog)
         journey_clear(journey, HOP_SOFTIRQ, NOT_NEEDED);
+    if (backlog != NULL) /* also of a USB adapter, whose interrupt did not raise NET_RX */
+        journey_clear(journey, HOP_IRQ, NOT_ON_PATH);
 }
 
 /* The call that queued the packet.  A packet that a software interrupt queued (a segment that had

@@ -1,13 +1,13 @@
 /* The client that sends the packets.  It is a process of its own, because its events must be
  * distinguishable from those of the tracer, which reads the rings.
  *
- * One thread of it sends, and another one reads, which sleeps in recv() before anything is sent.  A
- * single thread may lose the CPU between its send() and its recv().  It then finds the reply there,
- * and nothing wakes it. */
+ * One thread sends, and another one sleeps in recv() before anything is sent.  A single thread may
+ * lose the CPU between send() and recv().  It then finds the reply there, and nothing wakes it. */
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
 
+#include <netdb.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -21,22 +21,20 @@
 
 int client_connect(const char *address, unsigned port)
 {
-    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM}, *to;
     struct timeval timeout = {.tv_sec = ANSWER_SECONDS};
-    bool is_v6 = strchr(address, ':') != NULL;
-    int on = 1, fd = socket(is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
 
-    if (fd == -1 ||
-        (is_v6 ? inet_pton(AF_INET6, address, &v6.sin6_addr)
-               : inet_pton(AF_INET, address, &v4.sin_addr)) != 1 ||
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) == -1 ||
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) == -1 ||
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == -1 ||
-        (is_v6 ? connect(fd, (struct sockaddr *)&v6, sizeof v6)
-               : connect(fd, (struct sockaddr *)&v4, sizeof v4)) == -1)
+    if (getaddrinfo(address, NULL, &hints, &to) != 0)
         return -1;
-    return fd;
+    ((struct sockaddr_in *)to->ai_addr)->sin_port = htons((uint16_t)port); /* IPv6: same place */
+    int on = 1, fd = socket(to->ai_family, SOCK_STREAM, 0);
+    bool done = fd != -1 &&
+                setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) == 0 &&
+                setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) == 0 &&
+                setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0 &&
+                connect(fd, to->ai_addr, to->ai_addrlen) == 0;
+    freeaddrinfo(to);
+    return done ? fd : -1;
 }
 
 bool client_send(int fd, struct turn *turn)
@@ -66,14 +64,12 @@ void client_pause(void)
     nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
 }
 
-/* If this fails, the other process has ended: the client then ends, too, and the tracer gets no
- * report. */
 static void report(int to, char word, int number)
 {
     struct client_report report = {word, number};
-    ssize_t written = write(to, &report, sizeof report);
 
-    (void)written;
+    if (write(to, &report, sizeof report) == -1)
+        return; /* The other process has ended; the client then ends, too. */
 }
 
 /* What the two threads share. */

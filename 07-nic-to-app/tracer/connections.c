@@ -20,8 +20,7 @@ static uint64_t key_of_hex(const char *hex)
     return words == 1 || words == 4 ? address_key(bytes, words * 4) : 0;
 }
 
-/* A line is "12: 0100007F:15BE 0200007F:9C40 01 ..."; after the state come queues, times and the
- * user. */
+/* A line is "12: 0100007F:15BE 0200007F:9C40 01 ...": two addresses, the state, queues, times. */
 bool next_socket(struct socket_table *table, struct socket_line *line)
 {
     static const char *const names[] = {"/proc/net/tcp", "/proc/net/tcp6"};
@@ -68,9 +67,8 @@ static struct connection *add(struct connections *connections, const struct even
     return connection;
 }
 
-/* The table has the server's socket or, for a while after its end, that of a client on this
- * machine.  If ours listens at all addresses, another server at one of them has the connections to
- * that one. */
+/* The table has the server's socket or, after its end, that of a client on this machine.  If ours
+ * listens at all addresses, another server at one of them has the connections to that one. */
 static void compare(struct connections *connections, const struct socket_line *line)
 {
     for (size_t i = 0; i < connections->count; i++) {
@@ -132,12 +130,12 @@ static const char *reason_name(size_t reason)
     return name != NULL ? strtok(name + strlen(before), "\"") : "(a reason without a name)";
 }
 
-/* A packet was for the server if TCP got it for one of the server's connections.  If there are
- * many, the summary has to do. */
+/* A packet was the server's if TCP got it for one of its connections, and nobody read it since. */
 static void learn_drop(struct connections *connections, const struct recording *recording,
                        const struct event *drop)
 {
-    const struct event *tcp = search(recording, drop, BACK, HOP_TCP, SKB_REUSED, BIT(SLOT_SKB));
+    const struct event *tcp = search(recording, drop, BACK, HOP_TCP, SKB_REUSED | BIT(HOP_COPY),
+                                     BIT(SLOT_SKB) | (drop->has & BIT(SLOT_SOCK)));
     const struct connection *of = tcp != NULL ? find(connections, tcp->value[SLOT_COOKIE]) : NULL;
     uint64_t reason = drop->value[SLOT_RET];
 
@@ -152,7 +150,8 @@ void connections_drops(const struct connections *connections, char *text, size_t
 {
     size_t length = 0;
 
-    snprintf(text, size, "none");
+    snprintf(text, size,
+             connections->names_skbs ? "none" : "not known: tcp_probe names no skb here");
     for (size_t i = 0; i < MAX_REASONS && length < size; i++)
         if (connections->drops[i] > 0)
             length +=
@@ -182,6 +181,7 @@ void connections_learn(struct connections *connections, struct recording *record
             connection = add(connections, event);
         if (connection == NULL)
             continue;
+        connections->names_skbs |= event_has(tcp, SLOT_SKB);
         if (event_kind(event) == HOP_TCP)
             connection->packets += event->value[SLOT_LEN] > 0;
         else if (connection->reader == 0)

@@ -79,6 +79,18 @@ uint64_t address_key(const unsigned char *bytes, size_t size)
     return (half[0] ^ half[1] * 0x9e3779b97f4a7c15U) | UINT64_C(1) << 63;
 }
 
+uint64_t address_of(const char *text)
+{
+    unsigned char bytes[16];
+    char plain[INET6_ADDRSTRLEN];
+    bool is_v6 = strchr(text, ':') != NULL;
+
+    snprintf(plain, sizeof plain, "%.*s", (int)strcspn(text, is_v6 ? "%" : ""), text);
+    if (inet_pton(is_v6 ? AF_INET6 : AF_INET, plain, bytes) != 1)
+        return NO_ADDRESS;
+    return address_key(bytes, is_v6 ? 16 : 4);
+}
+
 /* The size of a socket address: the family (2 bytes), the port (2), and the address, which in IPv6
  * comes after four more bytes.  Linux has the same number for each family on every machine. */
 #define SOCKET_ADDRESS 28

@@ -1,5 +1,4 @@
-/* Parsing the format files of tracefs.  They say where each value of an event is, so the tracer
- * does not need to know the kernel's version. */
+/* Parsing the format files of tracefs, which say where each value of this kernel's events is. */
 #include "trace.h"
 
 unsigned format_number(const char *text, const char *label)

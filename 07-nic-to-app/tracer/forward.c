@@ -1,5 +1,4 @@
-/* From tcp_probe along the socket to the thread that is woken, and along the skb to the call that
- * copies its bytes. */
+/* From tcp_probe to the thread that is woken, by the socket, and to the reader, by the skb. */
 #include "journey.h"
 
 #define THREAD_CALLS                                                                               \
@@ -70,8 +69,7 @@ static void find_copy(struct journey *journey)
 }
 
 /* splice() moves the bytes to a pipe, not to the program, and its events do not name the socket.
- * The call of the thread that this packet woke is the one that got them.  If no thread was woken, a
- * later call may have got them. */
+ * If this packet woke a thread, that thread's call got them; if not, a later call may have. */
 static void find_splice(struct journey *journey)
 {
     const struct recording *recording = journey->recording;
@@ -111,11 +109,24 @@ static const struct event *last_wait(const struct journey *journey)
     return at;
 }
 
-/* The wait from which the thread returned before it read.  If it returned before the socket became
- * ready, it returned for another client. */
+/* The wait that ended for this packet in a thread that lets another one read. */
+static const struct event *wait_of_other(const struct journey *journey)
+{
+    const struct event *event = journey->at[HOP_WAKING], *recv = journey->at[HOP_RECV];
+    int task = event != NULL ? (int)event->value[SLOT_TASK] : 0;
+
+    while (event != NULL && task != recv->pid && ++event < recv)
+        if (event_kind(event) == HOP_WAIT && event->pid == task &&
+            (int64_t)event->value[SLOT_RET] > 0)
+            return event;
+    return NULL;
+}
+
+/* The wait that the thread left before it read: for this client, if the socket was ready then. */
 static void find_wait(struct journey *journey, const struct event *ready)
 {
-    const struct event *wait = last_wait(journey);
+    const struct event *other = wait_of_other(journey);
+    const struct event *wait = other != NULL ? other : last_wait(journey);
 
     if (wait == NULL)
         return;
@@ -139,8 +150,7 @@ static bool asks_again(const struct journey *journey)
     return before != NULL && (int64_t)before->value[SLOT_RET] == -11;
 }
 
-/* A server without epoll has no callback; and without a call that waits for readiness, no wait and
- * no loop that looks for what is ready. */
+/* Without epoll there is no callback, and without a call that waits, neither wait nor loop. */
 static void drop_absent(struct journey *journey)
 {
     static const enum hop absent[] = {HOP_WAIT, HOP_LOOP, HOP_RESUME};
@@ -160,10 +170,27 @@ static void admit_unknown(struct journey *journey)
 {
     if (journey->waiting != WAITS_UNKNOWN || journey->recording->lost > 0)
         return;
+    if (journey->at[HOP_COPY] != NULL && journey->state[HOP_RECV] == NOT_SEEN &&
+        journey->state[HOP_RETURN] == NOT_SEEN) /* in a call that is not traced */
+        journey->state[HOP_RECV] = journey->state[HOP_RETURN] = UNKNOWN;
     if (journey->state[HOP_WAIT] == NOT_SEEN && journey->state[HOP_RETURN] != NOT_SEEN)
         journey->state[HOP_WAIT] = UNKNOWN;
     if (journey->state[HOP_CALLBACK] != NOT_ON_PATH)
         journey->state[HOP_CALLBACK] = UNKNOWN;
+}
+
+/* The thread that was woken returned from a call, and it was in no other one since the trace began,
+ * or for as long as events are kept: it slept in this call. */
+static void find_long_sleep(struct journey *journey)
+{
+    const struct event *end = journey->at[HOP_RETURN], *waking = journey->at[HOP_WAKING];
+
+    if (end == NULL || waking == NULL || waking->value[SLOT_TASK] != (uint64_t)end->pid ||
+        journey->state[HOP_RECV] != NOT_SEEN || journey->recording->lost > 0 ||
+        search(journey->recording, end, BACK, HOP_RETURN, 0, SAME_THREAD) != NULL)
+        return;
+    journey->waiting = strstr(event_label(end), "io_uring") != NULL ? WAITS_RING : WAITS_BLOCKED;
+    journey->state[HOP_RECV] = NOT_ASKED;
 }
 
 static void find_way_of_waiting(struct journey *journey)
@@ -171,8 +198,10 @@ static void find_way_of_waiting(struct journey *journey)
     const struct event *ready = journey->at[notifying_hop(journey)];
     const struct event *recv = journey->at[HOP_RECV], *waking = journey->at[HOP_WAKING];
 
-    if (recv == NULL)
+    if (recv == NULL) {
+        find_long_sleep(journey);
         return;
+    }
     /* It slept in recv() if it did not wait before, or if it is the one that this packet woke. */
     bool began_before = recv <= ready;
     bool slept = last_wait(journey) == NULL ||

@@ -26,8 +26,7 @@ static const char *const watch_titles[WAYS_TO_WAIT] = {
 const char *const share_names[SHARES] = {"sending", "stack", "wake-up", "scheduler", "your code"};
 
 /* Several event types may report the same hop: a server may read with recv() or read(), and kernels
- * for arm64 have epoll_pwait but no epoll_wait.  The event's format file in tracefs shows whether a
- * kernel has it. */
+ * for arm64 have no epoll_wait.  If a kernel has an event, tracefs has its format file. */
 #define SENDING       {{"fd", SLOT_FD}, {"len", SLOT_LEN}}, NULL
 #define CALL_EXIT     {{"ret", SLOT_RET}}, NULL
 #define READS(ROW) ROW("recvfrom", "fd"), ROW("read", "fd"), ROW("recvmsg", "fd"), \
@@ -43,7 +42,7 @@ const char *const share_names[SHARES] = {"sending", "stack", "wake-up", "schedul
 #define SIGNALLED     {{"sig", SLOT_RET}}, NULL
 #define DEVICE_SKB    {{"skbaddr", SLOT_SKB}, {"len", SLOT_LEN}, {"name", SLOT_NAME}}, NULL
 #define SKB_COPIED    {{"skbaddr", SLOT_SKB}, {"len", SLOT_LEN}}, NULL
-#define SKB_FREED     {{"skbaddr", SLOT_SKB}, {"reason", SLOT_RET}}, NULL
+#define SKB_FREED     {{"skbaddr", SLOT_SKB}, {"rx_sk", SLOT_SOCK}, {"reason", SLOT_RET}}, NULL
 #define IRQ           {{"irq", SLOT_IRQ}, {"name", SLOT_NAME}}, NULL
 #define IRQ_END       {{"irq", SLOT_IRQ}}, NULL
 #define VECTOR        {{"vec", SLOT_VEC}}, NULL
@@ -112,8 +111,8 @@ const size_t event_type_count = sizeof event_types / sizeof *event_types;
     .absent[NOT_SEEN] = "the server wrote no stamp between its wait and this call", \
     .absent[NOT_AVAILABLE] = "this server does not record the time here", \
     .absent[NOT_ASKED] = "only a server that trace itself starts can record the time here"
-#define SPLICE_UNKNOWN \
-    "this server uses splice(): it copies nothing to the program and does not name the socket"
+#define CALL_UNKNOWN \
+    "this server reads by splice(), which names no socket, or by a call that trace does not know"
 
 const struct hop_info hops[HOPS] = {
     [HOP_START] = {.name = "start", .box = BOX_SENDER, .share = SHARE_SENDER,
@@ -126,15 +125,16 @@ const struct hop_info hops[HOPS] = {
             "the kernel has a copy of them. That does not mean that they have arrived.",
         .why_back = "The server's code calls send() with its reply. The segment that results also "
             "has a field for an acknowledgement, so it acknowledges the request, too, unless a "
-            "segment of its own has done so (see ack).",
-        .absent[NOT_SEEN] = "the sender is not on this machine, or its calls were not traced",
+            "segment of its own has done so (\"trace explain ack\" says more).",
+        .absent[NOT_SEEN] = "the sender is not on this machine, its calls were not traced, or TCP "
+            "sent this later, outside of any call",
         .absent[NOT_ASKED] = "the sender's calls were not traced"},
     [HOP_QUEUE] = {.name = "queue", .box = BOX_SENDER, .share = SHARE_SENDER,
         .link = "the skb's address; back to send, the thread",
         .why[WAITS_EPOLL] = "The packet now consists of the bytes and three headers in front of "
             "them: TCP's (20 to 60 bytes), IP's (the same; IPv6: from 40) and Ethernet's (14). It "
             "goes to the device in an skb, the kernel's record of one packet. It may have to queue "
-            "for a card; lo (loopback) and veth (a virtual Ethernet pair) have no queue.",
+            "for a card; lo and veth (a virtual Ethernet pair) have a queue only if tc added one.",
         .absent[NOT_SEEN] = ("the packet was sent from another machine, or the kernel made it and "
             "others of a larger skb (GSO)")},
     [HOP_DRIVER] = {.name = "driver", .box = BOX_SENDER, .share = SHARE_SENDER,
@@ -152,18 +152,17 @@ const struct hop_info hops[HOPS] = {
     [HOP_IRQ] = {.name = "irq", .box = BOX_CARD, .share = SHARE_STACK,
         .link = "CPU and nesting: its handler raised NET_RX, which ran next",
         .why[WAITS_EPOLL] = "The card has written frames into memory by itself (DMA) and "
-            "interrupts this CPU. The driver's handler touches no packet. It schedules NET_RX, the "
-            "softirq that receives packets (see below), and turns the card's interrupts off until "
-            "NET_RX has caught up.",
+            "interrupts this CPU. With NAPI, which almost all drivers use, the handler touches no "
+            "packet. It schedules NET_RX, the softirq that receives packets (see below). This "
+            "interrupt then stays off until NET_RX has caught up.",
         .absent[NOT_SEEN] = "there is no event of a handler that scheduled this work",
-        .absent[NOT_NEEDED] = ("no hardware interrupt scheduled this work: NET_RX had rescheduled "
-            "itself")},
+        .absent[NOT_NEEDED] = "no handler raised NET_RX for this: NET_RX was running, and goes on"},
     [HOP_BACKLOG] = {.name = "backlog", .box = BOX_CARD, .share = SHARE_STACK,
         .link = "the skb's address",
-        .why[WAITS_EPOLL] = "This path has no card. The driver still runs for the sender, most "
-            "often inside send(), so it only puts the skb into a CPU's backlog, a queue in memory, "
-            "and schedules NET_RX, which will empty the queue. The Ethernet header has been read, "
-            "and the length shown from here on does not include it.",
+        .why[WAITS_EPOLL] = "The driver only puts the skb into a CPU's backlog, a queue in memory, "
+            "and schedules NET_RX, which will empty the queue. The drivers of lo and veth do so "
+            "because they run for the sender, most often inside send(). The Ethernet header has "
+            "been read, and the length shown from here on does not include it.",
         .absent[NOT_SEEN] = "this device does not use the CPU's backlog"},
     [HOP_SOFTIRQ] = {.name = "softirq", .box = BOX_STACK, .share = SHARE_STACK,
         .link = "CPU and nesting: it has begun and not ended when the skb is received",
@@ -176,31 +175,30 @@ const struct hop_info hops[HOPS] = {
     [HOP_GRO] = {.name = "gro", .box = BOX_STACK, .share = SHARE_STACK,
         .link = "the skb's address; its device",
         .why[WAITS_EPOLL] = "The driver has put the frame into an skb, the kernel's record of one "
-            "packet. GRO (generic receive offload) may hold an skb back for a moment. If the next "
-            "skb holds the bytes that follow in the same connection, GRO merges the two, and the "
-            "IP and TCP code runs once for both."},
+            "packet. GRO (generic receive offload) may hold an skb back for a moment. If a later "
+            "skb holds the bytes that follow in the same connection, and its headers are otherwise "
+            "the same, GRO merges the two, and the IP and TCP code runs once for both."},
     [HOP_RECEIVE] = {.name = "receive", .box = BOX_STACK, .share = SHARE_STACK,
         .link = "the skb's address; in NET_RX, nesting",
         .why[WAITS_EPOLL] = "The skb enters the network stack. Its type, mostly from the Ethernet "
-            "header, selects the code for IP, which checks the IP header, sees that the address "
-            "belongs to this machine, and selects the code for TCP."},
+            "header, selects the code for IP, which checks the IP header, has or finds a route "
+            "that ends on this machine, and selects the code for TCP."},
     [HOP_TCP] = {.name = "tcp", .box = BOX_STACK, .share = SHARE_STACK,
         .link = "back, the skb's address; on, the socket (its cookie is the kernel's number for "
-            "it)",
+            "it); in Linux 6.1, the CPU and the time",
         .why[WAITS_EPOLL] = "TCP has found the socket by the two addresses and the two ports. Next "
-            "it looks at the sequence number, the position of these bytes in the stream: are they "
-            "the next ones?"},
+            "it looks at the sequence number: are these bytes the next ones in the stream?"},
     [HOP_READY] = {.name = "ready", .box = BOX_BUFFER, .share = SHARE_STACK,
         .link = "the socket",
         .why[WAITS_EPOLL] = "These bytes were the next in order. They are now at the end of the "
             "socket's receive queue. The socket also has a wait queue, a list of those that wait "
-            "for it. Each entry names a callback function, and the kernel now calls it. The "
+            "for it. Each entry names a callback function. The kernel now calls the callbacks. The "
             "server's own code takes no part in this.",
         .why_back = "These bytes were the next in order. They are now at the end of the receive "
-            "queue of the client's socket. The kernel now calls the callback of each entry in the "
-            "socket's wait queue. The client's own code takes no part in this.",
+            "queue of the client's socket. The kernel now calls the callbacks in the socket's wait "
+            "queue. The client's own code takes no part in this.",
         .absent[NOT_SEEN] = ("there is no event for this socket: the bytes came out of order or a "
-            "second time, or fewer bytes wait than its low-water mark (SO_RCVLOWAT)")},
+            "second time, TCP dropped them, or fewer wait than the low-water mark (SO_RCVLOWAT)")},
     [HOP_CALLBACK] = {.name = "callback", .box = BOX_WATCH, .share = SHARE_WAKE,
         .link = "CPU and time: the first one after ready",
         .why[WAITS_EPOLL] = "epoll_ctl() put an entry into the socket's wait queue. The kernel "
@@ -210,8 +208,8 @@ const struct hop_info hops[HOPS] = {
         .absent[NOT_SEEN] = "there is no event after this socket became ready",
         .absent[NOT_NEEDED] = "epoll did not watch this socket then: perhaps the connection had "
             "not been accepted yet",
-        .absent[NOT_AVAILABLE] = "this event needs a kprobe, a breakpoint in the kernel, and none "
-            "could be created",
+        .absent[NOT_AVAILABLE] = "this event needs a kprobe, a probe set in the running kernel, "
+            "and none could be created",
         .absent[UNKNOWN] = "whether epoll watches this socket is not known"},
     [HOP_WAKING] = {.name = "waking", .box = BOX_WATCH, .share = SHARE_WAKE,
         .link = "CPU and time: the first one after ready; it names the thread",
@@ -224,19 +222,21 @@ const struct hop_info hops[HOPS] = {
             "this socket and no other. No epoll is involved.",
         .why[WAITS_UNKNOWN] = "The callback of an entry in the wait queue asks the scheduler to "
             "wake a thread. What the thread slept in decides which entry it is: poll, io_uring and "
-            "a blocking read each have one of their own, and a signal needs none.",
+            "a blocking read each have one of their own.",
+        .why[WAITS_SIGNAL] = "This socket's owner asked for signals (O_ASYNC). The kernel sends "
+            "one, which wakes the thread. The wait queue has no part in this.",
         .absent[NOT_SEEN] = "the kernel wrote no event",
         .absent[NOT_NEEDED] = "no thread had to be woken: the server was awake"},
     [HOP_WAKEUP] = {.name = "wakeup", .box = BOX_WAKE, .share = SHARE_WAKE,
         .link = "the thread",
-        .why[WAITS_EPOLL] = "The thread is in a CPU's run queue, with the other threads that are "
-            "ready to run there. It runs when that CPU's scheduler next picks it.",
+        .why[WAITS_EPOLL] = "The scheduler has done what it was asked for: the thread is in a "
+            "CPU's run queue, with the other threads that are ready to run there. It runs when "
+            "that CPU's scheduler next picks it.",
         .absent[NOT_SEEN] = "the kernel wrote no event",
         .absent[NOT_NEEDED] = "no thread had to be woken: the server was awake"},
     [HOP_SWITCH] = {.name = "switch", .box = BOX_WAKE, .share = SHARE_SCHEDULER,
         .link = "the thread",
-        .why[WAITS_EPOLL] = "The scheduler gives this CPU to the thread, which continues inside "
-            "the call in which it slept.",
+        .why[WAITS_EPOLL] = "The thread gets this CPU and continues in the call in which it slept.",
         .absent[NOT_SEEN] = "there is no event of a switch to the thread",
         .absent[NOT_NEEDED] = "the server was still on its CPU"},
     [HOP_WAIT] = {.name = "wait", .box = BOX_WAKE, .share = SHARE_SCHEDULER,
@@ -245,13 +245,11 @@ const struct hop_info hops[HOPS] = {
             "the current state of each socket that it took from the list. It returns those that "
             "are ready. It has not read a byte from them.",
         .why[WAITS_SCAN] = "Once awake, the kernel has checked the whole list again. The call "
-            "returns a number. The loop must search the list to find out which descriptors are "
-            "ready.",
+            "returns a number. The loop must search the list for the ready descriptors.",
         .why[WAITS_SIGNAL] = "A signal told the server that something has changed. The kernel "
             "sends it when something happens to a descriptor that asked for it (O_ASYNC).",
         .absent[NOT_SEEN] = "the call did not return while the tracer was running",
-        .absent[NOT_NEEDED] = "it had returned earlier, for other clients, or the server was busy "
-            "and came to this one later",
+        .absent[NOT_NEEDED] = "it had returned earlier, for other clients, or the server was busy",
         .absent[NOT_ASKED] = "the tracer did not ask for the calls in which servers wait",
         .absent[UNKNOWN] = "none of the calls in which servers wait returned before these bytes "
             "were read. The server waits in a way that trace does not know, or not at all"},
@@ -272,30 +270,27 @@ const struct hop_info hops[HOPS] = {
             "into the process's file descriptor table, where the kernel finds the socket.",
         .why[WAITS_BLOCKED] = "The thread has been inside this call since before the packet came.",
         .why[WAITS_RING] = "In this call, the thread hands requests to the kernel by a ring, a "
-            "queue in shared memory, or waits for results, or both. A request to read was among "
-            "them, or had been made earlier.",
-        .absent[NOT_SEEN] = "there is no event of the call", .absent[UNKNOWN] = SPLICE_UNKNOWN},
+            "queue in shared memory, or waits for results, or both. One of them was to read.",
+        .absent[NOT_SEEN] = "there is no event of the call", .absent[UNKNOWN] = CALL_UNKNOWN,
+        .absent[NOT_ASKED] = "the thread had called long before, and has slept in this call since"},
     [HOP_COPY] = {.name = "copy", .box = BOX_CODE, .share = SHARE_CODE,
         .link = "the skb's address, until the skb is freed or copied",
         .why[WAITS_EPOLL] = "The kernel begins to copy the bytes from the skb into your buffer. "
             "When the whole skb has been read, the kernel frees it.",
         .absent[NOT_SEEN] = ("the bytes were not copied to a program while the tracer was running "
-            "(splice() copies none)"), .absent[UNKNOWN] = SPLICE_UNKNOWN},
+            "(splice() copies none)"), .absent[UNKNOWN] = CALL_UNKNOWN},
     [HOP_RETURN] = {.name = "return", .box = BOX_CODE, .share = SHARE_CODE,
         .link = "the thread",
         .why[WAITS_EPOLL] = "The call returns how much it has read. Your program now has it.",
-        .why[WAITS_RING] = "The call returns. The result of the read, the number of bytes, is in "
-            "the ring.",
+        .why[WAITS_RING] = "The call returns. The result, the number of bytes, is in the ring.",
         .absent[NOT_SEEN] = "the call did not return while the tracer was running",
-        .absent[UNKNOWN] = SPLICE_UNKNOWN},
+        .absent[UNKNOWN] = CALL_UNKNOWN},
     [HOP_DONE] = {.name = "done", .box = BOX_CODE, .share = SHARE_CODE,
         .link = "the calling thread; stamped by the client",
         .why[WAITS_EPOLL] = "The tracer's client has all bytes of the reply and reads its clock "
-            "once more. The time since it did so before its send() is the round trip, as a client "
-            "measures it."},
+            "again. The time since it did so before send() is the round trip that it measures."},
     [HOP_ACK] = {.name = "ack", .box = BOX_SENDER, .share = SHARE_SENDER,
-        .link = "the position of the bytes in the stream; with --way, the socket: it is the next "
-            "segment that the sender gets",
+        .link = "the bytes' position in the stream; with --way, the sender's next segment",
         .why[WAITS_EPOLL] = "The sender's TCP has received the acknowledgement, so it no longer "
             "has to keep a copy of the bytes. The acknowledgement means that the receiving kernel "
             "has the bytes, not that a program has read them. The acknowledgement is therefore not "
@@ -321,16 +316,18 @@ const struct via_info vias[VIAS] = {
                  "irq (a TAP device has no card that could interrupt)"},
     [VIA_RPS] = {"rps", "rps", FROM_HERE | FROM_STACK, 0,
                  "irq (lo has no card that could interrupt), gro (lo does not merge packets)"},
-    [VIA_CARD] =
-        {"card", "a network card", BIT(HOP_IRQ) | BIT(HOP_SOFTIRQ) | BIT(HOP_GRO) | FROM_STACK, 0,
-         "send, queue and driver (the sender is another machine), backlog (a card has a ring)"},
+    [VIA_CARD] = {"card", "a network card",
+                  BIT(HOP_IRQ) | BIT(HOP_BACKLOG) | BIT(HOP_SOFTIRQ) | BIT(HOP_GRO) | FROM_STACK,
+                  BIT(HOP_BACKLOG) | BIT(HOP_GRO),
+                  "send, queue and driver (the sender is another machine)"},
     [VIA_VETH_END] = {"veth-end", "a veth device",
                       BIT(HOP_BACKLOG) | BIT(HOP_SOFTIRQ) | BIT(HOP_GRO) | FROM_STACK, BIT(HOP_GRO),
                       "send, queue and driver (their events name the other end of the pair, which "
                       "is not traced), " NO_IRQ},
-    [VIA_TAP_END] = {"tap-end", "a TAP or TUN device", BIT(HOP_SOFTIRQ) | BIT(HOP_GRO) | FROM_STACK,
-                     BIT(HOP_GRO),
-                     "send, queue and driver (a program has written the packet), " NO_IRQ},
+    [VIA_TAP_END] =
+        {"tap-end", "a TAP or TUN device", BIT(HOP_SOFTIRQ) | BIT(HOP_GRO) | FROM_STACK,
+         BIT(HOP_GRO),
+         "send, queue and driver (a program, or vhost for it, has written the packet), " NO_IRQ},
     [VIA_BRIDGE] = {"bridge", "a bridge", BIT(HOP_SOFTIRQ) | FROM_STACK, 0,
                     "what comes before (the port of the bridge by which the packet came is not "
                     "traced)"},

@@ -126,8 +126,7 @@ enum waiting {
     WAYS_TO_WAIT
 };
 
-/* What is known about a hop.  Only SEEN, BEGAN_BEFORE and MERGED have an event; a missing event is
- * never filled in. */
+/* What is known about a hop.  Only SEEN, BEGAN_BEFORE and MERGED have an event. */
 enum hop_state {
     NOT_ON_PATH,   /* packets on this path do not pass this hop */
     SEEN,          /* there is an event of it */

@@ -50,8 +50,8 @@ void recording_sort(struct recording *recording);
 void recording_lacks_rest(struct recording *recording, enum provider provider);
 /* Name the kernel, sort the events, and replace addresses by small numbers.  False: no memory. */
 bool recording_finish(struct recording *recording);
-/* Add a sentence.  There is room for NOTES of them. */
-void recording_note(struct recording *recording, const char *format, ...);
+/* Add a sentence, which is returned.  There is room for NOTES of them. */
+const char *recording_note(struct recording *recording, const char *format, ...);
 /* Add a thread, if there is room; and its name, or NULL. */
 void recording_add_thread(struct recording *recording, int pid, const char *name);
 const char *recording_thread(const struct recording *recording, int pid);
@@ -102,11 +102,15 @@ struct journey {
     const struct journey *request; /* in a reply: that of the request, if both ways are wanted */
 };
 
-/* The steps of a journey are the hops that are in order of time: not those that began before, and
- * not the acknowledgement, which travels back. */
+/* The steps of a journey are the hops in order of time: no calls that began before, and no ACK. */
 static inline bool journey_is_step(const struct journey *journey, int hop)
 {
     return hop != HOP_ACK && journey->at[hop] != NULL && journey->state[hop] != BEGAN_BEFORE;
+}
+/* This reply also brought the acknowledgement of its request. */
+static inline bool journey_acknowledges(const struct journey *reply)
+{
+    return reply->request != NULL && reply->request->at[HOP_ACK] == reply->at[HOP_TCP];
 }
 /* With both ways, the first step is the request's, and the last one is the reply's. */
 const struct event *journey_first(const struct journey *journey);
@@ -159,8 +163,7 @@ enum outcome journey_outcome(const struct journey *journey);
 
 /* ---- show_many.c: the times of many journeys ---- */
 
-/* What has a time of its own: a hop, since the one before; a share; and the whole, which includes
- * the reply if both ways are wanted. */
+/* What has a time of its own: a hop, since the one before; a share; the whole, with a reply. */
 enum { ROW_SHARES = HOPS, ROW_WHOLE = ROW_SHARES + SHARES, ROWS };
 #define MAX_COLUMNS 7 /* fit into 80 characters; and there are seven servers */
 #define CELL_SIZE 24
@@ -192,8 +195,7 @@ struct table {
 };
 /* Fill in the lines, from the columns' journeys and percentages. */
 void table_fill(struct table *table);
-/* The journey with one of these names, or with a number from 1; and its number.  NULL: there are
- * not so many. */
+/* The journey with one of these names or a number from 1; and its number.  NULL: there is none. */
 int pick_percent(const char *which); /* 0: the fastest; 50, 100; -1: it is no name */
 const struct journey *journeys_pick(const struct journeys *journeys, const char *which, size_t *k);
 void show_histograms(const struct table *table);
@@ -202,8 +204,7 @@ void show_histograms(const struct table *table);
 
 void show_comparison(struct table *table);
 
-/* ---- show_*.c ----
- * How journeys are shown: on a terminal, as a drawing, and as a trace for Perfetto. */
+/* ---- show_*.c: on a terminal, as a drawing, and as a trace for Perfetto ---- */
 
 /* ---- show_words.c: the words that all forms share ---- */
 

@@ -113,7 +113,7 @@ static bool open_rps(struct path *path)
     return path->netns != -1 && write_sysfs("/sys/class/net/lo/queues/rx-0/rps_cpus", "2");
 }
 
-/* With NAPI, the device polls, and GRO may hold segments for half a millisecond to merge them. */
+/* With NAPI, the device polls, and GRO may hold segments for up to a millisecond to merge them. */
 static bool open_tap(struct path *path)
 {
     struct ifreq request = {.ifr_name = "tap0", .ifr_flags = IFF_TAP | IFF_NO_PI};

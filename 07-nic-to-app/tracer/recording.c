@@ -71,7 +71,7 @@ void recording_drop_before(struct recording *recording, uint64_t ns)
     recording->count = recording->sorted = kept;
 }
 
-void recording_note(struct recording *recording, const char *format, ...)
+const char *recording_note(struct recording *recording, const char *format, ...)
 {
     va_list values;
     size_t i = 0;
@@ -81,6 +81,7 @@ void recording_note(struct recording *recording, const char *format, ...)
     va_start(values, format);
     vsnprintf(recording->note[i], NOTE_SIZE, format, values);
     va_end(values);
+    return recording->note[i];
 }
 
 void recording_add_thread(struct recording *recording, int pid, const char *name)
@@ -112,8 +113,7 @@ static int earlier(const void *left, const void *right)
     return (a->order > b->order) - (a->order < b->order);
 }
 
-/* The rings of the CPUs are read one after the other, so what is new may be older than the last
- * events that were sorted. */
+/* The CPUs' rings are read one by one, so what is new may be older than what was sorted. */
 void recording_sort(struct recording *recording)
 {
     size_t from = recording->sorted;
@@ -400,8 +400,7 @@ static bool read_header(struct reader *reader, char *line)
     return true;
 }
 
-/* A terminal would obey a control character, and JSON and SVG need valid UTF-8, which a name that
- * is not ASCII might not be. */
+/* No control characters, which a terminal would obey; events in ASCII, for JSON and SVG. */
 static bool is_text(const char *line)
 {
     bool event = line[0] >= '0' && line[0] <= '9';

@@ -24,25 +24,7 @@ bool run_stopped(void)
     return stop_signal != 0;
 }
 
-#ifdef CANNOT_TRACE
-
-enum run_result run_traced(const struct plan *plan, struct recording *recording, char why[WHY_SIZE])
-{
-    (void)plan;
-    (void)recording;
-    snprintf(why, WHY_SIZE, "%s", CANNOT_TRACE);
-    return RUN_UNAVAILABLE;
-}
-
-enum run_result run_sockets(unsigned packets, struct recording *recording, char why[WHY_SIZE])
-{
-    (void)packets;
-    (void)recording;
-    snprintf(why, WHY_SIZE, "The time stamps of sockets need the same.");
-    return RUN_UNAVAILABLE;
-}
-
-#else
+#ifndef CANNOT_TRACE
 
 #define DRAIN_MS 100        /* how often the rings are emptied */
 #define READY_MS 10000      /* for the client to warm up */
@@ -58,6 +40,7 @@ struct run {
     struct client client;
     struct connections connections; /* of those who send, with --watch */
     int low_water;                  /* of the server's sockets, with --watch */
+    unsigned dropped;               /* by its listening socket, before that */
     unsigned client_port;           /* otherwise: of the tracer's client */
     struct tracer *tracer;
     struct tap_host *tap;
@@ -114,7 +97,10 @@ static enum run_result find_server(struct run *run)
         if (target_find(&run->target, address[i], plan->port, run->why))
             return RUN_DONE;
     }
-    if (!run->target.hidden)
+    if (access("/proc/net/tcp", R_OK) == -1)
+        snprintf(run->why, WHY_SIZE, "Who listens is in /proc/net/tcp, which cannot be read: %s.",
+                 strerror(errno));
+    else if (!run->target.hidden)
         snprintf(run->why, WHY_SIZE,
                  "No server listens on %s%s, port %u, here. (Use -b for another address.)",
                  address[0], plan->address == NULL ? " or ::1" : "", plan->port);
@@ -145,6 +131,12 @@ static enum run_result start_client(struct run *run)
         return RUN_DONE;
     if (report.word != 'c')
         return fail(run, "The server does not echo what it receives.");
+    if (run->plan->address == NULL && run->target.address == 0 && !run->target.ours &&
+        strcmp(run->path.server_address, "::1") != 0) { /* one at :: may refuse IPv4 */
+        client_end(&run->client);
+        strcpy(run->path.server_address, "::1");
+        return start_client(run);
+    }
     snprintf(run->why, WHY_SIZE, "trace cannot connect to the server on %s: %s%s.",
              run->path.server_address, strerror(report.number),
              report.number == ENETUNREACH ? " (is lo down? ip link set lo up)" : "");
@@ -183,8 +175,10 @@ static enum run_result watch(struct run *run)
 {
     struct connections *connections = &run->connections;
     size_t packets = 0;
+    unsigned ignored;
     int looks = 5;
 
+    target_options(&run->target, &run->low_water, &run->dropped);
     for (int waited = 0; waited < WATCH_MS && packets < run->plan->packets; waited += DRAIN_MS) {
         poll(NULL, 0, DRAIN_MS);
         uint64_t complete = run_now_ns(); /* what happened before is in the rings */
@@ -192,14 +186,12 @@ static enum run_result watch(struct run *run)
         connections_learn(connections, run->recording, complete);
         packets = connections_packets(connections);
         if (packets > 0 && run->low_water <= 1 && looks-- > 0) /* the connection must exist */
-            run->low_water = target_low_water(&run->target);
+            target_options(&run->target, &run->low_water, &ignored);
         if (packets == 0)
             recording_drop_before(run->recording, complete - DROP_NS);
         if (run->recording->count >= KEPT_EVENTS) {
             recording_note(run->recording,
-                           "Others sent so much that the events filled %d MiB, so the trace "
-                           "ended here.",
-                           KEPT_MIB);
+                           "Others sent so much that the events filled %d MiB: the end.", KEPT_MIB);
             break;
         }
         if (run_stopped())
@@ -255,7 +247,8 @@ static enum run_result follow_packets(struct run *run)
         printf("watching port %u\n", run->target.port);
     fflush(stdout);
     run->connections.port = run->target.port;
-    run->connections.address = run->target.address;
+    run->connections.address =
+        run->plan->address != NULL ? address_of(run->plan->address) : run->target.address;
     enum run_result result = watches            ? watch(run)
                              : run->tap != NULL ? send_frames(run)
                                                 : wait_for_client(run);
@@ -308,24 +301,31 @@ static void name_kernel_threads(struct recording *recording)
     }
 }
 
-/* Two properties of the server's sockets that explain why events are missing. */
+/* What the server's sockets say about packets and events that are missing. */
 static enum run_result explain_sockets(struct run *run)
 {
-    char cause[NOTE_SIZE] = "";
-    const char *state = connections_other_state(&run->connections);
+    const char *state = connections_other_state(&run->connections), *cause = NULL;
+    unsigned dropped;
+    int low_water;
 
+    target_options(&run->target, &low_water, &dropped);
     if (run->low_water > 1)
         recording_note(run->recording,
                        "This server asked not to be told of fewer than %d bytes (SO_RCVLOWAT).",
                        run->low_water);
+    if (dropped > run->dropped)
+        cause = recording_note(run->recording,
+                               "The listening socket dropped %u packets (ss -ltm, after \"d\"): "
+                               "was its accept queue full?",
+                               dropped - run->dropped);
     if (state != NULL)
-        snprintf(cause, sizeof cause,
-                 "tcp_probe reports established connections; one here is in state %s.", state);
-    if (connections_packets(&run->connections) == 0)
-        snprintf(run->why, WHY_SIZE, "no packet for this port was seen%s%s",
-                 state != NULL ? ": " : "", cause);
-    else if (state != NULL)
-        recording_note(run->recording, "%s", cause);
+        cause = recording_note(
+            run->recording, "tcp_probe reports established connections; one here is in state %s.",
+            state);
+    snprintf(run->why, WHY_SIZE, "no packet for this port was seen: %s",
+             cause != NULL ? cause
+                           : "none came after a handshake, and tcp_probe does not report data that "
+                             "comes with it (TCP_DEFER_ACCEPT, Fast Open).");
     return connections_packets(&run->connections) == 0 ? RUN_FAILED : RUN_DONE;
 }
 
@@ -344,7 +344,7 @@ static enum run_result finish(struct run *run)
         recording_note(recording,
                        "The client has two threads: one sends, and one already waits in recv().");
     if (run->path.cpu != -1 && run->tap == NULL)
-        recording_note(recording, "The client and the server were kept on cpu%d.", run->path.cpu);
+        recording_note(recording, "The client and the server were pinned to cpu%d.", run->path.cpu);
     name_server(run, recording->server, sizeof recording->server);
     target_stamps(&run->target, recording);
     if (run->plan->both_ways)

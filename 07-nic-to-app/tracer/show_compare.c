@@ -95,13 +95,11 @@ static void show_words(const struct table *table)
 /* The seven servers are called by their numbers; other recordings get letters. */
 static void name_column(struct column *column, size_t i)
 {
-    const char *slash = strrchr(column->file, '/');
-    const char *base = slash != NULL ? slash + 1 : column->file;
+    const char *slash = strrchr(column->file, '/'),
+               *base = slash != NULL ? slash + 1 : column->file;
+    bool stage = base[0] == '0' && base[1] != '\0' && base[2] == '-';
 
-    if (base[0] == '0' && base[1] != '\0' && base[2] == '-')
-        memcpy(column->name, base, 2);
-    else
-        column->name[0] = (char)('A' + i);
+    snprintf(column->name, 3, "%.2s", stage ? base : (const char[]){(char)('A' + i), '\0'});
 }
 
 void show_comparison(struct table *table)
@@ -127,5 +125,7 @@ void show_comparison(struct table *table)
     show_table(table);
     show_words(table);
     if (fewest < FEW)
-        show_text(0, "One of these has fewer than %d packets: a difference may be chance.", FEW);
+        show_text(0,
+                  "At least one run has fewer than %d packets: a difference may be due to chance.",
+                  FEW);
 }

@@ -1,5 +1,4 @@
-/* Journeys as Chrome trace events, the JSON that Perfetto and Chrome's tracing page load: a track
- * for each CPU, and arrows along each packet. */
+/* Journeys as Chrome trace events (JSON for Perfetto): CPUs are tracks, arrows follow packets. */
 #include "journey.h"
 
 #define CPU_TRACK 100  /* of cpu0; readers of this format take 0 for the idle thread */

@@ -51,8 +51,7 @@ static bool time_of(const struct journeys *journeys, bool back, size_t i, int ro
     return true;
 }
 
-/* Store the times of the complete journeys or, if there are none, of all.  Returns how many there
- * are. */
+/* Store the times of the complete journeys or, without any, of all.  Returns their number. */
 static size_t collect_times(const struct journeys *journeys, bool back, int row, uint64_t *ns)
 {
     size_t count = 0;
@@ -172,8 +171,7 @@ void table_fill(struct table *table)
 
 /* ---- histograms ---- */
 
-/* Show the times of a share, if there are any.  Each range ends at about twice the time of the one
- * before: 1, 2, 5, 10, 20 µs and so on. */
+/* Show the times of a share, if there are any, in ranges up to 1, 2, 5, 10, 20 µs and so on. */
 static void show_histogram(const char *way, const char *name, uint64_t *ns, size_t count)
 {
     uint64_t half = percentile(ns, count, 50), most = percentile(ns, count, 99);
@@ -203,9 +201,9 @@ void show_histograms(const struct table *table)
     size_t k;
 
     show_text(0,
-              "\nHow long each share took in how many of the complete journeys. On each line: a "
-              "range of times, the number of journeys whose time is in it, and a bar. A bar of "
-              "%d marks means all of them. Ranges without a journey are left out.\n",
+              "\nHow the times of each share are distributed over the complete journeys. Each line "
+              "shows a range of times, the number of journeys within it, and a bar. A bar of %d "
+              "marks means all of them. Ranges without a journey are left out.\n",
               MOST_MARKS);
     for (size_t i = 0; i < table->lines; i++) {
         const struct line *line = &table->line[i];
@@ -217,7 +215,6 @@ void show_histograms(const struct table *table)
     }
     free(ns);
     journeys_pick(journeys, "slowest", &k);
-    show_text(
-        0, "The slowest is number %zu of %zu: --show slowest shows its hops, and --show %zu, too.",
-        k, journeys->count, k);
+    show_text(0, "The slowest is number %zu of %zu: --show slowest or --show %zu shows its hops.",
+              k, journeys->count, k);
 }

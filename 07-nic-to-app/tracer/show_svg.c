@@ -19,8 +19,7 @@ static const struct {
 static const char *const share_colours[SHARES] = {"#64748b", "#1e40af", "#a855f7", "#9d174d",
                                                   "#111827"};
 
-/* The height is known at the end, and the size of a box at its end.  So the boxes and what is in
- * front of them are collected first. */
+/* Heights are known at the end, so the boxes and what is in front of them are collected first. */
 struct svg {
     FILE *boxes, *front;
     const struct journey *journey;
@@ -48,26 +47,16 @@ static void put_text(const struct svg *svg, const char *style, double x, double 
     fputs("</text>\n", svg->front);
 }
 
-/* The square root, by Newton's method: accurate enough for a svg, and it needs no libm. */
-static double square_root(double number)
-{
-    double guess = number > 1 ? number : 1;
-
-    for (int i = 0; i < 40; i++)
-        guess = (guess + number / guess) / 2;
-    return guess;
-}
-
 /* The extra distance before a hop, for the time that passed.  It grows with the square root of the
- * time: on a linear scale, one slow hop would need a long page. */
+ * time: on a linear scale, one slow hop would need a long page.  (Newton's method; no libm.) */
 static double gap(const struct journey *journey, enum hop hop)
 {
     uint64_t since = journey_since(journey, (int)hop);
+    double whole = (double)(journey_last(journey)->ns - journey_first(journey)->ns), root = 1;
 
-    if (since == 0)
-        return 0;
-    uint64_t whole = journey_last(journey)->ns - journey_first(journey)->ns;
-    return square_root((double)since / (double)whole) * 44;
+    for (int i = 0; since > 0 && i < 40; i++)
+        root = (root + (double)since / whole / root) / 2;
+    return since > 0 ? root * 44 : 0;
 }
 
 #define BOX_HEAD 26
@@ -146,7 +135,7 @@ static void draw_shares(struct svg *svg)
     double x = 18;
 
     svg->y += 34;
-    put_text(svg, "box", 18, svg->y, "%.1f µs %s, and where they went", show_us(total),
+    put_text(svg, "box", 18, svg->y, "%.1f µs %s, and where the time went", show_us(total),
              svg->journey->request != NULL ? "back"
              : svg->journey->reply != NULL ? "in"
                                            : "in all");
@@ -244,13 +233,11 @@ bool show_svg(FILE *stream, const struct journey *const *journeys, size_t count)
 
     for (size_t i = 0; done && i < count; i++) {
         svg.journey = journeys[i];
-        if (i > 0) {
-            fprintf(svg.boxes, "<g transform=\"translate(%zu,0)\">\n", i * WIDTH);
-            fprintf(svg.front, "<g transform=\"translate(%zu,0)\">\n", i * WIDTH);
-        }
+        fprintf(svg.boxes, "<g transform=\"translate(%zu,0)\">\n", i * WIDTH);
+        fprintf(svg.front, "<g transform=\"translate(%zu,0)\">\n", i * WIDTH);
         draw(&svg);
-        fputs(i > 0 ? "</g>\n" : "", svg.boxes);
-        fputs(i > 0 ? "</g>\n" : "", svg.front);
+        fputs("</g>\n", svg.boxes);
+        fputs("</g>\n", svg.front);
         height = svg.y > height ? svg.y : height;
     }
     done = svg.boxes != NULL && fclose(svg.boxes) == 0;

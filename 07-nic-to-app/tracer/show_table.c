@@ -43,8 +43,7 @@ static size_t show_width(void)
     return width < LEAST_WIDTH ? LEAST_WIDTH : (size_t)width;
 }
 
-/* How many columns a text takes.  Bytes that continue a UTF-8 character take none, and neither does
- * a colour, which ends with the letter m. */
+/* How many columns a text takes.  Bytes that continue a UTF-8 character and colours take none. */
 static size_t columns(const char *text, size_t bytes)
 {
     size_t count = 0;
@@ -145,7 +144,8 @@ static void show_meaning(const struct journey *journey, enum hop hop)
     const struct journey *request = journey->request;
     const char *why = show_why(journey, hop);
 
-    if (request != NULL && request->state[hop] != NOT_ON_PATH && why == show_why(request, hop))
+    if (request != NULL && request->state[hop] != NOT_ON_PATH && why == show_why(request, hop) &&
+        !(hop == HOP_ACK && journey_acknowledges(journey)))
         return;
     show_text(8, "%s%s%s", colour.dim, why, colour.off);
 }
@@ -215,7 +215,7 @@ static void show_shares(const struct journey *journey)
         total += journey_shares(journey->reply, ns);
     bool by_client = journey->reply != NULL && journey->at[HOP_START] != NULL &&
                      journey->reply->at[HOP_DONE] != NULL;
-    show_text(0, "\n%s%.1f µs %s, and where they went%s", colour.bold, show_us(total),
+    show_text(0, "\n%s%.1f µs %s, and where the time went%s", colour.bold, show_us(total),
               by_client ? "by the client's own clock" : "in all", colour.off);
     for (const struct journey *leg = journey; leg != NULL; leg = leg->reply) {
         if (journey->reply != NULL)
@@ -229,8 +229,9 @@ static void show_hops(const struct journey *journey, bool whys)
     int box = -1;
 
     for (int hop = 0; hop < HOPS; hop++) {
-        if (journey->state[hop] == NOT_ON_PATH)
-            continue;
+        if (journey->state[hop] == NOT_ON_PATH ||
+            (hop == HOP_ACK && journey->reply != NULL && journey_acknowledges(journey->reply)))
+            continue; /* the reply's own tcp_probe shows it, in the order of time */
         if (show_begins_box(hop, &box)) {
             fputs(whys ? "\n" : "", stdout);
             show_text(0, "%s[%s]%s", colour.bold, show_box(journey, hops[hop].box), colour.off);
@@ -263,7 +264,8 @@ void show_journey(const struct journey *journey, bool whys)
     if (recording->via != VIA_SOCKETS)
         show_text(0,
                   "Socket numbers come from the kernel (SO_COOKIE), and thread numbers are thread "
-                  "ids. trace itself numbers the skbs.");
+                  "ids. trace numbers the skbs by their addresses: if the kernel reuses the memory "
+                  "of one, its number appears again.");
 }
 
 /* ---- many journeys ---- */
@@ -295,9 +297,8 @@ static void show_outcomes(const struct journeys *journeys)
     if (both)
         show_acknowledgements(journeys, journeys->other);
     show_text(
-        0,
-        "Times are since the hop before, in complete journeys. p50: half of them took no longer; "
-        "p90, p99: 90 %% and 99 %% took no longer. Percentiles do not add up to the last line.");
+        0, "Times are measured from the previous hop, in complete journeys. p50, p90, p99: 50 %%, "
+           "90 %% and 99 %% of them took no longer. These do not add up to the last line.");
     show_text(0,
               "Complete: every hop for which this kernel and this server have an event was seen. "
               "Batched: a hop was not needed, because the %s was already awake or NET_RX was "

@@ -1,5 +1,4 @@
-/* The words that the terminal, the drawing and the JSON share: what an event says, and why a hop
- * has no event. */
+/* The words of terminal, drawing and JSON: what an event says, and why a hop has no event. */
 #include "journey.h"
 
 void show_escaped(FILE *stream, const char *words, const char *special, const char *const *escape)
@@ -106,9 +105,11 @@ static const char *template_of(const struct journey *journey, enum hop hop)
  * is left out: the hop before has named it. */
 void show_fields(const struct journey *journey, enum hop hop, char *text, size_t size)
 {
-    int length = hop != HOP_TCP ? 0
-                                : snprintf(text, size, "%lu bytes%s", (unsigned long)journey->size,
-                                           journey->size_wraps ? " or more" : "");
+    int length = hop != HOP_TCP
+                     ? 0
+                     : snprintf(text, size, "%lu bytes%s%s", (unsigned long)journey->size,
+                                journey->size_wraps ? " or more" : "",
+                                journey_acknowledges(journey) ? ", ack" : "");
 
     fill_template(template_of(journey, hop), journey, hop, text + length, size - (size_t)length);
     if (hop == HOP_TCP && strlen(text) > MAX_FIELDS_WIDTH)
@@ -141,15 +142,14 @@ const char *show_absence(const struct journey *journey, enum hop hop)
     return own != NULL ? own : usual[state];
 }
 
-/* Whether the server has coroutines is known only from its stamps.  Only a driver without a card
- * puts a received packet into a CPU's backlog. */
+/* Whether the server has coroutines is known only from its stamps. */
 const char *show_box(const struct journey *journey, enum box box)
 {
     if (journey->back && (box == BOX_SENDER || box == BOX_WATCH || box == BOX_CODE))
         return box == BOX_SENDER  ? "the server"
                : box == BOX_WATCH ? "the client waits on this socket"
                                   : "the client reads";
-    if (box == BOX_CARD && journey->at[HOP_BACKLOG] != NULL)
+    if (box == BOX_CARD && journey->at[HOP_BACKLOG] != NULL && journey->recording->via != VIA_CARD)
         return "NIC hardware: none on this path";
     if (box == BOX_WATCH && journey->waiting == WAITS_UNKNOWN &&
         journey->state[HOP_WAIT] == NOT_ASKED)
@@ -168,9 +168,10 @@ static const char *remark_on_worker(const struct journey *journey, enum hop hop)
                      "(delayed acknowledgement, 40 ms), or had a reason to answer at once."
                : journey->back ? "It came with the next request (a piggybacked acknowledgement)."
                                : "It came with the reply (a piggybacked acknowledgement).";
+    if (hop == HOP_TCP && journey_acknowledges(journey))
+        return "This segment also acknowledges the request (a piggybacked acknowledgement).";
     if (hop == HOP_TCP && journey->segments > 1)
-        return "The reply came in several segments. This is the last one, for which the client "
-               "waits.";
+        return "The reply came in several segments. The client waits for this, the last one.";
     if (hop == HOP_TCP && journey->size_wraps)
         return "The packet had waited in the socket's backlog, because a call held the socket's "
                "lock, and other segments were joined to it. The thread of that call works on the "
@@ -178,21 +179,20 @@ static const char *remark_on_worker(const struct journey *journey, enum hop hop)
                "may be 65,536 bytes more, or a multiple of that.";
     if (hop == HOP_TCP && journey->backlogged)
         return "The packet had waited in the socket's backlog, because a call held the socket's "
-               "lock. The thread of that call works on the backlog before it releases the lock, "
-               "so no softirq does this.";
+               "lock. That call's thread, not a softirq, works on it and then releases the lock.";
     if (hop == HOP_RECEIVE && journey->at[hop]->context == 't' && journey->worker != NULL)
         return "A thread of NAPI received this packet, outside of any softirq (threaded NAPI). "
                "A card's interrupt only wakes that thread.";
     if (hop == HOP_SOFTIRQ && journey->raised == BY_THREAD)
         return "A thread scheduled this: the card's handler runs in an interrupt thread "
-               "(threadirqs), or another thread asked for the card to be polled.";
+               "(threadirqs), or a thread asked for the card to be polled, or another CPU did.";
     if (hop == HOP_SOFTIRQ && journey->raised == BY_TIMER)
         return "An interrupt without a handler's event scheduled this: NAPI's timer "
                "(gro_flush_timeout), another CPU's request, or Hyper-V's card.";
     if (hop == HOP_SOFTIRQ && journey->worker != NULL &&
         strncmp(journey->worker, "ksoftirqd", 9) == 0)
-        return "It runs in the thread ksoftirqd, to which the kernel leaves softirqs that take too "
-               "long or that a thread has raised.";
+        return "It runs in the thread ksoftirqd, to which the kernel leaves softirqs that keep "
+               "coming or that could not run at once.";
     return NULL;
 }
 
@@ -209,19 +209,18 @@ const char *show_remark(const struct journey *journey, enum hop hop)
         return remark_on_worker(journey, hop);
     if (hop == HOP_SOFTIRQ && backlog != NULL && backlog->cpu != event->cpu)
         return "RPS chose this CPU by a hash of the addresses and ports (with RFS, it is the CPU "
-               "on which a program last used the connection). The other CPU had to interrupt it "
-               "(an IPI), which is part of this time.";
+               "on which a program last used the connection). The other CPU notified it with an "
+               "interrupt or, if it was idle, with a flag that it polls: part of this time.";
     if (hop == (journey->at[HOP_SOFTIRQ] != NULL ? HOP_SOFTIRQ : HOP_RECEIVE) &&
         journey->inside_send)
-        return "From here to the wake-up, everything runs inside the sender's send(), which has "
-               "not returned yet.";
+        return "This runs inside the sender's send(), like the hops before a thread is woken.";
     if (hop == HOP_WAKEUP && waking != NULL && waking->cpu != event->cpu)
         return "Another CPU asked for this. It notified this CPU with an interrupt or, if this CPU "
                "was idle, with a flag that it polls.";
     if (hop == HOP_SWITCH && wakeup != NULL && wakeup->cpu != event->cpu &&
         (int)wakeup->value[SLOT_TO_CPU] == event->cpu) /* or this CPU, idle, took it by itself */
-        return "Another CPU put the thread into this CPU's run queue. It notified this CPU with an "
-               "interrupt or, if this CPU was idle, with a flag that it polls.";
+        return "Another CPU put the thread into this CPU's run queue. If this CPU was idle or had "
+               "to switch at once, it was notified with an interrupt or, while idle, a flag.";
     return NULL;
 }
 

@@ -1,9 +1,9 @@
 /* What the sockets of an unprivileged user show of a packet: six hops without root.
  *
- * With SO_TIMESTAMPING, the kernel records three times of an outgoing packet (it was handed to the
- * device's queue, to the driver, and it was acknowledged) and one of an incoming packet.  Over lo,
- * the latter is when IP has found that the packet is for this machine: after netif_receive_skb and
- * before tcp_probe.  The clock at the return of epoll_wait() and recvmsg() gives two more. */
+ * With SO_TIMESTAMPING, the kernel records three times of an outgoing packet (before it enters the
+ * device's queue, when the driver gets it, and when it is acknowledged) and one of an incoming
+ * packet: over lo, when IP hands it to TCP, after netif_receive_skb and before tcp_probe.  The
+ * clock at the return of epoll_wait() and recvmsg() gives two more. */
 #include "trace.h"
 
 #ifndef CANNOT_TRACE
@@ -154,8 +154,7 @@ static void add(const struct pair *pair, uint64_t packet, const char *name, uint
     recording_add(pair->recording, &event);
 }
 
-/* Read one stamp of a sent packet from the error queue.  It names the byte of the stream, and so
- * the packet.  False: there is none. */
+/* Read a sent packet's stamp from the error queue.  It names a byte of the stream.  False: none. */
 static bool read_stamp(const struct pair *pair)
 {
     static const char *const names[] = {[SCM_TSTAMP_SND] = "TX_SOFTWARE_stamp",
@@ -222,7 +221,7 @@ enum run_result run_sockets(unsigned packets, struct recording *recording, char 
     if (run_stopped())
         return RUN_STOPPED;
     if (!done)
-        snprintf(why, WHY_SIZE, "Sockets do not provide time stamps here: %s.", strerror(error));
+        snprintf(why, WHY_SIZE, "Sockets do not provide timestamps here: %s.", strerror(error));
     return done ? RUN_DONE : RUN_UNAVAILABLE;
 }
 

@@ -100,8 +100,7 @@ static void collect(struct journey *journey, const struct event *read)
     }
 }
 
-/* Whether the packet carries data.  The size has 16 bits, so 0 may be 65,536; the skb's length then
- * tells. */
+/* Whether the packet carries data.  The size has 16 bits; if it is 0, the skb's length tells. */
 static bool has_data(const struct recording *recording, const struct event *event)
 {
     if (event_kind(event) != HOP_TCP || event->value[SLOT_LEN] != 0)

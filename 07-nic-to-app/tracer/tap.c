@@ -65,17 +65,11 @@ static uint32_t get32(const unsigned char *at)
     return (uint32_t)get16(at) << 16 | get16(at + 2);
 }
 
-/* The checksum of IP and TCP, RFC 1071: add 16 bits at a time, fold the carry back in, and take the
- * complement. */
-static uint32_t add_words(const unsigned char *data, size_t length, uint32_t sum)
+/* The checksum of IP and TCP, RFC 1071: the complement of the sum of its 16-bit words. */
+static unsigned checksum(const unsigned char *data, size_t length, uint32_t sum)
 {
     for (size_t i = 0; i < length; i++)
         sum += i % 2 == 0 ? (uint32_t)data[i] << 8 : data[i];
-    return sum;
-}
-
-static unsigned fold(uint32_t sum)
-{
     while (sum >> 16 != 0)
         sum = (sum & 0xffff) + (sum >> 16);
     return ~sum & 0xffff;
@@ -221,7 +215,7 @@ static void fill_ipv4(unsigned char *ip, size_t length)
     ip[9] = 6;             /* the protocol: TCP */
     memcpy(ip + 12, our_ip, 4);
     memcpy(ip + 16, server_ip, 4);
-    put16(ip + 10, fold(add_words(ip, IPV4, 0)));
+    put16(ip + 10, checksum(ip, IPV4, 0));
 }
 
 /* Write a TCP segment.  A SYN has its options in place of data. */
@@ -240,9 +234,8 @@ static bool write_tcp(struct tap_host *host, unsigned flags, const void *data, s
     put16(tcp + 14, 65535); /* the receive window */
     if (length > 0)
         memcpy(tcp + TCP, data, length);
-    /* TCP's checksum also covers the addresses, the protocol and the length. */
-    uint32_t sum = add_words(ip + 12, 8, 6 + TCP + (uint32_t)length);
-    put16(tcp + 16, fold(add_words(tcp, TCP + length, sum)));
+    /* TCP's checksum also covers the addresses before its header, the protocol and the length. */
+    put16(tcp + 16, checksum(ip + 12, 8 + TCP + length, 6 + TCP + (uint32_t)length));
     host->next += (flags & SYN) != 0 ? 1 : (uint32_t)length;
     return write_frame(host, frame, HEADERS + length);
 }

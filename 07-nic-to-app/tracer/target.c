@@ -5,6 +5,7 @@
 
 #include "../stamp.h"
 
+#include <linux/sock_diag.h>
 #include <sys/wait.h>
 
 #define START_MS 5000 /* until it listens */
@@ -64,18 +65,7 @@ static unsigned read_port(pid_t server, int out, char line[LINE_SIZE])
                : 0;
 }
 
-/* See address_key(). */
-static uint64_t target_address(const char *text)
-{
-    unsigned char bytes[16];
-
-    if (inet_pton(AF_INET, text, bytes) == 1)
-        return address_key(bytes, 4);
-    return inet_pton(AF_INET6, text, bytes) == 1 ? address_key(bytes, 16) : 0;
-}
-
-/* The server's standard output is a file and not a pipe, so that it can print any amount without
- * waiting for the tracer to read. */
+/* The server's standard output is a file: with a pipe, it might have to wait for this reader. */
 bool target_start(struct target *target, const char *program, const struct path *path,
                   unsigned port, char why[WHY_SIZE])
 {
@@ -83,7 +73,7 @@ bool target_start(struct target *target, const char *program, const struct path 
     int out = memfd_create("trace", MFD_CLOEXEC); /* without a name: it is never left behind */
 
     *target = (struct target){.ours = true,
-                              .address = target_address(path->server_address),
+                              .address = address_of(path->server_address),
                               .stamps = memfd_create("stamps", MFD_CLOEXEC)};
     if (target->stamps != -1 && ftruncate(target->stamps, sizeof(struct stamp_ring)) == -1) {
         close(target->stamps);
@@ -124,17 +114,15 @@ void target_stop(const struct target *target)
 
 /* ---- a server that is found by its port ---- */
 
-/* The inodes of the sockets on this port and at this address: listeners, of which there may be
- * several (SO_REUSEPORT), and connections, because a server that forks may close the listener in
- * its children. */
+/* The inodes of the sockets on this port and at this address: listeners (several: SO_REUSEPORT),
+ * and connections, because a server that forks may close the listener in its children. */
 struct sockets {
     bool found; /* a listener */
     unsigned long inode[MAX_SOCKETS];
     size_t count;
 };
 
-/* A listener on this address takes precedence over one on the wildcard address, which then becomes
- * the target's address. */
+/* A listener on this address comes first.  Without one, the wildcard becomes the target's. */
 static struct sockets find_sockets(struct target *target)
 {
     struct sockets sockets = {.found = false};
@@ -213,9 +201,8 @@ static void add_threads_of(struct scope *scope, pid_t pid)
     }
 }
 
-/* Find the processes of the server: those that hold one of its sockets or, if the tracer started
- * the server, those of its process group.  The first is the target's process.  Add the threads of
- * all to the scope, unless it is NULL. */
+/* Find the processes that hold one of the server's sockets or, if the tracer started it, those of
+ * its process group.  The first is the target's.  Add the threads of all to any scope. */
 static void find_processes(struct target *target, struct scope *scope)
 {
     struct sockets sockets = {.found = false};
@@ -237,7 +224,7 @@ static void find_processes(struct target *target, struct scope *scope)
 
 bool target_find(struct target *target, const char *address, unsigned port, char why[WHY_SIZE])
 {
-    *target = (struct target){.address = target_address(address), .port = port, .stamps = -1};
+    *target = (struct target){.address = address_of(address), .port = port, .stamps = -1};
     find_processes(target, NULL);
     if (target->pid == 0 && target->hidden)
         snprintf(why, WHY_SIZE, "A server listens on port %u, but %s.", port,
@@ -249,8 +236,7 @@ bool target_find(struct target *target, const char *address, unsigned port, char
 
 /* ---- its threads and its stamps ---- */
 
-/* A new thread inherits its name from the thread that creates it, so the names of the present
- * threads also match later ones. */
+/* A new thread inherits the name of the one that creates it, so these names match later threads. */
 void target_threads(struct target *target, bool more_may_start, struct scope *scope)
 {
     find_processes(target, scope);
@@ -260,24 +246,39 @@ void target_threads(struct target *target, bool more_may_start, struct scope *sc
         scope->tasks[0] = 0;
 }
 
-/* To ask for the option of a socket that another process has open, we need a descriptor of our own
- * for it, for a moment. */
-int target_low_water(const struct target *target)
+static bool listens_on(int fd, unsigned port)
 {
-    int greatest = 0, process = (int)syscall(PIDFD_OPEN, target->pid, 0);
+    int listens = 0;
+    struct sockaddr_in name; /* in IPv6 the port is at the same place */
+    socklen_t size = sizeof listens, name_size = sizeof name;
+
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0 &&
+           getsockname(fd, (struct sockaddr *)&name, &name_size) == 0 &&
+           ntohs(name.sin_port) == port;
+}
+
+/* To ask for the option of another process's socket, we need a descriptor of our own for it. */
+void target_options(const struct target *target, int *low_water, unsigned *dropped)
+{
+    int process = (int)syscall(PIDFD_OPEN, target->pid, 0);
     DIR *folder = folder_open("/proc/%ld/fd", (long)target->pid);
 
+    *low_water = 0;
+    *dropped = 0;
     for (const char *name; (name = folder_next(folder)) != NULL;) {
         int least, fd = (int)syscall(PIDFD_GETFD, process, (int)strtol(name, NULL, 10), 0);
-        socklen_t size = sizeof least;
+        uint32_t memory[SK_MEMINFO_VARS] = {0};
+        socklen_t size = sizeof least, memory_size = sizeof memory;
         if (fd == -1)
             continue;
-        if (getsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &least, &size) == 0 && least > greatest)
-            greatest = least;
+        if (getsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &least, &size) == 0 && least > *low_water)
+            *low_water = least;
+        if (listens_on(fd, target->port) &&
+            getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &memory_size) == 0)
+            *dropped += memory[SK_MEMINFO_DROPS];
         close(fd);
     }
     file_close(process);
-    return greatest;
 }
 
 /* Only the stamps of the time that the recording covers are added. */

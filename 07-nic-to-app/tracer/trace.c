@@ -66,8 +66,7 @@ static unsigned parse_number(const char *text, const char *what, int least, int 
     return (unsigned)value;
 }
 
-/* The path of a file beside this program, wherever the program was called from.  If its folder is
- * not known, the file will not be found. */
+/* The path of a file beside this program.  If its folder is not known, no file will be found. */
 static const char *path_beside(const char *program, const char *name, char path[PATH_SIZE])
 {
     char real[PATH_SIZE];
@@ -122,7 +121,6 @@ static void parse_values(void)
 {
     const char *const *value = options.value;
     struct plan *plan = &options.plan;
-    unsigned char address[16];
     enum way way = value['w'] != NULL ? WAY_IN : WAYS;
     int via = value['v'] != NULL ? via_find(value['v']) : VIA_LO;
 
@@ -134,8 +132,9 @@ static void parse_values(void)
     if (value['w'] != NULL && way == WAYS)
         bad_usage(value['w'], "there is no such way; there are in, back and both");
     plan->address = value['b'];
-    if (plan->address != NULL && inet_pton(AF_INET, plan->address, address) != 1 &&
-        inet_pton(AF_INET6, plan->address, address) != 1)
+    if (plan->address != NULL && (address_of(plan->address) == NO_ADDRESS ||
+                                  (strchr(plan->address, '%') != NULL &&
+                                   if_nametoindex(strchr(plan->address, '%') + 1) == 0)))
         bad_usage(plan->address, "-b needs an IPv4 or IPv6 address");
     if (value['n'] != NULL)
         plan->packets =
@@ -206,12 +205,17 @@ static void check_options(const struct command *command)
         plan->address = "0.0.0.0"; /* its packets are for another address */
 }
 
-/* Open the files before the run, so that no run is in vain.  Until they are written, existing ones
- * keep their content. */
-static void open_files(void)
+static bool is_same_file(const struct stat *a, const struct stat *b)
+{
+    return S_ISREG(a->st_mode) && a->st_ino == b->st_ino && a->st_dev == b->st_dev;
+}
+
+/* Open the files before the run, so that no run is in vain.  Existing ones keep their content.  The
+ * words may name recordings that are to be read: these must not be overwritten. */
+static void open_files(const char *const *word)
 {
     struct output *output = &options.output;
-    struct stat status[FILES];
+    struct stat status[FILES + 1];
 
     for (int i = 0; i < FILES; i++) {
         if (output->file[i] == NULL)
@@ -219,10 +223,12 @@ static void open_files(void)
         output->fd[i] = open(output->file[i], O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
         if (output->fd[i] == -1 || fstat(output->fd[i], &status[i]) == -1)
             output_fail(output->file[i], strerror(errno));
-        for (int j = 0; j < i && S_ISREG(status[i].st_mode); j++)
-            if (output->file[j] != NULL && status[j].st_ino == status[i].st_ino &&
-                status[j].st_dev == status[i].st_dev)
+        for (int j = 0; j < i; j++)
+            if (output->file[j] != NULL && is_same_file(&status[j], &status[i]))
                 bad_usage(output->file[i], "only one of --json, --svg and --record can use this");
+        for (int j = 0; j < MAX_COLUMNS && word[j] != NULL; j++)
+            if (stat(word[j], &status[FILES]) == 0 && is_same_file(&status[FILES], &status[i]))
+                bad_usage(output->file[i], "this is the recording that is to be read");
     }
 }
 
@@ -240,7 +246,7 @@ static int parse_command(int argc, char **argv, const char *word[MAX_WORDS],
         bad_usage(word[(*command)->most + 1], "too many words");
     if (words < (*command)->least)
         bad_usage(word[0], (*command)->needs);
-    open_files();
+    open_files(word + 1);
     return words;
 }
 
@@ -251,6 +257,9 @@ int main(int argc, char **argv)
     const char *const *value = options.value, *word[MAX_WORDS] = {NULL};
     struct plan *plan = &options.plan;
 
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) == -1) /* closed: no file may take its place and get the output */
+            open("/dev/null", O_RDONLY);
     if (argc > 1 && strcmp(argv[1], "drops") == 0) { /* a program of its own, beside this one */
         execv(path_beside(argv[0], "drops", server), argv + 1);
         output_fail(server, strerror(errno));

@@ -1,5 +1,4 @@
-/* From the kernel to a recording: what needs Linux, and mostly root.  A section for each source
- * file. */
+/* From the kernel to a recording, which needs Linux and mostly root.  A section for each file. */
 #ifndef TRACE_H
 #define TRACE_H
 
@@ -30,8 +29,7 @@
 
 #define WHY_SIZE 300 /* of a sentence that says why something is not possible */
 
-/* ---- files.c ----
- * Small files and folders, of /proc and tracefs.  Their paths are given as to printf(). */
+/* ---- files.c: files of /proc and tracefs, with paths as for printf() ---- */
 
 /* Read the beginning of a file.  False: errno says why not. */
 bool file_read(char *text, size_t size, const char *path, ...)
@@ -65,8 +63,7 @@ struct page_format {
     unsigned data_offset, page_size;
 };
 
-/* Parse an event's format file, and find the fields that `type` names.  The text is changed. False:
- * this is not a format file. */
+/* Find the fields that `type` names in a format file, whose text is changed.  False: it is none. */
 bool format_parse_event(char *text, const struct event_type *type, struct event_format *format);
 /* Parse events/header_page. */
 bool format_parse_page(const char *text, struct page_format *format);
@@ -89,19 +86,19 @@ bool decoder_learn(struct decoder *decoder, size_t type, const struct event_form
 /* A number for an IP address of 4 or 16 bytes.  An IPv4 address and the IPv6 address to which it is
  * mapped have the same number; the wildcard addresses have 0. */
 uint64_t address_key(const unsigned char *bytes, size_t size);
+#define NO_ADDRESS UINT64_MAX
+uint64_t address_of(const char *text); /* the same for its text; a scope, %eth0, does not count */
 /* Append the events of a page, of which `length` bytes were read, to the recording.  Nothing in the
  * page is trusted: at the first record that does not fit, the rest of the page is skipped. */
 void decoder_page(const struct decoder *decoder, int cpu, const unsigned char *page, size_t length,
                   struct recording *recording);
 
-/* ---- instance.c ----
- * A trace instance: a folder in tracefs with rings, filters and switches of its own. */
+/* ---- instance.c: a folder in tracefs with rings, filters and switches of its own ---- */
 
 #define TRACEFS "/sys/kernel/tracing"
 #define INSTANCE_PATH 128
 
-/* Create an instance, whose path is stored, and remove those that killed runs have left behind.
- * False: `why` says in one sentence what is missing. */
+/* Create an instance, and remove those of killed runs.  False: `why` says what is missing. */
 bool instance_create(char path[INSTANCE_PATH], char why[WHY_SIZE]);
 void instance_remove(const char *path);
 
@@ -109,7 +106,7 @@ void instance_remove(const char *path);
 
 struct path {
     enum via via;
-    char server_address[INET6_ADDRSTRLEN];
+    char server_address[INET6_ADDRSTRLEN + NAME_SIZE]; /* its scope may follow: %eth0 */
     char device[NAME_SIZE];
     int netns; /* a network namespace; -1: that of the tracer */
     int tap;   /* the card's end of a TAP device, or -1 */
@@ -143,8 +140,7 @@ struct scope {
 
 struct tracer;
 
-/* Get ready to trace, without enabling any event yet.  NULL: this is not possible, and `why` says
- * in one sentence what is missing. */
+/* Get ready, without enabling any event.  NULL: not possible; `why` is a sentence that says why. */
 struct tracer *tracer_open(unsigned packets, char why[WHY_SIZE]);
 /* Enable the events of this scope, and note in the recording which were asked for and which are not
  * available.  False: no event is enabled. */
@@ -156,8 +152,7 @@ void tracer_drain(struct tracer *tracer, struct recording *recording);
 uint64_t tracer_lost(const struct tracer *tracer);
 void tracer_close(struct tracer *tracer);
 
-/* ---- connections.c ----
- * The connections on the server's port, and which of them are the server's. */
+/* ---- connections.c: those on the server's port, and which of them are the server's ---- */
 
 enum tcp_state { ESTABLISHED = 1, LISTENING = 10 }; /* as in /proc/net/tcp */
 
@@ -194,6 +189,7 @@ struct connections {
     size_t count, added;
     uint64_t learned;          /* the events before this time have been taken note of */
     size_t drops[MAX_REASONS]; /* for each of the kernel's reasons to drop a packet */
+    bool names_skbs;           /* tcp_probe does; without that (6.1), drops cannot be found */
 };
 
 /* Sort the recording, and take note of the events since the last call and before the time `until`,
@@ -224,14 +220,13 @@ struct target {
 /* Start the program, and wait until it listens.  False: `why` says what is wrong. */
 bool target_start(struct target *target, const char *program, const struct path *path,
                   unsigned port, char why[WHY_SIZE]);
-/* Find the server that listens on this address and port.  False: there is none; or it is hidden,
- * and `why` says why. */
+/* Find the server that listens there.  False: none does; or it is hidden, and `why` says why. */
 bool target_find(struct target *target, const char *address, unsigned port, char why[WHY_SIZE]);
-/* Add the server's threads to the scope: by number or, if more may start, by name.  For both ways,
- * add the client's. */
+/* Add the server's threads: by number; by name if more may start.  For both ways: the client's. */
 void target_threads(struct target *target, bool more_may_start, struct scope *scope);
-/* The greatest low-water mark (SO_RCVLOWAT) of the server's sockets. */
-int target_low_water(const struct target *target);
+/* The greatest low-water mark (SO_RCVLOWAT) of the server's sockets, and how many packets those
+ * that listen on its port have dropped since they exist. */
+void target_options(const struct target *target, int *low_water, unsigned *dropped);
 /* Add the server's stamps to the recording. */
 void target_stamps(const struct target *target, struct recording *recording);
 void target_stop(const struct target *target);
@@ -273,8 +268,7 @@ void client_go(const struct client *client);
 /* Add the client's stamps to the recording. */
 void client_stamps(const struct client *client, struct recording *recording);
 void client_end(const struct client *client);
-/* Like fork(), for a process that ends with this one, even if this one is killed, and that SIGINT
- * does not end; and its end. */
+/* Like fork(), for a process that ends with this one, however this one ends; and its end. */
 pid_t child_start(void);
 void child_end(pid_t child);
 void client_pause(void); /* for PAUSE_NS */
@@ -292,8 +286,7 @@ bool tap_connect(struct tap_host *host);
 bool tap_echo(struct tap_host *host, unsigned frames, bool traced);
 void tap_close(struct tap_host *host);
 
-/* ---- run.c and sockets.c ----
- * One run: a server, a client, N packets between them, and the events that they cause. */
+/* ---- run.c and sockets.c: one run: a server, a client, N packets, and their events ---- */
 
 struct plan {
     enum via via;
@@ -316,8 +309,14 @@ enum run_result {
 /* With tracepoints, as root.  The recording is empty at first. */
 enum run_result run_traced(const struct plan *plan, struct recording *recording,
                            char why[WHY_SIZE]);
-/* With the time stamps of sockets, as any user.  See sockets.c. */
+/* With the timestamps of sockets, as any user.  See sockets.c. */
 enum run_result run_sockets(unsigned packets, struct recording *recording, char why[WHY_SIZE]);
+#ifdef CANNOT_TRACE
+#define run_traced(plan, recording, why)                                                           \
+    (snprintf(why, WHY_SIZE, "%s", CANNOT_TRACE), (void)(plan), (void)(recording), RUN_UNAVAILABLE)
+#define run_sockets(packets, recording, why)                                                       \
+    (snprintf(why, WHY_SIZE, "The timestamps of sockets need the same."), RUN_UNAVAILABLE)
+#endif
 /* CLOCK_MONOTONIC as the kernel's events have it; and how far that of this process is ahead of it,
  * which is 0 unless this process is in a time namespace. */
 uint64_t run_now_ns(void);
@@ -325,8 +324,7 @@ int64_t run_clock_offset(void);
 void run_catch_signals(void);
 bool run_stopped(void); /* a signal asked this program to end */
 
-/* ---- output.c ----
- * What the user gets to see of a recording: text on standard output, and the files asked for. */
+/* ---- output.c: what the user gets to see: text on standard output, and files ---- */
 
 enum { FILE_JSON, FILE_SVG, FILE_RECORD, FILES };
 
@@ -344,14 +342,12 @@ _Noreturn void output_fail(const char *what, const char *why);
 /* The exit code: `code`, or 1 if standard output could not be written. */
 int output_end(int code);
 
-/* Trace with tracepoints; without them with sockets; without those replay the file `last_resort`.
- * Returns the exit code. */
+/* Use tracepoints or, without them, sockets or the recording.  Returns the exit code. */
 int trace_with_best_source(const struct plan *plan, const char *last_resort,
                            const struct output *output);
 /* Show a recording, or several, at most MAX_COLUMNS, side by side.  Returns the exit code. */
 int replay(const char *const *files, size_t count, const struct output *output);
-/* The same with packets to each of the seven servers, whose folders are beside this one, the name
- * of which ends with a slash or is empty. */
+/* The same with packets to the seven servers.  `folder`: this one, with a slash, or empty. */
 int trace_all(struct plan *plan, const char *folder, const struct output *output);
 
 #endif

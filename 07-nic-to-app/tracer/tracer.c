@@ -20,11 +20,9 @@ struct tracer {
     unsigned char page[PAGE_ROOM];
 };
 
-/* ---- filters: expressions in the small language of tracefs, which the kernel evaluates before it
- * writes an event ---- */
+/* ---- filters: expressions that the kernel evaluates before it writes an event ---- */
 
-/* Events of a type that cannot occur in this run are not asked for: each one slows the traced
- * program down. */
+/* Events that cannot occur in this run are not asked for: each one slows the traced program. */
 static bool filter_applies(const struct scope *scope, enum filter filter)
 {
     if (filter == FILTER_CLIENT)
@@ -34,26 +32,24 @@ static bool filter_applies(const struct scope *scope, enum filter filter)
     return (filter != FILTER_IRQ && filter != FILTER_IRQ_RX) || scope->path->via == VIA_CARD;
 }
 
-/* Add "field == name" as an alternative.  A quote in the name would end the string, so such a name
- * becomes a pattern, in which ? stands for any character. */
+/* Add "the field matches the name" as an alternative.  A quote would end the string, so it becomes
+ * a ?, which stands for any character. */
 static void add_term(char *filter, const char *field, const char *name)
 {
     char safe[NAME_SIZE];
     size_t length = strlen(filter);
-    bool pattern = strpbrk(name, "\"\\") != NULL;
 
     if (name[0] == '\0')
         return;
     snprintf(safe, sizeof safe, "%s", name);
-    for (char *at = safe; pattern && *at != '\0'; at++)
+    for (char *at = safe; *at != '\0'; at++)
         if (strchr("\"\\*[", *at) != NULL)
             *at = '?';
-    snprintf(filter + length, FILTER_SIZE - length, "%s%s%s\"%s\"", length > 0 ? "||" : "", field,
-             pattern ? "~" : "==", safe);
+    snprintf(filter + length, FILTER_SIZE - length, "%s%s~\"%s\"", length > 0 ? "||" : "", field,
+             safe);
 }
 
-/* Match the server's threads: `task` is the field with a thread's number, `name` that with its
- * name. */
+/* Match the server's threads, by the field `task` (a number) or the field `name`. */
 static void add_thread_terms(const struct scope *scope, char *filter, const char *task,
                              const char *name)
 {
@@ -74,7 +70,8 @@ static void add_running(const struct scope *scope, enum filter filter, char *tex
     add_thread_terms(scope, threads, "common_pid", "comm");
     if (threads[0] != '\0')
         snprintf(text, FILTER_SIZE, "(%s)&&common_pid!=%ld%s", threads, (long)getpid(),
-                 filter == FILTER_SIGNAL ? "&&(sig==29||sig>=32)" : ""); /* 29 is SIGIO */
+                 filter == FILTER_SIGNAL ? "&&(sig==29||sig>=32)"
+                                         : ""); /* 29: SIGIO on most processors */
 }
 
 /* The text for the event's `filter` file in tracefs.  Empty: there is nothing to filter by. */
@@ -94,10 +91,10 @@ static void filter_text(const struct scope *scope, enum filter filter, char text
         snprintf(text, FILTER_SIZE, "common_pid==%d", scope->client);
     else if (filter == FILTER_WOKEN)
         add_thread_terms(scope, text, "pid", "comm");
-    else if (filter != FILTER_DEVICE && filter != FILTER_SWITCHED)
-        add_running(scope, filter, text);
-    if (filter == FILTER_DEVICE)
+    else if (filter == FILTER_DEVICE)
         add_term(text, "name", scope->path->device);
+    else if (filter != FILTER_SWITCHED)
+        add_running(scope, filter, text);
     if (filter == FILTER_SWITCHED) {
         add_thread_terms(scope, text, "next_pid", "next_comm");
         add_thread_terms(scope, text, "prev_pid", "prev_comm");
@@ -118,8 +115,7 @@ static bool learn_format(struct tracer *tracer, size_t type)
            decoder_learn(&tracer->decoder, type, &format);
 }
 
-/* Without its filter, an event would be written for the whole machine, including the tracer's own
- * reads.  It is then not enabled. */
+/* Without its filter, an event would be written for the whole machine, so it is not enabled. */
 static bool enable(const struct tracer *tracer, const struct event_type *type,
                    const struct scope *scope)
 {
@@ -175,8 +171,7 @@ static void size_rings(const struct tracer *tracer, unsigned packets)
     file_write(text, "%s/buffer_size_kb", tracer->path);
 }
 
-/* Open the ring of each CPU that has a folder.  (Some C libraries count only the CPUs that this
- * process may run on.) */
+/* Open the ring of each CPU that has a folder.  (Some C libraries count only the allowed CPUs.) */
 static void open_rings(struct tracer *tracer)
 {
     char path[INSTANCE_PATH * 2];
@@ -205,9 +200,9 @@ struct tracer *tracer_open(unsigned packets, char why[WHY_SIZE])
     bool inside = stat("/proc/self/ns/pid", &space) == 0 && space.st_ino != FIRST_PID_NAMESPACE;
 
     if (inside)
-        snprintf(why, WHY_SIZE,
-                 "This is a PID namespace, as in a container: the kernel's events name threads by "
-                 "numbers that are not known here.");
+        snprintf(
+            why, WHY_SIZE,
+            "This is a PID namespace, as in a container: its thread numbers are not the kernel's.");
     if (inside || !instance_create(tracer->path, why))
         return NULL;
     tracer_switch(tracer, false);

@@ -1,5 +1,4 @@
-/* What the hops without an event mean, whether a journey is complete, and the share of its time
- * that each hop takes. */
+/* Why hops have no event, whether a journey is complete, and the share of time of each hop. */
 #include "journey.h"
 
 /* Whether a thread that was woken had never left its CPU: the last switch before the waking shows
