@@ -3,8 +3,8 @@
  * It starts a server, opens N connections to it, and compares memory use before and after.  Both
  * ends of each connection are on this machine, so the kernel's figures contain the clients' ends
  * too.  To separate the two, cost also opens connections to a listener that never accepts: there,
- * the server's end is only a TCP socket, and a request that accept() would free.  A separate process
- * holds the clients, so that they are not part of the server's figures. */
+ * the server's end is only a TCP socket, and a request that accept() would free.  A separate
+ * process holds the clients, so that they are not part of the server's figures. */
 #define _DEFAULT_SOURCE /* SO_MEMINFO is not in POSIX.1-2008 */
 
 #include <stdio.h>

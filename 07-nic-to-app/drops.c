@@ -1,8 +1,8 @@
 /* trace drops [KIND...]: provoke lost packets, and show where and why the kernel dropped each of
  * them, which counter increased, and what client and server noticed.
  *
- * Client and server are in two network namespaces, and this program is the wire between them.  So no
- * other program's packet is lost, and nothing is left behind.  drops_kinds.c has the kinds. */
+ * Client and server are in two network namespaces, and this program is the wire between them.  So
+ * no other program's packet is lost, and nothing is left behind.  drops_kinds.c has the kinds. */
 #include "drops.h"
 
 #ifdef CANNOT_TRACE

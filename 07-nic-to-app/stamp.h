@@ -41,9 +41,9 @@ struct stamp_ring {
 
 static struct stamp_ring *stamp_ring;
 
-/* Best effort: a server serves without it.  A file that is too small could be mapped anyway, and the
- * first stamp in a page behind its end would raise SIGBUS, mmap(2).  So would a stamp in a page for
- * which a full disk has no room, so posix_fallocate() reserves all of them now. */
+/* Best effort: a server serves without it.  A file that is too small could be mapped anyway, and
+ * the first stamp in a page behind its end would raise SIGBUS, mmap(2).  So would a stamp in a page
+ * for which a full disk has no room, so posix_fallocate() reserves all of them now. */
 static inline void stamps_open(void)
 {
     const char *file = getenv("ECHO_STAMPS");

@@ -249,7 +249,7 @@ void target_threads(struct target *target, bool more_may_start, struct scope *sc
 static bool listens_on(int fd, unsigned port)
 {
     int listens = 0;
-    struct sockaddr_in name; /* in IPv6 the port is at the same place */
+    struct sockaddr_in name = {0}; /* in IPv6 the port is at the same place */
     socklen_t size = sizeof listens, name_size = sizeof name;
 
     return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0 &&

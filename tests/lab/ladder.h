@@ -151,7 +151,7 @@ bool server_is_stuck(void);
  * system does not show that. */
 bool server_has_socket(void);
 
-/* How the server ended, as a clause: "exit code 1".  NULL while it runs.  *by_signal becomes the
+/* How the server ended, as a clause: "with exit code 1".  NULL while it runs.  *by_signal becomes the
  * signal that ended it, or 0. */
 const char *server_end(int *by_signal);
 
