@@ -181,7 +181,7 @@ void connections_learn(struct connections *connections, struct recording *record
             connection = add(connections, event);
         if (connection == NULL)
             continue;
-        connections->names_skbs |= event_has(tcp, SLOT_SKB);
+        connections->names_skbs |= event_kind(event) == HOP_TCP && event_has(event, SLOT_SKB);
         if (event_kind(event) == HOP_TCP)
             connection->packets += event->value[SLOT_LEN] > 0;
         else if (connection->reader == 0)

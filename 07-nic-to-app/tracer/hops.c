@@ -126,8 +126,8 @@ const struct hop_info hops[HOPS] = {
         .why_back = "The server's code calls send() with its reply. The segment that results also "
             "has a field for an acknowledgement, so it acknowledges the request, too, unless a "
             "segment of its own has done so (\"trace explain ack\" says more).",
-        .absent[NOT_SEEN] = "the sender is not on this machine, its calls were not traced, or TCP "
-            "sent this later, outside of any call",
+        .absent[NOT_SEEN] = ("the sender is not on this machine, its calls were not traced, or TCP "
+            "sent this later, outside of any call"),
         .absent[NOT_ASKED] = "the sender's calls were not traced"},
     [HOP_QUEUE] = {.name = "queue", .box = BOX_SENDER, .share = SHARE_SENDER,
         .link = "the skb's address; back to send, the thread",
@@ -206,10 +206,10 @@ const struct hop_info hops[HOPS] = {
             "registered one of them, the callback puts the descriptor on epoll's ready list. Until "
             "then, a sleeping thread looks at no socket.",
         .absent[NOT_SEEN] = "there is no event after this socket became ready",
-        .absent[NOT_NEEDED] = "epoll did not watch this socket then: perhaps the connection had "
-            "not been accepted yet",
-        .absent[NOT_AVAILABLE] = "this event needs a kprobe, a probe set in the running kernel, "
-            "and none could be created",
+        .absent[NOT_NEEDED] = ("epoll did not watch this socket then: perhaps the connection had "
+            "not been accepted yet"),
+        .absent[NOT_AVAILABLE] = ("this event needs a kprobe, a probe set in the running kernel, "
+            "and none could be created"),
         .absent[UNKNOWN] = "whether epoll watches this socket is not known"},
     [HOP_WAKING] = {.name = "waking", .box = BOX_WATCH, .share = SHARE_WAKE,
         .link = "CPU and time: the first one after ready; it names the thread",
@@ -251,8 +251,8 @@ const struct hop_info hops[HOPS] = {
         .absent[NOT_SEEN] = "the call did not return while the tracer was running",
         .absent[NOT_NEEDED] = "it had returned earlier, for other clients, or the server was busy",
         .absent[NOT_ASKED] = "the tracer did not ask for the calls in which servers wait",
-        .absent[UNKNOWN] = "none of the calls in which servers wait returned before these bytes "
-            "were read. The server waits in a way that trace does not know, or not at all"},
+        .absent[UNKNOWN] = ("none of the calls in which servers wait returned before these bytes "
+            "were read. The server waits in a way that trace does not know, or not at all")},
     [HOP_LOOP] = {.name = "loop", .box = BOX_LOOP, .share = SHARE_CODE,
         .link = "the descriptor; stamped by the server",
         .why[WAITS_EPOLL] = "The event loop has taken this descriptor from the array that "
