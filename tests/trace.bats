@@ -884,6 +884,7 @@ if sys.argv[2] == "send":
     one.send(b"31 bytes that no program reads\n")
 END
     for said in none send; do
+        : >"$TMP/listening" # before the server is there: the line of the last one must not count
         python3 "$TMP/full" >"$TMP/listening" 3>&- &
         PIDS="$! $PIDS"
         wait_until 20 has_text "$TMP/listening" listening
